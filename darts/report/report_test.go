@@ -1,0 +1,151 @@
+package report
+
+import (
+	"bytes"
+	"encoding/xml"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/dartsc/dartsc/darts/space"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares with a file of testdata, or rewrites it.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v; go test -update writes it", err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test -update rewrites it)\ngot:\n%s\nwant:\n%s", path, got, want)
+	}
+}
+
+// TestCell: AmoebaNet's reduction cell has a node that the output does not read, NASNet's normal cell two equal edges.
+func TestCell(t *testing.T) {
+	amoeba, _ := space.Named("AmoebaNet")
+	nasnet, _ := space.Named("NASNet")
+	darts, _ := space.Named("DARTS_V2")
+	for _, test := range []struct {
+		name   string
+		edges  []space.Edge
+		concat []int
+	}{
+		{"darts_v2_normal", darts.Normal, darts.NormalConcat},
+		{"amoebanet_reduce", amoeba.Reduce, amoeba.ReduceConcat},
+		{"nasnet_normal", nasnet.Normal, nasnet.NormalConcat},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			drawing, err := Cell(test.edges, test.concat)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, test.name+".dot", []byte(drawing.DOT()))
+			svg, err := drawing.SVG()
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, test.name+".svg", svg)
+
+			got := texts(t, svg)
+			want := map[string]int{"c_{k-2}": 1, "c_{k-1}": 1, "c_{k}": 1}
+			for i, edge := range test.edges {
+				want[string(edge.Primitive)]++
+				if i%2 == 0 {
+					want[string(rune('0'+i/2))]++
+				}
+			}
+			for text, n := range want {
+				if got[text] != n {
+					t.Errorf("the picture says %q %d times, want %d", text, got[text], n)
+				}
+			}
+			if len(got) != len(want) {
+				t.Errorf("the picture says %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// texts counts the texts that a picture shows, and fails unless it is well-formed XML.
+func texts(t *testing.T, svg []byte) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	decoder := xml.NewDecoder(bytes.NewReader(svg))
+	for {
+		token, err := decoder.Token()
+		if err == io.EOF {
+			return counts
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if start, ok := token.(xml.StartElement); ok && start.Name.Local == "text" {
+			var text string
+			if err := decoder.DecodeElement(&text, &start); err != nil {
+				t.Fatal(err)
+			}
+			counts[text]++
+		}
+	}
+}
+
+func TestSVGFromManyGoroutines(t *testing.T) {
+	g, _ := space.Named("DARTS_V1")
+	drawing, err := Cell(g.Reduce, g.ReduceConcat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pictures := make([][]byte, 8)
+	var group sync.WaitGroup
+	for i := range pictures {
+		group.Go(func() {
+			svg, err := drawing.SVG()
+			if err != nil {
+				t.Error(err)
+			}
+			pictures[i] = svg
+		})
+	}
+	group.Wait()
+	for i, svg := range pictures {
+		if len(svg) == 0 || !bytes.Equal(svg, pictures[0]) {
+			t.Errorf("picture %d has %d bytes and differs from picture 0", i, len(svg))
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		edges  []space.Edge
+		concat []int
+		want   string
+	}{
+		{"no edges", nil, []int{2}, "draw: cell has no edges"},
+		{"later node", []space.Edge{{Primitive: space.None, State: 0}, {Primitive: space.None, State: 2}}, []int{2}, `draw: cell edge 1 ("none", 2): node 0 may only read states 0 to 1`},
+		{"text that would end the label", []space.Edge{{Primitive: `"]`, State: 0}, {Primitive: space.None, State: 1}}, []int{2}, "unknown primitive"},
+		{"no output", []space.Edge{{Primitive: space.None, State: 0}, {Primitive: space.None, State: 1}}, nil, "draw: cell_concat is empty"},
+	} {
+		drawing, err := Cell(test.edges, test.concat)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, error %v, want an error with %q", test.name, drawing, err, test.want)
+		}
+	}
+	if svg, err := (Drawing{}).SVG(); err == nil {
+		t.Errorf("an empty drawing rendered %d bytes, want an error", len(svg))
+	}
+}

@@ -1,0 +1,54 @@
+// Package space is the search space of DARTS as data: the primitives an edge may hold, genotypes in their text forms,
+// the published architectures by name, and the derivation of a genotype from alphas.
+//
+// Text comes in (a name, JSON, or the original's `Genotype(...)`) and a validated Genotype goes out; rows of alphas
+// come in and a Genotype goes out. Nothing is evaluated, whatever the text says. The package knows nothing of graphs,
+// tensors, devices or files other than the one that ParseFile reads. Start reading at Genotype.
+package space
+
+import (
+	"slices"
+	"strings"
+)
+
+// Primitive is the name of an operation that an edge of a cell may hold. The names are the original's.
+type Primitive string
+
+// The ten primitives of the original. The last two occur only in NASNet and AmoebaNet and are not searched over.
+const (
+	None        Primitive = "none"
+	MaxPool3x3  Primitive = "max_pool_3x3"
+	AvgPool3x3  Primitive = "avg_pool_3x3"
+	SkipConnect Primitive = "skip_connect"
+	SepConv3x3  Primitive = "sep_conv_3x3"
+	SepConv5x5  Primitive = "sep_conv_5x5"
+	DilConv3x3  Primitive = "dil_conv_3x3"
+	DilConv5x5  Primitive = "dil_conv_5x5"
+	SepConv7x7  Primitive = "sep_conv_7x7"
+	Conv7x1x1x7 Primitive = "conv_7x1_1x7"
+)
+
+// primitives begins with the search space; CNN and Primitives hand out copies, so that its order cannot be changed.
+var primitives = [...]Primitive{
+	None, MaxPool3x3, AvgPool3x3, SkipConnect, SepConv3x3, SepConv5x5, DilConv3x3, DilConv5x5,
+	SepConv7x7, Conv7x1x1x7,
+}
+
+const searched = 8
+
+// CNN returns the convolutional search space: the primitives in the order of the columns of the alphas.
+func CNN() []Primitive { return slices.Clone(primitives[:searched]) }
+
+// Primitives returns every known primitive: the search space first, then those of the published architectures only.
+func Primitives() []Primitive { return slices.Clone(primitives[:]) }
+
+// Valid says whether p is one of the known primitives.
+func (p Primitive) Valid() bool { return slices.Contains(primitives[:], p) }
+
+func primitiveList() string {
+	names := make([]string, len(primitives))
+	for i, p := range primitives {
+		names[i] = string(p)
+	}
+	return strings.Join(names, ", ")
+}

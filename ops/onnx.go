@@ -1,0 +1,31 @@
+package ops
+
+import "github.com/dartsc/dartsc/ir"
+
+// ONNXFunc writes an operation as ONNX nodes (opset 17).
+type ONNXFunc func(e Exporter, op *ir.Op) error
+
+// Exporter is what an entry of the table needs to write itself as ONNX. Package ops/onnx implements it.
+type Exporter interface {
+	// Name returns the ONNX name of a value.
+	Name(v *ir.Value) string
+	// Constant adds an initializer and returns its name.
+	Constant(t ir.Type, data []float64) string
+	// Node adds a node whose outputs are the given values.
+	Node(opType string, inputs []string, outputs []*ir.Value, attrs ...ir.Attr)
+}
+
+// onnxNode writes an operation as the one ONNX node of that type, operands in order.
+func onnxNode(opType string, attrs ...ir.Attr) ONNXFunc {
+	return func(e Exporter, op *ir.Op) error {
+		inputs := make([]string, len(op.Operands))
+		for i, v := range op.Operands {
+			inputs[i] = e.Name(v)
+		}
+		e.Node(opType, inputs, op.Results, attrs...)
+		return nil
+	}
+}
+
+// Most operations of a training step have no place in an exported network.
+const trainingOnly = "appears only in training programs, which are not exported"

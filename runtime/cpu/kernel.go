@@ -1,0 +1,49 @@
+package cpu
+
+import "github.com/dartsc/dartsc/compiler/plan"
+
+// A kernel turns one launch of a plan, bound to memory, into a task. Kernels are looked up by name when a plan is
+// loaded, check there everything that could go wrong (types, layouts, shapes, parameters), and then only run.
+//
+// The rules that make results independent of the number of workers:
+//   - a task is a list of phases that run one after the other;
+//   - a phase has a fixed number of parts, chosen from the shapes alone, which may run in any order on any worker;
+//   - parts write disjoint memory; a reduction writes partial sums by part into memory of its own (taken when bound),
+//     and a later phase adds them in order.
+//
+// Nothing allocates once a task is bound.
+type kernel func(l *launch) (task, error)
+
+// kernels is the table of all kernels by the name that the compiler uses.
+var kernels = map[string]kernel{}
+
+// register adds kernels to the table; each file calls it from init.
+func register(name string, k kernel) { kernels[name] = k }
+
+// launch is a plan.Launch with its operands and results as slices of the arena or of the variables.
+type launch struct {
+	*plan.Launch
+	in, out []tensor
+}
+
+// tensor is a bound buffer: exactly one of the slices is set, by its type, in memory order (see plan.Layout).
+type tensor struct {
+	plan.Tensor
+	name string // "operand 0", for messages
+	f32 []float32
+	i64 []int64
+	i32 []int32
+	u8  []uint8
+}
+
+// task is a launch ready to run.
+type task struct {
+	scratch int // float32 elements of scratch that every worker needs
+	phases  []phase
+}
+
+// phase is work in parts; scratch belongs to the worker and holds anything.
+type phase struct {
+	parts int
+	run   func(part int, scratch []float32)
+}
