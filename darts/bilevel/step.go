@@ -1,0 +1,254 @@
+// Package bilevel writes one search step of DARTS as one program (Liu et al. 2019, algorithm 1): the update of the
+// alphas on a validation batch, first- or second-order, then the update of the weights on a training batch. It also
+// writes the program that evaluates a network.
+//
+// Alphas and weights are variables of different kinds: the weight optimiser (SGD with momentum) is given the weights
+// alone, the alpha optimiser (Adam) the alphas alone. Everything that changes from step to step is a variable, so a
+// compiled step replays unchanged. The package knows no network in particular, no data set and no device.
+package bilevel
+
+import (
+	"fmt"
+
+	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+// The programs and the control variables of a search module.
+const (
+	SearchStep = "search_step"
+	Evaluate   = "evaluate"
+
+	LearningRate      = "learning_rate"       // f32: of the weights, and of the unrolled step
+	AlphaLearningRate = "alpha_learning_rate" // f32
+	Seed              = "seed"                // i64
+	Step              = "step"                // i64: counts search steps, which the program does itself
+	alphaUpdates      = "adam.updates"        // f32: updates of the alphas so far
+)
+
+// Config is how a search step is made; the defaults of the original are in Defaults.
+type Config struct {
+	Unrolled    bool // second order: the alphas see the weights after one more step (sec. 2.3)
+	Momentum    float64
+	WeightDecay float64
+	GradClip    float64 // largest norm of the weight gradients together
+	Adam        ops.AdamAttrs
+	Batch       Batch
+
+	// Inspect also returns logits, gradients of all weights and of the alphas: for tests and analysis.
+	Inspect bool
+}
+
+// Defaults are the settings of the original's train_search.py.
+func Defaults() Config {
+	return Config{
+		Momentum: 0.9, WeightDecay: 3e-4, GradClip: 5,
+		Adam: ops.AdamAttrs{Beta1: 0.5, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-3},
+	}
+}
+
+// unrolledStep is the length of the finite difference for the Hessian-vector product: ε = 0.01/‖v‖ (footnote 2).
+const unrolledStep = 0.01
+
+// search carries what the parts of a step share.
+type search struct {
+	*ops.Builder
+	config  Config
+	network cnn.Network
+	rate    *ir.Value
+}
+
+// pass is one forward pass: the loss, and what the network used.
+type pass struct {
+	logits, loss *ir.Value
+	weights      *cnn.Weights
+}
+
+// BuildSearchStep adds the program SearchStep to a module.
+//
+// Inputs: train_images, train_labels, valid_images, valid_labels (see Batch). Results: loss, correct (top 1) and
+// correct5 (top 5) of the training batch before its update, valid_loss (the loss that the alphas were updated on),
+// grad_norm (of the weights, before clipping).
+func BuildSearchStep(m *ir.Module, network cnn.Network, config Config) error {
+	s := &search{Builder: ops.NewBuilder(m, SearchStep), config: config, network: network}
+	b := s.Builder
+	s.rate = b.Read(control(b, LearningRate, ir.F32))
+	draw := s.random()
+	var train, valid example
+	b.In("data", func() {
+		train = config.Batch.training(b, "train", draw)
+		valid = config.Batch.training(b, "valid", draw)
+	})
+	validLoss, alphaGradients := s.updateAlphas(train, valid)
+	fit, gradients, norm := s.updateWeights(train)
+	b.In("report", func() {
+		b.Result("loss", fit.loss)
+		b.Result("valid_loss", validLoss)
+		b.Result("correct", b.Correct(fit.logits, train.labels, 1))
+		b.Result("correct5", b.Correct(fit.logits, train.labels, min(5, fit.logits.Type.Shape[len(fit.logits.Type.Shape)-1])))
+		b.Result("grad_norm", norm)
+	})
+	if config.Inspect {
+		b.Result("logits", fit.logits)
+		for i, v := range fit.weights.Of(ir.Alpha).Variables {
+			b.Result("gradient/"+v.Name, alphaGradients[i])
+		}
+		for i, v := range fit.weights.Of(ir.Weight).Variables {
+			b.Result("gradient/"+v.Name, gradients[i])
+		}
+	}
+	_, err := b.Build()
+	return err
+}
+
+// random reads the seed, and counts the step.
+func (s *search) random() randomness {
+	b := s.Builder
+	step := control(b, Step, ir.I64)
+	r := randomness{seed: b.Read(control(b, Seed, ir.I64)), step: b.Read(step)}
+	b.Assign(step, b.Add(r.step, b.Constant(ir.T(ir.I64), 1)))
+	return r
+}
+
+// forward builds the network once and its loss. Weights may be empty, and is filled.
+func (s *search) forward(batch example, weights *cnn.Weights, keepStatistics bool) pass {
+	scope := &cnn.Scope{Builder: s.Builder, Train: true, KeepStatistics: keepStatistics, Weights: weights}
+	logits, _ := s.network.Forward(scope, batch.images)
+	return pass{logits: logits, loss: s.CrossEntropy(logits, batch.labels, 0, "mean"), weights: weights}
+}
+
+// updateAlphas is the upper level: Adam on the alphas by the gradient of the validation loss. It returns that loss and
+// the gradients.
+func (s *search) updateAlphas(train, valid example) (loss *ir.Value, gradients []*ir.Value) {
+	b := s.Builder
+	var alphas *cnn.Weights
+	if s.config.Unrolled {
+		alphas, loss, gradients = s.unrolledGradients(train, valid)
+	} else {
+		b.In("alpha", func() {
+			p := s.forward(valid, &cnn.Weights{}, false)
+			alphas, loss = p.weights.Of(ir.Alpha), p.loss
+			gradients = b.Gradient(p.loss, alphas.Values...)
+		})
+	}
+	b.In("alpha", func() {
+		updates := b.Declare(ir.Variable{Name: alphaUpdates, Kind: ir.Moment, Type: ir.T(ir.F32)})
+		t := b.Add(b.Read(updates), b.Constant(ir.T(ir.F32), 1))
+		b.Assign(updates, t)
+		rate := b.Read(control(b, AlphaLearningRate, ir.F32))
+		for i, v := range alphas.Variables {
+			m, u := moment(b, v, "adam.m"), moment(b, v, "adam.v")
+			p, m2, u2 := b.Adam(alphas.Values[i], gradients[i], b.Read(m), b.Read(u), rate, t, s.config.Adam)
+			b.Assign(v, p)
+			b.Assign(m, m2)
+			b.Assign(u, u2)
+		}
+	})
+	return loss, gradients
+}
+
+// unrolledGradients is the second-order approximation (eq. 7 and 8): with w' one SGD step from w on the training batch,
+// ∇α L_valid(w', α) - rate·(∇α L_train(w+εv, α) - ∇α L_train(w-εv, α))/2ε, where v = ∇w' L_valid(w', α).
+func (s *search) unrolledGradients(train, valid example) (alphas *cnn.Weights, loss *ir.Value, gradients []*ir.Value) {
+	b := s.Builder
+	now := &cnn.Weights{} // weights and alphas as they are
+	unrolled := &cnn.Weights{}
+	b.In("unroll", func() {
+		p := s.forward(train, now, false)
+		weights := now.Of(ir.Weight)
+		one := b.Constant(ir.T(ir.F32), 1)
+		for i, g := range b.Gradient(p.loss, weights.Values...) {
+			w, v := weights.Values[i], weights.Variables[i]
+			next, _ := b.SGD(w, g, b.Read(moment(b, v, "momentum")), s.rate, one, s.config.Momentum, s.config.WeightDecay)
+			unrolled.Set(v, next)
+		}
+	})
+	alphas = now.Of(ir.Alpha)
+	for i, v := range alphas.Variables {
+		unrolled.Set(v, alphas.Values[i])
+	}
+	weights := now.Of(ir.Weight)
+	var direction []*ir.Value // v
+	b.In("alpha", func() {
+		p := s.forward(valid, unrolled, true)
+		loss = p.loss
+		all := b.Gradient(p.loss, append(append([]*ir.Value{}, alphas.Values...), unrolled.Of(ir.Weight).Values...)...)
+		gradients, direction = all[:len(alphas.Values)], all[len(alphas.Values):]
+	})
+	if b.Err() != nil {
+		return alphas, loss, gradients
+	}
+	var epsilon *ir.Value
+	b.In("alpha", func() {
+		epsilon = b.Div(b.Constant(ir.T(ir.F32), unrolledStep), b.GlobalNorm(direction...))
+	})
+	at := func(phase string, sign float64) (found []*ir.Value) {
+		b.In(phase, func() {
+			moved := &cnn.Weights{}
+			for i, v := range alphas.Variables {
+				moved.Set(v, alphas.Values[i])
+			}
+			for i, v := range weights.Variables {
+				moved.Set(v, b.Axpby(weights.Values[i], b.Mul(direction[i], epsilon), 1, sign))
+			}
+			p := s.forward(train, moved, false)
+			found = b.Gradient(p.loss, alphas.Values...)
+		})
+		return found
+	}
+	plus, minus := at("hessian +", 1), at("hessian -", -1)
+	b.In("alpha", func() {
+		scale := b.Div(s.rate, b.Axpby(epsilon, epsilon, 2, 0))
+		for i := range gradients {
+			gradients[i] = b.Sub(gradients[i], b.Mul(b.Sub(plus[i], minus[i]), scale))
+		}
+	})
+	return alphas, loss, gradients
+}
+
+// updateWeights is the lower level: SGD with momentum on the weights, their gradients clipped together.
+func (s *search) updateWeights(train example) (p pass, gradients []*ir.Value, norm *ir.Value) {
+	b := s.Builder
+	b.In("train", func() {
+		p = s.forward(train, &cnn.Weights{}, false)
+		weights := p.weights.Of(ir.Weight)
+		gradients = b.Gradient(p.loss, weights.Values...)
+		norm = b.GlobalNorm(gradients...)
+		scale := b.ClipScale(norm, s.config.GradClip)
+		for i, v := range weights.Variables {
+			velocity := moment(b, v, "momentum")
+			next, velocity2 := b.SGD(weights.Values[i], gradients[i], b.Read(velocity), s.rate, scale, s.config.Momentum, s.config.WeightDecay)
+			b.Assign(v, next)
+			b.Assign(velocity, velocity2)
+		}
+	})
+	return p, gradients, norm
+}
+
+// moment declares a variable of the optimiser beside the one it updates.
+func moment(b *ops.Builder, of *ir.Variable, name string) *ir.Variable {
+	return b.Declare(ir.Variable{Name: of.Name + "." + name, Kind: ir.Moment, Type: of.Type})
+}
+
+func control(b *ops.Builder, name string, dtype ir.DType) *ir.Variable {
+	return b.Declare(ir.Variable{Name: name, Kind: ir.Control, Type: ir.T(dtype)})
+}
+
+// BuildEvaluate adds the program Evaluate: the network with its running statistics on one batch. Inputs: images,
+// labels, where a negative label marks a row that does not count. Results: loss (the sum over rows), correct and
+// correct5.
+func BuildEvaluate(m *ir.Module, network cnn.Network, batch Batch) error {
+	b := ops.NewBuilder(m, Evaluate)
+	e := batch.evaluation(b)
+	scope := &cnn.Scope{Builder: b, Weights: &cnn.Weights{}}
+	logits, _ := network.Forward(scope, e.images)
+	if b.Err() == nil && len(logits.Type.Shape) != 2 {
+		b.Fail(fmt.Errorf("network returns %s, want logits [N,classes]", logits.Type))
+	}
+	b.Result("loss", b.CrossEntropy(logits, e.labels, 0, "sum"))
+	b.Result("correct", b.Correct(logits, e.labels, 1))
+	b.Result("correct5", b.Correct(logits, e.labels, min(5, logits.Type.Shape[len(logits.Type.Shape)-1])))
+	_, err := b.Build()
+	return err
+}
