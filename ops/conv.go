@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dartsc/dartsc/ir"
 )
@@ -17,7 +18,7 @@ var convDefs = []*Def{
 	{
 		Kind: "conv2d", Operands: "x, w", Attrs: convAttrs,
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := first(wantOperands(op, 2, 2), wantRank(op, 0, 4), wantRank(op, 1, 4), wantFloat(op, 0, 1)); err != nil {
+			if err := wantConv(op); err != nil {
 				return nil, err
 			}
 			out, err := convShape(op.Operands[0].Type.Shape, op.Operands[1].Type.Shape, ConvAttrsOf(op))
@@ -52,7 +53,7 @@ var convDefs = []*Def{
 		// conv2d_input_grad(g, w): the cotangent of x.
 		Kind: "conv2d_input_grad", Operands: "g, w", Attrs: append([]AttrDef{{"shape", []int{}}}, convAttrs...),
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := first(wantOperands(op, 2, 2), wantRank(op, 0, 4), wantRank(op, 1, 4), wantFloat(op, 0, 1)); err != nil {
+			if err := first(wantConv(op), wantShape(op, ir.F32, 4)); err != nil {
 				return nil, err
 			}
 			shape := op.Attrs.Ints("shape")
@@ -76,7 +77,7 @@ var convDefs = []*Def{
 		// conv2d_weight_grad(x, g): the cotangent of w.
 		Kind: "conv2d_weight_grad", Operands: "x, g", Attrs: append([]AttrDef{{"shape", []int{}}}, convAttrs...),
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := first(wantOperands(op, 2, 2), wantRank(op, 0, 4), wantRank(op, 1, 4), wantFloat(op, 0, 1)); err != nil {
+			if err := first(wantConv(op), wantShape(op, ir.F32, 4)); err != nil {
 				return nil, err
 			}
 			shape := op.Attrs.Ints("shape")
@@ -124,11 +125,14 @@ func (a ConvAttrs) list(more ...ir.Attr) []ir.Attr {
 	return append(more, ir.A("strides", a.Strides[:]), ir.A("pads", a.Pads[:]), ir.A("dilations", a.Dilations[:]), ir.A("groups", a.Groups))
 }
 
+// wantConv checks what a convolution and its gradients share.
+func wantConv(op *ir.Op) error {
+	return first(wantOperands(op, 2, 2), wantRank(op, 0, 4), wantRank(op, 1, 4), wantFloat(op, 0, 1),
+		wantInts(op, "strides", 2, 1), wantInts(op, "pads", 4, -attrLimit), wantInts(op, "dilations", 2, 1), wantInt(op, "groups", 1))
+}
+
 func convShape(x, w []int, a ConvAttrs) ([]int, error) {
-	if a.Groups <= 0 || a.Strides[0] <= 0 || a.Strides[1] <= 0 || a.Dilations[0] <= 0 || a.Dilations[1] <= 0 {
-		return nil, fmt.Errorf("strides %v, dilations %v and groups %d must be positive", a.Strides, a.Dilations, a.Groups)
-	}
-	if x[1] != w[1]*a.Groups {
+	if x[1]%a.Groups != 0 || x[1]/a.Groups != w[1] {
 		return nil, fmt.Errorf("input %v has %d channels, weights %v in %d groups want %d", x, x[1], w, a.Groups, w[1]*a.Groups)
 	}
 	if w[0]%a.Groups != 0 {
@@ -136,6 +140,9 @@ func convShape(x, w []int, a ConvAttrs) ([]int, error) {
 	}
 	out := []int{x[0], w[0], 0, 0}
 	for i := range 2 {
+		if max(x[2+i], w[2+i]) > attrLimit {
+			return nil, fmt.Errorf("input %v and weights %v: want images of at most %d pixels a side", x, w, attrLimit)
+		}
 		span := x[2+i] + a.Pads[i] + a.Pads[2+i] - a.Dilations[i]*(w[2+i]-1) - 1
 		if span < 0 {
 			return nil, fmt.Errorf("input %v is too small for kernel %v with dilation %d and pads %v", x, w[2:], a.Dilations[i], a.Pads)
@@ -146,11 +153,8 @@ func convShape(x, w []int, a ConvAttrs) ([]int, error) {
 }
 
 func convFits(op *ir.Op, x, w, y []int) error {
-	if len(x) != 4 || len(w) != 4 {
-		return fmt.Errorf("attribute shape %v wants 4 dimensions", op.Attrs.Ints("shape"))
-	}
 	want, err := convShape(x, w, ConvAttrsOf(op))
-	if err == nil && fmt.Sprint(want) != fmt.Sprint(y) {
+	if err == nil && !slices.Equal(want, y) {
 		err = fmt.Errorf("cotangent has shape %v, the convolution's result %v", y, want)
 	}
 	return err

@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/dartsc/dartsc/ir"
 )
@@ -158,6 +159,10 @@ func inferBinary(op *ir.Op) ([]ir.Type, error) {
 	switch {
 	case x.DType != y.DType:
 		return nil, fmt.Errorf("operands are %s and %s, want one element type", x, y)
+	case x.DType == ir.Bool || x.DType == ir.U8:
+		return nil, fmt.Errorf("operands are %s and %s, want a type with a sign", x, y)
+	case !x.DType.Float() && !slices.Contains([]string{"add", "sub", "mul"}, op.Kind):
+		return nil, fmt.Errorf("operands are %s and %s, want a floating-point type", x, y)
 	case x.Equal(y), isScalar(y):
 		return []ir.Type{x}, nil
 	case isScalar(x):

@@ -15,8 +15,8 @@ var imageDefs = []*Def{
 		// random_crop(images, seed, step): pads with zeros on all sides and cuts the original size at a random place.
 		Kind: "random_crop", Operands: "images, seed, step", Attrs: []AttrDef{{"padding", 0}, {"stream", 0}},
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if op.Attrs.Int("padding") < 0 {
-				return nil, fmt.Errorf("padding %d is negative", op.Attrs.Int("padding"))
+			if err := wantInt(op, "padding", 0); err != nil {
+				return nil, err
 			}
 			return inferImages(op)
 		},
@@ -66,6 +66,11 @@ var imageDefs = []*Def{
 			if len(mean) != s[3] || len(std) != s[3] {
 				return nil, fmt.Errorf("images %s need %d means and deviations, not %d and %d", op.Operands[0].Type, s[3], len(mean), len(std))
 			}
+			for _, d := range std {
+				if !(d > 0) {
+					return nil, fmt.Errorf("std %v: want positive numbers", std)
+				}
+			}
 			return []ir.Type{ir.T(ir.F32, s[0], s[3], s[1], s[2])}, wantType(op, 0, ir.T(ir.U8, s...))
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
@@ -84,7 +89,7 @@ var imageDefs = []*Def{
 		// borders (DeVries and Taylor 2017, as the original's utils.Cutout).
 		Kind: "cutout", Operands: "x, seed, step", Attrs: []AttrDef{{"length", 0}, {"stream", 0}},
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := first(wantOperands(op, 3, 3), wantRank(op, 0, 4), wantFloat(op, 0), wantSeed(op, 1)); err != nil {
+			if err := first(wantOperands(op, 3, 3), wantRank(op, 0, 4), wantFloat(op, 0), wantSeed(op, 1), wantInt(op, "length", 0)); err != nil {
 				return nil, err
 			}
 			return []ir.Type{op.Operands[0].Type}, nil

@@ -7,7 +7,7 @@ import (
 )
 
 // Run evaluates a program in float64: inputs by name, variables by name, which it reads and assigns in place. It is
-// the oracle: plain loops, no reuse, nothing fused. The module must be differentiated ([ir.Module] without "gradient"
+// the oracle: plain loops, no reuse, nothing fused. The program must be verified and differentiated (without "gradient"
 // operations).
 func Run(p *ir.Program, variables, inputs map[string]*Tensor) (map[string]*Tensor, error) {
 	env := map[*ir.Value]*Tensor{}
@@ -16,8 +16,8 @@ func Run(p *ir.Program, variables, inputs map[string]*Tensor) (map[string]*Tenso
 		if t == nil {
 			return nil, fmt.Errorf("program %s: input %q is missing", p.Name, v.Name)
 		}
-		if !t.Type.Equal(v.Type) {
-			return nil, fmt.Errorf("program %s: input %q is %s, wants %s", p.Name, v.Name, t.Type, v.Type)
+		if !t.Type.Equal(v.Type) || len(t.Data) != v.Type.Elements() {
+			return nil, fmt.Errorf("program %s: input %q is %s with %d elements, wants %s", p.Name, v.Name, t.Type, len(t.Data), v.Type)
 		}
 		env[v] = t
 	}
@@ -52,7 +52,7 @@ func evaluateOp(op *ir.Op, in []*Tensor, variables map[string]*Tensor) ([]*Tenso
 	switch op.Kind {
 	case ir.Read:
 		t := variables[op.Variable.Name]
-		if t == nil || !t.Type.Equal(op.Variable.Type) {
+		if t == nil || !t.Type.Equal(op.Variable.Type) || len(t.Data) != t.Type.Elements() {
 			return nil, fmt.Errorf("variable %s has no value of type %s", op.Variable.Name, op.Variable.Type)
 		}
 		return []*Tensor{t.Clone()}, nil

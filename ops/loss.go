@@ -3,6 +3,7 @@ package ops
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/dartsc/dartsc/ir"
 )
@@ -34,7 +35,7 @@ var lossDefs = []*Def{
 			return []*Tensor{y}
 		},
 		Gradient: func(b *Builder, op *ir.Op, g []*ir.Value) []*ir.Value {
-			return values(b.one("softmax_grad", values(g[0], op.Result())))
+			return values(b.SoftmaxGrad(g[0], op.Result()))
 		},
 		FLOPs: perElement(5),
 		ONNX:  onnxNode("Softmax", ir.A("axis", -1)),
@@ -43,8 +44,11 @@ var lossDefs = []*Def{
 		// softmax_grad(g, y) → y·(g - Σ g·y), y the result of softmax
 		Kind: "softmax_grad", Operands: "g, y",
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := wantOperands(op, 2, 2); err != nil {
+			if err := first(wantOperands(op, 2, 2), wantFloat(op, 0)); err != nil {
 				return nil, err
+			}
+			if isScalar(op.Operands[0].Type) {
+				return nil, fmt.Errorf("operand is a scalar, wants at least rank 1")
 			}
 			return []ir.Type{op.Operands[0].Type}, wantType(op, 1, op.Operands[0].Type)
 		},
@@ -78,15 +82,16 @@ var lossDefs = []*Def{
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
 			loss := NewTensor(op.Results[0].Type)
 			scale := rowScale(op, in[1])
-			eachTarget(op, in[0], in[1], func(i int, target, probability float64) {
+			eachTarget(op, in[0], in[1], func(i int, target, logProbability float64) {
 				if target != 0 {
-					loss.Data[0] -= scale * target * math.Log(probability)
+					loss.Data[0] -= scale * target * logProbability
 				}
 			})
 			return []*Tensor{loss}
 		},
 		Gradient: func(b *Builder, op *ir.Op, g []*ir.Value) []*ir.Value {
-			return values(b.one("cross_entropy_grad", values(g[0], op.Operands[0], op.Operands[1]), op.Attrs...), nil)
+			dx := b.CrossEntropyGrad(g[0], op.Operands[0], op.Operands[1], op.Attrs.Float("label_smoothing"), op.Attrs.Text("reduction"))
+			return values(dx, nil)
 		},
 		FLOPs:  perOperandElement(6),
 		NoONNX: trainingOnly,
@@ -103,8 +108,8 @@ var lossDefs = []*Def{
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
 			dx := NewTensor(op.Results[0].Type)
 			scale := rowScale(op, in[2])
-			eachTarget(op, in[1], in[2], func(i int, target, probability float64) {
-				dx.Data[i] = in[0].Data[0] * scale * (probability - target)
+			eachTarget(op, in[1], in[2], func(i int, target, logProbability float64) {
+				dx.Data[i] = in[0].Data[0] * scale * (math.Exp(logProbability) - target)
 			})
 			return []*Tensor{dx}
 		},
@@ -120,17 +125,14 @@ var lossDefs = []*Def{
 			if err := wantOperands(op, 2, 2); err != nil {
 				return nil, err
 			}
-			if k := op.Attrs.Int("k"); k < 1 {
-				return nil, fmt.Errorf("k is %d, wants at least 1", k)
-			}
-			return []ir.Type{ir.T(op.Operands[0].Type.DType)}, wantLogits(op, 0)
+			return []ir.Type{ir.T(op.Operands[0].Type.DType)}, first(wantLogits(op, 0), wantInt(op, "k", 1))
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
 			out := NewTensor(op.Results[0].Type)
 			classes := in[0].Type.Shape[1]
 			for n, label := range in[1].Data {
-				if label < 0 {
-					continue
+				if label < 0 || int(label) >= classes {
+					continue // a row that does not count, or a class that the logits do not have
 				}
 				row, better := in[0].Data[n*classes:(n+1)*classes], 0
 				for j, v := range row {
@@ -157,6 +159,9 @@ func wantLogits(op *ir.Op, at int) error {
 	if r := op.Attrs.Text("reduction"); op.Attrs.Has("reduction") && r != "mean" && r != "sum" {
 		return fmt.Errorf("reduction %q: want mean or sum", r)
 	}
+	if err := wantFloatAttr(op, "label_smoothing", 0, 1); err != nil {
+		return err
+	}
 	return wantType(op, at+1, ir.T(ir.I32, op.Operands[at].Type.Shape[0]))
 }
 
@@ -167,17 +172,22 @@ func eachRow(t *Tensor, f func(from, to int)) {
 	}
 }
 
+// softmax changes a row to its softmax.
 func softmax(row []float64) {
-	largest, sum := math.Inf(-1), 0.0
-	for _, v := range row {
-		largest = math.Max(largest, v)
-	}
+	logSoftmax(row)
 	for i, v := range row {
-		row[i] = math.Exp(v - largest)
-		sum += row[i]
+		row[i] = math.Exp(v)
+	}
+}
+
+// logSoftmax changes a row to the logarithms of its softmax, which are finite where a probability underflows to zero.
+func logSoftmax(row []float64) {
+	largest, sum := slices.Max(row), 0.0
+	for _, v := range row {
+		sum += math.Exp(v - largest)
 	}
 	for i := range row {
-		row[i] /= sum
+		row[i] -= largest + math.Log(sum)
 	}
 }
 
@@ -195,9 +205,9 @@ func rowScale(op *ir.Op, labels *Tensor) float64 {
 	return 1 / math.Max(n, 1)
 }
 
-// eachTarget calls f with the position, the smoothed target and the probability of every class of every row that
-// counts.
-func eachTarget(op *ir.Op, logits, labels *Tensor, f func(i int, target, probability float64)) {
+// eachTarget calls f with the position, the smoothed target and the logarithm of the probability of every class of
+// every row that counts.
+func eachTarget(op *ir.Op, logits, labels *Tensor, f func(i int, target, logProbability float64)) {
 	classes, smoothing := logits.Type.Shape[1], op.Attrs.Float("label_smoothing")
 	row := make([]float64, classes)
 	for n, label := range labels.Data {
@@ -205,7 +215,7 @@ func eachTarget(op *ir.Op, logits, labels *Tensor, f func(i int, target, probabi
 			continue
 		}
 		copy(row, logits.Data[n*classes:])
-		softmax(row)
+		logSoftmax(row)
 		for j, p := range row {
 			target := smoothing / float64(classes)
 			if j == int(label) {
@@ -219,9 +229,17 @@ func eachTarget(op *ir.Op, logits, labels *Tensor, f func(i int, target, probabi
 // Softmax over the last axis.
 func (b *Builder) Softmax(x *ir.Value) *ir.Value { return b.one("softmax", values(x)) }
 
+// SoftmaxGrad is the cotangent of x under softmax, y the result of softmax.
+func (b *Builder) SoftmaxGrad(g, y *ir.Value) *ir.Value { return b.one("softmax_grad", values(g, y)) }
+
 // CrossEntropy is the loss of logits [N,K] for labels i32 [N]; reduction is "mean" or "sum".
 func (b *Builder) CrossEntropy(logits, labels *ir.Value, smoothing float64, reduction string) *ir.Value {
 	return b.one("cross_entropy", values(logits, labels), ir.A("label_smoothing", smoothing), ir.A("reduction", reduction))
+}
+
+// CrossEntropyGrad is the cotangent of the logits, g that of the loss.
+func (b *Builder) CrossEntropyGrad(g, logits, labels *ir.Value, smoothing float64, reduction string) *ir.Value {
+	return b.one("cross_entropy_grad", values(g, logits, labels), ir.A("label_smoothing", smoothing), ir.A("reduction", reduction))
 }
 
 // Correct counts the rows whose label is among the k largest logits.

@@ -43,14 +43,14 @@ var matmulDefs = []*Def{
 		Gradient: func(b *Builder, op *ir.Op, g []*ir.Value) []*ir.Value {
 			x, y := op.Operands[0], op.Operands[1]
 			tx, ty := op.Attrs.Bool("transpose_a"), op.Attrs.Bool("transpose_b")
-			dx, dy := b.MatMul(g[0], y, false, !ty), b.MatMul(x, g[0], !tx, false)
-			if tx {
-				dx = b.MatMul(y, g[0], ty, true)
+			// The cotangent of a transposed operand is the transpose of the product: (g yᵀ)ᵀ = y gᵀ.
+			product := func(transposed bool, u, v *ir.Value, tu, tv bool) *ir.Value {
+				if transposed {
+					return b.MatMul(v, u, !tv, !tu)
+				}
+				return b.MatMul(u, v, tu, tv)
 			}
-			if ty {
-				dy = b.MatMul(g[0], x, true, tx)
-			}
-			return values(dx, dy)
+			return values(product(tx, g[0], y, false, !ty), product(ty, x, g[0], !tx, false))
 		},
 		FLOPs: func(op *ir.Op) float64 {
 			_, k := matrix(op.Operands[0].Type.Shape, op.Attrs.Bool("transpose_a"))

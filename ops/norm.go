@@ -17,7 +17,7 @@ var normDefs = []*Def{
 		Kind: "batch_norm_train", Operands: "x[, gamma, beta]", Attrs: []AttrDef{{"eps", 0.0}},
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
 			c, err := normChannels(op, 1, 0)
-			return []ir.Type{op.Operands[0].Type, c, c}, err
+			return []ir.Type{operandType(op, 0), c, c}, err
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
 			mean, variance := channelMoments(in[0])
@@ -59,7 +59,7 @@ var normDefs = []*Def{
 		Kind: "batch_norm", Operands: "x, mean, var[, gamma, beta]", Attrs: []AttrDef{{"eps", 0.0}},
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
 			_, err := normChannels(op, 3, 0)
-			return []ir.Type{op.Operands[0].Type}, err
+			return []ir.Type{operandType(op, 0)}, err
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
 			return []*Tensor{normalize(in[0], in[1], in[2], in[3:], op.Attrs.Float("eps"))}
@@ -128,7 +128,7 @@ var normDefs = []*Def{
 			if err := wantOperands(op, 6, 7); err != nil {
 				return nil, err
 			}
-			c, err := normChannels(&ir.Op{Kind: op.Kind, Operands: op.Operands[:4]}, 4, 1)
+			c, err := normChannels(&ir.Op{Kind: op.Kind, Operands: op.Operands[:4], Attrs: op.Attrs}, 4, 1)
 			for i := 4; i < len(op.Operands) && err == nil; i++ {
 				err = wantType(op, i, c)
 			}
@@ -160,6 +160,9 @@ var normDefs = []*Def{
 func normChannels(op *ir.Op, leading, at int) (ir.Type, error) {
 	if n := len(op.Operands); n < leading || n > leading+2 || n == leading+1 {
 		return ir.Type{}, fmt.Errorf("has %d operands, wants %s", n, table[op.Kind].Operands)
+	}
+	if err := wantFloatAttr(op, "eps", 0, math.MaxFloat64); err != nil {
+		return ir.Type{}, err
 	}
 	x := op.Operands[at].Type
 	if len(x.Shape) < 2 || !x.DType.Float() {

@@ -27,5 +27,14 @@ func onnxNode(opType string, attrs ...ir.Attr) ONNXFunc {
 	}
 }
 
+// onnxInts adds a list of integers as an initializer.
+func onnxInts(e Exporter, list []int) string {
+	data := make([]float64, len(list))
+	for i, v := range list {
+		data[i] = float64(v)
+	}
+	return e.Constant(ir.T(ir.I64, len(list)), data)
+}
+
 // Most operations of a training step have no place in an exported network.
 const trainingOnly = "appears only in training programs, which are not exported"

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dartsc/dartsc/ir"
 )
@@ -32,7 +33,7 @@ var poolDefs = []*Def{
 		// max_pool2d_grad(g, x): the cotangent goes to the first maximum of each window, in row-major order.
 		Kind: "max_pool2d_grad", Operands: "g, x", Attrs: poolAttrs,
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := wantOperands(op, 2, 2); err != nil {
+			if err := first(wantOperands(op, 2, 2), wantPool(op), wantRank(op, 1, 4), wantFloat(op, 0, 1)); err != nil {
 				return nil, err
 			}
 			x := op.Operands[1].Type
@@ -76,7 +77,7 @@ var poolDefs = []*Def{
 	{
 		Kind: "avg_pool2d_grad", Operands: "g", Attrs: append([]AttrDef{{"count_include_pad", false}, {"shape", []int{}}}, poolAttrs...),
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := wantOperands(op, 1, 1); err != nil {
+			if err := first(wantOperands(op, 1, 1), wantPool(op), wantShape(op, ir.F32, 4)); err != nil {
 				return nil, err
 			}
 			shape := op.Attrs.Ints("shape")
@@ -132,8 +133,14 @@ func (a PoolAttrs) divisor(window []int) float64 {
 	return float64(len(window))
 }
 
+// wantPool checks what the poolings and their gradients share.
+func wantPool(op *ir.Op) error {
+	return first(wantRank(op, 0, 4), wantFloat(op, 0),
+		wantInts(op, "kernel", 2, 1), wantInts(op, "strides", 2, 1), wantInts(op, "pads", 4, 0))
+}
+
 func inferPool(op *ir.Op) ([]ir.Type, error) {
-	if err := first(wantOperands(op, 1, 1), wantRank(op, 0, 4), wantFloat(op, 0)); err != nil {
+	if err := first(wantOperands(op, 1, 1), wantPool(op)); err != nil {
 		return nil, err
 	}
 	x := op.Operands[0].Type
@@ -144,11 +151,11 @@ func inferPool(op *ir.Op) ([]ir.Type, error) {
 func poolShape(x []int, a PoolAttrs) ([]int, error) {
 	out := []int{x[0], x[1], 0, 0}
 	for i := range 2 {
-		if a.Kernel[i] <= 0 || a.Strides[i] <= 0 {
-			return nil, fmt.Errorf("kernel %v and strides %v must be positive", a.Kernel, a.Strides)
+		if a.Pads[i] >= a.Kernel[i] || a.Pads[2+i] >= a.Kernel[i] {
+			return nil, fmt.Errorf("pads %v must be smaller than the kernel %v, or a window holds no element", a.Pads, a.Kernel)
 		}
-		if a.Pads[i] < 0 || a.Pads[2+i] < 0 || a.Pads[i] >= a.Kernel[i] || a.Pads[2+i] >= a.Kernel[i] {
-			return nil, fmt.Errorf("pads %v must be at least 0 and smaller than the kernel %v", a.Pads, a.Kernel)
+		if x[2+i] > attrLimit {
+			return nil, fmt.Errorf("input %v: want images of at most %d pixels a side", x, attrLimit)
 		}
 		span := x[2+i] + a.Pads[i] + a.Pads[2+i] - a.Kernel[i]
 		if span < 0 {
@@ -160,11 +167,8 @@ func poolShape(x []int, a PoolAttrs) ([]int, error) {
 }
 
 func poolFits(op *ir.Op, x []int) error {
-	if len(x) != 4 {
-		return fmt.Errorf("shape %v wants 4 dimensions", x)
-	}
 	want, err := poolShape(x, PoolAttrsOf(op))
-	if err == nil && fmt.Sprint(want) != fmt.Sprint(op.Operands[0].Type.Shape) {
+	if err == nil && !slices.Equal(want, op.Operands[0].Type.Shape) {
 		err = fmt.Errorf("cotangent has shape %v, the pooling's result %v", op.Operands[0].Type.Shape, want)
 	}
 	return err
@@ -174,7 +178,7 @@ func poolFits(op *ir.Op, x []int) error {
 func poolFLOPs(op *ir.Op) float64 {
 	a := PoolAttrsOf(op)
 	n := min(op.Operands[0].Type.Elements(), op.Results[0].Type.Elements())
-	return float64(n * a.Kernel[0] * a.Kernel[1])
+	return float64(n) * float64(a.Kernel[0]) * float64(a.Kernel[1])
 }
 
 func poolONNX(opType string, more ...ir.Attr) ONNXFunc {
@@ -188,18 +192,16 @@ func poolONNX(opType string, more ...ir.Attr) ONNXFunc {
 
 // eachWindow calls f with the position of every output element and those of the input elements in its window.
 func eachWindow(x, y []int, a PoolAttrs, f func(yi int, window []int)) {
-	window := make([]int, 0, a.Kernel[0]*a.Kernel[1])
+	var window []int
 	yi := 0
 	for plane := range y[0] * y[1] {
 		for oh := range y[2] {
 			for ow := range y[3] {
 				window = window[:0]
-				for kh := range a.Kernel[0] {
-					for kw := range a.Kernel[1] {
-						ih, iw := oh*a.Strides[0]-a.Pads[0]+kh, ow*a.Strides[1]-a.Pads[1]+kw
-						if ih >= 0 && ih < x[2] && iw >= 0 && iw < x[3] {
-							window = append(window, (plane*x[2]+ih)*x[3]+iw)
-						}
+				top, left := oh*a.Strides[0]-a.Pads[0], ow*a.Strides[1]-a.Pads[1]
+				for ih := max(top, 0); ih < min(top+a.Kernel[0], x[2]); ih++ {
+					for iw := max(left, 0); iw < min(left+a.Kernel[1], x[3]); iw++ {
+						window = append(window, (plane*x[2]+ih)*x[3]+iw)
 					}
 				}
 				f(yi, window)

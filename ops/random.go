@@ -1,6 +1,8 @@
 package ops
 
 import (
+	"fmt"
+
 	"github.com/dartsc/dartsc/internal/philox"
 	"github.com/dartsc/dartsc/ir"
 )
@@ -18,6 +20,9 @@ var randomDefs = []*Def{
 				return nil, err
 			}
 			x := op.Operands[0].Type
+			if isScalar(x) {
+				return nil, fmt.Errorf("operand is a scalar, wants at least rank 1")
+			}
 			return []ir.Type{x}, first(wantType(op, 1, ir.T(x.DType)), wantSeed(op, 2))
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {

@@ -70,16 +70,15 @@ func reduction(kind string, scale func(n int) float64, onnx string) *Def {
 		FLOPs: perOperandElement(1),
 		ONNX: func(e Exporter, op *ir.Op) error {
 			axes := op.Attrs.Ints("axes")
+			if len(axes) == 0 {
+				return onnxNode("Identity")(e, op) // to ONNX, no axes are all axes
+			}
 			if onnx == "ReduceMean" && len(op.Operands[0].Type.Shape) == 4 && slices.Equal(axes, []int{2, 3}) {
 				// Mean over the image is what runtimes know as global pooling; it keeps the two axes, a Flatten drops them.
 				return globalPoolONNX(e, op)
 			}
 			if onnx == "ReduceSum" {
-				data := make([]float64, len(axes))
-				for i, a := range axes {
-					data[i] = float64(a)
-				}
-				e.Node(onnx, []string{e.Name(op.Operands[0]), e.Constant(ir.T(ir.I64, len(axes)), data)}, op.Results, ir.A("keepdims", 0))
+				e.Node(onnx, []string{e.Name(op.Operands[0]), onnxInts(e, axes)}, op.Results, ir.A("keepdims", 0))
 				return nil
 			}
 			e.Node(onnx, []string{e.Name(op.Operands[0])}, op.Results, ir.A("axes", axes), ir.A("keepdims", 0))

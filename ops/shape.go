@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/dartsc/dartsc/ir"
@@ -16,6 +17,9 @@ var shapeDefs = []*Def{
 				return nil, err
 			}
 			dtype, err := ir.ParseDType(op.Attrs.Text("dtype"))
+			if v := op.Attrs.Float("value"); err == nil && !dtype.Float() && v != math.Trunc(v) {
+				err = fmt.Errorf("value %v is not a whole number, which %s wants", v, dtype)
+			}
 			return []ir.Type{{DType: dtype, Shape: op.Attrs.Ints("shape")}}, err
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
@@ -61,16 +65,19 @@ var shapeDefs = []*Def{
 		},
 		FLOPs: noFLOPs,
 		ONNX: func(e Exporter, op *ir.Op) error {
-			shape := op.Attrs.Ints("shape")
-			if x := op.Operands[0].Type.Shape; len(shape) == 2 && len(x) > 0 && shape[0] == x[0] {
+			shape, x := slices.Clone(op.Attrs.Ints("shape")), op.Operands[0].Type.Shape
+			keepsFirst := len(shape) > 0 && len(x) > 0 && shape[0] == x[0]
+			if keepsFirst && len(shape) == 2 {
 				e.Node("Flatten", []string{e.Name(op.Operands[0])}, op.Results, ir.A("axis", 1))
 				return nil
 			}
-			data := make([]float64, len(shape))
-			for i, d := range shape {
-				data[i] = float64(d)
+			// The first dimension may be a batch of any size: 0 copies it, -1 is what the others leave.
+			if keepsFirst {
+				shape[0] = 0
+			} else if len(shape) > 0 {
+				shape[0] = -1
 			}
-			e.Node("Reshape", []string{e.Name(op.Operands[0]), e.Constant(ir.T(ir.I64, len(shape)), data)}, op.Results)
+			e.Node("Reshape", []string{e.Name(op.Operands[0]), onnxInts(e, shape)}, op.Results)
 			return nil
 		},
 	},
@@ -122,13 +129,6 @@ var shapeDefs = []*Def{
 		},
 		FLOPs: noFLOPs,
 		ONNX: func(e Exporter, op *ir.Op) error {
-			list := func(ints []int) string {
-				data := make([]float64, len(ints))
-				for i, v := range ints {
-					data[i] = float64(v)
-				}
-				return e.Constant(ir.T(ir.I64, len(ints)), data)
-			}
 			// The batch axis stays whole, so that its size may be symbolic.
 			var starts, ends, axes []int
 			for i, d := range op.Operands[0].Type.Shape {
@@ -139,7 +139,7 @@ var shapeDefs = []*Def{
 			if len(axes) == 0 {
 				return onnxNode("Identity")(e, op)
 			}
-			e.Node("Slice", []string{e.Name(op.Operands[0]), list(starts), list(ends), list(axes)}, op.Results)
+			e.Node("Slice", []string{e.Name(op.Operands[0]), onnxInts(e, starts), onnxInts(e, ends), onnxInts(e, axes)}, op.Results)
 			return nil
 		},
 	},
@@ -172,13 +172,15 @@ var shapeDefs = []*Def{
 				return nil, err
 			}
 			x, order := op.Operands[0].Type, op.Attrs.Ints("order")
-			sorted := slices.Sorted(slices.Values(order))
-			shape := make([]int, len(order))
-			for i, axis := range sorted {
-				if axis != i || len(order) != len(x.Shape) {
-					return nil, fmt.Errorf("order %v does not name each axis of %s once", order, x)
-				}
-				shape[i] = x.Shape[order[i]]
+			axes, shape := make([]int, len(x.Shape)), make([]int, len(x.Shape))
+			for i := range axes {
+				axes[i] = i
+			}
+			if !slices.Equal(slices.Sorted(slices.Values(order)), axes) {
+				return nil, fmt.Errorf("order %v does not name each axis of %s once", order, x)
+			}
+			for i, axis := range order {
+				shape[i] = x.Shape[axis]
 			}
 			return []ir.Type{{DType: x.DType, Shape: shape}}, nil
 		},
@@ -220,7 +222,9 @@ func inferConcat(op *ir.Op) ([]ir.Type, error) {
 		want := ir.Type{DType: x.DType, Shape: slices.Clone(x.Shape)}
 		if len(v.Type.Shape) == len(x.Shape) {
 			want.Shape[axis] = v.Type.Shape[axis]
-			shape[axis] += v.Type.Shape[axis]
+			if shape[axis] += v.Type.Shape[axis]; shape[axis] < 0 {
+				return nil, fmt.Errorf("the result is too large to address")
+			}
 		}
 		if !v.Type.Equal(want) {
 			return nil, fmt.Errorf("operand %d is %s, wants %s but for axis %d", i, v.Type, x, axis)
@@ -255,11 +259,11 @@ func inferPad(op *ir.Op) ([]ir.Type, error) {
 	if len(low) != len(x.Shape) || len(high) != len(x.Shape) {
 		return nil, fmt.Errorf("low %v and high %v do not fit %s", low, high, x)
 	}
+	if err := first(wantInts(op, "low", len(low), 0), wantInts(op, "high", len(high), 0)); err != nil {
+		return nil, err
+	}
 	shape := slices.Clone(x.Shape)
 	for i := range shape {
-		if low[i] < 0 || high[i] < 0 {
-			return nil, fmt.Errorf("low %v and high %v must not be negative", low, high)
-		}
 		shape[i] += low[i] + high[i]
 	}
 	return []ir.Type{{DType: x.DType, Shape: shape}}, nil

@@ -163,24 +163,81 @@ func wantOperands(op *ir.Op, least, most int) error {
 }
 
 func wantRank(op *ir.Op, i, rank int) error {
-	if t := op.Operands[i].Type; len(t.Shape) != rank {
+	if t := operandType(op, i); len(t.Shape) != rank {
 		return fmt.Errorf("operand %d is %s, wants rank %d", i, t, rank)
 	}
 	return nil
 }
 
 func wantType(op *ir.Op, i int, want ir.Type) error {
-	if t := op.Operands[i].Type; !t.Equal(want) {
+	if t := operandType(op, i); !t.Equal(want) {
 		return fmt.Errorf("operand %d is %s, wants %s", i, t, want)
 	}
 	return nil
 }
 
+// wantFloat checks that the operands are of one floating-point type.
 func wantFloat(op *ir.Op, operands ...int) error {
 	for _, i := range operands {
-		if t := op.Operands[i].Type; !t.DType.Float() {
+		t, firstType := operandType(op, i), operandType(op, operands[0])
+		if !t.DType.Float() {
 			return fmt.Errorf("operand %d is %s, wants a floating-point type", i, t)
 		}
+		if t.DType != firstType.DType {
+			return fmt.Errorf("operands are %s and %s, want one element type", firstType, t)
+		}
+	}
+	return nil
+}
+
+// operandType is the type of an operand, or an invalid one where there are fewer operands: rules that are evaluated
+// together in first need no order among themselves.
+func operandType(op *ir.Op, i int) ir.Type {
+	if i >= len(op.Operands) {
+		return ir.Type{}
+	}
+	return op.Operands[i].Type
+}
+
+// attrLimit bounds the integers in attributes (and the dimensions they are added to), so that no sum or product of two
+// of them overflows.
+const attrLimit = 1 << 30
+
+// wantInts checks that an attribute is a list of n integers of at least the given size.
+func wantInts(op *ir.Op, name string, n, least int) error {
+	list := op.Attrs.Ints(name)
+	if len(list) != n {
+		return fmt.Errorf("attribute %s %v has %d numbers, wants %d", name, list, len(list), n)
+	}
+	for _, v := range list {
+		if v < least || v > attrLimit {
+			return fmt.Errorf("attribute %s %v: want numbers from %d to %d", name, list, least, attrLimit)
+		}
+	}
+	return nil
+}
+
+// wantInt checks that an attribute is at least the given size.
+func wantInt(op *ir.Op, name string, least int) error {
+	if v := op.Attrs.Int(name); v < least || v > attrLimit {
+		return fmt.Errorf("attribute %s is %d, wants a number from %d to %d", name, v, least, attrLimit)
+	}
+	return nil
+}
+
+// wantShape checks that the attribute shape makes a type of the given rank.
+func wantShape(op *ir.Op, dtype ir.DType, rank int) error {
+	shape := op.Attrs.Ints("shape")
+	if len(shape) != rank {
+		return fmt.Errorf("attribute shape %v wants %d dimensions", shape, rank)
+	}
+	return ir.Type{DType: dtype, Shape: shape}.Check()
+}
+
+// wantFloatAttr checks that an attribute lies between two numbers, which NaN does not.
+func wantFloatAttr(op *ir.Op, name string, least, most float64) error {
+	if v := op.Attrs.Float(name); !(v >= least && v <= most) {
+		return fmt.Errorf("attribute %s is %v, wants a number from %v to %v", name, v, least, most)
 	}
 	return nil
 }

@@ -116,20 +116,21 @@ func validateTensor(t Tensor) (int64, error) {
 		}
 		bytes *= int64(d)
 	}
-	if t.Order == nil {
-		return bytes, nil
+	if t.Order != nil && !isPermutation(t.Order, len(t.Shape)) {
+		return 0, fmt.Errorf("order does not name each axis of shape %v once", t.Shape)
 	}
+	return bytes, nil
+}
+
+func isPermutation(order Layout, rank int) bool {
 	var seen [largestRank]bool
-	for _, axis := range t.Order {
-		if axis < 0 || axis >= len(t.Shape) || len(t.Order) != len(t.Shape) || seen[axis] {
-			return 0, fmt.Errorf("order %v does not name each axis of shape %v once", t.Order, t.Shape)
+	for _, axis := range order {
+		if axis < 0 || axis >= rank || seen[axis] {
+			return false
 		}
 		seen[axis] = true
 	}
-	if len(t.Order) != len(t.Shape) {
-		return 0, fmt.Errorf("order %v does not name each axis of shape %v once", t.Order, t.Shape)
-	}
-	return bytes, nil
+	return len(order) == rank
 }
 
 func validateProgram(p *Plan, program *Program) error {

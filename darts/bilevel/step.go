@@ -8,8 +8,6 @@
 package bilevel
 
 import (
-	"fmt"
-
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -85,8 +83,7 @@ func BuildSearchStep(m *ir.Module, network cnn.Network, config Config) error {
 	b.In("report", func() {
 		b.Result("loss", fit.loss)
 		b.Result("valid_loss", validLoss)
-		b.Result("correct", b.Correct(fit.logits, train.labels, 1))
-		b.Result("correct5", b.Correct(fit.logits, train.labels, min(5, fit.logits.Type.Shape[len(fit.logits.Type.Shape)-1])))
+		countCorrect(b, fit.logits, train.labels)
 		b.Result("grad_norm", norm)
 	})
 	if config.Inspect {
@@ -243,12 +240,18 @@ func BuildEvaluate(m *ir.Module, network cnn.Network, batch Batch) error {
 	e := batch.evaluation(b)
 	scope := &cnn.Scope{Builder: b, Weights: &cnn.Weights{}}
 	logits, _ := network.Forward(scope, e.images)
-	if b.Err() == nil && len(logits.Type.Shape) != 2 {
-		b.Fail(fmt.Errorf("network returns %s, want logits [N,classes]", logits.Type))
-	}
 	b.Result("loss", b.CrossEntropy(logits, e.labels, 0, "sum"))
-	b.Result("correct", b.Correct(logits, e.labels, 1))
-	b.Result("correct5", b.Correct(logits, e.labels, min(5, logits.Type.Shape[len(logits.Type.Shape)-1])))
+	countCorrect(b, logits, e.labels)
 	_, err := b.Build()
 	return err
+}
+
+// countCorrect adds the results correct (top 1) and correct5 (top 5, or as many classes as there are).
+func countCorrect(b *ops.Builder, logits, labels *ir.Value) {
+	b.Result("correct", b.Correct(logits, labels, 1))
+	five := 5
+	if len(logits.Type.Shape) == 2 {
+		five = min(five, logits.Type.Shape[1])
+	}
+	b.Result("correct5", b.Correct(logits, labels, five))
 }

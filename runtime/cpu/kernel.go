@@ -11,7 +11,7 @@ import "github.com/dartsc/dartsc/compiler/plan"
 //   - parts write disjoint memory; a reduction writes partial sums by part into memory of its own (taken when bound),
 //     and a later phase adds them in order.
 //
-// Nothing allocates once a task is bound.
+// Nothing allocates once a task is bound. Results never overlap operands, but for the kernels in mayAlias.
 type kernel func(l *launch) (task, error)
 
 // kernels is the table of all kernels by the name that the compiler uses.
@@ -23,17 +23,35 @@ func register(name string, k kernel) { kernels[name] = k }
 // launch is a plan.Launch with its operands and results as slices of the arena or of the variables.
 type launch struct {
 	*plan.Launch
-	in, out []tensor
+	in, out   []tensor
+	workspace *workspace
+	taken     int // elements of the workspace that this launch uses
+}
+
+// workspace is memory that the launches of a plan take turns to use: what one part leaves for another, such as partial
+// sums and packed weights. It is made when all launches are bound.
+type workspace struct {
+	size int
+	data []float32
+}
+
+// shared takes n elements of the workspace, which hold anything when the task starts. The returned function gives them
+// at run time.
+func (l *launch) shared(n int) func() []float32 {
+	w, from := l.workspace, l.taken
+	l.taken += (n + 15) &^ 15 // a cache line apart
+	w.size = max(w.size, l.taken)
+	return func() []float32 { return w.data[from : from+n : from+n] }
 }
 
 // tensor is a bound buffer: exactly one of the slices is set, by its type, in memory order (see plan.Layout).
 type tensor struct {
 	plan.Tensor
 	name string // "operand 0", for messages
-	f32 []float32
-	i64 []int64
-	i32 []int32
-	u8  []uint8
+	f32  []float32
+	i64  []int64
+	i32  []int32
+	u8   []uint8
 }
 
 // task is a launch ready to run.

@@ -1,0 +1,239 @@
+// Package fuse groups operations that become one launch: each group is an operation "fusion" whose body is the group,
+// so that a fused module prints, verifies and runs in the reference interpreter like any other. A group has an
+// attribute "group" that names its pattern, which the targets lower to a kernel:
+//
+//	prologue      [batch_norm →] relu → conv2d or conv2d_weight_grad: applied as the convolution loads its input
+//	norm_relu     batch_norm → relu
+//	elementwise   a tree of pointwise operations, one pass over memory
+//
+// The package knows the operations through package ops, and no target; a target that has no kernel for a pattern may
+// lower the body operation by operation.
+package fuse
+
+import (
+	"fmt"
+
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+// The values of the attribute "group".
+const (
+	Prologue    = "prologue"
+	NormRelu    = "norm_relu"
+	Elementwise = "elementwise"
+)
+
+// Fuse groups the operations of every program. It wants a module after Decompose; nothing may share or simplify after it.
+func Fuse(m *ir.Module) error {
+	for _, p := range m.Programs {
+		g := newGrouping(m, p)
+		g.prologues()
+		g.elementwise()
+		if err := g.rebuild(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grouping decides which operations join which: a member is computed inside its root. An operation may be a member of
+// several roots (a prologue is cheap to repeat); it then disappears from the program.
+type grouping struct {
+	module  *ir.Module
+	program *ir.Program
+	users   map[*ir.Value][]*ir.Op
+	results map[*ir.Value]bool // returned by the program: must exist
+	members map[*ir.Op][]*ir.Op
+	pattern map[*ir.Op]string // by root
+	gone    map[*ir.Op]bool   // computed only inside groups
+}
+
+func newGrouping(m *ir.Module, p *ir.Program) *grouping {
+	g := &grouping{
+		module: m, program: p,
+		users: map[*ir.Value][]*ir.Op{}, results: map[*ir.Value]bool{},
+		members: map[*ir.Op][]*ir.Op{}, pattern: map[*ir.Op]string{}, gone: map[*ir.Op]bool{},
+	}
+	for _, op := range p.Ops {
+		for _, v := range op.Operands {
+			g.users[v] = append(g.users[v], op)
+		}
+	}
+	for _, r := range p.Results {
+		g.results[r.Value] = true
+	}
+	return g
+}
+
+// private says whether a value is used only by operations that f accepts, and is not a result.
+func (g *grouping) private(v *ir.Value, f func(user *ir.Op) bool) bool {
+	if g.results[v] || len(g.users[v]) == 0 {
+		return false
+	}
+	for _, user := range g.users[v] {
+		if !f(user) {
+			return false
+		}
+	}
+	return true
+}
+
+// prologues joins ReLU, and the normalisation before it, to the convolutions that read it.
+func (g *grouping) prologues() {
+	for _, op := range g.program.Ops {
+		if op.Kind != "relu" || len(op.Result().Type.Shape) != 4 {
+			continue
+		}
+		norm := op.Operands[0].Def
+		if norm != nil && (norm.Kind != "batch_norm" || !g.private(norm.Result(), func(user *ir.Op) bool { return user == op })) {
+			norm = nil
+		}
+		convolutions := g.private(op.Result(), func(user *ir.Op) bool {
+			return (user.Kind == "conv2d" || user.Kind == "conv2d_weight_grad") && user.Operands[0] == op.Result() && user.Operands[1] != op.Result()
+		})
+		switch {
+		case convolutions:
+			for _, user := range g.users[op.Result()] {
+				g.pattern[user] = Prologue
+				if norm != nil {
+					g.members[user] = append(g.members[user], norm)
+				}
+				g.members[user] = append(g.members[user], op)
+			}
+			g.gone[op] = true
+		case norm != nil:
+			g.pattern[op], g.members[op] = NormRelu, []*ir.Op{norm}
+		default:
+			continue
+		}
+		if norm != nil {
+			g.gone[norm] = true
+		}
+	}
+}
+
+// elementwise joins pointwise operations to their only user. An operation on two whole tensors stays where it is: to
+// join it would keep both alive until its user runs, for the sake of one pass over memory.
+func (g *grouping) elementwise() {
+	root := map[*ir.Op]*ir.Op{}
+	for i := len(g.program.Ops) - 1; i >= 0; i-- {
+		op := g.program.Ops[i]
+		if !Pointwise(op) || g.gone[op] || g.pattern[op] != "" {
+			continue
+		}
+		root[op] = op
+		v := op.Result()
+		if g.results[v] || len(g.users[v]) != 1 || wholeOperands(op) > 1 && op.Kind != "relu_grad" {
+			continue
+		}
+		user := g.users[v][0]
+		to := root[user]
+		if to == nil || user.Phase != op.Phase || !v.Type.Equal(to.Result().Type) {
+			continue
+		}
+		root[op] = to
+		g.pattern[to] = Elementwise
+		g.members[to] = append([]*ir.Op{op}, g.members[to]...)
+		g.gone[op] = true
+	}
+}
+
+// Pointwise says whether an operation can be an instruction of an elementwise group.
+func Pointwise(op *ir.Op) bool {
+	def := ops.Lookup(op.Kind)
+	return def != nil && def.Pointwise && len(op.Results) == 1
+}
+
+// wholeOperands counts the operands as large as the result, constants left out.
+func wholeOperands(op *ir.Op) int {
+	n := 0
+	for i, v := range op.Operands {
+		repeated := i > 0 && v == op.Operands[0]
+		if v.Type.Equal(op.Result().Type) && (v.Def == nil || v.Def.Kind != "constant") && !repeated {
+			n++
+		}
+	}
+	return n
+}
+
+// rebuild replaces every root by a fusion and drops what exists only inside groups.
+func (g *grouping) rebuild() error {
+	b := ops.Continue(g.module)
+	replaced := map[*ir.Value]*ir.Value{}
+	kept := make([]*ir.Op, 0, len(g.program.Ops))
+	for _, op := range g.program.Ops {
+		if g.gone[op] {
+			continue
+		}
+		for i, v := range op.Operands {
+			if r := replaced[v]; r != nil {
+				op.Operands[i] = r
+			}
+		}
+		if g.pattern[op] == "" {
+			kept = append(kept, op)
+			continue
+		}
+		body, operands := g.body(op, replaced)
+		b.Place(op)
+		fused := b.Fuse(body, operands, ir.A("group", g.pattern[op]))
+		for i, v := range op.Results {
+			replaced[v] = fused[i]
+		}
+		kept = append(kept, b.Program.Ops...)
+		b.Program.Ops = nil
+	}
+	for i, r := range g.program.Results {
+		if v := replaced[r.Value]; v != nil {
+			g.program.Results[i].Value = v
+		}
+	}
+	g.program.Ops = kept
+	g.program.Number()
+	return b.Err()
+}
+
+// body copies the members of a group and its root into a program of its own, and returns the operands it needs.
+// Constants come along, so that they become part of the kernel.
+func (g *grouping) body(root *ir.Op, replaced map[*ir.Value]*ir.Value) (body *ir.Program, operands []*ir.Value) {
+	body = &ir.Program{Name: g.pattern[root]}
+	inside := map[*ir.Value]*ir.Value{}
+	var clone func(op *ir.Op) *ir.Op
+	value := func(v *ir.Value) *ir.Value {
+		if in := inside[v]; in != nil {
+			return in
+		}
+		if v.Def != nil && v.Def.Kind == "constant" {
+			return clone(v.Def).Result()
+		}
+		in := &ir.Value{Type: v.Type, Name: fmt.Sprintf("in%d", len(operands))}
+		inside[v] = in
+		body.Inputs = append(body.Inputs, in)
+		if r := replaced[v]; r != nil {
+			v = r
+		}
+		operands = append(operands, v)
+		return in
+	}
+	clone = func(op *ir.Op) *ir.Op {
+		copied := &ir.Op{Kind: op.Kind, Attrs: op.Attrs}
+		for _, v := range op.Operands {
+			copied.Operands = append(copied.Operands, value(v))
+		}
+		for _, v := range op.Results {
+			r := &ir.Value{Type: v.Type, Def: copied}
+			inside[v] = r
+			copied.Results = append(copied.Results, r)
+		}
+		body.Ops = append(body.Ops, copied)
+		return copied
+	}
+	for _, member := range g.members[root] {
+		clone(member)
+	}
+	for _, v := range clone(root).Results {
+		body.Results = append(body.Results, ir.Result{Name: root.Kind, Value: v})
+	}
+	return body, operands
+}

@@ -1,0 +1,167 @@
+// Package memory places buffers of known size and lifetime in one arena. It knows nothing of what is in them.
+//
+// Placing intervals of time and size without overlap is NP-hard (dynamic storage allocation); two good heuristics are
+// tried and the smaller result taken. [LowerBound] is what no placement can go below.
+package memory
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Alignment of every buffer in bytes: a cache line, and the width of an AVX-512 register.
+const Alignment = 64
+
+// Buffer is something that must be in memory from launch First to launch Last, both included.
+type Buffer struct {
+	Bytes       int64
+	First, Last int
+	Offset      int64 // the result
+}
+
+func aligned(n int64) int64 { return (n + Alignment - 1) &^ (Alignment - 1) }
+
+// LowerBound is the largest sum of the aligned sizes of buffers alive at one time.
+func LowerBound(buffers []Buffer) int64 {
+	type event struct {
+		at    int
+		bytes int64
+	}
+	var events []event
+	for _, b := range buffers {
+		events = append(events, event{b.First, aligned(b.Bytes)}, event{b.Last + 1, -aligned(b.Bytes)})
+	}
+	slices.SortFunc(events, func(x, y event) int { return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.bytes, y.bytes)) })
+	var now, most int64
+	for _, e := range events {
+		now += e.bytes
+		most = max(most, now)
+	}
+	return most
+}
+
+// Place gives every buffer an offset and returns the size of the arena.
+func Place(buffers []Buffer) int64 {
+	inTime := slices.Clone(buffers)
+	peakTime := placeInTime(inTime)
+	bound := LowerBound(buffers)
+	if peakTime <= bound+bound/50 {
+		copy(buffers, inTime)
+		return peakTime
+	}
+	bySize := slices.Clone(buffers)
+	if peakSize := placeBySize(bySize); peakSize < peakTime {
+		copy(buffers, bySize)
+		return peakSize
+	}
+	copy(buffers, inTime)
+	return peakTime
+}
+
+// placeInTime allocates and frees in the order of the launches, each time in the smallest gap that is large enough.
+// Forward and backward passes free in the reverse order in which they allocate, which suits it.
+func placeInTime(buffers []Buffer) int64 {
+	order := make([]int, len(buffers))
+	for i := range order {
+		order[i] = i
+	}
+	// Buffers that live longest go first among those born together: they end up below those that are freed soon.
+	slices.SortFunc(order, func(i, j int) int {
+		return cmp.Or(cmp.Compare(buffers[i].First, buffers[j].First), cmp.Compare(buffers[j].Last, buffers[i].Last), cmp.Compare(i, j))
+	})
+	ends := slices.Clone(order)
+	slices.SortFunc(ends, func(i, j int) int {
+		return cmp.Or(cmp.Compare(buffers[i].Last, buffers[j].Last), cmp.Compare(i, j))
+	})
+	var free gaps
+	freed := 0
+	for _, i := range order {
+		b := &buffers[i]
+		for ; freed < len(ends) && buffers[ends[freed]].Last < b.First; freed++ {
+			dead := buffers[ends[freed]]
+			free.release(dead.Offset, aligned(dead.Bytes))
+		}
+		b.Offset = free.take(aligned(b.Bytes))
+	}
+	return free.top
+}
+
+// gaps is the free memory below top, in order of offsets, neighbours joined.
+type gaps struct {
+	list []gap
+	top  int64
+}
+
+type gap struct{ from, to int64 }
+
+func (g *gaps) take(bytes int64) int64 {
+	best := -1
+	for i, f := range g.list {
+		if size := f.to - f.from; size >= bytes && (best < 0 || size < g.list[best].to-g.list[best].from) {
+			best = i
+		}
+	}
+	if best < 0 {
+		from := g.top
+		if n := len(g.list); n > 0 && g.list[n-1].to == g.top { // the last gap grows
+			from = g.list[n-1].from
+			g.list = g.list[:n-1]
+		}
+		g.top = from + bytes
+		return from
+	}
+	from := g.list[best].from
+	g.list[best].from += bytes
+	if g.list[best].from == g.list[best].to {
+		g.list = slices.Delete(g.list, best, best+1)
+	}
+	return from
+}
+
+func (g *gaps) release(from, bytes int64) {
+	to := from + bytes
+	i, _ := slices.BinarySearchFunc(g.list, from, func(f gap, at int64) int { return cmp.Compare(f.from, at) })
+	if i > 0 && g.list[i-1].to == from {
+		i--
+		g.list[i].to = to
+	} else {
+		g.list = slices.Insert(g.list, i, gap{from, to})
+	}
+	if i+1 < len(g.list) && g.list[i+1].from == to {
+		g.list[i].to = g.list[i+1].to
+		g.list = slices.Delete(g.list, i+1, i+2)
+	}
+}
+
+// placeBySize places the largest buffers first, each at the lowest offset where it meets no placed buffer that lives
+// at the same time.
+func placeBySize(buffers []Buffer) int64 {
+	order := make([]int, len(buffers))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		return cmp.Or(cmp.Compare(buffers[j].Bytes, buffers[i].Bytes), cmp.Compare(buffers[j].Last-buffers[j].First, buffers[i].Last-buffers[i].First), cmp.Compare(i, j))
+	})
+	var top int64
+	var placed []int // by offset
+	for _, i := range order {
+		b := &buffers[i]
+		size, at := aligned(b.Bytes), int64(0)
+		for _, j := range placed {
+			p := &buffers[j]
+			if p.Last < b.First || p.First > b.Last {
+				continue
+			}
+			if p.Offset >= at+size {
+				break
+			}
+			at = max(at, p.Offset+aligned(p.Bytes))
+		}
+		b.Offset = at
+		top = max(top, at+size)
+		k, _ := slices.BinarySearchFunc(placed, at, func(j int, at int64) int { return cmp.Compare(buffers[j].Offset, at) })
+		placed = slices.Insert(placed, k, i)
+	}
+	return top
+}

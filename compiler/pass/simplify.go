@@ -1,0 +1,157 @@
+package pass
+
+import (
+	"slices"
+
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+// Simplify rewrites operations into cheaper ones of the same meaning. The rules that matter for a supernet: a term that
+// is constant zero (the primitive "none") leaves a weighted sum; a sum of weighted sums with the same weights becomes
+// one, so that a node of a cell is a single operation; a convolution of a cropped image crops by negative pads.
+var Simplify = each(func(m *ir.Module, p *ir.Program) error {
+	uses := p.Uses(p.Number())
+	replaced := substitution{}
+	kept := make([]*ir.Op, 0, len(p.Ops))
+	b := ops.Continue(m)
+	for _, op := range p.Ops {
+		replaced.operands(op)
+		b.Place(op)
+		v := rewrite(b, op, uses)
+		if v == nil {
+			kept = append(kept, op)
+			continue
+		}
+		// New values take the place of the old one, with as many uses.
+		kept = append(kept, b.Program.Ops...)
+		for _, added := range b.Program.Ops {
+			for _, r := range added.Results {
+				r.ID, uses = len(uses), append(uses, 0)
+			}
+			for _, operand := range added.Operands {
+				uses[operand.ID]++
+			}
+		}
+		b.Program.Ops = nil
+		uses[v.ID] += uses[op.Result().ID]
+		for _, operand := range op.Operands {
+			uses[operand.ID]--
+		}
+		replaced[op.Result()] = v
+	}
+	replaced.results(p)
+	p.Ops = kept
+	p.Number()
+	return b.Err()
+})
+
+// rewrite returns a value equal to the only result of op, or nil where no rule applies. Uses counts the uses of values
+// by their IDs.
+func rewrite(b *ops.Builder, op *ir.Op, uses []int) *ir.Value {
+	switch op.Kind {
+	case "add":
+		return rewriteAdd(b, op, uses)
+	case "mul":
+		return identity(op, 1)
+	case "axpby":
+		x, y, a, c := op.Operands[0], op.Operands[1], op.Attrs.Float("a"), op.Attrs.Float("b")
+		switch {
+		case a == 1 && c == 0 && x.Type.Equal(op.Result().Type):
+			return x
+		case a == 0 && c == 1 && y.Type.Equal(op.Result().Type):
+			return y
+		}
+	case "weighted_sum", "weighted_sum_weight_grad":
+		return dropZeroTerms(b, op)
+	case "conv2d":
+		return cropInConvolution(b, op)
+	case "concat":
+		if len(op.Operands) == 1 {
+			return op.Operands[0]
+		}
+	case "relu":
+		if x := op.Operands[0].Def; x != nil && x.Kind == "relu" {
+			return op.Operands[0]
+		}
+	case "slice", "reshape", "pad":
+		if op.Operands[0].Type.Equal(op.Result().Type) {
+			return op.Operands[0]
+		}
+	}
+	return nil
+}
+
+// identity removes an operation with its neutral element.
+func identity(op *ir.Op, neutral float64) *ir.Value {
+	for i, v := range op.Operands {
+		other := op.Operands[1-i]
+		if c, ok := constantOf(v); ok && c == neutral && other.Type.Equal(op.Result().Type) {
+			return other
+		}
+	}
+	return nil
+}
+
+func rewriteAdd(b *ops.Builder, op *ir.Op, uses []int) *ir.Value {
+	if v := identity(op, 0); v != nil {
+		return v
+	}
+	x, y := op.Operands[0].Def, op.Operands[1].Def
+	if x == nil || y == nil || x == y || x.Kind != y.Kind || x.Phase != y.Phase || uses[x.Results[0].ID] != 1 || uses[y.Results[0].ID] != 1 {
+		return nil
+	}
+	// The sum of two weighted sums with the same weights, or of two gradients with respect to the weights under the
+	// same cotangent, is one with all terms.
+	if (x.Kind == "weighted_sum" || x.Kind == "weighted_sum_weight_grad") && x.Operands[0] == y.Operands[0] && x.Result().Type.Equal(y.Result().Type) &&
+		x.Operands[1].Type.Equal(y.Operands[1].Type) {
+		terms := slices.Concat(x.Operands[1:], y.Operands[1:])
+		selected := slices.Concat(x.Attrs.Ints("select"), y.Attrs.Ints("select"))
+		return b.Op(x.Kind, 1, append([]*ir.Value{x.Operands[0]}, terms...), x.Attrs.With("select", selected)...)[0]
+	}
+	return nil
+}
+
+func dropZeroTerms(b *ops.Builder, op *ir.Op) *ir.Value {
+	if c, ok := constantOf(op.Operands[0]); ok && c == 0 {
+		return b.Constant(op.Result().Type, 0)
+	}
+	operands := []*ir.Value{op.Operands[0]}
+	var selected []int
+	for i, term := range op.Operands[1:] {
+		if c, ok := constantOf(term); ok && c == 0 {
+			continue
+		}
+		operands = append(operands, term)
+		selected = append(selected, op.Attrs.Ints("select")[i])
+	}
+	switch len(operands) {
+	case len(op.Operands):
+		return nil
+	case 1:
+		return b.Constant(op.Result().Type, 0)
+	}
+	return b.Op(op.Kind, 1, operands, op.Attrs.With("select", selected)...)[0]
+}
+
+// cropInConvolution moves a crop of the image into the pads of the convolution, where it has none on that side.
+func cropInConvolution(b *ops.Builder, op *ir.Op) *ir.Value {
+	crop := op.Operands[0].Def
+	if crop == nil || crop.Kind != "slice" {
+		return nil
+	}
+	x := crop.Operands[0]
+	starts, ends, a := crop.Attrs.Ints("starts"), crop.Attrs.Ints("ends"), ops.ConvAttrsOf(op)
+	if starts[0] != 0 || ends[0] != x.Type.Shape[0] || starts[1] != 0 || ends[1] != x.Type.Shape[1] {
+		return nil
+	}
+	for i := range 2 {
+		before, after := starts[2+i], x.Type.Shape[2+i]-ends[2+i]
+		if before > 0 && a.Pads[i] > 0 || after > 0 && a.Pads[2+i] > 0 {
+			return nil
+		}
+		a.Pads[i] -= before
+		a.Pads[2+i] -= after
+	}
+	return b.Conv2D(x, op.Operands[1], a)
+}

@@ -1,0 +1,239 @@
+// Package cpu replays plans on the processor: portable Go in float32, one arena, a fixed pool of workers, no
+// allocation in a step, and the same bits for any number of workers.
+//
+// A plan's launches are bound once, when it is loaded: kernel.go says what a kernel is, check.go how it checks a
+// launch, pool.go how its parts run. The kernels stand in kernel_*.go, one family a file; their innermost loops are
+// behind the table of vector.go, which is where vector instructions come in. The package knows plans only: what an
+// operation means is told by the tests, which hold every kernel against the reference of package ops.
+package cpu
+
+import (
+	"context"
+	"fmt"
+	goruntime "runtime"
+	"slices"
+	"time"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/runtime"
+)
+
+// Device is the processor with a number of workers.
+type Device struct {
+	Workers int
+}
+
+// New returns a device with the given number of workers; 0 stands for as many as Go may use processors.
+func New(workers int) Device { return Device{workers} }
+
+// Target returns "cpu".
+func (Device) Target() string { return "cpu" }
+
+// instance is a plan in memory.
+type instance struct {
+	plan     *plan.Plan
+	spaces   [2][]byte // by plan.Space
+	free     [2]func() error
+	programs [][]task // tasks of every launch of every program
+	pool     *pool
+}
+
+// Load implements runtime.Device.
+func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
+	if d.Workers < 0 {
+		return nil, fmt.Errorf("%d workers: want 1 or more, or 0 for all processors", d.Workers)
+	}
+	if err := runtime.Check(p); err != nil {
+		return nil, err
+	}
+	i := &instance{plan: p}
+	for space, size := range [2]int64{plan.Arena: p.ArenaBytes, plan.Variables: p.VariableBytes} {
+		var err error
+		if i.spaces[space], i.free[space], err = allocate(size); err != nil {
+			i.Close()
+			return nil, fmt.Errorf("plan %s: %w", p.Name, err)
+		}
+	}
+	scratch, err := i.bind()
+	if err != nil {
+		i.Close()
+		return nil, fmt.Errorf("plan %s: %w", p.Name, err)
+	}
+	workers := d.Workers
+	if workers == 0 {
+		workers = goruntime.GOMAXPROCS(0)
+	}
+	i.pool = newPool(workers, scratch)
+	return i, nil
+}
+
+// bind makes the tasks of all launches and returns the scratch that a worker needs.
+func (i *instance) bind() (scratch int, err error) {
+	w := &workspace{}
+	for _, program := range i.plan.Programs {
+		tasks := make([]task, len(program.Launches))
+		for at := range program.Launches {
+			l := &program.Launches[at]
+			tasks[at], err = bindLaunch(i.spaces, program, l, w)
+			if err != nil {
+				return 0, fmt.Errorf("program %s: %s: %w", program.Name, position(at, l), err)
+			}
+			scratch = max(scratch, tasks[at].scratch)
+		}
+		i.programs = append(i.programs, tasks)
+	}
+	w.data = view32(aligned(4 * w.size))
+	return scratch, nil
+}
+
+// position names a launch.
+func position(at int, l *plan.Launch) string {
+	if l.Scope == "" {
+		return fmt.Sprintf("launch %d (%s)", at, l.Kernel)
+	}
+	return fmt.Sprintf("launch %d (%s at %s)", at, l.Kernel, l.Scope)
+}
+
+// mayAlias are the kernels whose results may be the very memory of operands of the same size.
+var mayAlias = []string{
+	"elementwise", "sgd", "adam", "batch_norm", "batch_norm_input_grad", "drop_path", "weighted_sum", "cutout", "bias_add",
+}
+
+func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspace) (t task, err error) {
+	defer func() { // a plan comes from a file: what a binder did not foresee is an error too
+		if value := recover(); value != nil {
+			err = fmt.Errorf("cannot be bound: %v", value)
+		}
+	}()
+	k := kernels[l.Kernel]
+	if k == nil {
+		return task{}, fmt.Errorf("the CPU has no kernel %q", l.Kernel)
+	}
+	if err := checkOverlap(program, l); err != nil {
+		return task{}, err
+	}
+	bound := &launch{Launch: l, workspace: w}
+	if bound.in, err = bindTensors(spaces, program, l.Operands, "operand"); err != nil {
+		return task{}, err
+	}
+	if bound.out, err = bindTensors(spaces, program, l.Results, "result"); err != nil {
+		return task{}, err
+	}
+	return k(bound)
+}
+
+// checkOverlap requires that results lie apart from each other and from operands, but for what mayAlias allows.
+func checkOverlap(program *plan.Program, l *plan.Launch) error {
+	overlap := func(a, b plan.Buffer) bool {
+		return a.Space == b.Space && a.Offset < b.Offset+b.Bytes() && b.Offset < a.Offset+a.Bytes()
+	}
+	inPlace := slices.Contains(mayAlias, l.Kernel)
+	for i, r := range l.Results {
+		result := program.Buffers[r]
+		for j, other := range l.Results[:i] {
+			if overlap(result, program.Buffers[other]) {
+				return fmt.Errorf("results %d and %d share memory", j, i)
+			}
+		}
+		for j, o := range l.Operands {
+			operand := program.Buffers[o]
+			same := operand.Offset == result.Offset && operand.Bytes() == result.Bytes()
+			if overlap(result, operand) && !(inPlace && same) {
+				return fmt.Errorf("result %d and operand %d share memory", i, j)
+			}
+		}
+	}
+	return nil
+}
+
+func bindTensors(spaces [2][]byte, program *plan.Program, buffers []int, what string) ([]tensor, error) {
+	tensors := make([]tensor, len(buffers))
+	for i, index := range buffers {
+		b := program.Buffers[index]
+		t := tensor{Tensor: b.Tensor, name: fmt.Sprintf("%s %d", what, i)}
+		space := spaces[b.Space]
+		switch b.DType {
+		case plan.F32:
+			t.f32 = view[float32](space, b.Tensor, b.Offset)
+		case plan.I64:
+			t.i64 = view[int64](space, b.Tensor, b.Offset)
+		case plan.I32:
+			t.i32 = view[int32](space, b.Tensor, b.Offset)
+		case plan.U8:
+			t.u8 = view[uint8](space, b.Tensor, b.Offset)
+		default:
+			return nil, fmt.Errorf("%s is %s: the CPU computes with f32, i64, i32 and u8", t.name, b.DType)
+		}
+		tensors[i] = t
+	}
+	return tensors, nil
+}
+
+// Run implements runtime.Instance.
+func (i *instance) Run(ctx context.Context, program int, observe func(launch int, d time.Duration)) error {
+	if program < 0 || program >= len(i.programs) {
+		return fmt.Errorf("plan %s has no program %d", i.plan.Name, program)
+	}
+	p, done := i.plan.Programs[program], ctx.Done()
+	for at, t := range i.programs[program] {
+		select {
+		case <-done:
+			return fmt.Errorf("program %s: stopped before %s: %w", p.Name, position(at, &p.Launches[at]), ctx.Err())
+		default:
+		}
+		var start time.Time
+		if observe != nil {
+			start = time.Now()
+		}
+		for _, ph := range t.phases {
+			if err := i.pool.run(ph); err != nil {
+				return fmt.Errorf("program %s: %s: %w", p.Name, position(at, &p.Launches[at]), err)
+			}
+		}
+		if observe != nil {
+			observe(at, time.Since(start))
+		}
+	}
+	return nil
+}
+
+// Write implements runtime.Instance.
+func (i *instance) Write(space plan.Space, offset int64, data []byte) error {
+	memory, err := i.memory(space, offset, len(data))
+	copy(memory, data)
+	return err
+}
+
+// Read implements runtime.Instance.
+func (i *instance) Read(space plan.Space, offset int64, into []byte) error {
+	memory, err := i.memory(space, offset, len(into))
+	copy(into, memory)
+	return err
+}
+
+func (i *instance) memory(space plan.Space, offset int64, n int) ([]byte, error) {
+	if int(space) >= len(i.spaces) || offset < 0 || int64(n) > int64(len(i.spaces[space]))-offset {
+		return nil, fmt.Errorf("%d bytes at offset %d of space %d lie outside of the plan's memory", n, offset, space)
+	}
+	return i.spaces[space][offset : offset+int64(n)], nil
+}
+
+// Close implements runtime.Instance.
+func (i *instance) Close() error {
+	if i.pool != nil {
+		i.pool.close()
+		i.pool = nil
+	}
+	i.programs = nil
+	var first error
+	for space, free := range i.free {
+		if free == nil {
+			continue
+		}
+		if err := free(); err != nil && first == nil {
+			first = err
+		}
+		i.spaces[space], i.free[space] = nil, nil
+	}
+	return first
+}
