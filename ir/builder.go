@@ -158,7 +158,8 @@ func (b *Builder) append(op *Op, results int) []*Value {
 	for i := range values {
 		values[i].Type = types[i]
 	}
-	op.Results = values
+	// The caller may do as it likes with its slices.
+	op.Operands, op.Results = slices.Clone(op.Operands), slices.Clone(values)
 	b.Program.Ops = append(b.Program.Ops, op)
 	return values
 }

@@ -76,6 +76,14 @@ const (
 
 var distributions = [...]string{Constant: "constant", Uniform: "uniform", Normal: "normal"}
 
+// String returns the name of the distribution in the text form.
+func (d Distribution) String() string {
+	if int(d) < len(distributions) {
+		return distributions[d]
+	}
+	return fmt.Sprintf("Distribution(%d)", uint8(d))
+}
+
 // Init says what a variable holds before the first step.
 type Init struct {
 	Distribution Distribution
@@ -84,7 +92,7 @@ type Init struct {
 
 // String returns the text form, for example uniform(0.25).
 func (i Init) String() string {
-	return distributions[i.Distribution] + "(" + formatFloat(i.Value) + ")"
+	return i.Distribution.String() + "(" + formatFloat(i.Value) + ")"
 }
 
 // Variable is state that outlives a step and is shared by the programs of a module.

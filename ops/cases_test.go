@@ -247,7 +247,9 @@ var randomCases = []opCase{
 	{name: "random_flip", in: types(ir.T(ir.U8, 3, 4, 5, 1), i64, i64),
 		build: func(b *ops.Builder, in []*ir.Value) { b.RandomFlip(in[0], in[1], in[2], 2) }},
 	{name: "normalize_image", in: types(ir.T(ir.U8, 2, 4, 5, 3)),
-		build: func(b *ops.Builder, in []*ir.Value) { b.NormalizeImage(in[0], []float64{0.4, 0.5, 0.6}, []float64{0.2, 0.3, 0.1}) }},
+		build: func(b *ops.Builder, in []*ir.Value) {
+			b.NormalizeImage(in[0], []float64{0.4, 0.5, 0.6}, []float64{0.2, 0.3, 0.1})
+		}},
 	{name: "cutout", in: types(f64(2, 3, 6, 5), i64, i64),
 		build: func(b *ops.Builder, in []*ir.Value) { b.Cutout(in[0], in[1], in[2], 3, 4) }},
 }

@@ -51,6 +51,20 @@ var elementwiseDefs = []*Def{
 		return values(b.ReluGrad(g, op.Operands[1]), nil)
 	}),
 	axpbyDef, castDef,
+	{
+		// detach(x) is x, but no gradient flows through it.
+		Kind: "detach", Operands: "x",
+		Infer: func(op *ir.Op) ([]ir.Type, error) {
+			if err := wantOperands(op, 1, 1); err != nil {
+				return nil, err
+			}
+			return []ir.Type{op.Operands[0].Type}, nil
+		},
+		Eval:     func(op *ir.Op, in []*Tensor) []*Tensor { return []*Tensor{in[0].Clone()} },
+		Gradient: func(b *Builder, op *ir.Op, g []*ir.Value) []*ir.Value { return values(nil) },
+		FLOPs:    noFLOPs,
+		ONNX:     onnxNode("Identity"),
+	},
 }
 
 // axpby(x, y) = a x + b y with constants a and b.
@@ -239,6 +253,9 @@ func (b *Builder) Div(x, y *ir.Value) *ir.Value { return b.one("div", values(x, 
 func (b *Builder) Axpby(x, y *ir.Value, a, c float64) *ir.Value {
 	return b.one("axpby", values(x, y), ir.A("a", a), ir.A("b", c))
 }
+
+// Detach returns x as a constant of differentiation.
+func (b *Builder) Detach(x *ir.Value) *ir.Value { return b.one("detach", values(x)) }
 
 // Cast changes the element type; floats are cut towards zero.
 func (b *Builder) Cast(x *ir.Value, to ir.DType) *ir.Value {

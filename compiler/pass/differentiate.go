@@ -9,7 +9,9 @@ import (
 
 // Differentiate replaces every "gradient" operation by the operations that compute it: reverse mode, from IR to IR,
 // with the gradient rules of package ops. Cotangents of a value with several uses are added as soon as they are known,
-// two at a time, so that never more than two of them are alive.
+// two at a time, so that never more than two of them are alive. Reads of variables are where derivatives end: it wants
+// them as the model wrote them, before assignments in between are resolved, so that an update between two passes is no
+// part of either's gradient.
 var Differentiate = each(func(m *ir.Module, p *ir.Program) error {
 	replaced := substitution{}
 	var done []*ir.Op
@@ -29,10 +31,25 @@ var Differentiate = each(func(m *ir.Module, p *ir.Program) error {
 		}
 	}
 	replaced.results(p)
-	p.Ops = done
+	p.Ops = removeDetach(p, done)
 	p.Number()
 	return nil
 })
+
+// removeDetach drops the operations that were there for differentiation only.
+func removeDetach(p *ir.Program, list []*ir.Op) (kept []*ir.Op) {
+	replaced := substitution{}
+	for _, op := range list {
+		replaced.operands(op)
+		if op.Kind == "detach" {
+			replaced[op.Result()] = op.Operands[0]
+			continue
+		}
+		kept = append(kept, op)
+	}
+	replaced.results(p)
+	return kept
+}
 
 // backward appends nothing to forward: it returns the operations that compute the gradient that op asks for, and the
 // values of that gradient.

@@ -158,7 +158,7 @@ func (s *search) unrolledGradients(train, valid example) (alphas *cnn.Weights, l
 		for i, g := range b.Gradient(p.loss, weights.Values...) {
 			w, v := weights.Values[i], weights.Variables[i]
 			next, _ := b.SGD(w, g, b.Read(moment(b, v, "momentum")), s.rate, one, s.config.Momentum, s.config.WeightDecay)
-			unrolled.Set(v, next)
+			unrolled.Set(v, b.Detach(next))
 		}
 	})
 	alphas = now.Of(ir.Alpha)
@@ -187,7 +187,7 @@ func (s *search) unrolledGradients(train, valid example) (alphas *cnn.Weights, l
 				moved.Set(v, alphas.Values[i])
 			}
 			for i, v := range weights.Variables {
-				moved.Set(v, b.Axpby(weights.Values[i], b.Mul(direction[i], epsilon), 1, sign))
+				moved.Set(v, b.Detach(b.Axpby(weights.Values[i], b.Mul(direction[i], epsilon), 1, sign)))
 			}
 			p := s.forward(train, moved, false)
 			found = b.Gradient(p.loss, alphas.Values...)

@@ -59,7 +59,13 @@ func (n Derived) Forward(s *Scope, images *ir.Value) (*ir.Value, []*ir.Value) {
 			previous, current = current, cell.build(s, previous, current)
 		})
 		if i == 2*n.Layers/3 && n.Auxiliary && s.Train {
-			b.At("auxiliary head", func() { auxiliary = append(auxiliary, n.auxiliaryHead(s, current)) })
+			b.At("auxiliary head", func() {
+				// The original's head begins with a ReLU in place, which the rest of the network sees. It changes
+				// nothing in the networks of the paper, whose next cells begin with ReLU themselves; it does where this
+				// cell is the last.
+				current = b.Relu(current)
+				auxiliary = append(auxiliary, n.auxiliaryHead(s, current))
+			})
 		}
 	}
 	var logits *ir.Value
@@ -87,7 +93,7 @@ func (n Derived) stem(s *Scope, images *ir.Value) (before, last *ir.Value) {
 	return before, last
 }
 
-// auxiliaryHead classifies from the middle of the network. After the second convolution the original's ImageNet head
+// auxiliaryHead classifies from the rectified features in the middle of the network. After the second convolution the original's ImageNet head
 // has no BatchNorm (kept for the sake of its published numbers). It is written for 8x8 (CIFAR) and 7x7 (ImageNet)
 // features, where its last image has one pixel; larger ones are averaged.
 func (n Derived) auxiliaryHead(s *Scope, x *ir.Value) *ir.Value {
@@ -97,7 +103,7 @@ func (n Derived) auxiliaryHead(s *Scope, x *ir.Value) *ir.Value {
 	if n.ImageNet {
 		pool = ops.Pool(5, 2, 0)
 	}
-	x = b.AvgPool2D(b.Relu(x), pool)
+	x = b.AvgPool2D(x, pool)
 	x = b.Relu(s.norm(name(3), s.conv(name(2), x, 128, [2]int{1, 1}, ops.Conv(1, 0)), true))
 	x = s.conv(name(5), x, 768, [2]int{2, 2}, ops.Conv(1, 0))
 	if !n.ImageNet {

@@ -10,6 +10,7 @@ package cpu
 import (
 	"context"
 	"fmt"
+	"math"
 	goruntime "runtime"
 	"slices"
 	"time"
@@ -119,8 +120,22 @@ func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *work
 	if bound.out, err = bindTensors(spaces, program, l.Results, "result"); err != nil {
 		return task{}, err
 	}
-	return k(bound)
+	if t, err = k(bound); err != nil {
+		return task{}, err
+	}
+	if t.scratch < 0 || t.scratch > mostScratch || bound.taken < 0 || bound.taken > mostScratch {
+		return task{}, fmt.Errorf("needs %d and %d elements of memory beside the plan's: at most %d", t.scratch, bound.taken, mostScratch)
+	}
+	for _, ph := range t.phases {
+		if ph.parts < 0 || ph.parts > math.MaxInt32 {
+			return task{}, fmt.Errorf("has %d parts", ph.parts)
+		}
+	}
+	return t, nil
 }
+
+// mostScratch bounds the elements of scratch and of workspace: what an absurd plan would take beside its own memory.
+const mostScratch = 1 << 28
 
 // checkOverlap requires that results lie apart from each other and from operands, but for what mayAlias allows.
 func checkOverlap(program *plan.Program, l *plan.Launch) error {

@@ -1,0 +1,211 @@
+// Package compiler turns a module of the IR into a static plan: [Compile] runs the table of passes, each of which can
+// be dumped, then lowers every program to the kernels of a target and places its tensors in one arena.
+//
+//	module ─ passes (differentiate, share, fuse, schedule, …) ─▶ module ─ lower ─▶ launches ─ place ─▶ plan
+//
+// It knows the operations through package ops and targets through package lower; it knows no network, no data and no
+// device. Read passes below first: it is the compiler.
+package compiler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dartsc/dartsc/compiler/fuse"
+	"github.com/dartsc/dartsc/compiler/lower"
+	"github.com/dartsc/dartsc/compiler/lower/cpu"
+	"github.com/dartsc/dartsc/compiler/memory"
+	"github.com/dartsc/dartsc/compiler/pass"
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/internal/atomicfile"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+// passes is the compiler, in order. A name that stands twice runs twice.
+var passes = []struct {
+	name string
+	run  pass.Func
+}{
+	{"share", pass.Share},                 // before differentiation: a shared value has one backward pass, not one a copy
+	{"simplify", pass.Simplify},           // a node's weighted sums become one, so its gradient is one as well
+	{"dead", pass.Dead},                   //
+	{"differentiate", pass.Differentiate}, // while reads of variables still end the derivative of each pass
+	{"variables", pass.Variables},         // state becomes values, so that everything below sees plain data flow
+	{"dead", pass.Dead},                   // gradients that nobody asked for, before anything spends time on them
+	{"simplify", pass.Simplify},           // what the gradient rules wrote
+	{"share", pass.Share},                 //
+	{"dead", pass.Dead},                   //
+	{"decompose", pass.Decompose},         // BatchNorm into statistics and normalisation
+	{"fuse", fuse.Fuse},                   //
+	{"schedule", pass.Schedule},           // after fusion: a group moves as one
+}
+
+// passOrder holds what must come before what, and is checked by a test: [before, after, reason].
+var passOrder = [][3]string{
+	{"differentiate", "variables", "an update between two passes is no part of the second one's gradient"},
+	{"variables", "schedule", "reads and assignments may only move once state is data flow"},
+	{"share", "differentiate", "cotangents of equal values add up once they are one value"},
+	{"simplify", "differentiate", "crops of convolutions and zero terms have no gradient worth computing"},
+	{"differentiate", "decompose", "the parts of BatchNorm have no gradients of their own"},
+	{"decompose", "fuse", "normalisation fuses with what follows it"},
+	{"dead", "fuse", "a group may hold only what is used"},
+	{"fuse", "schedule", "groups move as one"},
+}
+
+// Passes returns the names of the passes, in order.
+func Passes() []string {
+	var names []string
+	for _, p := range passes {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// Options says how to compile. The zero value compiles for the CPU.
+type Options struct {
+	Target   string            // "" and "cpu": this machine's processor
+	Version  string            // of dartsc, recorded in the plan
+	Metadata map[string]string // recorded in the plan
+	Dump     string            // folder for the text after every pass, or ""
+	Verify   bool              // check the module after every pass
+	Logger   *slog.Logger      // nil: silent
+}
+
+// Compile makes a plan of a module, which it leaves as it is.
+func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
+	target, err := targetOf(o.Target)
+	if err != nil {
+		return nil, err
+	}
+	transformed, err := Transform(ctx, m, o)
+	if err != nil {
+		return nil, err
+	}
+	return lowerModule(ctx, transformed, target, o)
+}
+
+// Transform runs the passes and returns the fused and scheduled module, which means the same as the given one.
+func Transform(ctx context.Context, m *ir.Module, o Options) (*ir.Module, error) {
+	if err := ir.Verify(m, ops.Rules); err != nil {
+		return nil, fmt.Errorf("compile %s: %w", m.Name, err)
+	}
+	m = m.Clone()
+	d := dumper{folder: o.Dump}
+	if err := d.write("input", m); err != nil {
+		return nil, err
+	}
+	for i, p := range passes {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		if err := p.run(m); err != nil {
+			return nil, fmt.Errorf("compile %s: pass %d, %s: %w", m.Name, i+1, p.name, err)
+		}
+		if o.Logger != nil {
+			o.Logger.Debug("pass", "name", p.name, "operations", operations(m), "time", time.Since(start).Round(time.Microsecond))
+		}
+		if o.Verify {
+			if err := ir.Verify(m, ops.Rules); err != nil {
+				return nil, fmt.Errorf("compile %s: after pass %d, %s: %w", m.Name, i+1, p.name, err)
+			}
+		}
+		if err := d.write(p.name, m); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func operations(m *ir.Module) int {
+	n := 0
+	for _, p := range m.Programs {
+		n += len(p.Ops)
+	}
+	return n
+}
+
+// Targets returns the names of the targets.
+func Targets() []string { return []string{cpu.Name} }
+
+func targetOf(name string) (lower.Target, error) {
+	switch name {
+	case "", cpu.Name:
+		return cpu.Target{}, nil
+	}
+	return nil, fmt.Errorf("unknown target %q: want one of %s", name, strings.Join(Targets(), ", "))
+}
+
+// lowerModule places the variables and lowers every program.
+func lowerModule(ctx context.Context, m *ir.Module, target lower.Target, o Options) (*plan.Plan, error) {
+	out := &plan.Plan{Name: m.Name, Target: target.Name(), Compiler: o.Version, Metadata: o.Metadata}
+	offsets := map[*ir.Variable]int64{}
+	for _, v := range m.Variables {
+		tensor := plan.Tensor{DType: plan.DType(v.Type.DType), Shape: v.Type.Shape, Order: target.Layout(v)}
+		offsets[v] = out.VariableBytes
+		out.Variables = append(out.Variables, plan.Variable{
+			Name: v.Name, Kind: v.Kind.String(), Tensor: tensor, Offset: out.VariableBytes,
+			Init: plan.Init{Distribution: v.Init.Distribution.String(), Value: v.Init.Value},
+		})
+		out.VariableBytes += (tensor.Bytes() + memory.Alignment - 1) / memory.Alignment * memory.Alignment
+	}
+	for _, p := range m.Programs {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		start := time.Now()
+		lowered, err := target.Lower(p)
+		if err != nil {
+			return nil, err
+		}
+		placed := lower.Finish(lowered, offsets)
+		out.Programs = append(out.Programs, placed)
+		out.ArenaBytes = max(out.ArenaBytes, placed.PeakBytes)
+		if o.Logger != nil {
+			o.Logger.Debug("lower", "program", p.Name, "launches", len(placed.Launches), "peak", placed.PeakBytes,
+				"lower bound", placed.LowerBound, "time", time.Since(start).Round(time.Microsecond))
+		}
+	}
+	return out, plan.Validate(out)
+}
+
+// dumper writes the text of a module after every pass into a folder.
+type dumper struct {
+	folder string
+	count  int
+}
+
+func (d *dumper) write(name string, m *ir.Module) error {
+	if d.folder == "" {
+		return nil
+	}
+	if d.count == 0 {
+		if err := os.MkdirAll(d.folder, 0o777); err != nil {
+			return fmt.Errorf("--dump: %w", err)
+		}
+	}
+	path := filepath.Join(d.folder, fmt.Sprintf("%02d-%s.txt", d.count, name))
+	d.count++
+	if err := atomicfile.Write(path, []byte(m.String())); err != nil {
+		return fmt.Errorf("--dump: %w", err)
+	}
+	return nil
+}
+
+// checkOrder reports a violation of passOrder: the first run of "after" must follow a run of "before".
+func checkOrder(names []string) error {
+	for _, rule := range passOrder {
+		before, after := slices.Index(names, rule[0]), slices.Index(names, rule[1])
+		if before < 0 || after < 0 || before > after {
+			return fmt.Errorf("pass %s must run before %s: %s", rule[0], rule[1], rule[2])
+		}
+	}
+	return nil
+}

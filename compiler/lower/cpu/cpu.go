@@ -1,0 +1,374 @@
+// Package cpu lowers programs to the kernels of runtime/cpu: activations [N,C,H,W] lie channels last, weights of
+// convolutions [O,I,KH,KW] as [KH][KW][I][O], everything else row-major. It knows the names and operands of the
+// kernels, not how they work.
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/dartsc/dartsc/compiler/fuse"
+	"github.com/dartsc/dartsc/compiler/lower"
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+// Name is the target's name in plans and on the command line.
+const Name = "cpu"
+
+// The layouts of four-dimensional tensors.
+var (
+	channelsLast = plan.Layout{0, 2, 3, 1}
+	filters      = plan.Layout{2, 3, 1, 0}
+)
+
+// Target implements lower.Target.
+type Target struct{}
+
+// Name returns "cpu".
+func (Target) Name() string { return Name }
+
+// Layout puts four-dimensional variables, which are weights of convolutions and their moments, in filter order.
+func (Target) Layout(v *ir.Variable) plan.Layout {
+	if len(v.Type.Shape) == 4 {
+		return filters
+	}
+	return nil
+}
+
+// Lower chooses the kernels.
+func (t Target) Lower(p *ir.Program) (*lower.Program, error) {
+	l := &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}}
+	for _, in := range p.Inputs {
+		var order plan.Layout
+		if len(in.Type.Shape) == 4 && in.Type.DType.Float() {
+			order = channelsLast
+		}
+		l.out.Inputs = append(l.out.Inputs, lower.Port{Name: in.Name, Tensor: l.define(in, order)})
+	}
+	for _, op := range p.Ops {
+		if err := l.op(op); err != nil {
+			return nil, fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
+		}
+	}
+	for _, r := range p.Results {
+		l.op0 = &ir.Op{Phase: "report"}
+		l.out.Results = append(l.out.Results, lower.Port{Name: r.Name, Tensor: l.own(r.Value)})
+	}
+	return l.out, nil
+}
+
+type lowering struct {
+	target  Target
+	out     *lower.Program
+	tensors map[*ir.Value]int
+	copies  map[copyKey]int
+	op0     *ir.Op // the operation being lowered
+}
+
+// copyKey is a value in another layout than its own.
+type copyKey struct {
+	tensor int
+	order  string
+}
+
+// define gives a value a tensor.
+func (l *lowering) define(v *ir.Value, order plan.Layout) int {
+	t := l.out.Add(lower.Tensor{Tensor: tensorOf(v.Type, order)})
+	l.tensors[v] = t
+	return t
+}
+
+func tensorOf(t ir.Type, order plan.Layout) plan.Tensor {
+	return plan.Tensor{DType: plan.DType(t.DType), Shape: t.Shape, Order: order}
+}
+
+// operand returns the tensor of a value; a constant is filled when it is first needed.
+func (l *lowering) operand(v *ir.Value) int {
+	if t, ok := l.tensors[v]; ok {
+		return t
+	}
+	t := l.define(v, defaultOrder(v.Type))
+	l.out.Launches = append(l.out.Launches, lower.Launch{Launch: plan.Launch{
+		Kernel: "fill", Results: []int{t}, Params: plan.Params{"value": v.Def.Attrs.Float("value")},
+		Phase: l.op0.Phase, Scope: l.op0.Scope, Bytes: float64(v.Type.Bytes()),
+	}})
+	return t
+}
+
+// own returns a tensor that is not a variable's, for results of the program: the variable may change before they are read.
+func (l *lowering) own(v *ir.Value) int {
+	t := l.operand(v)
+	if l.out.Tensors[t].Variable == nil {
+		return t
+	}
+	return l.copy(t, l.out.Tensors[t].Order)
+}
+
+// inOrder returns the tensor of a value in the given layout, through a copy if it has another.
+func (l *lowering) inOrder(v *ir.Value, order plan.Layout) int {
+	t := l.operand(v)
+	if len(v.Type.Shape) != 4 || fmt.Sprint(l.out.Tensors[t].Order) == fmt.Sprint(order) {
+		return t
+	}
+	key := copyKey{t, fmt.Sprint(order)}
+	if c, ok := l.copies[key]; ok {
+		return c
+	}
+	c := l.copy(t, order)
+	l.copies[key] = c
+	return c
+}
+
+func (l *lowering) copy(t int, order plan.Layout) int {
+	from := l.out.Tensors[t]
+	c := l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: from.DType, Shape: from.Shape, Order: order}})
+	l.out.Launches = append(l.out.Launches, lower.Launch{Launch: plan.Launch{
+		Kernel: lower.Copy, Operands: []int{t}, Results: []int{c}, Phase: l.op0.Phase, Scope: l.op0.Scope, Bytes: 2 * float64(from.Bytes()),
+	}})
+	return c
+}
+
+// defaultOrder is the layout of a four-dimensional value of which nothing else is known.
+func defaultOrder(t ir.Type) plan.Layout {
+	if len(t.Shape) == 4 && t.DType.Float() {
+		return channelsLast
+	}
+	return nil
+}
+
+func (l *lowering) op(op *ir.Op) error {
+	l.op0 = op
+	switch op.Kind {
+	case ir.Read:
+		t := l.define(op.Result(), l.target.Layout(op.Variable))
+		l.out.Tensors[t].Variable = op.Variable
+		return nil
+	case ir.Assign:
+		l.out.Writes = append(l.out.Writes, lower.Write{Variable: op.Variable, Tensor: l.operand(op.Operands[0])})
+		return nil
+	case "constant": // made where it is needed
+		return nil
+	case ir.Fusion:
+		return l.fusion(op)
+	}
+	if op.Kind == "gradient" || op.Kind == "batch_norm_train" {
+		return fmt.Errorf("must be expanded before lowering")
+	}
+	if fuse.Pointwise(op) {
+		return l.elementwise(op, &ir.Program{Ops: []*ir.Op{op}, Results: []ir.Result{{Value: op.Result()}}}, nil)
+	}
+	l.launch(op.Kind, op, op.Operands, params(op.Attrs), op)
+	return nil
+}
+
+// fusion lowers a group to its kernel.
+func (l *lowering) fusion(op *ir.Op) error {
+	body := op.Body
+	outer := map[*ir.Value]*ir.Value{}
+	for i, in := range body.Inputs {
+		outer[in] = op.Operands[i]
+	}
+	root := body.Ops[len(body.Ops)-1]
+	switch group := op.Attrs.Text("group"); group {
+	case fuse.Elementwise:
+		return l.elementwise(op, body, outer)
+	case fuse.NormRelu:
+		norm := body.Ops[0]
+		p := params(norm.Attrs)
+		p["relu"] = true
+		l.launch(norm.Kind, norm, outside(norm.Operands, outer), p, op)
+		return nil
+	case fuse.Prologue:
+		// Operands of the kernel: x, the root's other operands, then those of the normalisation.
+		p := params(root.Attrs)
+		x, more := body.Ops[0].Operands[0], []*ir.Value(nil)
+		p["prologue"] = "relu"
+		if norm := body.Ops[0]; norm.Kind == "batch_norm" {
+			p["prologue"], p["eps"] = "batch_norm_relu", norm.Attrs.Float("eps")
+			more = norm.Operands[1:]
+		}
+		operands := append([]*ir.Value{x}, root.Operands[1:]...)
+		l.launch(root.Kind, root, outside(append(operands, more...), outer), p, op)
+		return nil
+	default:
+		return fmt.Errorf("no kernel for group %q", group)
+	}
+}
+
+func outside(inner []*ir.Value, outer map[*ir.Value]*ir.Value) []*ir.Value {
+	values := make([]*ir.Value, len(inner))
+	for i, v := range inner {
+		values[i] = outer[v]
+	}
+	return values
+}
+
+// launch appends a kernel. Like is the operation whose rules of layout it follows; op is the one in the program, which
+// has the results.
+func (l *lowering) launch(kernel string, like *ir.Op, operands []*ir.Value, p plan.Params, op *ir.Op) {
+	first := func(at int) plan.Layout {
+		if at < len(operands) {
+			return l.out.Tensors[l.operand(operands[at])].Order
+		}
+		return nil
+	}
+	order := resultOrder(like, first)
+	out := lower.Launch{Launch: plan.Launch{Kernel: kernel, Params: p, Phase: op.Phase, Scope: op.Scope, FLOPs: ops.FLOPs(op), Bytes: ops.Bytes(op)}}
+	for i, v := range operands {
+		if want, fixed := operandOrder(like, i, order); fixed {
+			out.Operands = append(out.Operands, l.inOrder(v, want))
+		} else {
+			out.Operands = append(out.Operands, l.operand(v))
+		}
+	}
+	for _, v := range op.Results {
+		var o plan.Layout
+		if len(v.Type.Shape) == 4 {
+			o = order
+		}
+		out.Results = append(out.Results, l.define(v, o))
+	}
+	out.InPlace = inPlace(kernel, len(operands))
+	l.out.Launches = append(l.out.Launches, out)
+}
+
+// elementwise lowers a tree of pointwise operations to one kernel with a small program.
+func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]*ir.Value) error {
+	result := op.Result()
+	out := lower.Launch{Launch: plan.Launch{Kernel: "elementwise", Phase: op.Phase, Scope: op.Scope, FLOPs: ops.FLOPs(op), Bytes: ops.Bytes(op)}}
+	// Operands first, so that registers of instructions follow them.
+	registers := map[*ir.Value]int{}
+	inside := map[*ir.Value]bool{}
+	for _, inner := range body.Ops {
+		for _, v := range inner.Results {
+			inside[v] = true
+		}
+	}
+	var external []*ir.Value
+	seen := map[*ir.Value]bool{}
+	for _, inner := range body.Ops {
+		for _, v := range inner.Operands {
+			if inside[v] || seen[v] || isConstant(v) {
+				continue
+			}
+			seen[v] = true
+			external = append(external, v)
+		}
+	}
+	order, known := plan.Layout(nil), false
+	for _, v := range external {
+		if source := outerOf(v, outer); !known && len(source.Type.Shape) == 4 {
+			order, known = l.out.Tensors[l.operand(source)].Order, true
+		}
+	}
+	if !known {
+		order = defaultOrder(result.Type)
+	}
+	for i, v := range external {
+		registers[v] = i
+		out.Operands = append(out.Operands, l.inOrder(outerOf(v, outer), order))
+	}
+	add := func(i plan.Instruction) int {
+		out.Code = append(out.Code, i)
+		return len(external) + len(out.Code) - 1
+	}
+	for _, inner := range body.Ops {
+		if inner.Kind == "constant" {
+			registers[inner.Result()] = add(plan.Instruction{Op: "constant", Constants: []float64{inner.Attrs.Float("value")}})
+			continue
+		}
+		instruction := plan.Instruction{Op: inner.Kind}
+		for _, v := range inner.Operands {
+			r, ok := registers[v]
+			if !ok { // a constant outside the group
+				r = add(plan.Instruction{Op: "constant", Constants: []float64{v.Def.Attrs.Float("value")}})
+				registers[v] = r
+			}
+			instruction.Args = append(instruction.Args, r)
+		}
+		if inner.Kind == "axpby" {
+			instruction.Constants = []float64{inner.Attrs.Float("a"), inner.Attrs.Float("b")}
+		}
+		registers[inner.Result()] = add(instruction)
+	}
+	out.Params = plan.Params{"results": []int{registers[body.Results[0].Value]}}
+	if len(result.Type.Shape) != 4 {
+		order = nil
+	}
+	out.Results = []int{l.define(result, order)}
+	for i := range external {
+		out.InPlace = append(out.InPlace, lower.Alias{Operand: i, Result: 0})
+	}
+	l.out.Launches = append(l.out.Launches, out)
+	return nil
+}
+
+func outerOf(v *ir.Value, outer map[*ir.Value]*ir.Value) *ir.Value {
+	if o := outer[v]; o != nil {
+		return o
+	}
+	return v
+}
+
+func isConstant(v *ir.Value) bool { return v.Def != nil && v.Def.Kind == "constant" }
+
+func params(attrs ir.Attrs) plan.Params {
+	p := plan.Params{}
+	for _, a := range attrs {
+		p[a.Name] = a.Value
+	}
+	return p
+}
+
+// resultOrder is the layout of an operation's four-dimensional results; of gives that of an operand.
+func resultOrder(op *ir.Op, of func(operand int) plan.Layout) plan.Layout {
+	switch op.Kind {
+	case "conv2d_weight_grad":
+		return filters
+	case "random_crop", "random_flip":
+		return nil
+	case "weighted_sum":
+		return of(1)
+	case "sgd", "adam", "drop_path", "slice", "pad", "concat", "batch_norm", "batch_norm_input_grad":
+		return of(0)
+	}
+	return channelsLast
+}
+
+// operandOrder is the layout that a kernel wants of an operand; fixed is false where it takes any.
+func operandOrder(op *ir.Op, i int, result plan.Layout) (order plan.Layout, fixed bool) {
+	switch op.Kind {
+	case "conv2d", "conv2d_input_grad":
+		if i == 1 {
+			return filters, true
+		}
+		return channelsLast, true
+	case "conv2d_weight_grad", "batch_norm", "batch_norm_sums", "batch_norm_input_grad", "batch_stats", "max_pool2d", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad", "cutout":
+		return channelsLast, true
+	case "weighted_sum", "weighted_sum_weight_grad", "sgd", "adam", "concat":
+		return result, true
+	}
+	return nil, false
+}
+
+// inPlace lists which results a kernel may write over which operands.
+func inPlace(kernel string, operands int) []lower.Alias {
+	switch kernel {
+	case "batch_norm", "drop_path", "cutout", "bias_add":
+		return []lower.Alias{{Operand: 0, Result: 0}}
+	case "batch_norm_input_grad":
+		return []lower.Alias{{Operand: 0, Result: 0}, {Operand: 1, Result: 0}}
+	case "weighted_sum":
+		var all []lower.Alias
+		for i := 1; i < operands; i++ {
+			all = append(all, lower.Alias{Operand: i, Result: 0})
+		}
+		return all
+	case "sgd":
+		return []lower.Alias{{Operand: 0, Result: 0}, {Operand: 2, Result: 1}, {Operand: 1, Result: 0}}
+	case "adam":
+		return []lower.Alias{{Operand: 0, Result: 0}, {Operand: 2, Result: 1}, {Operand: 3, Result: 2}}
+	}
+	return nil
+}

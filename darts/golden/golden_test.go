@@ -1,0 +1,153 @@
+package golden
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/dartsc/dartsc/darts/safetensors"
+)
+
+const (
+	referenceTolerance = 1e-9
+	planTolerance      = 1e-4
+	unrolledTolerance  = 1e-3 // of second-order alpha gradients in float32
+)
+
+// TestGolden checks every case file found.
+func TestGolden(t *testing.T) {
+	folder := os.Getenv("DARTSC_GOLDEN")
+	if folder == "" {
+		folder = "testdata"
+	}
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for _, f := range files {
+		path := filepath.Join(folder, f.Name())
+		switch filepath.Ext(f.Name()) {
+		case ".safetensors":
+			t.Run(f.Name(), func(t *testing.T) { checkTensors(t, readCase(t, path)) })
+		case ".json":
+			t.Run(f.Name(), func(t *testing.T) { checkJSON(t, path) })
+		case ".pt":
+			t.Run(f.Name(), func(t *testing.T) { t.Skip("PyTorch files are not read yet") })
+		default:
+			continue
+		}
+		checked++
+	}
+	if checked == 0 {
+		t.Fatalf("no case files in %s", folder)
+	}
+}
+
+// checkTensors finds out what a case is from its metadata.
+func checkTensors(t *testing.T, c *testCase) {
+	switch {
+	case c.meta("cases") != "":
+		checkPrimitives(t, c)
+	case c.meta("unrolled") != "" && c.has("init/alphas_normal"):
+		checkSearch(t, c)
+	case c.meta("arch") != "" && c.meta("layers") != "" && c.has("logits_eval") && c.has("loss"):
+		checkDerived(t, c)
+	case c.meta("arch") != "" && c.meta("layers") != "" && c.has("logits_eval"):
+		t.Skip("goes with PyTorch files, which are not read yet")
+	default:
+		t.Skip("recurrent cells are not supported yet")
+	}
+}
+
+// testCase is one file of tensors.
+type testCase struct {
+	*testing.T
+	file *safetensors.File
+}
+
+func readCase(t *testing.T, path string) *testCase {
+	t.Helper()
+	f, err := safetensors.Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &testCase{t, f}
+}
+
+func (c *testCase) meta(name string) string { return c.file.Metadata[name] }
+
+func (c *testCase) int(name string) int {
+	c.Helper()
+	n, err := strconv.Atoi(c.meta(name))
+	if err != nil {
+		c.Fatalf("metadata %s: %v", name, err)
+	}
+	return n
+}
+
+func (c *testCase) has(name string) bool {
+	_, ok := c.file.Lookup(name)
+	return ok
+}
+
+// values returns a tensor as float64, whatever it is stored as.
+func (c *testCase) values(name string) []float64 {
+	c.Helper()
+	tensor, ok := c.file.Lookup(name)
+	if !ok {
+		c.Fatalf("the case has no tensor %q", name)
+	}
+	if ints, err := tensor.Int64s(); err == nil {
+		out := make([]float64, len(ints))
+		for i, v := range ints {
+			out[i] = float64(v)
+		}
+		return out
+	}
+	out, err := tensor.Float64s()
+	if err != nil {
+		c.Fatal(err)
+	}
+	return out
+}
+
+func (c *testCase) shape(name string) []int {
+	c.Helper()
+	tensor, ok := c.file.Lookup(name)
+	if !ok {
+		c.Fatalf("the case has no tensor %q", name)
+	}
+	return tensor.Shape
+}
+
+// under lists the tensors whose names begin with prefix, without it.
+func (c *testCase) under(prefix string) (names []string) {
+	for _, tensor := range c.file.Tensors {
+		if rest, ok := strings.CutPrefix(tensor.Name, prefix); ok {
+			names = append(names, rest)
+		}
+	}
+	return names
+}
+
+// compare fails where ‖got - want‖ is more than tolerance·‖want‖.
+func compare(t *testing.T, name string, got, want []float64, tolerance float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: got %d elements, want %d", name, len(got), len(want))
+		return
+	}
+	var difference, norm float64
+	for i := range want {
+		difference += (got[i] - want[i]) * (got[i] - want[i])
+		norm += want[i] * want[i]
+	}
+	difference, norm = math.Sqrt(difference), math.Sqrt(norm)
+	if !(difference <= tolerance*norm || difference <= 1e-12) {
+		t.Errorf("%s: relative error %.3g, want at most %g (norm %.3g; got %.6g…, want %.6g…)", name, difference/norm, tolerance, norm, got[0], want[0])
+	}
+}

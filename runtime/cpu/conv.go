@@ -1,0 +1,257 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+)
+
+// convolution is the geometry of a convolution y = x * w, shared by the forward kernel and both gradients.
+type convolution struct {
+	n, c, h, w               int // x
+	o, oh, ow                int // y
+	kh, kw                   int
+	sh, sw, dh, dw           int
+	top, left, bottom, right int
+	groups                   int
+}
+
+// mostConvParam bounds strides, pads, dilations and kernel sizes, so that no position overflows.
+const mostConvParam = 1 << 20
+
+// convolution reads the geometry from the parameters and from the tensors in their places.
+func (c *checker) convolution(x, w, y tensor) convolution {
+	strides := c.intsOf("strides", 2, 1, mostConvParam)
+	dilations := c.intsOf("dilations", 2, 1, mostConvParam)
+	pads := c.intsOf("pads", 4, -mostConvParam, mostConvParam)
+	groups := c.intParam("groups")
+	c.image(x)
+	c.image(y)
+	c.rank(w, 4)
+	c.layout(w, outputsLast)
+	if c.err != nil {
+		return convolution{}
+	}
+	g := convolution{
+		n: x.Shape[0], c: x.Shape[1], h: x.Shape[2], w: x.Shape[3],
+		o: y.Shape[1], oh: y.Shape[2], ow: y.Shape[3], kh: w.Shape[2], kw: w.Shape[3],
+		sh: strides[0], sw: strides[1], dh: dilations[0], dw: dilations[1],
+		top: pads[0], left: pads[1], bottom: pads[2], right: pads[3], groups: groups,
+	}
+	if groups < 1 || g.c%groups != 0 || g.o%groups != 0 {
+		c.failf("%d channels in and %d out do not divide into %d groups", g.c, g.o, groups)
+		return convolution{}
+	}
+	c.shape(w, g.o, g.c/groups, g.kh, g.kw)
+	if max(g.kh, g.kw, g.h, g.w) > mostConvParam {
+		c.failf("shapes %v and %v are too large to convolve", x.Shape, w.Shape)
+		return convolution{}
+	}
+	c.shape(y, g.n, g.o, outputSize(g.h+g.top+g.bottom, g.kh, g.sh, g.dh), outputSize(g.w+g.left+g.right, g.kw, g.sw, g.dw))
+	return g
+}
+
+// outputSize is the number of positions of a window, 0 where it does not fit.
+func outputSize(padded, kernel, stride, dilation int) int {
+	span := padded - dilation*(kernel-1) - 1
+	if span < 0 {
+		return 0
+	}
+	return span/stride + 1
+}
+
+// depthwise says whether every channel is a group of its own.
+func (g *convolution) depthwise() bool { return g.groups == g.c && g.o == g.c }
+
+// macs is the number of multiply-adds.
+func (g *convolution) macs() int { return g.n * g.oh * g.ow * g.o * (g.c / g.groups) * g.kh * g.kw }
+
+// row is the shape of a depthwise row.
+func (g *convolution) row() rowShape {
+	return rowShape{channels: g.c, pixels: g.ow, taps: g.kw, step: g.sw, dilation: g.dw}
+}
+
+// width is the number of input pixels that a row of outputs depends on.
+func (g *convolution) width() int { return (g.ow-1)*g.sw + (g.kw-1)*g.dw + 1 }
+
+// height is the same for a number of output rows.
+func (g *convolution) height(rows int) int { return (rows-1)*g.sh + (g.kh-1)*g.dh + 1 }
+
+// scratch is what a unit of work needs to hold its padded rows.
+func (g *convolution) scratch() int { return g.height(g.blocks().each) * g.width() * g.c }
+
+// blocks cuts the rows of every image into units of work: whole images when there are many, else several units an
+// image; and never more rows than scratch of a megabyte holds.
+func (g *convolution) blocks() blocks {
+	const manyImages, mostScratch = 8, 1 << 18
+	rows := max(1, g.oh/max(1, manyImages/g.n))
+	for rows > 1 && g.height(rows)*g.width()*g.c > mostScratch {
+		rows = (rows + 1) / 2
+	}
+	return blocks{images: g.n, rows: g.oh, each: rows}
+}
+
+// blocks are units of work: each image's rows cut into pieces.
+type blocks struct {
+	images, rows, each int
+}
+
+func (b blocks) perImage() int { return (b.rows + b.each - 1) / b.each }
+func (b blocks) count() int    { return b.images * b.perImage() }
+
+// at returns the image and the rows [from, to) of a unit.
+func (b blocks) at(unit int) (image, from, to int) {
+	image, from = unit/b.perImage(), unit%b.perImage()*b.each
+	return image, from, min(from+b.each, b.rows)
+}
+
+// leastMACs is the number of multiply-adds that is worth a part of its own: some microseconds.
+const leastMACs = 1 << 14
+
+// parts is how many parts share the units.
+func (b blocks) parts(macs int) int { return max(1, min(macs/leastMACs, b.count())) }
+
+// prologue is what happens to x on its way into a convolution: nothing, ReLU, BatchNorm or both.
+type prologue struct {
+	norm *normalisation // nil: none
+	relu bool
+}
+
+// prologue reads the parameter of that name and the operands from at on.
+func (c *checker) prologue(at, channels int) prologue {
+	p := prologue{}
+	switch name := optional(c, "prologue", "", "a text"); name {
+	case "", "relu":
+		p.relu = name == "relu"
+		if len(c.in) != at {
+			c.failf("has %d operands, wants %d with prologue %q", len(c.in), at, name)
+		}
+	case "batch_norm", "batch_norm_relu":
+		p.norm, p.relu = c.normalisation(at, channels), name == "batch_norm_relu"
+	default:
+		c.failf(`parameter prologue is %q: want "", relu, batch_norm or batch_norm_relu`, name)
+	}
+	return p
+}
+
+func (p *prologue) none() bool { return p.norm == nil && !p.relu }
+
+// phases is what must run before the prologue is applied.
+func (p *prologue) phases() []phase {
+	if p.norm == nil {
+		return nil
+	}
+	return []phase{p.norm.prepare()}
+}
+
+// apply brings whole pixels from x to y.
+func (p *prologue) apply(y, x []float32) {
+	switch {
+	case p.norm != nil:
+		p.norm.apply(y, x, p.relu)
+	case p.relu:
+		vec.relu(y, x)
+	default:
+		copy(y, x)
+	}
+}
+
+// padded is a way of reading the rows of images as if the pads were there and the prologue had been applied.
+type padded struct {
+	x         []float32
+	c, h, w   int
+	top, left int
+	width     int // pixels of a padded row
+	prologue  prologue
+}
+
+// rows returns the padded rows [from, from+count) of an image and their distance. It reads x in place where nothing is
+// to be added, else it fills scratch.
+func (p *padded) rows(scratch []float32, image, from, count int) (rows []float32, stride int) {
+	pixels := p.x[image*p.h*p.w*p.c : (image+1)*p.h*p.w*p.c]
+	first := from - p.top
+	if p.inPlace() && first >= 0 && first+count <= p.h {
+		return pixels[(first*p.w-p.left)*p.c:], p.w * p.c
+	}
+	stride = p.width * p.c
+	rows = scratch[:count*stride]
+	for r := range count {
+		p.row(rows[r*stride:(r+1)*stride], pixels, first+r)
+	}
+	return rows, stride
+}
+
+// inPlace says whether rows that need no rows of pads can be read where they are.
+func (p *padded) inPlace() bool { return p.prologue.none() && p.left <= 0 && p.width-p.left <= p.w }
+
+// row fills one padded row from row h of the image.
+func (p *padded) row(dst, pixels []float32, h int) {
+	from, to := max(0, p.left), min(p.width, p.w+p.left) // pixels of dst that lie inside the image
+	if h < 0 || h >= p.h || from >= to {
+		clear(dst)
+		return
+	}
+	clear(dst[:from*p.c])
+	clear(dst[to*p.c:])
+	p.prologue.apply(dst[from*p.c:to*p.c], pixels[(h*p.w+from-p.left)*p.c:(h*p.w+to-p.left)*p.c])
+}
+
+// normalisation is BatchNorm with given statistics, as y = (x - mean)·scale + beta with coefficients that prepare
+// computes once a launch. The subtraction comes first, so that a mean far from zero costs no digits.
+type normalisation struct {
+	mean, variance, gamma, beta []float32 // gamma and beta nil: one and zero
+	eps                         float64
+	coefficients                func() []float32 // mean, scale, beta
+}
+
+// normalisation reads mean, var[, gamma, beta] from the operands from at on.
+func (c *checker) normalisation(at, channels int) *normalisation {
+	n := &normalisation{eps: c.floatParam("eps")}
+	if len(c.in) != at+2 && len(c.in) != at+4 {
+		c.failf("has %d operands, wants %d or %d", len(c.in), at+2, at+4)
+	}
+	for i, to := range []*[]float32{&n.mean, &n.variance, &n.gamma, &n.beta} {
+		if at+i < len(c.in) {
+			t := c.operand(at+i, plan.F32)
+			c.vector(t, channels)
+			*to = t.f32
+		}
+	}
+	n.coefficients = c.shared(3 * channels)
+	return n
+}
+
+func (n *normalisation) prepare() phase {
+	return phase{1, func(int, []float32) {
+		c := len(n.mean)
+		all := n.coefficients()
+		copy(all[:c], n.mean)
+		for i, v := range n.variance {
+			s, b := 1/math.Sqrt(float64(v)+n.eps), float32(0)
+			if n.gamma != nil {
+				s, b = s*float64(n.gamma[i]), n.beta[i]
+			}
+			all[c+i], all[2*c+i] = float32(s), b
+		}
+	}}
+}
+
+// apply normalises whole pixels; y may be x.
+func (n *normalisation) apply(y, x []float32, relu bool) {
+	all, c := n.coefficients(), len(n.mean)
+	mean, scale, beta := all[:c], all[c:2*c], all[2*c:3*c]
+	scale, beta = scale[:len(mean)], beta[:len(mean)]
+	for len(y) >= len(mean) && len(x) >= len(mean) {
+		py, px := y[:len(mean)], x[:len(mean)]
+		if relu {
+			for i, m := range mean {
+				py[i] = positivePart((px[i]-m)*scale[i] + beta[i])
+			}
+		} else {
+			for i, m := range mean {
+				py[i] = (px[i]-m)*scale[i] + beta[i]
+			}
+		}
+		y, x = y[len(mean):], x[len(mean):]
+	}
+}

@@ -1,0 +1,228 @@
+package cpu
+
+import "github.com/dartsc/dartsc/compiler/plan"
+
+func init() {
+	register("conv2d", conv2d)
+	register("conv2d_input_grad", conv2dInputGrad)
+}
+
+// conv2d(x, w[, mean, var[, gamma, beta]]) → y, with a prologue on x.
+func conv2d(l *launch) (task, error) {
+	c := check(l, 2, 6, 1)
+	x, w, y := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
+	g := c.convolution(x, w, y)
+	p := c.prologue(2, g.c)
+	if c.err != nil {
+		return task{}, c.err
+	}
+	return convolve(l, g, x.f32, p, func() []float32 { return w.f32 }, y.f32, p.phases()), nil
+}
+
+// convolve is the task of a convolution after the given phases.
+func convolve(l *launch, g convolution, x []float32, p prologue, w func() []float32, y []float32, phases []phase) task {
+	source := padded{x: x, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
+	var rows func(y, x []float32, stride, count int)
+	if g.depthwise() {
+		rows = func(y, x []float32, stride, count int) { g.depthwiseRows(y, x, w(), stride, count) }
+	} else {
+		m := matricesOf(g)
+		b := l.shared(m.size())
+		phases = append(phases, m.pack(b, w))
+		rows = func(y, x []float32, stride, count int) { g.denseRows(y, x, b(), m, stride, count) }
+	}
+	work := g.blocks()
+	parts := work.parts(g.macs())
+	run := func(part int, scratch []float32) {
+		from, to := span(part, parts, work.count())
+		for unit := from; unit < to; unit++ {
+			image, first, last := work.at(unit)
+			x, stride := source.rows(scratch, image, first*g.sh, g.height(last-first))
+			rows(y[(image*g.oh+first)*g.ow*g.o:(image*g.oh+last)*g.ow*g.o], x, stride, last-first)
+		}
+	}
+	return task{scratch: g.scratch(), phases: append(phases, phase{parts, run})}
+}
+
+// depthwiseRows computes a number of output rows from padded rows that lie stride apart.
+func (g *convolution) depthwiseRows(y, x, w []float32, stride, count int) {
+	s, row := g.row(), g.ow*g.c
+	for r := range count {
+		out := y[r*row : (r+1)*row]
+		clear(out)
+		for kh := range g.kh {
+			vec.depthwise(out, x[(r*g.sh+kh*g.dh)*stride:], w[kh*g.kw*g.c:(kh+1)*g.kw*g.c], s)
+		}
+	}
+}
+
+// denseRows is the same by matrix products. The taps of a kernel's row are one product where they are neighbours in
+// memory, and so are several rows of outputs of a 1×1 kernel.
+func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int) {
+	pixels := g.ow
+	if g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && stride == g.ow*g.c {
+		pixels, count = g.ow*count, 1
+	}
+	for r := range count {
+		out := y[r*g.ow*g.o:]
+		for i := range m.count {
+			at := m.at(i)
+			in := x[(r*g.sh+at.kh*g.dh)*stride+at.kw*g.dw*g.c+at.group*(g.c/g.groups):]
+			first := at.kh == 0 && at.kw == 0
+			vec.gemm(out[at.group*m.n:], g.o, in, g.sw*g.c, b[i*m.packed:(i+1)*m.packed], pixels, m.n, m.k, !first)
+		}
+	}
+}
+
+// matrices are the weights of a convolution [KH][KW][I][O] as k×n matrices to multiply pixels with: one for each tap
+// and group, or one for each row of taps where its pixels are neighbours in memory.
+type matrices struct {
+	count, k, n int
+	kw          int // taps of a row that have a matrix of their own: 1 or all
+	groups      int
+	packed      int // elements of a packed matrix
+	tap, row    int // elements of a tap's weights, and between their rows
+}
+
+func matricesOf(g convolution) matrices {
+	i, o := g.c/g.groups, g.o/g.groups
+	m := matrices{count: g.kh * g.kw * g.groups, k: i, n: o, kw: g.kw, groups: g.groups, tap: i * g.o, row: g.o}
+	if g.groups == 1 && g.dw == 1 {
+		m.count, m.k, m.kw, m.tap = g.kh, g.kw*i, 1, g.kw*i*g.o
+	}
+	m.packed = vec.packed(m.k, m.n)
+	return m
+}
+
+// tapGroup is what a matrix belongs to; kw is 0 where it holds a whole row of taps.
+type tapGroup struct{ kh, kw, group int }
+
+func (m *matrices) at(i int) tapGroup {
+	tap := i / m.groups
+	return tapGroup{tap / m.kw, tap % m.kw, i % m.groups}
+}
+
+func (m *matrices) size() int { return m.count * m.packed }
+
+// pack is the phase that packs all matrices into dst.
+func (m matrices) pack(dst, w func() []float32) phase {
+	return phase{m.parts(), func(part int, _ []float32) {
+		from, to := span(part, m.parts(), m.count)
+		for i := from; i < to; i++ {
+			vec.pack(dst()[i*m.packed:(i+1)*m.packed], w()[i/m.groups*m.tap+i%m.groups*m.n:], m.row, 1, m.k, m.n)
+		}
+	}}
+}
+
+func (m *matrices) parts() int { return min(m.count, partsOf(m.size())) }
+
+// conv2d_input_grad(g, w) → dx
+func conv2dInputGrad(l *launch) (task, error) {
+	c := check(l, 2, 2, 1)
+	dy, w, dx := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
+	g := c.convolution(dx, w, dy)
+	c.shapeParam(dx)
+	if c.err != nil {
+		return task{}, c.err
+	}
+	if g.sh > 1 || g.sw > 1 {
+		return stridedInputGrad(l, g, dy.f32, w.f32, dx.f32), nil
+	}
+	// With stride 1 the transpose of a convolution is one too, with its kernel turned around.
+	t := convolution{
+		n: g.n, c: g.o, h: g.oh, w: g.ow, o: g.c, oh: g.h, ow: g.w, kh: g.kh, kw: g.kw, sh: 1, sw: 1, dh: g.dh, dw: g.dw,
+		top: g.dh*(g.kh-1) - g.top, left: g.dw*(g.kw-1) - g.left, groups: g.groups,
+	}
+	turned := l.shared(len(w.f32))
+	return convolve(l, t, dy.f32, prologue{}, turned, dx.f32, []phase{g.turn(turned, w.f32)}), nil
+}
+
+// shapeParam requires that parameter shape, which gradients carry, is the result's.
+func (c *checker) shapeParam(result tensor) {
+	if shape := c.intsParam("shape"); c.err == nil {
+		c.shape(result, shape...)
+	}
+}
+
+// turn is the phase that reverses the order of the taps and swaps inputs and outputs of each group.
+func (g *convolution) turn(dst func() []float32, w []float32) phase {
+	taps, in, out := g.kh*g.kw, g.c/g.groups, g.o/g.groups
+	parts := min(taps, partsOf(len(w)))
+	return phase{parts, func(part int, _ []float32) {
+		from, to := span(part, parts, taps)
+		for tap := from; tap < to; tap++ {
+			d, s := dst()[(taps-1-tap)*out*g.c:], w[tap*in*g.o:]
+			for o := range out {
+				for c := range g.c {
+					d[o*g.c+c] = s[c%in*g.o+c/in*out+o]
+				}
+			}
+		}
+	}}
+}
+
+// stridedInputGrad is the gradient of a strided convolution. It goes by rows of dx: every row of g that reaches the row is spread
+// over a row with pads, of which the inside is then copied.
+func stridedInputGrad(l *launch, g convolution, dy, w, dx []float32) task {
+	row := g.width() * g.c
+	var phases []phase
+	var add func(x, dy []float32, kh int)
+	if g.depthwise() {
+		add = func(x, dy []float32, kh int) {
+			vec.scatter(x, dy, w[kh*g.kw*g.c:(kh+1)*g.kw*g.c], g.row())
+		}
+	} else {
+		in, out := g.c/g.groups, g.o/g.groups
+		size := vec.packed(out, in)
+		b := l.shared(g.kh * g.kw * g.groups * size)
+		count := g.kh * g.kw * g.groups
+		parts := min(count, partsOf(len(w)))
+		phases = append(phases, phase{parts, func(part int, _ []float32) {
+			from, to := span(part, parts, count)
+			for i := from; i < to; i++ {
+				vec.pack(b()[i*size:(i+1)*size], w[i/g.groups*in*g.o+i%g.groups*out:], 1, g.o, out, in)
+			}
+		}})
+		add = func(x, dy []float32, kh int) {
+			for kw := range g.kw {
+				for group := range g.groups {
+					i := (kh*g.kw+kw)*g.groups + group
+					vec.gemm(x[kw*g.dw*g.c+group*in:], g.sw*g.c, dy[group*out:], g.o, b()[i*size:(i+1)*size], g.ow, in, out, true)
+				}
+			}
+		}
+	}
+	work := blocks{images: g.n, rows: g.h, each: max(1, g.h/max(1, 8/g.n))}
+	parts := work.parts(g.macs())
+	run := func(part int, scratch []float32) {
+		scratch = scratch[:row]
+		from, to := span(part, parts, work.count())
+		for unit := from; unit < to; unit++ {
+			image, first, last := work.at(unit)
+			for h := first; h < last; h++ {
+				g.spreadRow(dx[(image*g.h+h)*g.w*g.c:][:g.w*g.c], scratch, dy[image*g.oh*g.ow*g.o:][:g.oh*g.ow*g.o], h, add)
+			}
+		}
+	}
+	return task{scratch: row, phases: append(phases, phase{parts, run})}
+}
+
+// spreadRow computes row h of dx.
+func (g *convolution) spreadRow(dx, scratch, dy []float32, h int, add func(x, dy []float32, kh int)) {
+	clear(scratch)
+	for kh := range g.kh {
+		from := h + g.top - kh*g.dh // padded row h is reached from row from/sh of g
+		if from < 0 || from%g.sh != 0 || from/g.sh >= g.oh {
+			continue
+		}
+		r := from / g.sh
+		add(scratch, dy[r*g.ow*g.o:(r+1)*g.ow*g.o], kh)
+	}
+	// Pixel x of the row is pixel x+left of the padded one; a negative pad crops, so some have none.
+	from, to := min(max(0, -g.left), g.w), max(0, min(g.w, g.width()-g.left))
+	clear(dx[:from*g.c])
+	if from < to {
+		copy(dx[from*g.c:to*g.c], scratch[(from+g.left)*g.c:])
+	}
+	clear(dx[max(from, to)*g.c:])
+}

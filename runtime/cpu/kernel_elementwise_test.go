@@ -1,0 +1,232 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+// chainCase is a kernelCase of which the code says all: what it means follows from ops.
+func chainCase(name string, operands []operand, code []plan.Instruction, results ...int) kernelCase {
+	return kernelCase{
+		kernel: "elementwise", name: name, operands: operands, code: code, params: plan.Params{"results": results},
+		build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+			registers := slices.Clone(in)
+			for _, c := range code {
+				registers = append(registers, meaning(b, c, registers))
+			}
+			var out []*ir.Value
+			for _, r := range results {
+				out = append(out, registers[r])
+			}
+			return out
+		},
+	}
+}
+
+func meaning(b *ops.Builder, c plan.Instruction, registers []*ir.Value) *ir.Value {
+	var args []*ir.Value
+	for _, r := range c.Args {
+		args = append(args, registers[r])
+	}
+	switch c.Op {
+	case "constant":
+		return b.Constant(ir.T(registers[0].Type.DType), c.Constants[0])
+	case "axpby":
+		return b.Axpby(args[0], args[1], c.Constants[0], c.Constants[1])
+	}
+	return b.Op(c.Op, 1, args)[0]
+}
+
+func do(op string, args ...int) plan.Instruction { return plan.Instruction{Op: op, Args: args} }
+
+func init() {
+	big := []int{3, 5, 41, 23} // several parts and blocks, none of them full
+	for op, def := range pointwise {
+		operands := []operand{positive(big...)}
+		c := plan.Instruction{Op: op, Args: []int{0}, Constants: []float64{1.5, -0.25}[:def.constants]}
+		switch {
+		case op == "constant":
+			c.Args = nil
+			kernelCases = append(kernelCases, chainCase(op, operands, []plan.Instruction{c, do("add", 0, 1)}, 2))
+			continue
+		case def.args == 2:
+			operands, c.Args = append(operands, positive(big...)), []int{0, 1}
+		}
+		for i := range operands {
+			if op != "log" && op != "sqrt" && op != "div" {
+				operands[i] = image(big[0], big[1], big[2], big[3])
+			}
+		}
+		one := chainCase(op, operands, []plan.Instruction{c}, len(operands))
+		one.inPlace = []int{0, len(operands) - 1}
+		if operands[0].order == nil {
+			one.orders = map[int]plan.Layout{0: nil}
+		}
+		kernelCases = append(kernelCases, one)
+	}
+	x, scalar := plain(2, 4111), plain()
+	kernelCases = append(kernelCases,
+		chainCase("one element", []operand{plain(1), plain(1)}, []plan.Instruction{do("sub", 0, 1)}, 2),
+		chainCase("scalars", []operand{scalar, scalar}, []plan.Instruction{do("mul", 0, 1), do("neg", 2)}, 3, 2),
+		chainCase("scalar spread", []operand{x, scalar}, []plan.Instruction{do("mul", 1, 0), do("add", 2, 1)}, 3),
+		chainCase("nothing to do", []operand{x, x}, nil, 1, 0),
+		chainCase("result twice", []operand{x}, []plan.Instruction{do("neg", 0)}, 1, 1),
+		chainCase("dead instruction", []operand{x, x}, []plan.Instruction{do("exp", 0), do("neg", 1), do("add", 0, 3)}, 4),
+		chainCase("one operand twice", []operand{x}, []plan.Instruction{do("mul", 0, 0), do("add", 1, 1)}, 2),
+		chainCase("constant after a slot is free", []operand{x}, []plan.Instruction{
+			do("neg", 0), do("mul", 1, 1), {Op: "constant", Constants: []float64{3}}, do("add", 2, 3),
+		}, 4),
+		chainCase("i64 counters", []operand{integers(ir.I64, 99), integers(ir.I64, 9)}, []plan.Instruction{
+			{Op: "constant", Constants: []float64{7}}, do("mul", 0, 2), do("sub", 3, 1), do("add", 4, 4),
+		}, 5, 3),
+		chainCase("i64 tensors", []operand{integers(ir.I64, 99, 5, 3), integers(ir.I64, 9)}, []plan.Instruction{do("sub", 1, 0)}, 2),
+	)
+	for i := range 12 {
+		kernelCases = append(kernelCases, randomChain(i))
+	}
+}
+
+// randomChain is a program of operations that keep numbers small.
+func randomChain(seed int) kernelCase {
+	r := rand.New(rand.NewPCG(7, uint64(seed)))
+	n := 1 + r.IntN(3)
+	var operands []operand
+	for range n {
+		operands = append(operands, image(2+seed%2, 3, 29+seed, 31))
+	}
+	operands = append(operands, plain())
+	var code []plan.Instruction
+	for i := range 3 + r.IntN(20) {
+		op := []string{"add", "sub", "relu", "neg", "relu_grad", "tanh", "sigmoid", "axpby"}[r.IntN(8)]
+		c := plan.Instruction{Op: op}
+		for range pointwise[op].args {
+			c.Args = append(c.Args, r.IntN(len(operands)+i))
+		}
+		if op == "axpby" {
+			c.Constants = []float64{0.5, r.Float64()}
+		}
+		code = append(code, c, do("add", 0, len(operands)+len(code)))
+	}
+	registers := len(operands) + len(code)
+	c := chainCase(fmt.Sprint("random ", seed), operands, code, registers-1, 0, registers-3)
+	for i := range code { // a scalar result of scalars only is not a result of the launch
+		if v := &code[i]; len(v.Args) > 0 {
+			for k, a := range v.Args {
+				if a == n {
+					v.Args[k] = 0
+				}
+			}
+		}
+	}
+	code[0] = do("mul", 0, n)
+	c.inPlace = nil
+	for i := range n {
+		c.inPlace = append(c.inPlace, i)
+	}
+	return c
+}
+
+// Results may swap the memory of operands.
+func TestElementwiseInPlaceOfSeveral(t *testing.T) {
+	n := 2*blockElements + 5
+	run := func(code []plan.Instruction, results []int, out ...int) (a, b, x, y []float32) {
+		x, y = make([]float32, n), make([]float32, n)
+		for i := range n {
+			x[i], y[i] = float32(i%97)-40, float32(i%31)-15
+		}
+		a, b = slices.Clone(x), slices.Clone(y)
+		memory := [][]float32{a, b}
+		shape := plan.Tensor{DType: plan.F32, Shape: []int{n}}
+		l := &launch{Launch: &plan.Launch{Code: code, Params: plan.Params{"results": results}}}
+		for _, m := range memory {
+			l.in = append(l.in, tensor{Tensor: shape, f32: m})
+		}
+		for _, i := range out {
+			l.out = append(l.out, tensor{Tensor: shape, f32: memory[i]})
+		}
+		bound, err := bindElementwise(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scratch := make([]float32, bound.scratch)
+		for _, ph := range bound.phases {
+			for part := range ph.parts {
+				ph.run(part, scratch)
+			}
+		}
+		return a, b, x, y
+	}
+	for _, c := range []struct {
+		name    string
+		code    []plan.Instruction
+		results []int
+		out     []int
+		a, b    func(x, y float32) float32
+	}{
+		{"swap", nil, []int{1, 0}, []int{0, 1},
+			func(x, y float32) float32 { return y }, func(x, y float32) float32 { return x }},
+		{"identity", nil, []int{0, 1}, []int{0, 1},
+			func(x, y float32) float32 { return x }, func(x, y float32) float32 { return y }},
+		{"sum over one, difference over the other", []plan.Instruction{do("add", 0, 1), do("sub", 0, 1)}, []int{2, 3}, []int{0, 1},
+			func(x, y float32) float32 { return x + y }, func(x, y float32) float32 { return x - y }},
+		{"the later one over what the earlier one reads", []plan.Instruction{do("add", 0, 1), do("sub", 2, 0)}, []int{2, 3}, []int{1, 0},
+			func(x, y float32) float32 { return x + y - x }, func(x, y float32) float32 { return x + y }},
+		{"an operand saved from an instruction", []plan.Instruction{do("neg", 1)}, []int{0, 2}, []int{1, 0},
+			func(x, y float32) float32 { return -y }, func(x, y float32) float32 { return x }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, b, x, y := run(c.code, c.results, c.out...)
+			for i := range x {
+				if a[i] != c.a(x[i], y[i]) || b[i] != c.b(x[i], y[i]) {
+					t.Fatalf("at %d: x=%v y=%v, got %v and %v, want %v and %v", i, x[i], y[i], a[i], b[i], c.a(x[i], y[i]), c.b(x[i], y[i]))
+				}
+			}
+		})
+	}
+}
+
+func TestReluKeepsNaN(t *testing.T) {
+	nan := float32(math.NaN())
+	x := []float32{nan, -1, 2, float32(math.Copysign(0, -1))}
+	y, g := make([]float32, 4), make([]float32, 4)
+	reluRow(y, x, x, 0, 0)
+	reluGradRow(g, []float32{5, 5, 5, 5}, x, 0, 0)
+	if y[0] == y[0] || y[1] != 0 || y[2] != 2 || y[3] != 0 {
+		t.Errorf("relu(%v) = %v", x, y)
+	}
+	if want := []float32{0, 0, 5, 0}; !slices.Equal(g, want) {
+		t.Errorf("relu_grad(5, %v) = %v, want %v", x, g, want)
+	}
+}
+
+// BenchmarkElementwise reports the memory that a chain of five operations reads and writes.
+func BenchmarkElementwise(b *testing.B) {
+	n := 1 << 20
+	shape := plan.Tensor{DType: plan.F32, Shape: []int{n}}
+	l := &launch{Launch: &plan.Launch{
+		Code:   []plan.Instruction{do("mul", 0, 1), do("add", 2, 0), do("relu", 3), do("relu_grad", 1, 4), {Op: "axpby", Args: []int{4, 5}, Constants: []float64{2, 3}}},
+		Params: plan.Params{"results": []int{6}},
+	}}
+	for range 2 {
+		l.in = append(l.in, tensor{Tensor: shape, f32: make([]float32, n)})
+	}
+	l.out = append(l.out, tensor{Tensor: shape, f32: make([]float32, n)})
+	bound, err := bindElementwise(l)
+	if err != nil {
+		b.Fatal(err)
+	}
+	scratch := make([]float32, bound.scratch)
+	b.SetBytes(int64(12 * n))
+	for b.Loop() {
+		for part := range bound.phases[0].parts {
+			bound.phases[0].run(part, scratch)
+		}
+	}
+}
