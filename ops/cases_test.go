@@ -88,6 +88,7 @@ var elementwiseCases = join([]opCase{
 	{name: "tanh", in: types(f64()), build: unary((*ops.Builder).Tanh)},
 	{name: "sigmoid", in: types(f64(3, 2)), build: unary((*ops.Builder).Sigmoid)},
 	{name: "relu", in: types(f64(2, 3, 4, 5)), build: unary((*ops.Builder).Relu)},
+	{name: "detach", in: types(f64(2, 3)), build: unary((*ops.Builder).Detach), constant: []int{0}},
 	{name: "cast down", in: types(f64(3)), build: func(b *ops.Builder, in []*ir.Value) { b.Cast(in[0], ir.F32) }},
 	{name: "cast of integers", in: types(ir.T(ir.I32, 3)), build: func(b *ops.Builder, in []*ir.Value) { b.Cast(in[0], ir.F64) }},
 	{name: "add of counters", in: types(ir.T(ir.I64), ir.T(ir.I64)), build: binary((*ops.Builder).Add)},

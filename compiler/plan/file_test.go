@@ -229,7 +229,7 @@ func TestValidate(t *testing.T) {
 		{"invalid element type", at(func(p *program) { p.Buffers[1].DType = Invalid }), "element type 0"},
 		{"unknown element type", at(func(p *program) { p.Buffers[1].DType = 8 }), "element type 8"},
 		{"dimension zero", at(func(p *program) { p.Buffers[1].Shape = []int{2, 0} }), "not positive"},
-		{"shape that overflows", at(func(p *program) { p.Buffers[1].Tensor = Tensor{DType: F32, Shape: []int{1 << 31, 1 << 31, 1 << 31}} }), "too large"},
+		{"shape that overflows", at(func(p *program) { p.Buffers[1].Tensor = Tensor{DType: F32, Shape: []int{1 << 30, 1 << 30, 1 << 30}} }), "too large"},
 		{"too many dimensions", at(func(p *program) { p.Buffers[1].Tensor = Tensor{DType: F32, Shape: make([]int, 17)} }), "rank 17"},
 		{"order with an axis twice", at(func(p *program) { p.Buffers[1].Order = Layout{0, 2, 2, 1} }), "each axis"},
 		{"order with an axis too many", at(func(p *program) { p.Buffers[1].Order = Layout{0, 2, 3, 1, 4} }), "each axis"},

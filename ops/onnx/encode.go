@@ -99,7 +99,7 @@ func (e *exporter) valueInfo(name string, v *ir.Value) *onnxpb.ValueInfoProto {
 }
 
 // attribute is a constant of a node.
-func attribute(a ir.Attr) *onnxpb.AttributeProto {
+func (e *exporter) attribute(a ir.Attr) *onnxpb.AttributeProto {
 	out := &onnxpb.AttributeProto{Name: proto.String(a.Name)}
 	switch v := a.Value.(type) {
 	case int:
@@ -110,6 +110,8 @@ func attribute(a ir.Attr) *onnxpb.AttributeProto {
 		out.Type, out.S = onnxpb.AttributeProto_STRING.Enum(), []byte(v)
 	case []int:
 		out.Type, out.Ints = onnxpb.AttributeProto_INTS.Enum(), int64s(v)
+	default:
+		e.fail(fmt.Errorf("attribute %s has type %T: want int, float64, string or []int", a.Name, v))
 	}
 	return out
 }

@@ -217,7 +217,7 @@ func (e *exporter) node(opType string, inputs, outputs []string, attrs ...ir.Att
 		Name: proto.String(unique(e.nodes, e.place(opType))), OpType: proto.String(opType), Input: inputs, Output: outputs,
 	}
 	for _, a := range attrs {
-		node.Attribute = append(node.Attribute, attribute(a))
+		node.Attribute = append(node.Attribute, e.attribute(a))
 	}
 	e.graph.Node = append(e.graph.Node, node)
 }

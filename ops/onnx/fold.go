@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -59,6 +60,10 @@ func (e *exporter) fold(conv, norm *ir.Op) {
 	w, mean, variance := parameters[0], parameters[1], parameters[2]
 	bias, eps := make([]float64, len(mean)), norm.Attrs.Float("eps")
 	for o := range mean {
+		if !(variance[o]+eps > 0) {
+			e.fail(fmt.Errorf("variance %v of channel %d in variable %s is not positive", variance[o], o, norm.Operands[2].Def.Variable.Name))
+			return
+		}
 		scale, shift := 1/math.Sqrt(variance[o]+eps), 0.0
 		if len(parameters) == 5 {
 			scale, shift = scale*parameters[3][o], parameters[4][o]

@@ -118,7 +118,9 @@ var prologues = []struct {
 }{
 	{"relu", func(int) []operand { return nil }, func(b *ops.Builder, x *ir.Value, _ []*ir.Value) *ir.Value { return b.Relu(x) }},
 	{"batch_norm", func(n int) []operand { return []operand{plain(n), positive(n)} },
-		func(b *ops.Builder, x *ir.Value, m []*ir.Value) *ir.Value { return b.BatchNorm(x, m[0], m[1], nil, 1e-5) }},
+		func(b *ops.Builder, x *ir.Value, m []*ir.Value) *ir.Value {
+			return b.BatchNorm(x, m[0], m[1], nil, 1e-5)
+		}},
 	{"batch_norm_relu", func(n int) []operand { return []operand{plain(n), positive(n), plain(n), plain(n)} },
 		func(b *ops.Builder, x *ir.Value, m []*ir.Value) *ir.Value {
 			return b.Relu(b.BatchNorm(x, m[0], m[1], m[2:], 1e-5))

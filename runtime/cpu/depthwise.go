@@ -63,23 +63,51 @@ func scatter(x, g, w []float32, s rowShape) {
 func correlate(w, x, g []float32, s rowShape) {
 	c := s.channels
 	g, x, w = g[:s.pixels*c], x[:s.span()], w[:s.taps*c]
-	for ch := range c {
-		t := 0
-		for ; t+3 <= s.taps; t += 3 {
-			x0, x1, x2 := x[ch+t*s.dilation*c:], x[ch+(t+1)*s.dilation*c:], x[ch+(t+2)*s.dilation*c:]
-			var s0, s1, s2 float32
-			for i, j := ch, 0; i < len(g); i, j = i+c, j+s.step*c {
-				v := g[i]
-				s0 += v * x0[j]
-				s1 += v * x1[j]
-				s2 += v * x2[j]
-			}
-			w[t*c+ch] += s0
-			w[(t+1)*c+ch] += s1
-			w[(t+2)*c+ch] += s2
+	if s.taps == 3 && s.step == 1 && s.dilation == 1 {
+		for ch := range c {
+			s0, s1, s2 := correlate3(x[ch:], g[ch:], c)
+			w[ch] += s0
+			w[c+ch] += s1
+			w[2*c+ch] += s2
 		}
-		for ; t < s.taps; t++ {
-			w[t*c+ch] += stridedProduct(g[ch:], c, x[ch+t*s.dilation*c:], s.step*c, s.pixels)
+		return
+	}
+	for t := range s.taps {
+		sums, from := w[t*c:(t+1)*c], x[t*s.dilation*c:]
+		ch := 0
+		for ; ch+4 <= c; ch += 4 {
+			correlate4(sums[ch:], from[ch:], g[ch:], c, s.step*c)
+		}
+		for ; ch < c; ch++ {
+			sums[ch] += stridedProduct(from[ch:], s.step*c, g[ch:], c, s.pixels)
 		}
 	}
+}
+
+// correlate3 is one channel of a kernel's row of three neighbours.
+func correlate3(x, g []float32, c int) (s0, s1, s2 float32) {
+	v0, v1 := x[0], x[c]
+	x = x[2*c:]
+	for i := 0; i < len(g) && i < len(x); i += c {
+		v2, v := x[i], g[i]
+		s0 += v * v0
+		s1 += v * v1
+		s2 += v * v2
+		v0, v1 = v1, v2
+	}
+	return
+}
+
+// correlate4 adds four channels of one tap.
+func correlate4(w, x, g []float32, c, step int) {
+	var s0, s1, s2, s3 float32
+	for i, j := 0, 0; i < len(g); i, j = i+c, j+step {
+		gv, xv := g[i:i+4:i+4], x[j:j+4:j+4]
+		s0 += gv[0] * xv[0]
+		s1 += gv[1] * xv[1]
+		s2 += gv[2] * xv[2]
+		s3 += gv[3] * xv[3]
+	}
+	w = w[:4]
+	w[0], w[1], w[2], w[3] = w[0]+s0, w[1]+s1, w[2]+s2, w[3]+s3
 }

@@ -2,8 +2,8 @@ package cpu
 
 import "math"
 
-// Portable matrix products in register tiles of 4×2: as many accumulators and operands as amd64 and arm64 have
-// registers for.
+// Portable matrix products in register tiles. The tiles are as large as Go's compiler keeps in the registers of amd64:
+// with one row more it spills an accumulator, which costs half the speed.
 
 // packed is the size of a packed matrix: its columns, each contiguous, their number rounded up to the tile's.
 func packed(k, n int) int { return k * (n + n&1) }
@@ -20,54 +20,47 @@ func pack(dst, b []float32, row, column, k, n int) {
 	}
 }
 
+// gemm goes by tiles of 3×2. Rows and columns that the last tiles have too many are computed and left out, so that an
+// element is the same sum wherever tiles end.
 func gemm(c []float32, ldc int, a []float32, lda int, b []float32, m, n, k int, add bool) {
-	i := 0
-	for ; i+4 <= m; i += 4 {
-		a0, a1, a2, a3 := a[i*lda:][:k], a[(i+1)*lda:][:k], a[(i+2)*lda:][:k], a[(i+3)*lda:][:k]
-		j := 0
-		for ; j+2 <= n; j += 2 {
-			tile(c[i*ldc+j:], ldc, a0, a1, a2, a3, b[j*k:][:k], b[(j+1)*k:][:k], add)
-		}
-		if j < n {
-			column := b[j*k:][:k]
-			put(&c[i*ldc+j], product(a0, column), add)
-			put(&c[(i+1)*ldc+j], product(a1, column), add)
-			put(&c[(i+2)*ldc+j], product(a2, column), add)
-			put(&c[(i+3)*ldc+j], product(a3, column), add)
-		}
-	}
-	for ; i < m; i++ {
-		row := a[i*lda:][:k]
-		for j := range n {
-			put(&c[i*ldc+j], product(row, b[j*k:][:k]), add)
+	for i := 0; i < m; i += 3 {
+		rows := min(3, m-i)
+		row, d1, d2 := a[i*lda:], min(1, rows-1)*lda, (rows-1)*lda
+		for j := 0; j < n; j += 2 {
+			s00, s01, s10, s11, s20, s21 := tile(row, d1, d2, b[j*k:(j+2)*k])
+			columns := min(2, n-j)
+			put(c[i*ldc+j:][:columns], s00, s01, add)
+			if rows > 1 {
+				put(c[(i+1)*ldc+j:][:columns], s10, s11, add)
+			}
+			if rows > 2 {
+				put(c[(i+2)*ldc+j:][:columns], s20, s21, add)
+			}
 		}
 	}
 }
 
-func put(c *float32, v float32, add bool) {
+// put stores one or two elements of a row, or adds them.
+func put(c []float32, v, w float32, add bool) {
 	if add {
-		v += *c
+		v += c[0]
 	}
-	*c = v
+	c[0] = v
+	if len(c) > 1 {
+		if add {
+			w += c[1]
+		}
+		c[1] = w
+	}
 }
 
-// product sums in the order of tile, so that a row's result does not depend on where tiles end.
-func product(a, b []float32) float32 {
-	b = b[:len(a)]
-	var sum float32
-	for l, v := range a {
-		sum += v * b[l]
-	}
-	return sum
-}
-
-// tile computes 4 rows by 2 columns of a product.
-func tile(c []float32, ldc int, a0, a1, a2, a3, b0, b1 []float32, add bool) {
-	n := len(a0)
-	a1, a2, a3, b0, b1 = a1[:n], a2[:n], a3[:n], b0[:n], b1[:n]
-	var s00, s01, s10, s11, s20, s21, s30, s31 float32
-	for l := range a0 {
-		x, y := b0[l], b1[l]
+// tile multiplies three rows, at 0, d1 and d2 of a, with the two columns of b.
+func tile(a []float32, d1, d2 int, b []float32) (s00, s01, s10, s11, s20, s21 float32) {
+	k := len(b) / 2
+	a0, a1, a2 := a[:k], a[d1:][:k], a[d2:][:k]
+	b0, b1 := b[:k], b[k:][:k]
+	for l, x := range b0 {
+		y := b1[l]
 		v := a0[l]
 		s00 += v * x
 		s01 += v * y
@@ -77,17 +70,8 @@ func tile(c []float32, ldc int, a0, a1, a2, a3, b0, b1 []float32, add bool) {
 		v = a2[l]
 		s20 += v * x
 		s21 += v * y
-		v = a3[l]
-		s30 += v * x
-		s31 += v * y
 	}
-	c0, c1, c2, c3 := c[:2], c[ldc:][:2], c[2*ldc:][:2], c[3*ldc:][:2]
-	if add {
-		s00, s01, s10, s11 = s00+c0[0], s01+c0[1], s10+c1[0], s11+c1[1]
-		s20, s21, s30, s31 = s20+c2[0], s21+c2[1], s30+c3[0], s31+c3[1]
-	}
-	c0[0], c0[1], c1[0], c1[1] = s00, s01, s10, s11
-	c2[0], c2[1], c3[0], c3[1] = s20, s21, s30, s31
+	return
 }
 
 func outer(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int) {
@@ -123,21 +107,23 @@ func outerTile(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m i
 	var s00, s01, s10, s11, s20, s21, s30, s31 float32
 	ai, bi := 0, 0
 	for range m {
-		av, bv := a[ai:ai+4:ai+4], b[bi:bi+2:bi+2]
-		ai, bi = ai+lda, bi+ldb
+		bv := b[bi : bi+2 : bi+2]
 		x, y := bv[0], bv[1]
-		v := av[0]
+		// Four single elements: their bounds checks keep the compiler from moving all products to the front, for which
+		// it has no registers.
+		v := a[ai]
 		s00 += v * x
 		s01 += v * y
-		v = av[1]
+		v = a[ai+1]
 		s10 += v * x
 		s11 += v * y
-		v = av[2]
+		v = a[ai+2]
 		s20 += v * x
 		s21 += v * y
-		v = av[3]
+		v = a[ai+3]
 		s30 += v * x
 		s31 += v * y
+		ai, bi = ai+lda, bi+ldb
 	}
 	c0, c1, c2, c3 := c[:2], c[ldc:][:2], c[2*ldc:][:2], c[3*ldc:][:2]
 	c0[0], c0[1], c1[0], c1[1] = c0[0]+s00, c0[1]+s01, c1[0]+s10, c1[1]+s11

@@ -161,7 +161,9 @@ func moveCases() []kernelCase {
 				return b.Broadcast(in[0], []int{3, 5, 17, 19}, 0, 1, 2, 3)
 			})},
 		{kernel: "broadcast", name: "per channel", operands: []operand{plain(5)},
-			build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Broadcast(in[0], []int{3, 5, 17, 19}, 0, 2, 3) })},
+			build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value {
+				return b.Broadcast(in[0], []int{3, 5, 17, 19}, 0, 2, 3)
+			})},
 	}
 	for _, dtype := range []ir.DType{ir.F32, ir.I32, ir.I64, ir.U8} {
 		cases = append(cases, kernelCase{
@@ -266,6 +268,7 @@ func optimiserCases() []kernelCase {
 	w, last := weights(31, 17, 3, 3), map[int]plan.Layout{0: outputsLast, 1: outputsLast}
 	return []kernelCase{
 		{kernel: "sgd", name: "weights", operands: []operand{w, w, w, rate, filled(ir.F32, 0.5)}, orders: last, inPlace: []int{0, 1, 2}, build: sgd},
+		{kernel: "sgd", name: "small", operands: []operand{plain(7, 3), plain(7, 3), plain(7, 3), rate, plain()}, inPlace: []int{0, 1, 2}, build: sgd},
 		{kernel: "sgd", name: "vector", operands: []operand{plain(9001), plain(9001), plain(9001), rate, plain()}, inPlace: []int{0, 1, 2}, build: sgd},
 		{kernel: "adam", name: "alphas", operands: []operand{plain(14, 8), plain(14, 8), plain(14, 8), positive(14, 8), rate, t}, inPlace: []int{0, 1, 2, 3}, build: adam},
 		{kernel: "adam", name: "large", operands: []operand{plain(9001), plain(9001), plain(9001), positive(9001), rate, filled(ir.F32, 1)}, inPlace: []int{0, 1, 2, 3}, build: adam},

@@ -57,11 +57,11 @@ type location struct {
 	slot   int
 }
 
-func (p *location) at(scratch []float32, from, n int) []float32 {
-	if p.memory != nil {
-		return p.memory[from : from+n]
+func (at *location) block(scratch []float32, from, n int) []float32 {
+	if at.memory != nil {
+		return at.memory[from : from+n]
 	}
-	return scratch[p.slot*blockSize:][:n]
+	return scratch[at.slot*blockSize:][:n]
 }
 
 // step is an instruction with its registers in their places.
@@ -82,7 +82,7 @@ type uniform struct {
 // chain is a bound program.
 type chain struct {
 	uniforms []uniform
-	steps   []step
+	steps    []step
 }
 
 func (ch *chain) run(from, to int, scratch []float32) {
@@ -96,7 +96,7 @@ func (ch *chain) run(from, to int, scratch []float32) {
 		n := min(blockSize, to-from)
 		for i := range ch.steps {
 			s := &ch.steps[i]
-			s.run(s.dst.at(scratch, from, n), s.x.at(scratch, from, n), s.y.at(scratch, from, n), s.a, s.b)
+			s.run(s.dst.block(scratch, from, n), s.x.block(scratch, from, n), s.y.block(scratch, from, n), s.a, s.b)
 		}
 	}
 }
@@ -105,12 +105,12 @@ func (ch *chain) run(from, to int, scratch []float32) {
 type placer struct {
 	*checker
 	chain
-	results []int
-	n       int // elements
-	locations  []location
-	lastUse []int // by register: the instruction that reads it last; len(Code): it is a result; -1: nothing
-	slots   int
-	free    []int
+	results   []int
+	n         int // elements
+	locations []location
+	lastUse   []int // by register: the instruction that reads it last; len(Code): it is a result; -1: nothing
+	slots     int
+	free      []int
 }
 
 func bindChain(c *checker, results []int) (task, error) {
@@ -129,11 +129,12 @@ func bindChain(c *checker, results []int) (task, error) {
 		p.instruction(i)
 	}
 	p.store()
-	parts, run := partsOf(p.n), p.chain.run
-	return task{scratch: p.slots * blockSize, phases: []phase{{parts: parts, run: func(part int, scratch []float32) {
-		from, to := span(part, parts, p.n)
-		run(from, to, scratch)
-	}}}}, nil
+	n, parts, program := p.n, partsOf(p.n), p.chain
+	run := func(part int, scratch []float32) {
+		from, to := span(part, parts, n)
+		program.run(from, to, scratch)
+	}
+	return task{scratch: p.slots * blockSize, phases: []phase{{parts: parts, run: run}}}, nil
 }
 
 // findLastUses also checks the instructions.
@@ -202,17 +203,17 @@ func (p *placer) instruction(i int) {
 func (p *placer) destination(i int) location {
 	if k := slices.Index(p.results, len(p.in)+i); k >= 0 {
 		y := p.out[k].f32
-		if !p.operandIn(y, func(r int) bool { return p.lastUse[r] > i }) {
+		if !p.readsAfter(i, y) {
 			return location{memory: y}
 		}
 	}
 	return location{slot: p.take()}
 }
 
-// operandIn says whether y is the memory of an operand that matters.
-func (p *placer) operandIn(y []float32, matters func(register int) bool) bool {
+// readsAfter says whether an operand in the same memory as y is read after instruction i.
+func (p *placer) readsAfter(i int, y []float32) bool {
 	for r, x := range p.in {
-		if &x.f32[0] == &y[0] && matters(r) {
+		if &x.f32[0] == &y[0] && p.lastUse[r] > i {
 			return true
 		}
 	}
@@ -279,24 +280,20 @@ func bindCounters(c *checker, results []int) (task, error) {
 			return task{}, err
 		}
 	}
-	registers := make([]int64, len(c.in)+len(c.Code))
-	n := c.out[0].Elements()
-	singles := make([]int64, len(c.in)) // read before any result is written
+	in, out, code, n := c.in, c.out, c.Code, c.out[0].Elements()
+	registers := make([]int64, len(in)+len(code))
 	return oneTask(phase{parts: 1, run: func(int, []float32) {
-		for i, x := range c.in {
-			singles[i] = x.i64[0]
-		}
 		for at := range n {
-			for i, x := range c.in {
-				if registers[i] = singles[i]; len(x.i64) > 1 {
+			for i, x := range in {
+				if at == 0 || len(x.i64) > 1 { // a single element is read once
 					registers[i] = x.i64[at]
 				}
 			}
-			for i := range c.Code {
-				registers[len(c.in)+i] = count(&c.Code[i], registers)
+			for i := range code {
+				registers[len(in)+i] = count(&code[i], registers)
 			}
 			for k, r := range results {
-				c.out[k].i64[at] = registers[r]
+				out[k].i64[at] = registers[r]
 			}
 		}
 	}}), nil

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -54,7 +55,7 @@ func init() {
 		switch {
 		case op == "constant":
 			c.Args = nil
-			kernelCases = append(kernelCases, chainCase(op, operands, []plan.Instruction{c, do("add", 0, 1)}, 2))
+			kernelCases = append(kernelCases, chainCase(op, []operand{plain(9, 1001)}, []plan.Instruction{c, do("add", 0, 1)}, 2))
 			continue
 		case def.args == 2:
 			operands, c.Args = append(operands, positive(big...)), []int{0, 1}
@@ -81,8 +82,8 @@ func init() {
 		chainCase("dead instruction", []operand{x, x}, []plan.Instruction{do("exp", 0), do("neg", 1), do("add", 0, 3)}, 4),
 		chainCase("one operand twice", []operand{x}, []plan.Instruction{do("mul", 0, 0), do("add", 1, 1)}, 2),
 		chainCase("constant after a slot is free", []operand{x}, []plan.Instruction{
-			do("neg", 0), do("mul", 1, 1), {Op: "constant", Constants: []float64{3}}, do("add", 2, 3),
-		}, 4),
+			do("neg", 0), do("relu", 0), do("add", 1, 2), {Op: "constant", Constants: []float64{3}}, do("mul", 3, 4),
+		}, 5),
 		chainCase("i64 counters", []operand{integers(ir.I64, 99), integers(ir.I64, 9)}, []plan.Instruction{
 			{Op: "constant", Constants: []float64{7}}, do("mul", 0, 2), do("sub", 3, 1), do("add", 4, 4),
 		}, 5, 3),
@@ -93,43 +94,34 @@ func init() {
 	}
 }
 
-// randomChain is a program of operations that keep numbers small.
+// randomChain is a program of operations that keep numbers small, over one to three images and a scalar.
 func randomChain(seed int) kernelCase {
 	r := rand.New(rand.NewPCG(7, uint64(seed)))
-	n := 1 + r.IntN(3)
+	images := 1 + r.IntN(3)
 	var operands []operand
-	for range n {
-		operands = append(operands, image(2+seed%2, 3, 29+seed, 31))
+	var inPlace []int
+	for i := range images {
+		operands, inPlace = append(operands, image(2+seed%2, 3, 29+seed, 31)), append(inPlace, i)
 	}
 	operands = append(operands, plain())
-	var code []plan.Instruction
-	for i := range 3 + r.IntN(20) {
-		op := []string{"add", "sub", "relu", "neg", "relu_grad", "tanh", "sigmoid", "axpby"}[r.IntN(8)]
-		c := plan.Instruction{Op: op}
-		for range pointwise[op].args {
-			c.Args = append(c.Args, r.IntN(len(operands)+i))
+	code := []plan.Instruction{do("mul", 0, images)}
+	for range 3 + r.IntN(40) {
+		c := plan.Instruction{Op: []string{"add", "sub", "relu", "neg", "relu_grad", "tanh", "sigmoid", "axpby"}[r.IntN(8)]}
+		for range pointwise[c.Op].args {
+			register := r.IntN(len(operands) + len(code) - 1)
+			if register >= images {
+				register++ // all but the scalar
+			}
+			c.Args = append(c.Args, register)
 		}
-		if op == "axpby" {
+		if c.Op == "axpby" {
 			c.Constants = []float64{0.5, r.Float64()}
 		}
-		code = append(code, c, do("add", 0, len(operands)+len(code)))
+		code = append(code, c)
 	}
-	registers := len(operands) + len(code)
-	c := chainCase(fmt.Sprint("random ", seed), operands, code, registers-1, 0, registers-3)
-	for i := range code { // a scalar result of scalars only is not a result of the launch
-		if v := &code[i]; len(v.Args) > 0 {
-			for k, a := range v.Args {
-				if a == n {
-					v.Args[k] = 0
-				}
-			}
-		}
-	}
-	code[0] = do("mul", 0, n)
-	c.inPlace = nil
-	for i := range n {
-		c.inPlace = append(c.inPlace, i)
-	}
+	last := len(operands) + len(code) - 1
+	c := chainCase(fmt.Sprint("random ", seed), operands, code, last, 0, last-2)
+	c.inPlace = inPlace
 	return c
 }
 
@@ -228,5 +220,40 @@ func BenchmarkElementwise(b *testing.B) {
 		for part := range bound.phases[0].parts {
 			bound.phases[0].run(part, scratch)
 		}
+	}
+}
+
+func TestBadCode(t *testing.T) {
+	shape := plan.Tensor{DType: plan.F32, Shape: []int{2}}
+	counters := plan.Tensor{DType: plan.I64, Shape: []int{2}}
+	for _, c := range []struct {
+		name    string
+		tensor  plan.Tensor
+		code    []plan.Instruction
+		results []int
+		want    string
+	}{
+		{"unknown operation", shape, []plan.Instruction{do("erf", 0)}, []int{1}, `instruction 0 is "erf", which elementwise does not know`},
+		{"too few registers", shape, []plan.Instruction{do("add", 0)}, []int{1}, "instruction 0 (add) has 1 registers and 0 constants, wants 2 and 0"},
+		{"too many registers", shape, []plan.Instruction{do("neg", 0, 0)}, []int{1}, "has 2 registers"},
+		{"no constants", shape, []plan.Instruction{do("axpby", 0, 0)}, []int{1}, "0 constants, wants 2 and 2"},
+		{"reads itself", shape, []plan.Instruction{do("neg", 1)}, []int{1}, "instruction 0 (neg) reads register 1 of 1"},
+		{"negative register", shape, []plan.Instruction{do("neg", -1)}, []int{1}, "reads register -1"},
+		{"result beyond the registers", shape, []plan.Instruction{do("neg", 0)}, []int{2}, "wants integers from 0 to 1"},
+		{"too long", shape, slices.Repeat([]plan.Instruction{do("neg", 0)}, longestChain+1), []int{1}, "4097 instructions"},
+		{"float operation on counters", counters, []plan.Instruction{do("neg", 0)}, []int{1}, `"neg"`},
+		{"counter reads itself", counters, []plan.Instruction{do("add", 0, 1)}, []int{1}, "reads register 1 of 1"},
+		{"other type", plan.Tensor{DType: plan.I32, Shape: []int{2}}, nil, []int{0}, "wants f32 or i64"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bound := tensor{Tensor: c.tensor, f32: make([]float32, 2), i64: make([]int64, 2)}
+			_, err := bindElementwise(&launch{
+				Launch: &plan.Launch{Code: c.code, Params: plan.Params{"results": c.results}},
+				in:     []tensor{bound}, out: []tensor{bound},
+			})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got error %v, want one with %q", err, c.want)
+			}
+		})
 	}
 }

@@ -99,14 +99,11 @@ func TestKernels(t *testing.T) {
 // reference fills the operands and evaluates the case in float64. Operands are float32 numbers.
 func (c *kernelCase) reference(t *testing.T) (in, want []*ops.Tensor) {
 	t.Helper()
-	m := ir.NewModule("case")
-	b := ops.NewBuilder(m, "main")
+	program, params := c.program(t)
+	c.params = params
 	r := rand.New(rand.NewPCG(1, uint64(len(c.name))))
-	var values []*ir.Value
 	inputs := map[string]*ops.Tensor{}
 	for i, o := range c.operands {
-		name := fmt.Sprint("in", i)
-		values = append(values, b.Input(name, o.Type))
 		tensor := ops.NewTensor(o.Type)
 		for j := range tensor.Data {
 			if o.fill == nil {
@@ -115,10 +112,27 @@ func (c *kernelCase) reference(t *testing.T) (in, want []*ops.Tensor) {
 				tensor.Data[j] = float64(float32(o.fill(j, r)))
 			}
 		}
-		in, inputs[name] = append(in, tensor), tensor
+		in, inputs[fmt.Sprint("in", i)] = append(in, tensor), tensor
 	}
-	results := c.build(b, values)
-	for i, v := range results {
+	out, err := ops.Run(program, nil, inputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, result := range program.Results {
+		want = append(want, out[result.Name])
+	}
+	return in, want
+}
+
+// program is the meaning of the case, and the parameters that its launch has.
+func (c *kernelCase) program(t testing.TB) (*ir.Program, plan.Params) {
+	t.Helper()
+	b := ops.NewBuilder(ir.NewModule("case"), "main")
+	var values []*ir.Value
+	for i, o := range c.operands {
+		values = append(values, b.Input(fmt.Sprint("in", i), o.Type))
+	}
+	for i, v := range c.build(b, values) {
 		b.Result(fmt.Sprint("out", i), v)
 	}
 	program, err := b.Build()
@@ -134,15 +148,7 @@ func (c *kernelCase) reference(t *testing.T) (in, want []*ops.Tensor) {
 		}
 	}
 	maps.Copy(params, c.params)
-	c.params = params
-	out, err := ops.Run(program, nil, inputs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range results {
-		want = append(want, out[fmt.Sprint("out", i)])
-	}
-	return in, want
+	return program, params
 }
 
 // plan is the plan of one launch; result 0 takes the memory of operand alias unless that is negative.

@@ -1,0 +1,135 @@
+// Package export writes derived networks for use elsewhere. It builds the network's inference program, gives it
+// weights, and hands both to ops/onnx. It knows no search and no training.
+package export
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/data"
+	"github.com/dartsc/dartsc/darts/safetensors"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+	"github.com/dartsc/dartsc/ops/onnx"
+	"github.com/dartsc/dartsc/runtime"
+	"github.com/dartsc/dartsc/runtime/cpu"
+)
+
+// Inference is the program of a derived network: images f32 [N,C,H,W], normalised, to logits [N,classes].
+const Inference = "inference"
+
+// Model is a derived network with what it was made for.
+type Model struct {
+	Network cnn.Derived
+	Data    data.Summary // image size and channels, normalisation, classes
+	Seed    uint64       // of fresh weights
+	Version string       // of dartsc
+}
+
+// Options says how to write a model.
+type Options struct {
+	FoldBatchNorm bool              // into the convolutions before it
+	Weights       *safetensors.File // by the original's names; nil: fresh ones
+}
+
+// Module builds the inference program for a batch of the given size.
+func (m Model) Module(batch int) (*ir.Module, error) {
+	module := ir.NewModule("derived")
+	b := ops.NewBuilder(module, Inference)
+	images := b.Input("images", ir.T(ir.F32, batch, m.Data.Channels, m.Data.Height, m.Data.Width))
+	logits, _ := m.Network.Forward(&cnn.Scope{Builder: b, Weights: &cnn.Weights{}}, images)
+	b.Result("logits", logits)
+	_, err := b.Build()
+	return module, err
+}
+
+// ONNX returns the network as an ONNX file: opset 17, input "images" and output "logits" with a symbolic batch, and
+// metadata that says how to use it (genotype, data set, classes, normalisation).
+func ONNX(ctx context.Context, m Model, o Options) ([]byte, error) {
+	module, err := m.Module(1)
+	if err != nil {
+		return nil, err
+	}
+	variables, err := m.fresh(ctx, module)
+	if err != nil {
+		return nil, err
+	}
+	if o.Weights != nil {
+		if err := replace(variables, module, o.Weights); err != nil {
+			return nil, err
+		}
+	}
+	return onnx.Export(module, Inference, variables, onnx.Options{
+		FoldBatchNorm: o.FoldBatchNorm, ProducerVersion: m.Version, Metadata: m.metadata(),
+	})
+}
+
+func (m Model) metadata() map[string]string {
+	list := func(values []float32) string {
+		text := make([]string, len(values))
+		for i, v := range values {
+			text[i] = fmt.Sprint(v)
+		}
+		return strings.Join(text, ",")
+	}
+	return map[string]string{
+		"genotype":      m.Network.Genotype.String(),
+		"init_channels": fmt.Sprint(m.Network.Channels),
+		"layers":        fmt.Sprint(m.Network.Layers),
+		"dataset":       m.Data.Name,
+		"classes":       strings.Join(m.Data.Classes, ","),
+		"input":         "images, float32 [batch,channels,height,width]: (pixel/255 - mean)/std",
+		"mean":          list(m.Data.Mean),
+		"std":           list(m.Data.Std),
+	}
+}
+
+// fresh initialises the weights as a training would.
+func (m Model) fresh(ctx context.Context, module *ir.Module) (map[string][]float32, error) {
+	p, err := compiler.Compile(ctx, module, compiler.Options{})
+	if err != nil {
+		return nil, err
+	}
+	// Only the variables are wanted: a plan without programs needs no arena.
+	session, err := runtime.Open(&plan.Plan{Name: p.Name, Target: p.Target, Variables: p.Variables, VariableBytes: p.VariableBytes}, cpu.New(1))
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	if err := session.Initialize(m.Seed); err != nil {
+		return nil, err
+	}
+	variables := map[string][]float32{}
+	for _, v := range p.Variables {
+		variables[v.Name] = make([]float32, v.Elements())
+		if err := session.Get(v.Name, variables[v.Name]); err != nil {
+			return nil, err
+		}
+	}
+	return variables, nil
+}
+
+// replace takes the variables from a file of weights, which must have them all, in the right shapes.
+func replace(variables map[string][]float32, module *ir.Module, weights *safetensors.File) error {
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		t, ok := weights.Lookup(name)
+		if !ok {
+			return fmt.Errorf("--weights has no tensor %s, which this network needs: is it of the same genotype, layers and channels?", name)
+		}
+		if want := module.Variable(name).Type.Shape; !slices.Equal(t.Shape, want) {
+			return fmt.Errorf("--weights: tensor %s has shape %v, this network's has %v", name, t.Shape, want)
+		}
+		values, err := t.Float32s()
+		if err != nil {
+			return fmt.Errorf("--weights: %w", err)
+		}
+		variables[name] = values
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+// Package recipe runs the loops of DARTS over a Session: epochs, learning rates, batches, evaluation, checkpoints and
+// the files of the run folder. It brings the other packages of darts together and knows no flag and no terminal; the
+// command line fills in a config and listens to events.
+package recipe
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/data"
+)
+
+// SearchConfig is everything that decides the result of a search: two runs of one config on one data set end with the
+// same bits. It is config.json of the run folder; the names are the original's flags.
+type SearchConfig struct {
+	Data             string  `json:"data"`       // a folder, or "shapes"
+	ImageSize        string  `json:"image_size"` // "32" or "24x48"; "" for the size of the data
+	Epochs           int     `json:"epochs"`
+	BatchSize        int     `json:"batch_size"`
+	InitChannels     int     `json:"init_channels"`
+	Layers           int     `json:"layers"`
+	Unrolled         bool    `json:"unrolled"` // second order
+	LearningRate     float64 `json:"learning_rate"`
+	LearningRateMin  float64 `json:"learning_rate_min"`
+	Momentum         float64 `json:"momentum"`
+	WeightDecay      float64 `json:"weight_decay"`
+	ArchLearningRate float64 `json:"arch_learning_rate"`
+	ArchWeightDecay  float64 `json:"arch_weight_decay"`
+	GradClip         float64 `json:"grad_clip"`
+	TrainPortion     float64 `json:"train_portion"` // of the training images, for the weights; the rest is for the alphas
+	Cutout           bool    `json:"cutout"`
+	CutoutLength     int     `json:"cutout_length"`
+	Seed             uint64  `json:"seed"`
+	ReportFreq       int     `json:"report_freq"` // steps between lines of metrics.jsonl
+}
+
+// Paper returns the settings of the original's train_search.py, for everything but the data.
+func Paper() SearchConfig {
+	return SearchConfig{
+		Epochs: 50, BatchSize: 64, InitChannels: 16, Layers: 8,
+		LearningRate: 0.025, LearningRateMin: 0.001, Momentum: 0.9, WeightDecay: 3e-4,
+		ArchLearningRate: 3e-4, ArchWeightDecay: 1e-3, GradClip: 5, TrainPortion: 0.5,
+		CutoutLength: 16, Seed: 2, ReportFreq: 50,
+	}
+}
+
+// Quick returns settings for a first result within minutes on two cores: a small supernet on the generated shapes.
+// There are too few steps for alphas to move at the original's rate, so it is higher.
+func Quick() SearchConfig {
+	c := Paper()
+	c.Data = "shapes"
+	c.Epochs, c.BatchSize, c.InitChannels, c.Layers = 5, 16, 4, 3
+	c.ArchLearningRate, c.ReportFreq = 3e-3, 20
+	return c
+}
+
+// Validate reports the first setting that makes no sense, by its flag.
+func (c SearchConfig) Validate() error {
+	for _, check := range []struct {
+		flag string
+		ok   bool
+		want string
+	}{
+		{"--epochs", c.Epochs >= 1, "at least 1"},
+		{"--batch-size", c.BatchSize >= 1, "at least 1"},
+		{"--init-channels", c.InitChannels >= 1, "at least 1"},
+		{"--layers", c.Layers >= 1, "at least 1"},
+		{"--learning-rate", positive(c.LearningRate), "positive"},
+		{"--learning-rate-min", c.LearningRateMin >= 0 && c.LearningRateMin <= c.LearningRate, "between 0 and --learning-rate"},
+		{"--momentum", c.Momentum >= 0 && c.Momentum < 1, "at least 0 and below 1"},
+		{"--weight-decay", c.WeightDecay >= 0 && !math.IsInf(c.WeightDecay, 0), "at least 0"},
+		{"--arch-learning-rate", positive(c.ArchLearningRate), "positive"},
+		{"--arch-weight-decay", c.ArchWeightDecay >= 0 && !math.IsInf(c.ArchWeightDecay, 0), "at least 0"},
+		{"--grad-clip", positive(c.GradClip), "positive"},
+		{"--train-portion", c.TrainPortion > 0 && c.TrainPortion < 1, "between 0 and 1, both excluded"},
+		{"--cutout-length", c.CutoutLength >= 1, "at least 1"},
+		{"--report-freq", c.ReportFreq >= 1, "at least 1"},
+		{"--seed", c.Seed < 1<<53, "below 2^53"},
+	} {
+		if !check.ok {
+			return fmt.Errorf("%s must be %s", check.flag, check.want)
+		}
+	}
+	if c.ImageSize != "" {
+		if _, err := data.ParseSize(c.ImageSize); err != nil {
+			return fmt.Errorf("--image-size: %w", err)
+		}
+	}
+	return nil
+}
+
+func positive(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
+
+// dataOptions says how to open the data.
+func (c SearchConfig) dataOptions(workers int) (data.Options, error) {
+	o := data.Options{Path: c.Data, Seed: c.Seed, Workers: workers}
+	if c.ImageSize == "" {
+		return o, nil
+	}
+	size, err := data.ParseSize(c.ImageSize)
+	o.Size = size
+	return o, err
+}
+
+// network is the supernet for a data set.
+func (c SearchConfig) network(d data.Summary) cnn.Supernet {
+	return cnn.Supernet{Channels: c.InitChannels, Layers: c.Layers, Classes: len(d.Classes)}
+}
+
+// step is how the search step is made for a data set.
+func (c SearchConfig) step(d data.Summary) bilevel.Config {
+	s := bilevel.Defaults()
+	s.Unrolled, s.Momentum, s.WeightDecay, s.GradClip = c.Unrolled, c.Momentum, c.WeightDecay, c.GradClip
+	s.Adam.WeightDecay = c.ArchWeightDecay
+	s.Batch = bilevel.Batch{
+		Size: c.BatchSize, Height: d.Height, Width: d.Width, Channels: d.Channels,
+		Mean: widen(d.Mean), Std: widen(d.Std),
+		Augment: bilevel.Augment{Padding: 4, Flip: true},
+	}
+	if c.Cutout {
+		s.Batch.Augment.Cutout = c.CutoutLength
+	}
+	return s
+}
+
+func widen(v []float32) []float64 {
+	out := make([]float64, len(v))
+	for i := range v {
+		out[i] = float64(v[i])
+	}
+	return out
+}
+
+// rateAt is the cosine schedule of the weights' learning rate (SGDR without restarts), for an epoch counted from 0.
+func (c SearchConfig) rateAt(epoch int) float64 {
+	half := (1 + math.Cos(math.Pi*float64(epoch)/float64(c.Epochs))) / 2
+	return c.LearningRateMin + (c.LearningRate-c.LearningRateMin)*half
+}

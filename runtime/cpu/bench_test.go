@@ -1,0 +1,69 @@
+package cpu
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+	"github.com/dartsc/dartsc/runtime"
+)
+
+// BenchmarkConv reports GFLOP/s of the convolutions of a small supernet and their gradients.
+func BenchmarkConv(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		convCase
+	}{
+		{"depthwise3x3", convCase{16, 16, 32, 32, 16, 3, 3, attrs(1, 1, 1, 16)}},
+		{"depthwise5x5", convCase{16, 16, 32, 32, 16, 5, 5, attrs(1, 2, 1, 16)}},
+		{"dilated5x5", convCase{16, 16, 32, 32, 16, 5, 5, attrs(1, 4, 2, 16)}},
+		{"depthwise3x3stride2", convCase{16, 16, 32, 32, 16, 3, 3, attrs(2, 1, 1, 16)}},
+		{"pointwise16to16", convCase{16, 16, 32, 32, 16, 1, 1, attrs(1, 0, 1, 1)}},
+		{"pointwise64to64", convCase{16, 64, 32, 32, 64, 1, 1, attrs(1, 0, 1, 1)}},
+		{"stem3x3", convCase{16, 3, 32, 32, 48, 3, 3, attrs(1, 1, 1, 1)}},
+		{"dense3x3", convCase{16, 16, 32, 32, 16, 3, 3, attrs(1, 1, 1, 1)}},
+	} {
+		for _, k := range []kernelCase{
+			{kernel: "conv2d", operands: []operand{c.x(), c.k()},
+				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value { return []*ir.Value{b.Conv2D(in[0], in[1], c.a)} }},
+			{kernel: "conv2d_input_grad", operands: []operand{c.y(), c.k()},
+				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+					return []*ir.Value{b.Conv2DInputGrad(in[0], in[1], c.x().Shape, c.a)}
+				}},
+			{kernel: "conv2d_weight_grad", operands: []operand{c.x(), c.y()}, orders: map[int]plan.Layout{0: outputsLast},
+				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+					return []*ir.Value{b.Conv2DWeightGrad(in[0], in[1], c.k().Shape, c.a)}
+				}},
+		} {
+			y := c.result()
+			flops := 2 * float64(c.n*c.o*c.c/c.a.Groups*c.kh*c.kw*y[2]*y[3])
+			for workers := 1; workers <= 2; workers++ {
+				b.Run(fmt.Sprintf("%s/%s/workers=%d", c.name, k.kernel, workers), func(b *testing.B) { benchmark(b, k, workers, flops) })
+			}
+		}
+	}
+}
+
+func benchmark(b *testing.B, k kernelCase, workers int, flops float64) {
+	program, params := k.program(b)
+	k.params = params
+	var results []*ops.Tensor
+	for _, r := range program.Results {
+		results = append(results, &ops.Tensor{Type: r.Value.Type})
+	}
+	p := k.plan(results, -1)
+	p.Programs[0].Inputs = nil // the arena is zero, which takes as long as any data
+	s, err := runtime.Open(p, New(workers))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for b.Loop() {
+		if err := s.Run(b.Context(), "main", nil, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
