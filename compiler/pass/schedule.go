@@ -49,18 +49,19 @@ var Schedule = each(func(m *ir.Module, p *ir.Program) error {
 })
 
 // worthwhile says whether moving an operation down to a later place saves memory: its results come to life later, but
-// operands that would have died before that place live on.
+// operands that would have died before that place live on. Siblings share such an operand (the cotangents of a weighted
+// sum all read one), so as much as the results take, and a little for scalars, is no loss.
 func worthwhile(op *ir.Op, to int, last []int) bool {
-	bytes := 0
+	saved, held := 0, 0
 	for _, v := range op.Results {
-		bytes += v.Type.Bytes()
+		saved += v.Type.Bytes()
 	}
 	for i, v := range op.Operands {
 		if last[v.ID] < to && (v.Def == nil || v.Def.Kind != ir.Read) && !repeated(op.Operands[:i], v) {
-			bytes -= v.Type.Bytes()
+			held += v.Type.Bytes()
 		}
 	}
-	return bytes >= 0
+	return held <= saved+saved/8
 }
 
 func repeated(before []*ir.Value, v *ir.Value) bool {

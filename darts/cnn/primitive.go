@@ -39,7 +39,7 @@ func (p PrimitiveOp) build(s *Scope, x *ir.Value) *ir.Value {
 		if p.Stride == 1 {
 			return x
 		}
-		return factorizedReduce(s, p.Name, x, x.Type.Shape[1], p.Affine)
+		return factorizedReduce(s, p.Name, x, channels(x), p.Affine)
 	case space.SepConv3x3:
 		return p.separable(s, x, 3)
 	case space.SepConv5x5:
@@ -72,7 +72,7 @@ func (p PrimitiveOp) separable(s *Scope, x *ir.Value, kernel int) *ir.Value {
 // depthwiseSeparable is ReLU, a depthwise and a pointwise convolution, and BatchNorm; first is the number of its first
 // weight in the original's nn.Sequential.
 func (p PrimitiveOp) depthwiseSeparable(s *Scope, x *ir.Value, first, kernel, stride, dilation int) *ir.Value {
-	c := x.Type.Shape[1]
+	c := channels(x)
 	depthwise := ops.Conv(stride, dilation*(kernel-1)/2)
 	depthwise.Dilations, depthwise.Groups = [2]int{dilation, dilation}, c
 	name := func(i int) string { return fmt.Sprintf("%s.op.%d", p.Name, first+i) }
@@ -83,7 +83,7 @@ func (p PrimitiveOp) depthwiseSeparable(s *Scope, x *ir.Value, first, kernel, st
 
 // crossed is conv_7x1_1x7: a row of seven, then a column of seven.
 func (p PrimitiveOp) crossed(s *Scope, x *ir.Value) *ir.Value {
-	c := x.Type.Shape[1]
+	c := channels(x)
 	row, column := ops.Conv(1, 0), ops.Conv(1, 0)
 	row.Strides, row.Pads = [2]int{1, p.Stride}, [4]int{0, 3, 0, 3}
 	column.Strides, column.Pads = [2]int{p.Stride, 1}, [4]int{3, 0, 3, 0}
@@ -130,3 +130,8 @@ func dims(x *ir.Value) (n, c, h, w int) {
 }
 
 func ceil(n, d int) int { return (n + d - 1) / d }
+
+func channels(x *ir.Value) int {
+	_, c, _, _ := dims(x)
+	return c
+}

@@ -104,7 +104,7 @@ func (s *Scope) conv(name string, x *ir.Value, outputs int, kernel [2]int, a ops
 		s.Builder.Fail(fmt.Errorf("%s: input %s is not [N,C,H,W]", name, x.Type))
 		return x
 	}
-	shape := []int{outputs, x.Type.Shape[1] / a.Groups, kernel[0], kernel[1]}
+	shape := []int{outputs, channels(x) / a.Groups, kernel[0], kernel[1]}
 	bound := 1 / math.Sqrt(float64(shape[1]*shape[2]*shape[3]))
 	w := s.parameter(name+".weight", ir.Weight, shape, ir.Init{Distribution: ir.Uniform, Value: bound})
 	return s.Builder.Conv2D(x, w, a)
@@ -118,7 +118,7 @@ func (s *Scope) norm(name string, x *ir.Value, affine bool) *ir.Value {
 		b.Fail(fmt.Errorf("%s: input %s is not [N,C,H,W]", name, x.Type))
 		return x
 	}
-	c := x.Type.Shape[1]
+	c := channels(x)
 	var scale []*ir.Value
 	if affine {
 		scale = []*ir.Value{
@@ -150,7 +150,7 @@ func (s *Scope) norm(name string, x *ir.Value, affine bool) *ir.Value {
 func (s *Scope) classifier(name string, x *ir.Value, classes int) *ir.Value {
 	b := s.Builder
 	pooled := b.ReduceMean(x, 2, 3)
-	c := x.Type.Shape[1]
+	c := channels(x)
 	init := ir.Init{Distribution: ir.Uniform, Value: 1 / math.Sqrt(float64(c))}
 	w := s.parameter(name+".weight", ir.Weight, []int{classes, c}, init)
 	bias := s.parameter(name+".bias", ir.Weight, []int{classes}, init)

@@ -1,7 +1,5 @@
 package cpu
 
-import "math"
-
 // Portable matrix products in register tiles. The tiles are as large as Go's compiler keeps in the registers of amd64:
 // with one row more it spills an accumulator, which costs half the speed.
 
@@ -128,10 +126,4 @@ func outerTile(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m i
 	c0, c1, c2, c3 := c[:2], c[ldc:][:2], c[2*ldc:][:2], c[3*ldc:][:2]
 	c0[0], c0[1], c1[0], c1[1] = c0[0]+s00, c0[1]+s01, c1[0]+s10, c1[1]+s11
 	c2[0], c2[1], c3[0], c3[1] = c2[0]+s20, c2[1]+s21, c3[0]+s30, c3[1]+s31
-}
-
-// positivePart is max(v, 0) without a branch, which random signs would make the processor guess wrong every other time.
-func positivePart(v float32) float32 {
-	b := math.Float32bits(v)
-	return math.Float32frombits(b &^ uint32(int32(b)>>31))
 }
