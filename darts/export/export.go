@@ -49,6 +49,21 @@ func (m Model) Module(batch int) (*ir.Module, error) {
 	return module, err
 }
 
+// Parameters is the number of trained numbers in the network, its auxiliary head not counted.
+func (m Model) Parameters() (int, error) {
+	module, err := m.Module(1)
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, v := range module.Variables {
+		if v.Kind == ir.Weight {
+			count += v.Type.Elements()
+		}
+	}
+	return count, nil
+}
+
 // ONNX returns the network as an ONNX file: opset 17, input "images" and output "logits" with a symbolic batch, and
 // metadata that says how to use it (genotype, data set, classes, normalisation).
 func ONNX(ctx context.Context, m Model, o Options) ([]byte, error) {

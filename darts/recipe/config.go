@@ -93,8 +93,8 @@ func (c SearchConfig) Validate() error {
 
 func positive(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
 
-// dataOptions says how to open the data.
-func (c SearchConfig) dataOptions(workers int) (data.Options, error) {
+// DataOptions says how to open the data.
+func (c SearchConfig) DataOptions(workers int) (data.Options, error) {
 	o := data.Options{Path: c.Data, Seed: c.Seed, Workers: workers}
 	if c.ImageSize == "" {
 		return o, nil

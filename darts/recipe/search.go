@@ -25,6 +25,7 @@ type Options struct {
 	Workers    int           // for decoding images; 0: one a processor
 	Checkpoint time.Duration // between checkpoints within an epoch; 0: at the ends of epochs only
 	Version    string        // of dartsc, for plans and models
+	Dump       string        // folder for the text after every pass of the compiler, or ""
 	Logger     *slog.Logger  // nil: silent
 	OnStep     func(Progress)
 	OnEpoch    func(EpochReport)
@@ -97,6 +98,7 @@ type Search struct {
 	valid   *data.Sampler // the alphas' half
 	check   *data.Evaluation
 	batch   batches
+	compile time.Duration
 }
 
 // SearchModule builds the programs of a search on data of the given summary.
@@ -131,7 +133,7 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	opened, err := config.dataOptions(o.Workers)
+	opened, err := config.DataOptions(o.Workers)
 	if err != nil {
 		return nil, err
 	}
@@ -143,16 +145,18 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 	if err := s.split(); err != nil {
 		return nil, err
 	}
+	start := time.Now()
 	m, err := SearchModule(config, d.Summary())
 	if err != nil {
 		return nil, err
 	}
 	p, err := compiler.Compile(ctx, m, compiler.Options{
-		Target: o.Device.Target(), Version: o.Version, Metadata: SearchMetadata(config, d.Summary()), Logger: o.Logger,
+		Target: o.Device.Target(), Version: o.Version, Metadata: SearchMetadata(config, d.Summary()), Dump: o.Dump, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.compile = time.Since(start)
 	s.session, err = runtime.Open(p, o.Device)
 	if err != nil {
 		return nil, err
@@ -181,6 +185,12 @@ func (s *Search) Plan() *plan.Plan { return s.session.Plan() }
 // Data describes the data set.
 func (s *Search) Data() data.Summary { return s.data.Summary() }
 
+// CompileTime is how long it took to build the programs and to compile them.
+func (s *Search) CompileTime() time.Duration { return s.compile }
+
+// StepsPerEpoch is how many steps an epoch has.
+func (s *Search) StepsPerEpoch() int { return s.train.StepsPerEpoch() }
+
 // Close frees the device.
 func (s *Search) Close() error { return s.session.Close() }
 
@@ -205,7 +215,11 @@ func (s *Search) Run(ctx context.Context, folder *run.Folder, from *run.Checkpoi
 		return report, err
 	}
 	report.Epoch = s.config.Epochs - 1
-	return report, writeResults(ctx, folder, s.config, s.Data(), genotype, s.options)
+	err = writeResults(ctx, folder, s.config, s.Data(), genotype, s.options)
+	if err != nil && ctx.Err() != nil {
+		return report, ErrStopped // the last checkpoint is of the end: only the results are to be written again
+	}
+	return report, err
 }
 
 // epoch runs what is left of the present epoch, evaluates, and saves.

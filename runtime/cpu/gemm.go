@@ -52,11 +52,30 @@ func put(c []float32, v, w float32, add bool) {
 	}
 }
 
+// gemmBlock is how many products are added in float32 before they go into a float64. Long sums lose accuracy otherwise,
+// which a BatchNorm over few values (an auxiliary head on a small batch) makes a hundred times worse.
+const gemmBlock = 32
+
 // tile multiplies three rows, at 0, d1 and d2 of a, with the two columns of b.
 func tile(a []float32, d1, d2 int, b []float32) (s00, s01, s10, s11, s20, s21 float32) {
 	k := len(b) / 2
-	a0, a1, a2 := a[:k], a[d1:][:k], a[d2:][:k]
-	b0, b1 := b[:k], b[k:][:k]
+	a0, a1, a2, b0, b1 := a[:k], a[d1:][:k], a[d2:][:k], b[:k], b[k:][:k]
+	if k <= gemmBlock {
+		return tileBlock(a0, a1, a2, b0, b1)
+	}
+	var t00, t01, t10, t11, t20, t21 float64
+	for from := 0; from < k; from += gemmBlock {
+		to := min(from+gemmBlock, k)
+		s00, s01, s10, s11, s20, s21 = tileBlock(a0[from:to], a1[from:to], a2[from:to], b0[from:to], b1[from:to])
+		t00, t01, t10 = t00+float64(s00), t01+float64(s01), t10+float64(s10)
+		t11, t20, t21 = t11+float64(s11), t20+float64(s20), t21+float64(s21)
+	}
+	return float32(t00), float32(t01), float32(t10), float32(t11), float32(t20), float32(t21)
+}
+
+func tileBlock(a0, a1, a2, b0, b1 []float32) (s00, s01, s10, s11, s20, s21 float32) {
+	k := len(b0)
+	a0, a1, a2, b1 = a0[:k], a1[:k], a2[:k], b1[:k]
 	for l, x := range b0 {
 		y := b1[l]
 		v := a0[l]

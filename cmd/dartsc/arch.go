@@ -1,0 +1,166 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/data"
+	"github.com/dartsc/dartsc/darts/export"
+	"github.com/dartsc/dartsc/darts/report"
+	"github.com/dartsc/dartsc/darts/space"
+	"github.com/dartsc/dartsc/internal/atomicfile"
+)
+
+// architecture is a genotype with what one asks of it first.
+type architecture struct {
+	Name       string         `json:"name,omitempty"`
+	Nodes      [2]int         `json:"nodes"` // of the normal and of the reduction cell
+	Skips      [2]int         `json:"skips"`
+	Parameters int            `json:"parameters"`
+	Channels   int            `json:"init_channels"`
+	Layers     int            `json:"layers"`
+	Genotype   space.Genotype `json:"genotype"`
+}
+
+func describe(name string, g space.Genotype, channels, layers int) (architecture, error) {
+	d, err := data.Absent(10, data.Size{Height: 32, Width: 32}, 3)
+	if err != nil {
+		return architecture{}, err
+	}
+	network := cnn.Derived{Genotype: g, Channels: channels, Layers: layers, Classes: len(d.Classes)}
+	parameters, err := export.Model{Network: network, Data: d}.Parameters()
+	return architecture{
+		Name:       name,
+		Nodes:      [2]int{len(g.Normal) / space.EdgesPerNode, len(g.Reduce) / space.EdgesPerNode},
+		Skips:      [2]int{space.SkipConnects(g.Normal), space.SkipConnects(g.Reduce)},
+		Parameters: parameters, Channels: channels, Layers: layers, Genotype: g,
+	}, err
+}
+
+func newArchList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the published architectures", Args: noArgs,
+		Long: "List the published architectures by name: nodes and skip connections of the normal and the reduction cell, and the\nparameters of the network of 36 channels and 20 layers for CIFAR-10, without its auxiliary head.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rows := [][]string{{"name", "nodes", "skips", "parameters"}}
+			list := []architecture{}
+			for _, name := range space.Names() {
+				g, _ := space.Named(name)
+				a, err := describe(name, g, 36, 20)
+				if err != nil {
+					return err
+				}
+				list = append(list, a)
+				rows = append(rows, []string{name, fmt.Sprintf("%d, %d", a.Nodes[0], a.Nodes[1]), fmt.Sprintf("%d, %d", a.Skips[0], a.Skips[1]), grouped(a.Parameters)})
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), list)
+			}
+			return table(cmd.OutOrStdout(), rows...)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newArchShow() *cobra.Command {
+	var asJSON bool
+	var channels, layers int
+	cmd := &cobra.Command{
+		Use: "show GENOTYPE", Short: "Show a genotype", Args: oneArg("a genotype's name, text or file"),
+		Long:              "Show a genotype, given by name, text or file: in the original's words, which it reads back, or as JSON; and the size of\nits network for CIFAR-10.",
+		ValidArgsFunction: cobra.FixedCompletions(space.Names(), cobra.ShellCompDirectiveDefault),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			g, err := space.Load(args[0])
+			if err != nil {
+				return err
+			}
+			network := cnn.Derived{Genotype: g, Channels: channels, Layers: layers, Classes: 10}
+			if err := network.Validate(); err != nil {
+				return &usageError{err}
+			}
+			a, err := describe("", g, channels, layers)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), a)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%v\n%s parameters with %d channels and %d layers; skip connections %d, %d\n",
+				g, grouped(a.Parameters), channels, layers, a.Skips[0], a.Skips[1])
+			return err
+		},
+	}
+	cmd.Flags().IntVar(&channels, "init-channels", 36, "channels of the first cell")
+	cmd.Flags().IntVar(&layers, "layers", 20, "cells")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newArchDraw() *cobra.Command {
+	var out string
+	var dot bool
+	cmd := &cobra.Command{
+		Use: "draw GENOTYPE", Short: "Draw both cells of a genotype", Args: oneArg("a genotype's name, text or file"),
+		Long:              "Draw both cells of a genotype, given by name, text or file, to normal.svg and reduction.svg in the folder -o.",
+		ValidArgsFunction: cobra.FixedCompletions(space.Names(), cobra.ShellCompDirectiveDefault),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			g, err := space.Load(args[0])
+			if err != nil {
+				return err
+			}
+			files, err := drawings(g, dot)
+			if err != nil {
+				return err
+			}
+			if err := os.MkdirAll(out, 0o777); err != nil {
+				return fmt.Errorf("-o: %w", err)
+			}
+			for _, file := range files {
+				path := filepath.Join(out, file.name)
+				if err := atomicfile.Write(path, file.content); err != nil {
+					return err
+				}
+				fmt.Fprintln(cmd.OutOrStdout(), path)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&out, "output", "o", ".", "folder to draw into")
+	cmd.Flags().BoolVar(&dot, "dot", false, "write Graphviz text, normal.dot and reduction.dot, in place of pictures")
+	return cmd
+}
+
+type drawnFile struct {
+	name    string
+	content []byte
+}
+
+// drawings draws both cells before anything is written.
+func drawings(g space.Genotype, dot bool) (files []drawnFile, err error) {
+	for _, cell := range []struct {
+		name   string
+		edges  []space.Edge
+		concat []int
+	}{{"normal", g.Normal, g.NormalConcat}, {"reduction", g.Reduce, g.ReduceConcat}} {
+		drawing, err := report.Cell(cell.edges, cell.concat)
+		if err != nil {
+			return nil, err
+		}
+		if dot {
+			files = append(files, drawnFile{cell.name + ".dot", []byte(drawing.DOT())})
+			continue
+		}
+		svg, err := drawing.SVG()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, drawnFile{cell.name + ".svg", svg})
+	}
+	return files, nil
+}

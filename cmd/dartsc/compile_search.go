@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/data"
+	"github.com/dartsc/dartsc/darts/recipe"
+	"github.com/dartsc/dartsc/internal/atomicfile"
+	"github.com/dartsc/dartsc/ir"
+)
+
+type compileSearch struct {
+	flags                   searchFlags
+	classes                 int
+	target, out, emit, dump string
+	json                    bool
+}
+
+// What --emit stops at.
+const (
+	emitIR    = "ir"
+	emitFused = "fused"
+	emitPlan  = "plan"
+)
+
+func newCompileSearch() *cobra.Command {
+	var o compileSearch
+	cmd := &cobra.Command{
+		Use: "search", Short: "Compile a search to a plan", Args: noArgs,
+		Long: `Compile the programs of a search, the step and the evaluation, to a plan file, with the flags of run search.
+
+Without --data it compiles for images of CIFAR-10's shape, which --classes and --image-size change. --emit stops
+earlier: ir is the text of the programs as they are built, fused the text after all passes; both go to standard output
+unless -o is given.`,
+		Example: `  dartsc compile search --unrolled -o search.dplan
+  dartsc compile search --layers 4 --emit fused | less`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	flags := cmd.Flags()
+	o.flags.bind(cmd)
+	flags.IntVar(&o.classes, "classes", 10, "number of classes, without --data")
+	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
+	flags.StringVarP(&o.out, "output", "o", "", "file to write (default search.dplan)")
+	flags.StringVar(&o.emit, "emit", emitPlan, "where to stop: ir, fused or plan")
+	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass")
+	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
+	complete(cmd, "emit", emitIR, emitFused, emitPlan)
+	complete(cmd, "target", compiler.Targets()...)
+	return cmd
+}
+
+func (o *compileSearch) run(cmd *cobra.Command) error {
+	if !slices.Contains([]string{emitIR, emitFused, emitPlan}, o.emit) {
+		return usagef("--emit %q: want ir, fused or plan", o.emit)
+	}
+	if !slices.Contains(compiler.Targets(), o.target) {
+		return usagef("--target %q: want %s", o.target, strings.Join(compiler.Targets(), ", "))
+	}
+	if o.json && o.emit != emitPlan {
+		return usagef("--json cannot go with --emit %s: it prints the summary of a plan", o.emit)
+	}
+	if cmd.Flags().Changed("classes") && o.flags.config.Data != "" {
+		return usagef("--classes cannot go with --data, which has classes of its own")
+	}
+	for _, line := range o.flags.warnings(cmd.Flags()) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
+	}
+	config, summary, err := o.settings(cmd)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	module, err := recipe.SearchModule(config, summary)
+	if err != nil {
+		return err
+	}
+	options := compiler.Options{
+		Target: o.target, Version: version(), Metadata: recipe.SearchMetadata(config, summary), Dump: o.dump, Logger: slog.Default(),
+	}
+	if o.emit != emitPlan {
+		return o.emitText(cmd.Context(), cmd.OutOrStdout(), module, options)
+	}
+	p, err := compiler.Compile(cmd.Context(), module, options)
+	if err != nil {
+		return err
+	}
+	took := time.Since(start)
+	if o.out == "" {
+		o.out = "search.dplan"
+	}
+	if err := plan.WriteFile(o.out, p); err != nil {
+		return err
+	}
+	return o.report(cmd.OutOrStdout(), plan.Summarize(p), took)
+}
+
+// settings returns the search to compile, and the data that it is for.
+func (o *compileSearch) settings(cmd *cobra.Command) (recipe.SearchConfig, data.Summary, error) {
+	if o.flags.preset == "" {
+		o.flags.preset = presetPaper
+	}
+	config, err := o.flags.resolve(cmd.Flags())
+	if err != nil {
+		return config, data.Summary{}, err
+	}
+	if o.flags.config.Data == "" {
+		side := data.Size{Height: 32, Width: 32}
+		if config.ImageSize != "" {
+			if side, err = data.ParseSize(config.ImageSize); err != nil {
+				return config, data.Summary{}, err
+			}
+		}
+		summary, err := data.Absent(o.classes, side, 3)
+		if err != nil {
+			err = &usageError{err}
+		}
+		return config, summary, err
+	}
+	options, err := config.DataOptions(0)
+	if err != nil {
+		return config, data.Summary{}, err
+	}
+	d, err := data.Open(cmd.Context(), options)
+	if err != nil {
+		return config, data.Summary{}, err
+	}
+	return config, d.Summary(), nil
+}
+
+// emitText writes the module before or after the passes.
+func (o *compileSearch) emitText(ctx context.Context, stdout io.Writer, module *ir.Module, options compiler.Options) error {
+	if o.emit == emitFused {
+		var err error
+		if module, err = compiler.Transform(ctx, module, options); err != nil {
+			return err
+		}
+	}
+	if o.out == "" || o.out == "-" {
+		_, err := io.WriteString(stdout, module.String())
+		return err
+	}
+	return atomicfile.Write(o.out, []byte(module.String()))
+}
+
+func (o *compileSearch) report(w io.Writer, s plan.Summary, took time.Duration) error {
+	info, err := os.Stat(o.out)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return writeJSON(w, struct {
+			File    string  `json:"file"`
+			Bytes   int64   `json:"bytes"`
+			Seconds float64 `json:"seconds"`
+			plan.Summary
+		}{o.out, info.Size(), rounded(took.Seconds(), 3), s})
+	}
+	fmt.Fprintf(w, "%s: %s, for %s, compiled in %.2f s\n", o.out, size(info.Size()), s.Target, took.Seconds())
+	return table(w, programRows(s)...)
+}
+
+// programRows is a table of the programs of a plan.
+func programRows(s plan.Summary) [][]string {
+	rows := [][]string{{"program", "launches", "GFLOP", "GB", "peak", "lower bound", "ratio"}}
+	for _, p := range s.Programs {
+		rows = append(rows, []string{
+			p.Name, grouped(p.Launches), fmt.Sprintf("%.3f", p.FLOPs/1e9), fmt.Sprintf("%.3f", p.Bytes/1e9),
+			size(p.PeakBytes), size(p.LowerBound), fmt.Sprintf("%.3f", ratio(p.PeakBytes, p.LowerBound)),
+		})
+	}
+	return rows
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/plan"
+)
+
+type inspect struct {
+	program         string
+	arena, launches bool
+	json            bool
+}
+
+func newInspect() *cobra.Command {
+	var o inspect
+	cmd := &cobra.Command{
+		Use: "inspect PLAN", Short: "Show what a plan holds", Args: oneArg("the plan file"),
+		Long: `Show the programs of a plan, their launches by kernel, the arena's peak beside its lower bound (what no placement can
+go below), and the variables. --map adds where the largest buffers lie and from which launch to which they live,
+--launches every launch in order.`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.OutOrStdout(), args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.program, "program", "", "only this program")
+	flags.BoolVar(&o.arena, "map", false, "show the arena: the largest buffers of each program")
+	flags.BoolVar(&o.launches, "launches", false, "show every launch")
+	flags.BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (o *inspect) run(w io.Writer, path string) error {
+	p, err := plan.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(compiler.Targets(), p.Target) {
+		return fmt.Errorf("%s is for target %q; this dartsc knows %s", path, p.Target, strings.Join(compiler.Targets(), ", "))
+	}
+	if o.program != "" {
+		only := p.Program(o.program)
+		if only == nil {
+			var names []string
+			for _, program := range p.Programs {
+				names = append(names, program.Name)
+			}
+			return usagef("--program %q: %s has %s", o.program, path, strings.Join(names, ", "))
+		}
+		p.Programs = []*plan.Program{only}
+	}
+	if o.json {
+		return o.writeJSON(w, path, p)
+	}
+	return o.writeText(w, path, p)
+}
+
+func (o *inspect) writeJSON(w io.Writer, path string, p *plan.Plan) error {
+	report := struct {
+		File string `json:"file"`
+		plan.Summary
+		Arena    map[string][]plan.Placed `json:"arena,omitempty"`
+		Launches map[string][]launchEntry `json:"launch_list,omitempty"`
+	}{File: path, Summary: plan.Summarize(p)}
+	if o.arena {
+		report.Arena = map[string][]plan.Placed{}
+	}
+	if o.launches {
+		report.Launches = map[string][]launchEntry{}
+	}
+	for _, program := range p.Programs {
+		if o.arena {
+			report.Arena[program.Name] = plan.ArenaMap(program)
+		}
+		if o.launches {
+			report.Launches[program.Name] = launchEntries(program)
+		}
+	}
+	return writeJSON(w, report)
+}
+
+func (o *inspect) writeText(w io.Writer, path string, p *plan.Plan) error {
+	s := plan.Summarize(p)
+	fmt.Fprintf(w, "%s: plan %q for %s, made by dartsc %s\n", path, s.Name, s.Target, s.Compiler)
+	for _, key := range slices.Sorted(maps.Keys(s.Metadata)) {
+		fmt.Fprintf(w, "  %s: %s\n", key, s.Metadata[key])
+	}
+	fmt.Fprintf(w, "arena %s, variables %s\n\n", size(s.ArenaBytes), size(s.VariableBytes))
+	rows := [][]string{{"variables", "count", "elements", "bytes"}}
+	for _, v := range s.Variables {
+		rows = append(rows, []string{v.Kind, grouped(v.Count), grouped(v.Elements), size(v.Bytes)})
+	}
+	if err := table(w, rows...); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if err := table(w, programRows(s)...); err != nil {
+		return err
+	}
+	for i, program := range p.Programs {
+		fmt.Fprintln(w)
+		if err := table(w, kernelRows(s.Programs[i])...); err != nil {
+			return err
+		}
+		if o.arena {
+			fmt.Fprintln(w)
+			if err := table(w, arenaRows(program)...); err != nil {
+				return err
+			}
+		}
+		if o.launches {
+			fmt.Fprintln(w)
+			if err := table(w, launchRows(program)...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func kernelRows(p plan.ProgramSummary) [][]string {
+	rows := [][]string{{p.Name + ": kernel", "launches", "GFLOP", "MB"}}
+	for _, k := range p.Kernels {
+		rows = append(rows, []string{k.Kernel, grouped(k.Launches), fmt.Sprintf("%.4f", k.FLOPs/1e9), fmt.Sprintf("%.2f", k.Bytes/1e6)})
+	}
+	return rows
+}
+
+// mapped is how many buffers the map shows: those that decide the peak.
+const mapped = 40
+
+func arenaRows(p *plan.Program) [][]string {
+	rows := [][]string{{p.Name + ": offset", "end", "size", "launches", "type", "made by"}}
+	placed := plan.ArenaMap(p)
+	for _, b := range placed[:min(mapped, len(placed))] {
+		rows = append(rows, []string{
+			grouped(b.Offset), grouped(b.Offset + b.Bytes), size(b.Bytes), fmt.Sprintf("%d–%d", b.First, b.Last),
+			b.DType + strings.ReplaceAll(fmt.Sprint(b.Shape), " ", ","), b.Made,
+		})
+	}
+	if rest := len(placed) - mapped; rest > 0 {
+		rows = append(rows, []string{fmt.Sprintf("and %s smaller ones", grouped(rest))})
+	}
+	return rows
+}
+
+// launchEntry is one launch with the buffers that it is bound to.
+type launchEntry struct {
+	Kernel   string   `json:"kernel"`
+	Phase    string   `json:"phase,omitempty"`
+	Scope    string   `json:"scope,omitempty"`
+	Operands []string `json:"operands"`
+	Results  []string `json:"results"`
+	FLOPs    float64  `json:"flops"`
+	Bytes    float64  `json:"bytes"`
+}
+
+func launchEntries(p *plan.Program) []launchEntry {
+	describe := func(buffers []int) []string {
+		texts := make([]string, len(buffers))
+		for i, b := range buffers {
+			texts[i] = p.Buffers[b].DType.String() + strings.ReplaceAll(fmt.Sprint(p.Buffers[b].Shape), " ", ",")
+		}
+		return texts
+	}
+	entries := make([]launchEntry, len(p.Launches))
+	for i, l := range p.Launches {
+		entries[i] = launchEntry{l.Kernel, l.Phase, l.Scope, describe(l.Operands), describe(l.Results), l.FLOPs, l.Bytes}
+	}
+	return entries
+}
+
+func launchRows(p *plan.Program) [][]string {
+	rows := [][]string{{p.Name + ": launch", "kernel", "MFLOP", "MB", "results", "operands", "where"}}
+	for i, l := range launchEntries(p) {
+		where := l.Phase
+		if l.Scope != "" {
+			where += " " + l.Scope
+		}
+		rows = append(rows, []string{
+			fmt.Sprint(i), l.Kernel, fmt.Sprintf("%.3f", l.FLOPs/1e6), fmt.Sprintf("%.3f", l.Bytes/1e6),
+			strings.Join(l.Results, " "), abbreviated(l.Operands), where,
+		})
+	}
+	return rows
+}
+
+// abbreviated keeps a launch on one line: an optimiser may have a thousand operands.
+func abbreviated(texts []string) string {
+	const shown = 6
+	if len(texts) <= shown {
+		return strings.Join(texts, " ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(texts[:shown], " "), len(texts)-shown)
+}

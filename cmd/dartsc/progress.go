@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/darts/recipe"
+	"github.com/dartsc/dartsc/darts/run"
+)
+
+// pace measures images a second since it was last asked.
+type pace struct {
+	since time.Time
+	steps int
+}
+
+func (p *pace) take(batch int) float64 {
+	rate := float64(p.steps*batch) / time.Since(p.since).Seconds()
+	*p = pace{since: time.Now()}
+	return rate
+}
+
+// textListener writes lines for people: a bar on a terminal, every report_freq steps a line elsewhere.
+type textListener struct {
+	config   recipe.SearchConfig
+	out      io.Writer
+	terminal io.Writer // nil where there is none
+	bar      *progressbar.ProgressBar
+	pace     pace
+}
+
+func newTextListener(config recipe.SearchConfig, stdout, stderr io.Writer) *textListener {
+	l := &textListener{config: config, out: stdout}
+	if file, ok := stderr.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		l.terminal = stderr
+	}
+	return l
+}
+
+func (l *textListener) start(path string, s *recipe.Search, from *run.Checkpoint) {
+	c, p := l.config, s.Plan()
+	order := "first order"
+	if c.Unrolled {
+		order = "second order"
+	}
+	summary := plan.Summarize(p)
+	step := summary.Program(bilevel.SearchStep)
+	fmt.Fprintf(l.out, "%v; %s parameters, %s alphas; %s launches a step, memory %s (lower bound %s), compiled in %.1f s\n",
+		s.Data(), grouped(summary.Elements("weight")), grouped(summary.Elements("alpha")), grouped(step.Launches),
+		size(step.PeakBytes), size(step.LowerBound), s.CompileTime().Seconds())
+	fmt.Fprintf(l.out, "%s: %d epochs of %d steps, batch %d, %d channels, %d layers, %s\n",
+		path, c.Epochs, s.StepsPerEpoch(), c.BatchSize, c.InitChannels, c.Layers, order)
+	if from != nil {
+		fmt.Fprintf(l.out, "goes on after step %d\n", from.Step)
+	}
+	l.pace = pace{since: time.Now()}
+}
+
+func (l *textListener) step(p recipe.Progress) {
+	l.pace.steps++
+	if l.terminal != nil {
+		l.draw(p)
+		return
+	}
+	if p.Step%l.config.ReportFreq != 0 && p.Step != p.Steps {
+		return
+	}
+	fmt.Fprintf(l.out, "epoch %d/%d  step %d/%d  loss %.4f  top1 %.2f%%  %.1f images/s\n",
+		p.Epoch+1, p.Epochs, p.Step, p.Steps, p.Loss, p.Top1, l.pace.take(l.config.BatchSize))
+	if p.Step == p.Steps {
+		l.pace.since = time.Now()
+	}
+}
+
+func (l *textListener) draw(p recipe.Progress) {
+	if l.bar == nil {
+		l.bar = progressbar.NewOptions(p.Steps, progressbar.OptionSetWriter(l.terminal), progressbar.OptionClearOnFinish(),
+			progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond))
+	}
+	l.bar.Describe(fmt.Sprintf("epoch %d/%d  loss %.4f  top1 %.2f%%", p.Epoch+1, p.Epochs, p.Loss, p.Top1))
+	_ = l.bar.Set(p.Step) // a bar that cannot be drawn is no reason to stop
+}
+
+func (l *textListener) epoch(r recipe.EpochReport) {
+	l.end()
+	speed := ""
+	if l.terminal != nil {
+		speed = fmt.Sprintf("  %.1f images/s", l.pace.take(l.config.BatchSize))
+	}
+	fmt.Fprintf(l.out, "epoch %d/%d  train loss %.4f  top1 %.2f%%  valid loss %.4f  top1 %.2f%%  top5 %.2f%%  entropy %.4f, %.4f  skips %d, %d%s\n  %s\n",
+		r.Epoch+1, l.config.Epochs, r.TrainLoss, r.TrainTop1, r.ValidLoss, r.ValidTop1, r.ValidTop5,
+		r.Cells.EntropyNormal, r.Cells.EntropyReduce, r.Cells.SkipsNormal, r.Cells.SkipsReduce, speed, r.Genotype)
+	l.pace = pace{since: time.Now()}
+}
+
+func (l *textListener) end() {
+	if l.bar != nil {
+		_ = l.bar.Clear()
+		l.bar = nil
+	}
+}
+
+func (l *textListener) done(path string, r recipe.EpochReport) {
+	fmt.Fprintf(l.out, "done: top1 %.2f%% on the validation half; genotype.json, normal.svg, reduction.svg and model.onnx are in %s\n", r.ValidTop1, path)
+	fmt.Fprintf(l.out, "next: dartsc export onnx --run %s -o network.onnx\n", path)
+}
+
+// jsonListener writes one object a line for scripts.
+type jsonListener struct {
+	config recipe.SearchConfig
+	out    io.Writer
+	pace   pace
+}
+
+type startEvent struct {
+	Event          string              `json:"event"` // "start"
+	Run            string              `json:"run"`
+	Version        string              `json:"version"`
+	Config         recipe.SearchConfig `json:"config"`
+	Data           any                 `json:"data"`
+	FromStep       int64               `json:"from_step"` // of the checkpoint it goes on from, or 0
+	StepsPerEpoch  int                 `json:"steps_per_epoch"`
+	Parameters     int64               `json:"parameters"`
+	Alphas         int64               `json:"alphas"`
+	Launches       int                 `json:"launches"`
+	PeakBytes      int64               `json:"peak_bytes"`
+	LowerBound     int64               `json:"lower_bound"`
+	CompileSeconds float64             `json:"compile_seconds"`
+}
+
+type stepEvent struct {
+	Event           string  `json:"event"` // "step"
+	Epoch           int     `json:"epoch"`
+	Step            int     `json:"step"` // within the epoch
+	Steps           int     `json:"steps"`
+	Loss            float64 `json:"loss"`
+	Top1            float64 `json:"top1"`
+	ImagesPerSecond float64 `json:"images_per_second"`
+}
+
+type doneEvent struct {
+	Event     string  `json:"event"` // "done"
+	Run       string  `json:"run"`
+	ValidTop1 float64 `json:"valid_top1"`
+	Genotype  string  `json:"genotype"`
+}
+
+func (l *jsonListener) start(path string, s *recipe.Search, from *run.Checkpoint) {
+	summary := plan.Summarize(s.Plan())
+	step := summary.Program(bilevel.SearchStep)
+	event := startEvent{
+		Event: "start", Run: path, Version: version(), Config: l.config, Data: s.Data(), StepsPerEpoch: s.StepsPerEpoch(),
+		Parameters: summary.Elements("weight"), Alphas: summary.Elements("alpha"), Launches: step.Launches,
+		PeakBytes: step.PeakBytes, LowerBound: step.LowerBound, CompileSeconds: rounded(s.CompileTime().Seconds(), 3),
+	}
+	if from != nil {
+		event.FromStep = from.Step
+	}
+	l.write(event)
+	l.pace = pace{since: time.Now()}
+}
+
+func (l *jsonListener) step(p recipe.Progress) {
+	l.pace.steps++
+	if p.Step%l.config.ReportFreq == 0 || p.Step == p.Steps {
+		l.write(stepEvent{"step", p.Epoch, p.Step, p.Steps, p.Loss, p.Top1, rounded(l.pace.take(l.config.BatchSize), 2)})
+	}
+}
+
+func (l *jsonListener) epoch(r recipe.EpochReport) {
+	l.write(r)
+	l.pace = pace{since: time.Now()}
+}
+
+func (l *jsonListener) end() {}
+
+func (l *jsonListener) done(path string, r recipe.EpochReport) {
+	l.write(doneEvent{"done", path, r.ValidTop1, r.Genotype})
+}
+
+// write leaves errors to the output, which keeps them for the end of the command.
+func (l *jsonListener) write(event any) { _ = writeJSON(l.out, event) }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// newRoot makes the tree of commands. started is set once a command line has been understood.
+func newRoot(started *bool) *cobra.Command {
+	root := group("dartsc", "Search network architectures by gradient descent, compiled",
+		group("run", "Run a search", newRunSearch()),
+		group("compile", "Compile without running", newCompileSearch()),
+		newInspect(),
+		group("export", "Write networks for use elsewhere", newExportONNX()),
+		group("arch", "Look at architectures", newArchList(), newArchShow(), newArchDraw()),
+		group("data", "Look at data sets", newDataList()),
+		newDoctor(),
+		newVersion(),
+	)
+	root.Long = `dartsc compiles Differentiable Architecture Search (DARTS, arXiv 1806.09055): one search step becomes one static
+plan, which is replayed on images; a genotype and an ONNX file come out.
+
+For a first result, without any data:  dartsc run search`
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-")) // the original's spelling
+	})
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return readable(err) })
+	level := root.PersistentFlags().String("log-level", "warn", "what to log on standard error: debug, info, warn or error")
+	complete(root, "log-level", "debug", "info", "warn", "error")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		*started = true
+		var parsed slog.Level
+		if err := parsed.UnmarshalText([]byte(*level)); err != nil {
+			return usagef("--log-level %q: want debug, info, warn or error", *level)
+		}
+		slog.SetDefault(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: parsed})))
+		return nil
+	}
+	return root
+}
+
+// group is a command that only holds others.
+func group(name, short string, commands ...*cobra.Command) *cobra.Command {
+	g := &cobra.Command{
+		Use: name, Short: short,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			var known []string
+			for _, c := range cmd.Commands() {
+				if c.IsAvailableCommand() {
+					known = append(known, c.Name())
+				}
+			}
+			return fmt.Errorf("unknown command %q: want one of %s", args[0], strings.Join(known, ", "))
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	g.AddCommand(commands...)
+	return g
+}
+
+// readable puts a flag's error into the words of the command line.
+func readable(err error) error {
+	invalid, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	flag := invalid.GetFlag()
+	want, ok := map[string]string{
+		"bool": "true or false", "int": "a whole number", "uint64": "a whole number from 0", "float64": "a number",
+		"duration": "a duration such as 90s or 5m",
+	}[flag.Value.Type()]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("--%s %q: want %s", flag.Name, invalid.GetValue(), want)
+}
+
+// complete offers values for a flag to the shell.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	completion := cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
+	if err := cmd.RegisterFlagCompletionFunc(flag, completion); err != nil {
+		panic(err) // a flag that the program has not got
+	}
+}
+
+// noArgs and oneArg check arguments in words that say what is wanted.
+func noArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+func oneArg(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("want one argument, %s, got %d", name, len(args))
+		}
+		return nil
+	}
+}

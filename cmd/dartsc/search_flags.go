@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dartsc/dartsc/darts/recipe"
+)
+
+// searchFlags are the flags of a SearchConfig, under the original's names and with its defaults.
+type searchFlags struct {
+	preset string
+	config recipe.SearchConfig
+}
+
+const (
+	presetQuick = "quick"
+	presetPaper = "paper"
+	shapes      = "shapes"
+)
+
+// bind adds the flags to a command.
+func (f *searchFlags) bind(cmd *cobra.Command) {
+	f.config = recipe.Paper()
+	bindSearch(cmd.Flags(), &f.config)
+	cmd.Flags().StringVar(&f.preset, "preset", "", "settings to start from: paper, the original's, or quick, a small search")
+	complete(cmd, "preset", presetQuick, presetPaper)
+	if err := cmd.MarkFlagDirname("data"); err != nil {
+		panic(err)
+	}
+	for _, flag := range deadFlags {
+		cmd.Flags().String(flag.name, "", "")
+		cmd.Flags().Lookup(flag.name).Hidden = true
+	}
+}
+
+func bindSearch(fs *pflag.FlagSet, c *recipe.SearchConfig) {
+	fs.StringVar(&c.Data, "data", c.Data, "folder of the data set, or shapes, a generated one")
+	fs.StringVar(&c.ImageSize, "image-size", c.ImageSize, "size that images get, as 32 or 24x48 (default: that of the data)")
+	fs.IntVar(&c.Epochs, "epochs", c.Epochs, "passes over the weights' half of the training images")
+	fs.IntVar(&c.BatchSize, "batch-size", c.BatchSize, "images of each half in a step")
+	fs.IntVar(&c.InitChannels, "init-channels", c.InitChannels, "channels of the first cell")
+	fs.IntVar(&c.Layers, "layers", c.Layers, "cells")
+	fs.BoolVar(&c.Unrolled, "unrolled", c.Unrolled, "second order: alphas see the weights one step ahead")
+	fs.Float64Var(&c.LearningRate, "learning-rate", c.LearningRate, "of the weights, in the first epoch")
+	fs.Float64Var(&c.LearningRateMin, "learning-rate-min", c.LearningRateMin, "of the weights, at the end of the cosine")
+	fs.Float64Var(&c.Momentum, "momentum", c.Momentum, "of the weights")
+	fs.Float64Var(&c.WeightDecay, "weight-decay", c.WeightDecay, "of the weights")
+	fs.Float64Var(&c.ArchLearningRate, "arch-learning-rate", c.ArchLearningRate, "of the alphas")
+	fs.Float64Var(&c.ArchWeightDecay, "arch-weight-decay", c.ArchWeightDecay, "of the alphas")
+	fs.Float64Var(&c.GradClip, "grad-clip", c.GradClip, "largest norm of the weights' gradient")
+	fs.Float64Var(&c.TrainPortion, "train-portion", c.TrainPortion, "of the training images, for the weights; the rest is for the alphas")
+	fs.BoolVar(&c.Cutout, "cutout", c.Cutout, "cut a random square out of training images")
+	fs.IntVar(&c.CutoutLength, "cutout-length", c.CutoutLength, "side of that square in pixels")
+	fs.Uint64Var(&c.Seed, "seed", c.Seed, "of all randomness")
+	fs.IntVar(&c.ReportFreq, "report-freq", c.ReportFreq, "steps between two reports")
+}
+
+// deadFlags are the original's train_search flags that it parses and does not use, or that mean nothing here.
+var deadFlags = []struct{ name, reason string }{
+	{"gpu", "CUDA is not built yet, the search runs on the CPU"},
+	{"model-path", "the original's search never reads it; --save names the run folder"},
+	{"drop-path-prob", "the original's search never reads it; paths are dropped when a derived network is trained"},
+}
+
+// warnings says which given flags have no effect, and why.
+func (f *searchFlags) warnings(flags *pflag.FlagSet) (lines []string) {
+	for _, flag := range deadFlags {
+		if flags.Changed(flag.name) {
+			lines = append(lines, fmt.Sprintf("--%s has no effect: %s", flag.name, flag.reason))
+		}
+	}
+	return lines
+}
+
+// resolve returns the preset's settings with the flags that were given. Without --preset, the shapes get the quick
+// settings and other data the paper's.
+func (f *searchFlags) resolve(flags *pflag.FlagSet) (recipe.SearchConfig, error) {
+	preset := f.preset
+	if preset == "" {
+		preset = presetPaper
+		if f.config.Data == "" || f.config.Data == shapes {
+			preset = presetQuick
+		}
+	}
+	var config recipe.SearchConfig
+	switch preset {
+	case presetQuick:
+		config = recipe.Quick()
+	case presetPaper:
+		config = recipe.Paper()
+		config.Data = shapes
+	default:
+		return config, usagef("--preset %q: want quick or paper", preset)
+	}
+	if err := overlay(flags, &config); err != nil {
+		return config, err
+	}
+	if config.Data != shapes { // so that a run can be resumed from anywhere
+		path, err := filepath.Abs(config.Data)
+		if err != nil {
+			return config, err
+		}
+		config.Data = path
+	}
+	if err := config.Validate(); err != nil {
+		return config, &usageError{err}
+	}
+	return config, nil
+}
+
+// overlay sets what was given on the command line.
+func overlay(flags *pflag.FlagSet, config *recipe.SearchConfig) (err error) {
+	settings := pflag.NewFlagSet("", pflag.ContinueOnError)
+	bindSearch(settings, config)
+	settings.VisitAll(func(setting *pflag.Flag) {
+		if given := flags.Lookup(setting.Name); given.Changed && err == nil {
+			err = setting.Value.Set(given.Value.String())
+		}
+	})
+	return err
+}
+
+// given lists the flags on a command line that are settings of a search.
+func (f *searchFlags) given(flags *pflag.FlagSet) (names []string) {
+	settings := pflag.NewFlagSet("", pflag.ContinueOnError)
+	bindSearch(settings, &recipe.SearchConfig{})
+	flags.Visit(func(flag *pflag.Flag) {
+		if settings.Lookup(flag.Name) != nil || flag.Name == "preset" {
+			names = append(names, "--"+flag.Name)
+		}
+	})
+	return names
+}
+
+// quickSettings says in what the quick preset differs from the flags' defaults.
+func quickSettings() string {
+	quick, paper := recipe.Quick(), recipe.Paper()
+	ours, theirs := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
+	bindSearch(ours, &quick)
+	bindSearch(theirs, &paper)
+	var settings []string
+	theirs.VisitAll(func(flag *pflag.Flag) {
+		if value := ours.Lookup(flag.Name).DefValue; value != flag.DefValue {
+			settings = append(settings, "--"+flag.Name+" "+value)
+		}
+	})
+	slices.Sort(settings)
+	return strings.Join(settings, " ")
+}
