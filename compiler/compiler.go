@@ -165,7 +165,7 @@ func lowerModule(ctx context.Context, m *ir.Module, target lower.Target, o Optio
 		if err != nil {
 			return nil, err
 		}
-		placed := lower.Finish(lowered, offsets)
+		placed := lower.Finish(lowered, offsets, target.Layout)
 		out.Programs = append(out.Programs, placed)
 		out.ArenaBytes = max(out.ArenaBytes, placed.PeakBytes)
 		if o.Logger != nil {

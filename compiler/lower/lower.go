@@ -3,6 +3,8 @@
 package lower
 
 import (
+	"slices"
+
 	"github.com/dartsc/dartsc/compiler/memory"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/ir"
@@ -63,9 +65,9 @@ func (p *Program) Add(t Tensor) int {
 	return len(p.Tensors) - 1
 }
 
-// Finish places the tensors of a program. Offsets gives the place of every variable.
-func Finish(p *Program, offsets map[*ir.Variable]int64) *plan.Program {
-	f := &finisher{Program: p, slot: make([]int, len(p.Tensors))}
+// Finish places the tensors of a program. Offsets gives the place of every variable, layout its order.
+func Finish(p *Program, offsets map[*ir.Variable]int64, layout func(*ir.Variable) plan.Layout) *plan.Program {
+	f := &finisher{Program: p, layout: layout, slot: make([]int, len(p.Tensors))}
 	f.uses()
 	f.storeVariables()
 	f.shareSlots()
@@ -75,6 +77,7 @@ func Finish(p *Program, offsets map[*ir.Variable]int64) *plan.Program {
 // finisher decides which slot of memory every tensor is in. Tensors that follow one another in place share a slot.
 type finisher struct {
 	*Program
+	layout      func(*ir.Variable) plan.Layout
 	first, last []int // launch that defines a tensor (-1: before all) and the last one that uses it
 	slot        []int // index into slots
 	slots       []slot
@@ -130,7 +133,7 @@ func (f *finisher) storeVariables() {
 		}
 		from, t := w.Tensor, f.Tensors[w.Tensor]
 		to := f.add(Tensor{Tensor: t.Tensor, Variable: w.Variable}, slot{variable: w.Variable})
-		f.Tensors[to].Order = f.layout(w.Variable, old, t.Order)
+		f.Tensors[to].Order = f.layout(w.Variable)
 		if t.Variable != nil { // through a temporary, for another write may go to where it is read
 			held := f.add(Tensor{Tensor: t.Tensor}, slot{})
 			f.slot[held] = -1
@@ -147,15 +150,6 @@ func copyOf(from, to int) Launch {
 	return Launch{Launch: plan.Launch{Kernel: Copy, Operands: []int{from}, Results: []int{to}, Phase: "end"}}
 }
 
-// layout is the order of a variable, known from the tensor that reads it; a variable that is never read takes that of
-// the tensor written to it.
-func (f *finisher) layout(v *ir.Variable, old map[*ir.Variable]int, otherwise plan.Layout) plan.Layout {
-	if t, ok := old[v]; ok {
-		return f.Tensors[t].Order
-	}
-	return otherwise
-}
-
 // inVariable says whether a write can be made by the launch that computes the value.
 func (f *finisher) inVariable(w Write, old map[*ir.Variable]int, writes int) bool {
 	t := f.Tensors[w.Tensor]
@@ -163,12 +157,12 @@ func (f *finisher) inVariable(w Write, old map[*ir.Variable]int, writes int) boo
 	if t.Variable != nil || defined < 0 || writes > 1 || f.slot[w.Tensor] >= 0 {
 		return false
 	}
+	if !slices.Equal(f.layout(w.Variable), t.Order) {
+		return false
+	}
 	before, ok := old[w.Variable]
 	if !ok {
 		return true
-	}
-	if !sameOrder(f.Tensors[before].Order, t.Order) {
-		return false
 	}
 	if f.last[before] != defined {
 		return f.last[before] < defined
@@ -272,16 +266,4 @@ func (f *finisher) emit(offsets map[*ir.Variable]int64) *plan.Program {
 	}
 	out.Inputs, out.Results = ports(f.Inputs), ports(f.Results)
 	return out
-}
-
-func sameOrder(a, b plan.Layout) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -330,7 +330,7 @@ func resultOrder(op *ir.Op, of func(operand int) plan.Layout) plan.Layout {
 		return nil
 	case "weighted_sum":
 		return of(1)
-	case "sgd", "adam", "drop_path", "slice", "pad", "concat", "batch_norm", "batch_norm_input_grad":
+	case "sgd", "adam", "drop_path", "slice", "pad", "concat":
 		return of(0)
 	}
 	return channelsLast
