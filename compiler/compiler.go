@@ -31,20 +31,26 @@ import (
 // passes is the compiler, in order. A name that stands twice runs twice.
 var passes = []struct {
 	name string
-	run  pass.Func
+	run  func(level pass.Level) pass.Func
 }{
-	{"share", pass.Share},                 // before differentiation: a shared value has one backward pass, not one a copy
-	{"simplify", pass.Simplify},           // a node's weighted sums become one, so its gradient is one as well
-	{"dead", pass.Dead},                   //
-	{"differentiate", pass.Differentiate}, // while reads of variables still end the derivative of each pass
-	{"variables", pass.Variables},         // state becomes values, so that everything below sees plain data flow
-	{"dead", pass.Dead},                   // gradients that nobody asked for, before anything spends time on them
-	{"simplify", pass.Simplify},           // what the gradient rules wrote
-	{"share", pass.Share},                 //
-	{"dead", pass.Dead},                   //
-	{"decompose", pass.Decompose},         // BatchNorm into statistics and normalisation
-	{"fuse", fuse.Fuse},                   //
-	{"schedule", pass.Schedule},           // after fusion: a group moves as one
+	{"share", always(pass.Share)},                 // before differentiation: a shared value has one backward pass, not one a copy
+	{"simplify", always(pass.Simplify)},           // a node's weighted sums become one, so its gradient is one as well
+	{"dead", always(pass.Dead)},                   //
+	{"differentiate", always(pass.Differentiate)}, // while reads of variables still end the derivative of each pass
+	{"variables", always(pass.Variables)},         // state becomes values, so that everything below sees plain data flow
+	{"dead", always(pass.Dead)},                   // gradients that nobody asked for, before anything spends time on them
+	{"simplify", always(pass.Simplify)},           // what the gradient rules wrote
+	{"share", always(pass.Share)},                 //
+	{"dead", always(pass.Dead)},                   //
+	{"decompose", always(pass.Decompose)},         // BatchNorm into statistics and normalisation
+	{"fuse", always(fuse.Fuse)},                   //
+	{"recompute", pass.Recompute},                 // of launches as they will be: a prologue comes along at no cost
+	{"schedule", always(pass.Schedule)},           // after fusion: a group moves as one
+}
+
+// always is a pass that does not depend on how much memory there is.
+func always(f pass.Func) func(pass.Level) pass.Func {
+	return func(pass.Level) pass.Func { return f }
 }
 
 // passOrder holds what must come before what, and is checked by a test: [before, after, reason].
@@ -57,6 +63,8 @@ var passOrder = [][3]string{
 	{"decompose", "fuse", "normalisation fuses with what follows it"},
 	{"dead", "fuse", "a group may hold only what is used"},
 	{"fuse", "schedule", "groups move as one"},
+	{"share", "recompute", "it would undo it"},
+	{"recompute", "schedule", "what is made again moves to where it is needed"},
 }
 
 // Passes returns the names of the passes, in order.
@@ -76,6 +84,11 @@ type Options struct {
 	Dump     string            // folder for the text after every pass, or ""
 	Verify   bool              // check the module after every pass
 	Logger   *slog.Logger      // nil: silent
+
+	// MemoryLimit is how many bytes the plan may take, variables and arena together; 0 is no limit. Under a limit,
+	// values are computed twice instead of kept, no more of them than it takes, and no fewer than Recompute says.
+	MemoryLimit int64
+	Recompute   pass.Level
 }
 
 // Compile makes a plan of a module, which it leaves as it is.
@@ -84,15 +97,36 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	transformed, err := Transform(ctx, m, o)
-	if err != nil {
-		return nil, err
+	for level := o.Recompute; ; level++ {
+		transformed, err := transform(ctx, m, o, level)
+		if err != nil {
+			return nil, err
+		}
+		p, err := lowerModule(ctx, transformed, target, o)
+		if err != nil {
+			return nil, err
+		}
+		need := p.VariableBytes + p.ArenaBytes
+		if o.MemoryLimit <= 0 || need <= o.MemoryLimit {
+			return p, nil
+		}
+		if o.Logger != nil {
+			o.Logger.Debug("over the memory limit", "bytes", need, "limit", o.MemoryLimit, "recomputed", level.String())
+		}
+		if level >= pass.RecomputeConvs {
+			return nil, fmt.Errorf("compile %s: --memory-limit is %.1f MiB, the least that this plan needs is %.1f MiB: allow that, or use a smaller batch",
+				m.Name, float64(o.MemoryLimit)/(1<<20), float64(need)/(1<<20))
+		}
 	}
-	return lowerModule(ctx, transformed, target, o)
 }
 
-// Transform runs the passes and returns the fused and scheduled module, which means the same as the given one.
+// Transform runs the passes without a memory limit and returns the fused and scheduled module, which means the same as
+// the given one.
 func Transform(ctx context.Context, m *ir.Module, o Options) (*ir.Module, error) {
+	return transform(ctx, m, o, o.Recompute)
+}
+
+func transform(ctx context.Context, m *ir.Module, o Options, level pass.Level) (*ir.Module, error) {
 	if err := ir.Verify(m, ops.Rules); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", m.Name, err)
 	}
@@ -106,7 +140,7 @@ func Transform(ctx context.Context, m *ir.Module, o Options) (*ir.Module, error)
 			return nil, err
 		}
 		start := time.Now()
-		if err := p.run(m); err != nil {
+		if err := p.run(level)(m); err != nil {
 			return nil, fmt.Errorf("compile %s: pass %d, %s: %w", m.Name, i+1, p.name, err)
 		}
 		if o.Logger != nil {

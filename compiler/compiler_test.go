@@ -302,6 +302,19 @@ func TestDump(t *testing.T) {
 	}
 }
 
+func TestMemoryLimit(t *testing.T) {
+	m := newGenerator(1).module(t)
+	p, err := Compile(context.Background(), m, Options{MemoryLimit: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Compile(context.Background(), m, Options{MemoryLimit: 1})
+	least := fmt.Sprintf("%.1f MiB", float64(p.ArenaBytes+p.VariableBytes)/(1<<20)) // nothing in it is large enough to be made again
+	if err == nil || !strings.Contains(err.Error(), "the least that this plan needs is "+least) {
+		t.Errorf("error %v, want the least that the plan needs, %s", err, least)
+	}
+}
+
 func TestErrors(t *testing.T) {
 	good := newGenerator(1).module(t)
 	if _, err := Compile(context.Background(), good, Options{Target: "tpu"}); err == nil || !strings.Contains(err.Error(), `unknown target "tpu": want one of cpu`) {

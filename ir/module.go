@@ -242,6 +242,9 @@ func (m *Module) Clone() *Module {
 	return c
 }
 
+// Clone copies a program that touches no variables, as the bodies of fusions do not.
+func (p *Program) Clone() *Program { return p.clone(nil) }
+
 func (p *Program) clone(variables map[*Variable]*Variable) *Program {
 	c := &Program{Name: p.Name}
 	values := map[*Value]*Value{}

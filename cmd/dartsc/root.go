@@ -26,6 +26,10 @@ func newRoot(started *bool) *cobra.Command {
 plan, which is replayed on images; a genotype and an ONNX file come out.
 
 For a first result, without any data:  dartsc run search`
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		onlyHolds(completion)
+	}
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-")) // the original's spelling
@@ -47,24 +51,27 @@ For a first result, without any data:  dartsc run search`
 
 // group is a command that only holds others.
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
-	g := &cobra.Command{
-		Use: name, Short: short,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			var known []string
-			for _, c := range cmd.Commands() {
-				if c.IsAvailableCommand() {
-					known = append(known, c.Name())
-				}
-			}
-			return fmt.Errorf("unknown command %q: want one of %s", args[0], strings.Join(known, ", "))
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	g := &cobra.Command{Use: name, Short: short}
 	g.AddCommand(commands...)
+	onlyHolds(g)
 	return g
+}
+
+// onlyHolds lets a command show its help, and refuse what it does not hold.
+func onlyHolds(g *cobra.Command) {
+	g.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	g.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		var known []string
+		for _, c := range cmd.Commands() {
+			if c.IsAvailableCommand() {
+				known = append(known, c.Name())
+			}
+		}
+		return fmt.Errorf("unknown command %q: want one of %s", args[0], strings.Join(known, ", "))
+	}
 }
 
 // readable puts a flag's error into the words of the command line.

@@ -19,6 +19,7 @@ func TestPasses(t *testing.T) {
 	passes := map[string]Func{
 		"variables": Variables, "dead": Dead, "share": Share, "differentiate": Differentiate,
 		"simplify": Simplify, "decompose": Decompose, "schedule": Schedule,
+		"recompute": Recompute(RecomputeConvs),
 	}
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/pass"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
@@ -20,7 +21,10 @@ type engine interface {
 func engines(t *testing.T, m *ir.Module, check func(t *testing.T, e engine, tolerance float64)) {
 	t.Helper()
 	t.Run("reference", func(t *testing.T) { check(t, newReference(t, m), referenceTolerance) })
-	t.Run("cpu plan", func(t *testing.T) { check(t, newPlanned(t, m), planTolerance) })
+	t.Run("cpu plan", func(t *testing.T) { check(t, newPlanned(t, m, compiler.Options{}), planTolerance) })
+	t.Run("cpu plan in little memory", func(t *testing.T) {
+		check(t, newPlanned(t, m, compiler.Options{Recompute: pass.RecomputeConvs}), planTolerance)
+	})
 }
 
 // reference interprets the module as the passes leave it, in float64.

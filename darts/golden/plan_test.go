@@ -18,9 +18,9 @@ type planned struct {
 	session *runtime.Session
 }
 
-func newPlanned(t *testing.T, m *ir.Module) engine {
+func newPlanned(t *testing.T, m *ir.Module, o compiler.Options) engine {
 	t.Helper()
-	p, err := compiler.Compile(context.Background(), m, compiler.Options{})
+	p, err := compiler.Compile(context.Background(), m, o)
 	if err != nil {
 		t.Fatal(err)
 	}
