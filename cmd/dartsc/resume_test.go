@@ -134,8 +134,6 @@ func TestKilled(t *testing.T) {
 				ended = true
 			case failed && exit.ExitCode() == -1:
 				killed++
-				steps, _ := filepath.Glob(filepath.Join(b.folder, run, "checkpoints", "[0-9]*"))
-				t.Logf("%s: kill %d, %d checkpoints", run, killed, len(steps))
 			default:
 				t.Fatalf("%s after %d kills: %v\n%s", run, killed, err, output)
 			}

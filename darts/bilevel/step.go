@@ -16,6 +16,7 @@ import (
 // The programs and the control variables of a search module.
 const (
 	SearchStep = "search_step"
+	TrainStep  = "train_step"
 	Evaluate   = "evaluate"
 
 	LearningRate      = "learning_rate"       // f32: of the weights, and of the unrolled step
@@ -27,21 +28,26 @@ const (
 
 // Config is how a search step is made; the defaults of the original are in Defaults.
 type Config struct {
-	Unrolled    bool // second order: the alphas see the weights after one more step (sec. 2.3)
-	Momentum    float64
-	WeightDecay float64
-	GradClip    float64 // largest norm of the weight gradients together
-	Adam        ops.AdamAttrs
-	Batch       Batch
+	Unrolled bool // second order: the alphas see the weights after one more step (sec. 2.3)
+	SGD      SGD
+	Adam     ops.AdamAttrs
+	Batch    Batch
 
 	// Inspect also returns logits, gradients of all weights and of the alphas: for tests and analysis.
 	Inspect bool
 }
 
+// SGD says how weights are updated.
+type SGD struct {
+	Momentum    float64
+	WeightDecay float64
+	GradClip    float64 // largest norm of the weight gradients together
+}
+
 // Defaults are the settings of the original's train_search.py.
 func Defaults() Config {
 	return Config{
-		Momentum: 0.9, WeightDecay: 3e-4, GradClip: 5,
+		SGD:  SGD{Momentum: 0.9, WeightDecay: 3e-4, GradClip: 5},
 		Adam: ops.AdamAttrs{Beta1: 0.5, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-3},
 	}
 }
@@ -72,7 +78,7 @@ func BuildSearchStep(m *ir.Module, network cnn.Network, config Config) error {
 	s := &search{Builder: ops.NewBuilder(m, SearchStep), config: config, network: network}
 	b := s.Builder
 	s.rate = b.Read(control(b, LearningRate, ir.F32))
-	draw := s.random()
+	draw := random(b)
 	var train, valid example
 	b.In("data", func() {
 		train = config.Batch.training(b, "train", draw)
@@ -100,8 +106,7 @@ func BuildSearchStep(m *ir.Module, network cnn.Network, config Config) error {
 }
 
 // random reads the seed, and counts the step.
-func (s *search) random() randomness {
-	b := s.Builder
+func random(b *ops.Builder) randomness {
 	step := control(b, Step, ir.I64)
 	r := randomness{seed: b.Read(control(b, Seed, ir.I64)), step: b.Read(step)}
 	b.Assign(step, b.Add(r.step, b.Constant(ir.T(ir.I64), 1)))
@@ -157,7 +162,7 @@ func (s *search) unrolledGradients(train, valid example) (alphas *cnn.Weights, l
 		one := b.Constant(ir.T(ir.F32), 1)
 		for i, g := range b.Gradient(p.loss, weights.Values...) {
 			w, v := weights.Values[i], weights.Variables[i]
-			next, _ := b.SGD(w, g, b.Read(moment(b, v, "momentum")), s.rate, one, s.config.Momentum, s.config.WeightDecay)
+			next, _ := b.SGD(w, g, b.Read(moment(b, v, "momentum")), s.rate, one, s.config.SGD.Momentum, s.config.SGD.WeightDecay)
 			unrolled.Set(v, b.Detach(next))
 		}
 	})
@@ -209,18 +214,24 @@ func (s *search) updateWeights(train example) (p pass, gradients []*ir.Value, no
 	b := s.Builder
 	b.In("train", func() {
 		p = s.forward(train, &cnn.Weights{}, false)
-		weights := p.weights.Of(ir.Weight)
-		gradients = b.Gradient(p.loss, weights.Values...)
-		norm = b.GlobalNorm(gradients...)
-		scale := b.ClipScale(norm, s.config.GradClip)
-		for i, v := range weights.Variables {
-			velocity := moment(b, v, "momentum")
-			next, velocity2 := b.SGD(weights.Values[i], gradients[i], b.Read(velocity), s.rate, scale, s.config.Momentum, s.config.WeightDecay)
-			b.Assign(v, next)
-			b.Assign(velocity, velocity2)
-		}
+		gradients, norm = descend(b, p.loss, p.weights.Of(ir.Weight), s.rate, s.config.SGD)
 	})
 	return p, gradients, norm
+}
+
+// descend is one step of SGD with momentum down a loss, the gradients clipped together. It returns the gradients and
+// their norm before clipping.
+func descend(b *ops.Builder, loss *ir.Value, weights *cnn.Weights, rate *ir.Value, c SGD) (gradients []*ir.Value, norm *ir.Value) {
+	gradients = b.Gradient(loss, weights.Values...)
+	norm = b.GlobalNorm(gradients...)
+	scale := b.ClipScale(norm, c.GradClip)
+	for i, v := range weights.Variables {
+		velocity := moment(b, v, "momentum")
+		next, velocity2 := b.SGD(weights.Values[i], gradients[i], b.Read(velocity), rate, scale, c.Momentum, c.WeightDecay)
+		b.Assign(v, next)
+		b.Assign(velocity, velocity2)
+	}
+	return gradients, norm
 }
 
 // moment declares a variable of the optimiser beside the one it updates.

@@ -112,7 +112,8 @@ func (c SearchConfig) network(d data.Summary) cnn.Supernet {
 // step is how the search step is made for a data set.
 func (c SearchConfig) step(d data.Summary) bilevel.Config {
 	s := bilevel.Defaults()
-	s.Unrolled, s.Momentum, s.WeightDecay, s.GradClip = c.Unrolled, c.Momentum, c.WeightDecay, c.GradClip
+	s.Unrolled = c.Unrolled
+	s.SGD = bilevel.SGD{Momentum: c.Momentum, WeightDecay: c.WeightDecay, GradClip: c.GradClip}
 	s.Adam.WeightDecay = c.ArchWeightDecay
 	s.Batch = bilevel.Batch{
 		Size: c.BatchSize, Height: d.Height, Width: d.Width, Channels: d.Channels,

@@ -48,10 +48,11 @@ func (s *Search) start(from *run.Checkpoint) (*searchState, error) {
 	if err := from.DecodeState(saved); err != nil {
 		return nil, err
 	}
+	saved.Config.Data = s.config.Data // where the data set lies now; whether it is the same is asked below
 	if field, got, want := difference(saved.Config, s.config); field != "" {
 		return nil, fmt.Errorf("the checkpoint at step %d is of another configuration: its %s is %v, config.json says %v", from.Step, field, got, want)
 	}
-	saved.Data.Path, state.Data.Path = "", "" // a data set may move
+	saved.Data.Path, state.Data.Path = "", ""
 	if field, got, want := difference(saved.Data, state.Data); field != "" {
 		return nil, fmt.Errorf("the data set has changed since the checkpoint at step %d: its %s was %v and is %v now", from.Step, field, got, want)
 	}
