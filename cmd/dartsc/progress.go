@@ -81,11 +81,11 @@ func (l *textListener) step(p recipe.Progress) {
 
 func (l *textListener) draw(p recipe.Progress) {
 	if l.bar == nil {
-		l.bar = progressbar.NewOptions(p.Steps, progressbar.OptionSetWriter(l.terminal), progressbar.OptionClearOnFinish(),
+		l.bar = progressbar.NewOptions(p.Steps, progressbar.OptionSetWriter(l.terminal),
 			progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond))
 	}
-	l.bar.Describe(fmt.Sprintf("epoch %d/%d  loss %.4f  top1 %.2f%%", p.Epoch+1, p.Epochs, p.Loss, p.Top1))
 	_ = l.bar.Set(p.Step) // a bar that cannot be drawn is no reason to stop
+	l.bar.Describe(fmt.Sprintf("epoch %d/%d  loss %.4f  top1 %.2f%%", p.Epoch+1, p.Epochs, p.Loss, p.Top1))
 }
 
 func (l *textListener) epoch(r recipe.EpochReport) {

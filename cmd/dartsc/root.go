@@ -19,6 +19,7 @@ func newRoot(started *bool) *cobra.Command {
 		group("export", "Write networks for use elsewhere", newExportONNX()),
 		group("arch", "Look at architectures", newArchList(), newArchShow(), newArchDraw()),
 		group("data", "Look at data sets", newDataList()),
+		newBenchCommand(),
 		newDoctor(),
 		newVersion(),
 	)
@@ -26,10 +27,7 @@ func newRoot(started *bool) *cobra.Command {
 plan, which is replayed on images; a genotype and an ONNX file come out.
 
 For a first result, without any data:  dartsc run search`
-	root.InitDefaultCompletionCmd()
-	if completion, _, err := root.Find([]string{"completion"}); err == nil {
-		onlyHolds(completion)
-	}
+	strictHelpers(root)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-")) // the original's spelling
@@ -71,6 +69,26 @@ func onlyHolds(g *cobra.Command) {
 			}
 		}
 		return fmt.Errorf("unknown command %q: want one of %s", args[0], strings.Join(known, ", "))
+	}
+}
+
+// strictHelpers makes cobra's own commands refuse what they do not know, as all others do.
+func strictHelpers(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			onlyHolds(c)
+		case "help":
+			c.RunE = func(_ *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err != nil || len(rest) > 0 {
+					return usagef("no help on %q", strings.Join(args, " "))
+				}
+				return about.Help()
+			}
+		}
 	}
 }
 

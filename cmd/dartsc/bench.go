@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dartsc/dartsc/darts/bench"
+	"github.com/dartsc/dartsc/runtime/cpu"
+)
+
+type runBench struct {
+	options   bench.Options
+	workloads []string
+	workers   int
+	limit     byteSize
+	peer      string
+	rounds    int
+	alone     bool
+}
+
+func newBenchCommand() *cobra.Command {
+	var o runBench
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Time search and training steps", Args: noArgs,
+		Long: `Time single steps on random data and print one JSON line a workload: search1 and search2 (first and second order),
+train (DARTS_V2 with its auxiliary head). Each runs in a process of its own, whose largest memory is peak_mib.
+
+--peer runs another program beside it, turn about, which takes the same --workloads, --steps, --warmup, --batch,
+--channels and --layers and prints the same keys; a last line gives the ratio of the medians.`,
+		Example: `  dartsc bench --workloads search1 --batch 16
+  dartsc bench --workloads search1 --peer "python3 torch_darts.py --device cpu --channels-last"`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&o.workloads, "workloads", bench.Workloads(), "what to time")
+	flags.IntVar(&o.options.Batch, "batch", 0, "images in a batch (default: the workload's)")
+	flags.IntVar(&o.options.Channels, "channels", 0, "channels of the first cell (default: the workload's)")
+	flags.IntVar(&o.options.Layers, "layers", 0, "cells (default: the workload's)")
+	flags.IntVar(&o.options.Steps, "steps", 10, "timed steps")
+	flags.IntVar(&o.options.Warmup, "warmup", 3, "steps before that")
+	flags.IntVar(&o.workers, "workers", 0, "processors to use (default all)")
+	flags.Var(&o.limit, "memory-limit", "memory of the plan, as 500MB or 2GiB; values are computed twice to keep it")
+	flags.StringVar(&o.peer, "peer", "", "command to run beside each workload")
+	flags.IntVar(&o.rounds, "rounds", 3, "turns of each with --peer")
+	flags.BoolVar(&o.alone, "alone", false, "time in this very process")
+	if err := flags.MarkHidden("alone"); err != nil {
+		panic(err)
+	}
+	complete(cmd, "workloads", bench.Workloads()...)
+	return cmd
+}
+
+func (o *runBench) run(cmd *cobra.Command) error {
+	for _, w := range o.workloads {
+		if !slices.Contains(bench.Workloads(), w) {
+			return usagef("--workloads %q: want some of %s", w, strings.Join(bench.Workloads(), ", "))
+		}
+	}
+	if o.options.Steps < 1 || o.options.Warmup < 0 || o.rounds < 1 || o.workers < 0 {
+		return usagef("--steps and --rounds must be at least 1, --warmup and --workers at least 0")
+	}
+	for _, w := range o.workloads {
+		if o.alone {
+			o.options.Workload, o.options.MemoryLimit, o.options.Device = w, int64(o.limit), cpu.New(o.workers)
+			r, err := bench.Run(cmd.Context(), o.options)
+			if err != nil {
+				return err
+			}
+			if err := writeJSON(cmd.OutOrStdout(), r); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := o.compare(cmd, w); err != nil {
+			return fmt.Errorf("%s: %w", w, err)
+		}
+	}
+	return nil
+}
+
+// compare times one workload in a process of its own, and the peer's after each turn.
+func (o *runBench) compare(cmd *cobra.Command, workload string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	arguments := []string{"--workloads", workload, "--steps", strconv.Itoa(o.options.Steps), "--warmup", strconv.Itoa(o.options.Warmup)}
+	for _, size := range []struct {
+		flag  string
+		value int
+	}{{"--batch", o.options.Batch}, {"--channels", o.options.Channels}, {"--layers", o.options.Layers}} {
+		if size.value > 0 {
+			arguments = append(arguments, size.flag, strconv.Itoa(size.value))
+		}
+	}
+	own := append([]string{"bench", "--alone", "--workers", strconv.Itoa(o.workers), "--memory-limit", o.limit.String()}, arguments...)
+	rounds := o.rounds
+	if o.peer == "" {
+		rounds = 1
+	}
+	var ours, theirs []float64
+	for range rounds {
+		ms, err := measure(cmd, exec.CommandContext(cmd.Context(), self, own...))
+		if err != nil {
+			return err
+		}
+		ours = append(ours, ms)
+		if o.peer == "" {
+			continue
+		}
+		shell := exec.CommandContext(cmd.Context(), "sh", append([]string{"-c", o.peer + ` "$@"`, "peer"}, arguments...)...)
+		if ms, err = measure(cmd, shell); err != nil {
+			return fmt.Errorf("--peer: %w", err)
+		}
+		theirs = append(theirs, ms)
+	}
+	if o.peer == "" {
+		return nil
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	return writeJSON(cmd.OutOrStdout(), map[string]any{
+		"workload": workload, "rounds": rounds, "ratio": rounded(theirs[len(theirs)/2]/ours[len(ours)/2], 2), "peer": o.peer,
+	})
+}
+
+// measure runs a process that prints JSON lines, prints them with the memory that the process took at most, and
+// returns the median of the last line.
+func measure(cmd *cobra.Command, process *exec.Cmd) (float64, error) {
+	var out, problems bytes.Buffer
+	process.Stdout, process.Stderr = &out, &problems
+	if err := process.Run(); err != nil {
+		if cmd.Context().Err() != nil {
+			return 0, context.Canceled
+		}
+		last := strings.TrimSpace(problems.String())
+		return 0, fmt.Errorf("%w: %s", err, last[strings.LastIndexByte(last, '\n')+1:])
+	}
+	median := 0.0
+	for line := range bytes.Lines(out.Bytes()) {
+		var r map[string]any
+		if json.Unmarshal(line, &r) != nil {
+			continue
+		}
+		m, ok := r["median_ms"].(float64)
+		if !ok {
+			return 0, fmt.Errorf("a line without median_ms: %s", line)
+		}
+		median = m
+		if peak := peakMiB(process.ProcessState); peak > 0 {
+			r["peak_mib"] = rounded(peak, 1)
+		}
+		for key, value := range r {
+			if v, ok := value.(float64); ok {
+				r[key] = rounded(v, 4)
+			}
+		}
+		if err := writeJSON(cmd.OutOrStdout(), r); err != nil {
+			return 0, err
+		}
+	}
+	if median <= 0 {
+		return 0, fmt.Errorf("printed no JSON line with median_ms")
+	}
+	return median, nil
+}
+
+// byteSize is a flag for an amount of memory.
+type byteSize int64
+
+func (b *byteSize) String() string { return strconv.FormatInt(int64(*b), 10) }
+
+// Type names the flag's value in help.
+func (b *byteSize) Type() string { return "bytes" }
+
+// Set reads a number with an optional unit: 500MB, 2GiB, 100000000.
+func (b *byteSize) Set(text string) error {
+	units := []struct {
+		name  string
+		bytes float64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+	for _, u := range units {
+		number, ok := strings.CutSuffix(text, u.name)
+		if !ok {
+			continue
+		}
+		v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err != nil || v < 0 || v*u.bytes >= 1<<60 {
+			break
+		}
+		*b = byteSize(v * u.bytes)
+		return nil
+	}
+	return fmt.Errorf("want an amount of memory such as 500MB or 2GiB")
+}
