@@ -20,16 +20,16 @@ import (
 // tiny is a search of 6 epochs of 15 steps.
 var tiny = []string{"--init-channels", "2", "--layers", "1", "--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"}
 
-// bench is a folder with the data of makeData and the run that nothing interrupted.
-type bench struct {
+// uninterrupted is a folder with the data of makeData and the run that nothing interrupted.
+type uninterrupted struct {
 	*testing.T
 	folder string
 	whole  map[string][]byte
 	took   time.Duration
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{T: t, folder: t.TempDir()}
+func newUninterrupted(t *testing.T) *uninterrupted {
+	b := &uninterrupted{T: t, folder: t.TempDir()}
 	if err := makeData(b.folder); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-func (b *bench) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
+func (b *uninterrupted) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
 	cmd := exec.Command("dartsc", append([]string{"run", "search"}, args...)...)
 	cmd.Dir = b.folder
 	output := &bytes.Buffer{}
@@ -49,7 +49,7 @@ func (b *bench) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
 }
 
 // search runs a new search to its end.
-func (b *bench) search(run string, args ...string) {
+func (b *uninterrupted) search(run string, args ...string) {
 	b.Helper()
 	cmd, output := b.command(append([]string{"--data", "images", "--save", run}, args...)...)
 	if err := cmd.Run(); err != nil {
@@ -58,7 +58,7 @@ func (b *bench) search(run string, args ...string) {
 }
 
 // goOn is the command that begins a run, or goes on with it where it has begun.
-func (b *bench) goOn(run string) (*exec.Cmd, *bytes.Buffer) {
+func (b *uninterrupted) goOn(run string) (*exec.Cmd, *bytes.Buffer) {
 	if _, err := os.Stat(filepath.Join(b.folder, run, "config.json")); err == nil {
 		return b.command("--resume", run, "--checkpoint-interval", "50ms")
 	}
@@ -66,7 +66,7 @@ func (b *bench) goOn(run string) (*exec.Cmd, *bytes.Buffer) {
 }
 
 // final reads what a run must leave in the same bytes: its last checkpoint, logs and results.
-func (b *bench) final(run string) map[string][]byte {
+func (b *uninterrupted) final(run string) map[string][]byte {
 	b.Helper()
 	files := map[string][]byte{}
 	checkpoints, err := os.ReadDir(filepath.Join(b.folder, run, "checkpoints"))
@@ -88,7 +88,7 @@ func (b *bench) final(run string) map[string][]byte {
 }
 
 // check compares a run with the whole one.
-func (b *bench) check(run string) {
+func (b *uninterrupted) check(run string) {
 	b.Helper()
 	got := b.final(run)
 	for name, want := range b.whole {
@@ -111,7 +111,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("DARTSC_KILLS: %v", err)
 		}
 	}
-	b := newBench(t)
+	b := newUninterrupted(t)
 	seed := rand.Uint64()
 	t.Logf("moments of seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -147,7 +147,7 @@ func TestInterrupted(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be sent an interrupt on Windows")
 	}
-	b := newBench(t)
+	b := newUninterrupted(t)
 	cmd := exec.Command("dartsc", append([]string{"run", "search", "--data", "images", "--save", "run", "--json"}, tiny...)...)
 	cmd.Dir = b.folder
 	var stderr bytes.Buffer
@@ -188,7 +188,7 @@ func (w writerFunc) Write(data []byte) (int, error) {
 
 // TestWorkers: the number of workers changes no bit.
 func TestWorkers(t *testing.T) {
-	b := newBench(t)
+	b := newUninterrupted(t)
 	for _, workers := range []string{"1", "2", "3"} {
 		b.search("workers"+workers, append(tiny, "--workers", workers)...)
 		b.check("workers" + workers)
