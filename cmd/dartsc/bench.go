@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/dartsc/dartsc/darts/bench"
 	"github.com/dartsc/dartsc/runtime/cpu"
@@ -48,7 +49,7 @@ train (DARTS_V2 with its auxiliary head). Each runs in a process of its own, who
 	flags.IntVar(&o.options.Steps, "steps", 10, "timed steps")
 	flags.IntVar(&o.options.Warmup, "warmup", 3, "steps before that")
 	flags.IntVar(&o.workers, "workers", 0, "processors to use (default all)")
-	flags.Var(&o.limit, "memory-limit", "memory of the plan, as 500MB or 2GiB; values are computed twice to keep it")
+	bindMemoryLimit(flags, &o.limit)
 	flags.StringVar(&o.peer, "peer", "", "command to run beside each workload")
 	flags.IntVar(&o.rounds, "rounds", 3, "turns of each with --peer")
 	flags.BoolVar(&o.alone, "alone", false, "time in this very process")
@@ -102,7 +103,10 @@ func (o *runBench) compare(cmd *cobra.Command, workload string) error {
 			arguments = append(arguments, size.flag, strconv.Itoa(size.value))
 		}
 	}
-	own := append([]string{"bench", "--alone", "--workers", strconv.Itoa(o.workers), "--memory-limit", o.limit.String()}, arguments...)
+	own := append([]string{"bench", "--alone", "--workers", strconv.Itoa(o.workers)}, arguments...)
+	if o.limit > 0 {
+		own = append(own, "--memory-limit", o.limit.String())
+	}
 	rounds := o.rounds
 	if o.peer == "" {
 		rounds = 1
@@ -177,10 +181,20 @@ func measure(cmd *cobra.Command, process *exec.Cmd) (float64, error) {
 // byteSize is a flag for an amount of memory.
 type byteSize int64
 
-func (b *byteSize) String() string { return strconv.FormatInt(int64(*b), 10) }
+func (b *byteSize) String() string {
+	if *b == 0 {
+		return "" // no limit, which help need not show
+	}
+	return strconv.FormatInt(int64(*b), 10)
+}
 
 // Type names the flag's value in help.
 func (b *byteSize) Type() string { return "bytes" }
+
+// bindMemoryLimit adds the flag to a command that compiles.
+func bindMemoryLimit(flags *pflag.FlagSet, limit *byteSize) {
+	flags.Var(limit, "memory-limit", "memory of the plan, as 500MB or 2GiB: values are computed twice to keep it, which changes no result")
+}
 
 // Set reads a number with an optional unit: 500MB, 2GiB, 100000000.
 func (b *byteSize) Set(text string) error {

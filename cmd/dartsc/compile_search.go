@@ -24,6 +24,7 @@ type compileSearch struct {
 	flags                   searchFlags
 	classes                 int
 	target, out, emit, dump string
+	limit                   byteSize
 	json                    bool
 }
 
@@ -53,6 +54,7 @@ unless -o is given.`,
 	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (default search.dplan)")
 	flags.StringVar(&o.emit, "emit", emitPlan, "where to stop: ir, fused or plan")
+	bindMemoryLimit(flags, &o.limit)
 	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass")
 	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
 	complete(cmd, "emit", emitIR, emitFused, emitPlan)
@@ -87,6 +89,7 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 	}
 	options := compiler.Options{
 		Target: o.target, Version: version(), Metadata: recipe.SearchMetadata(config, summary), Dump: o.dump, Logger: slog.Default(),
+		MemoryLimit: int64(o.limit),
 	}
 	if o.emit != emitPlan {
 		return o.emitText(cmd.Context(), cmd.OutOrStdout(), module, options)

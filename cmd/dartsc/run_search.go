@@ -20,6 +20,7 @@ type runSearch struct {
 	save, resume, dump string
 	workers            int
 	interval           time.Duration
+	limit              byteSize
 	json               bool
 }
 
@@ -49,6 +50,7 @@ by Ctrl-C it finishes the step and saves; --resume RUN goes on exactly, also aft
 	flags.StringVar(&o.resume, "resume", "", "go on with the run in this folder, under its own settings")
 	flags.IntVar(&o.workers, "workers", 0, "processors to use, which changes no result (default all)")
 	flags.DurationVar(&o.interval, "checkpoint-interval", time.Minute, "time between checkpoints within an epoch; 0 for the ends of epochs only")
+	bindMemoryLimit(flags, &o.limit)
 	flags.StringVar(&o.dump, "dump", "", "folder for the text of the program after every pass of the compiler")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object a line: start, step, epoch, done")
 	for _, folder := range []string{"save", "resume", "dump"} {
@@ -76,7 +78,7 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 	}
 	listener := newListener(o.json, config, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	search, err := recipe.NewSearch(ctx, config, recipe.Options{
-		Device: cpu.New(o.workers), Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump,
+		Device: cpu.New(o.workers), Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
 		Logger: slog.Default(), OnStep: listener.step, OnEpoch: listener.epoch,
 	})
 	if err != nil {

@@ -51,8 +51,8 @@ func Paper() SearchConfig {
 func Quick() SearchConfig {
 	c := Paper()
 	c.Data = "shapes"
-	c.Epochs, c.BatchSize, c.InitChannels, c.Layers = 5, 16, 4, 3
-	c.ArchLearningRate, c.ReportFreq = 3e-3, 20
+	c.Epochs, c.BatchSize, c.InitChannels, c.Layers = 3, 16, 4, 3
+	c.ArchLearningRate, c.ReportFreq = 1e-2, 20
 	return c
 }
 

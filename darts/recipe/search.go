@@ -26,6 +26,7 @@ type Options struct {
 	Checkpoint time.Duration // between checkpoints within an epoch; 0: at the ends of epochs only
 	Version    string        // of dartsc, for plans and models
 	Dump       string        // folder for the text after every pass of the compiler, or ""
+	Memory     int64         // bytes that the plan may take; 0: as many as it likes
 	Logger     *slog.Logger  // nil: silent
 	OnStep     func(Progress)
 	OnEpoch    func(EpochReport)
@@ -152,6 +153,7 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 	}
 	p, err := compiler.Compile(ctx, m, compiler.Options{
 		Target: o.Device.Target(), Version: o.Version, Metadata: SearchMetadata(config, d.Summary()), Dump: o.Dump, Logger: o.Logger,
+		MemoryLimit: o.Memory,
 	})
 	if err != nil {
 		return nil, err
