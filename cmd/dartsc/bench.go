@@ -52,6 +52,7 @@ train (DARTS_V2 with its auxiliary head). Each runs in a process of its own, who
 	bindMemoryLimit(flags, &o.limit)
 	flags.StringVar(&o.peer, "peer", "", "command to run beside each workload")
 	flags.IntVar(&o.rounds, "rounds", 3, "turns of each with --peer")
+	flags.BoolVar(&o.options.Profile, "profile", false, "add what each kernel takes, with its rates")
 	flags.BoolVar(&o.alone, "alone", false, "time in this very process")
 	if err := flags.MarkHidden("alone"); err != nil {
 		panic(err)
@@ -104,6 +105,9 @@ func (o *runBench) compare(cmd *cobra.Command, workload string) error {
 		}
 	}
 	own := append([]string{"bench", "--alone", "--workers", strconv.Itoa(o.workers)}, arguments...)
+	if o.options.Profile {
+		own = append(own, "--profile")
+	}
 	if o.limit > 0 {
 		own = append(own, "--memory-limit", o.limit.String())
 	}

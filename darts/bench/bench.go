@@ -4,12 +4,14 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/space"
@@ -27,6 +29,7 @@ type Options struct {
 	Steps, Warmup int
 	MemoryLimit   int64
 	Device        runtime.Device
+	Profile       bool // also say where the time goes
 }
 
 // Result is one line of output; peak memory is added by who knows the process.
@@ -49,6 +52,18 @@ type Result struct {
 	GFLOPs    float64 `json:"gflop"` // of a step
 	GFLOPPerS float64 `json:"gflop_per_s"`
 	Loss      float64 `json:"loss"`
+
+	Kernels []KernelTime `json:"kernels,omitempty"` // with Options.Profile, slowest first
+}
+
+// KernelTime is what the launches of one kernel take together in a step. FLOPs and bytes are what they must do at
+// least, so the rates are lower bounds.
+type KernelTime struct {
+	Kernel    string  `json:"kernel"`
+	Launches  int     `json:"launches"`
+	MS        float64 `json:"ms"`
+	GFLOPPerS float64 `json:"gflop_per_s"`
+	GBPerS    float64 `json:"gb_per_s"`
 }
 
 // workload is a network and its step, at the sizes of the papers.
@@ -135,11 +150,15 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	loss := make([]float32, 1)
 	results := map[string]any{"loss": loss}
 	var times []float64
+	spent := make([]time.Duration, len(program.Launches))
 	start = time.Now()
 	var warm time.Duration
 	for i := range o.Warmup + o.Steps {
 		if i == o.Warmup {
 			warm = time.Since(start)
+			if o.Profile {
+				s.SetProfile(func(_ string, launch int, d time.Duration) { spent[launch] += d })
+			}
 		}
 		began := time.Now()
 		if err := s.Run(ctx, w.program, inputs, results); err != nil {
@@ -158,8 +177,38 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	for _, l := range program.Launches {
 		r.GFLOPs += l.FLOPs / 1e9
 	}
+	if o.Profile {
+		r.Kernels = byKernel(program, spent, o.Steps)
+	}
 	r.ItemsPerS, r.GFLOPPerS = 1000*float64(w.batch)/r.MedianMS, 1000*r.GFLOPs/r.MedianMS
 	return r, nil
+}
+
+// byKernel sums up what the launches took over so many steps.
+func byKernel(program *plan.Program, spent []time.Duration, steps int) []KernelTime {
+	index := map[string]int{}
+	var all []KernelTime
+	for i, l := range program.Launches {
+		at, ok := index[l.Kernel]
+		if !ok {
+			at = len(all)
+			index[l.Kernel] = at
+			all = append(all, KernelTime{Kernel: l.Kernel})
+		}
+		k := &all[at]
+		k.Launches++
+		k.MS += 1000 * spent[i].Seconds() / float64(steps)
+		k.GFLOPPerS += l.FLOPs / 1e9
+		k.GBPerS += l.Bytes / 1e9
+	}
+	for i := range all {
+		if seconds := all[i].MS / 1000; seconds > 0 {
+			all[i].GFLOPPerS /= seconds
+			all[i].GBPerS /= seconds
+		}
+	}
+	slices.SortFunc(all, func(a, b KernelTime) int { return cmp.Compare(b.MS, a.MS) })
+	return all
 }
 
 // resolve finds the workload and gives it the sizes asked for.
