@@ -66,9 +66,10 @@ func (g *convolution) depthwise() bool { return g.groups == g.c && g.o == g.c }
 // macs is the number of multiply-adds.
 func (g *convolution) macs() int { return g.n * g.oh * g.ow * g.o * (g.c / g.groups) * g.kh * g.kw }
 
-// row is the shape of a depthwise row.
-func (g *convolution) row() rowShape {
-	return rowShape{channels: g.c, pixels: g.ow, taps: g.kw, step: g.sw, dilation: g.dw}
+// window is how so many rows of outputs depend on padded rows that lie stride apart.
+func (g *convolution) window(rows, stride int) window {
+	return window{channels: g.c, pixels: g.ow, rows: rows, kh: g.kh, kw: g.kw, step: g.sw, dilation: g.dw,
+		line: g.dh * stride, xRow: g.sh * stride, yRow: g.ow * g.c}
 }
 
 // width is the number of input pixels that a row of outputs depends on.
@@ -239,19 +240,5 @@ func (n *normalisation) prepare() phase {
 // apply normalises whole pixels; y may be x.
 func (n *normalisation) apply(y, x []float32, relu bool) {
 	all, c := n.coefficients(), len(n.mean)
-	mean, scale, beta := all[:c], all[c:2*c], all[2*c:3*c]
-	scale, beta = scale[:len(mean)], beta[:len(mean)]
-	for len(y) >= len(mean) && len(x) >= len(mean) {
-		py, px := y[:len(mean)], x[:len(mean)]
-		if relu {
-			for i, m := range mean {
-				py[i] = positivePart((px[i]-m)*scale[i] + beta[i])
-			}
-		} else {
-			for i, m := range mean {
-				py[i] = (px[i]-m)*scale[i] + beta[i]
-			}
-		}
-		y, x = y[len(mean):], x[len(mean):]
-	}
+	vec.normalize(y, x, all[:c], all[c:2*c], all[2*c:3*c], relu)
 }

@@ -152,3 +152,11 @@ func TestReadAndWriteStayInside(t *testing.T) {
 		t.Error("a closed instance can be written")
 	}
 }
+
+func TestLoadRefusesABadChoiceOfKernels(t *testing.T) {
+	defer func(was error) { badChoice = was }(badChoice)
+	_, badChoice = choose("avx1024", []vector{portable})
+	if _, err := New(1).Load(addPlan()); err == nil || err.Error() != `DARTSC_CPU is "avx1024": this build on this processor has generic` {
+		t.Errorf("got error %v", err)
+	}
+}

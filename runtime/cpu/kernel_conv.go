@@ -24,7 +24,7 @@ func convolve(l *launch, g convolution, x []float32, p prologue, w func() []floa
 	source := padded{x: x, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
 	var rows func(y, x []float32, stride, count int)
 	if g.depthwise() {
-		rows = func(y, x []float32, stride, count int) { g.depthwiseRows(y, x, w(), stride, count) }
+		rows = func(y, x []float32, stride, count int) { vec.depthwise(y, x, w(), g.window(count, stride)) }
 	} else {
 		m := matricesOf(g)
 		b := l.shared(m.size())
@@ -44,19 +44,7 @@ func convolve(l *launch, g convolution, x []float32, p prologue, w func() []floa
 	return task{scratch: g.scratch(), phases: append(phases, phase{parts, run})}
 }
 
-// depthwiseRows computes a number of output rows from padded rows that lie stride apart.
-func (g *convolution) depthwiseRows(y, x, w []float32, stride, count int) {
-	s, row := g.row(), g.ow*g.c
-	for r := range count {
-		out := y[r*row : (r+1)*row]
-		clear(out)
-		for kh := range g.kh {
-			vec.depthwise(out, x[(r*g.sh+kh*g.dh)*stride:], w[kh*g.kw*g.c:(kh+1)*g.kw*g.c], s)
-		}
-	}
-}
-
-// denseRows is the same by matrix products. The taps of a kernel's row are one product where they are neighbours in
+// denseRows computes a number of output rows from padded rows that lie stride apart, by matrix products. The taps of a kernel's row are one product where they are neighbours in
 // memory, and so are several rows of outputs of a 1×1 kernel.
 func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int) {
 	pixels := g.ow
@@ -169,7 +157,9 @@ func stridedInputGrad(l *launch, g convolution, dy, w, dx []float32) task {
 	var add func(x, dy []float32, kh int)
 	if g.depthwise() {
 		add = func(x, dy []float32, kh int) {
-			vec.scatter(x, dy, w[kh*g.kw*g.c:(kh+1)*g.kw*g.c], g.row())
+			s := g.window(1, 0)
+			s.kh = 1
+			vec.scatter(x, dy, w[kh*g.kw*g.c:(kh+1)*g.kw*g.c], s)
 		}
 	} else {
 		in, out := g.c/g.groups, g.o/g.groups

@@ -62,12 +62,7 @@ func sumParts(y []float32, sums func() []float32, parts int) phase {
 
 // depthwiseWeights adds the products of a number of rows of g with padded rows that lie stride apart.
 func (g *convolution) depthwiseWeights(dw, x, dy []float32, stride, count int) {
-	s, row := g.row(), g.ow*g.c
-	for r := range count {
-		for kh := range g.kh {
-			vec.correlate(dw[kh*g.kw*g.c:(kh+1)*g.kw*g.c], x[(r*g.sh+kh*g.dh)*stride:], dy[r*row:(r+1)*row], s)
-		}
-	}
+	vec.correlate(dw, x, dy, g.window(count, stride))
 }
 
 // longestSum is the most pixels that are added in one go, so that float32 loses little.

@@ -66,7 +66,7 @@ func (at *location) block(scratch []float32, from, n int) []float32 {
 
 // step is an instruction with its registers in their places.
 type step struct {
-	run       func(dst, x, y []float32, a, b float32)
+	run       rowFunc
 	dst, x, y location
 	a, b      float32
 }
@@ -181,7 +181,11 @@ func (p *placer) instruction(i int) {
 		p.locations = append(p.locations, p.uniform(uniform{value: float32(c.Constants[0])}))
 		return
 	}
-	s := step{run: op.run, x: p.locations[c.Args[0]], y: p.locations[c.Args[op.args-1]]}
+	run := op.run
+	if fast := vec.rows[c.Op]; fast != nil {
+		run = fast
+	}
+	s := step{run: run, x: p.locations[c.Args[0]], y: p.locations[c.Args[op.args-1]]}
 	if op.constants == 2 {
 		s.a, s.b = float32(c.Constants[0]), float32(c.Constants[1])
 	}

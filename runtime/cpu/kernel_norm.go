@@ -31,9 +31,6 @@ func (c *checker) pixels(t tensor) (rows, channels int) {
 // pixelParts cuts rows of so many channels into parts: whole images are no better than others here.
 func pixelParts(rows, channels int) int { return min(rows, partsOf(rows*channels)) }
 
-// sumRows is how many pixels are added in float32 before they go into float64.
-const sumRows = 64
-
 // batch_stats(x) → mean, var
 func batchStats(l *launch) (task, error) {
 	c := check(l, 1, 1, 2)
@@ -45,11 +42,14 @@ func batchStats(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	parts := pixelParts(rows, n)
-	sums, squares := make([]float64, parts*n), make([]float64, parts*n) // by part: mean, and squares of differences to it
+	room := columnRoom(n)
+	// By part: mean, squares of differences to it, differences to the rounded mean, and that.
+	sums, squares, first := make([]float64, parts*room), make([]float64, parts*room), make([]float64, parts*room)
+	centers := make([]float32, parts*room)
 	run := func(part int, _ []float32) {
 		from, to := span(part, parts, rows)
-		mean, square := sums[part*n:(part+1)*n], squares[part*n:(part+1)*n]
-		moments(mean, square, x.f32[from*n:to*n], to-from)
+		own, end := part*room, (part+1)*room
+		moments(sums[own:end], squares[own:end], first[own:end], centers[own:own+n], x.f32[from*n:to*n], to-from)
 	}
 	merge := func(int, []float32) {
 		for c := range n {
@@ -58,8 +58,8 @@ func batchStats(l *launch) (task, error) {
 				from, to := span(part, parts, rows)
 				more := float64(to - from)
 				// Chan, Golub and LeVeque 1979: moments of a union from those of its parts.
-				d := sums[part*n+c] - m
-				s += squares[part*n+c] + d*d*count*more/(count+more)
+				d := sums[part*room+c] - m
+				s += squares[part*room+c] + d*d*count*more/(count+more)
 				m += d * more / (count + more)
 				count += more
 			}
@@ -69,64 +69,22 @@ func batchStats(l *launch) (task, error) {
 	return task{phases: []phase{{parts, run}, {1, merge}}}, nil
 }
 
-// moments computes mean and squared differences of every channel of so many rows.
-func moments(mean, square []float64, x []float32, rows int) {
-	n := len(mean)
+// moments computes mean and squared differences of every channel of so many rows. All have columnRoom.
+func moments(mean, square, first []float64, center, x []float32, rows int) {
+	n := len(center)
+	clear(mean)
+	vec.columnSums(mean, x, n)
 	for c := range n {
-		sum := 0.0
-		for from := 0; from < rows; from += sumRows {
-			sum += float64(columnSum(x[from*n+c:], n, min(sumRows, rows-from)))
-		}
-		m := sum / float64(rows)
-		center := float32(m)
-		var total, first float64
-		for from := 0; from < rows; from += sumRows {
-			d, s := columnMoments(x[from*n+c:], n, min(sumRows, rows-from), center)
-			first += float64(d)
-			total += float64(s)
-		}
+		center[c] = float32(mean[c] / float64(rows))
+	}
+	clear(first)
+	clear(square)
+	vec.columnMoments(first, square, x, center)
+	for c := range n {
 		// The centre was rounded to float32: first corrects both moments for it.
-		mean[c] = float64(center) + first/float64(rows)
-		square[c] = max(0, total-first*first/float64(rows))
+		mean[c] = float64(center[c]) + first[c]/float64(rows)
+		square[c] = max(0, square[c]-first[c]*first[c]/float64(rows))
 	}
-}
-
-// columnSum adds rows elements that lie n apart.
-func columnSum(x []float32, n, rows int) float32 {
-	var s0, s1, s2, s3 float32
-	i := 0
-	for ; rows >= 4; rows -= 4 {
-		s0 += x[i]
-		s1 += x[i+n]
-		s2 += x[i+2*n]
-		s3 += x[i+3*n]
-		i += 4 * n
-	}
-	for ; rows > 0; rows-- {
-		s0 += x[i]
-		i += n
-	}
-	return (s0 + s1) + (s2 + s3)
-}
-
-// columnMoments adds the differences to a centre and their squares.
-func columnMoments(x []float32, n, rows int, center float32) (first, second float32) {
-	var d0, d1, s0, s1 float32
-	i := 0
-	for ; rows >= 2; rows -= 2 {
-		a, b := x[i]-center, x[i+n]-center
-		d0 += a
-		d1 += b
-		s0 += a * a
-		s1 += b * b
-		i += 2 * n
-	}
-	if rows > 0 {
-		a := x[i] - center
-		d0 += a
-		s0 += a * a
-	}
-	return d0 + d1, s0 + s1
 }
 
 // batch_norm(x, mean, var[, gamma, beta]) → y, with ReLU after it where parameter relu says so.
@@ -162,49 +120,26 @@ func batchNormSums(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	parts := pixelParts(rows, n)
-	sums := make([]float64, 2*parts*n) // by part and channel: Σg, Σg·(x - mean)
+	room := columnRoom(n)
+	sums, products := make([]float64, parts*room), make([]float64, parts*room) // by part: Σg, Σg·(x - mean)
 	run := func(part int, _ []float32) {
 		from, to := span(part, parts, rows)
-		for c := range n {
-			var s, p float64
-			for r := from; r < to; r += sumRows {
-				a, b := columnProducts(g.f32[r*n+c:], x.f32[r*n+c:], n, min(sumRows, to-r), mean.f32[c])
-				s += float64(a)
-				p += float64(b)
-			}
-			sums[2*(part*n+c)], sums[2*(part*n+c)+1] = s, p
-		}
+		s, p := sums[part*room:(part+1)*room], products[part*room:(part+1)*room]
+		clear(s)
+		clear(p)
+		vec.columnProducts(s, p, g.f32[from*n:to*n], x.f32[from*n:to*n], mean.f32)
 	}
 	merge := func(int, []float32) {
 		for c := range n {
 			var s, p float64
-			for part := range parts {
-				s += sums[2*(part*n+c)]
-				p += sums[2*(part*n+c)+1]
+			for at := c; at < len(sums); at += room {
+				s += sums[at]
+				p += products[at]
 			}
 			sum.f32[c], sumX.f32[c] = float32(s), float32(p/math.Sqrt(float64(variance.f32[c])+eps))
 		}
 	}
 	return task{phases: []phase{{parts, run}, {1, merge}}}, nil
-}
-
-// columnProducts adds g and g·(x - mean) over rows that lie n apart.
-func columnProducts(g, x []float32, n, rows int, mean float32) (sum, product float32) {
-	var s0, s1, p0, p1 float32
-	i := 0
-	for ; rows >= 2; rows -= 2 {
-		a, b := g[i], g[i+n]
-		s0 += a
-		s1 += b
-		p0 += a * (x[i] - mean)
-		p1 += b * (x[i+n] - mean)
-		i += 2 * n
-	}
-	if rows > 0 {
-		s0 += g[i]
-		p0 += g[i] * (x[i] - mean)
-	}
-	return s0 + s1, p0 + p1
 }
 
 // batch_norm_input_grad(g, x, mean, var, Σg, Σg·x̂[, gamma]) → dx = a·g + b·(x - mean) + c with coefficients by channel
@@ -245,18 +180,7 @@ func batchNormInputGrad(l *launch) (task, error) {
 	run := func(part int, _ []float32) {
 		all := coefficients()
 		from, to := span(part, parts, rows)
-		for r := from; r < to; r++ {
-			affine(dx.f32[r*n:(r+1)*n], g.f32[r*n:(r+1)*n], x.f32[r*n:(r+1)*n], all[:n], all[n:2*n], all[2*n:3*n], all[3*n:4*n])
-		}
+		vec.affine(dx.f32[from*n:to*n], g.f32[from*n:to*n], x.f32[from*n:to*n], all[:n], all[n:2*n], all[2*n:3*n], all[3*n:4*n])
 	}
 	return task{phases: []phase{{1, prepare}, {parts, run}}}, nil
-}
-
-// affine is y = a·g + b·(x - mean) + c.
-func affine(y, g, x, mean, a, b, c []float32) {
-	n := len(y)
-	g, x, mean, a, b, c = g[:n], x[:n], mean[:n], a[:n], b[:n], c[:n]
-	for i := range y {
-		y[i] = a[i]*g[i] + (b[i]*(x[i]-mean[i]) + c[i])
-	}
 }

@@ -46,15 +46,8 @@ func bindSGD(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	return oneTask(blockParts(len(in[0]), func(from, to int) {
-		rate, scale := scalars[0][0], scalars[1][0]
-		w, g, velocity := in[0][from:to], in[1][from:to], in[2][from:to]
-		newW, newVelocity := out[0][from:to], out[1][from:to]
-		g, velocity, newW, newVelocity = g[:len(w)], velocity[:len(w)], newW[:len(w)], newVelocity[:len(w)]
-		for i, v := range w {
-			moved := momentum*velocity[i] + (scale*g[i] + decay*v)
-			newVelocity[i] = moved
-			newW[i] = v - rate*moved
-		}
+		s := sgdStep{rate: scalars[0][0], scale: scalars[1][0], momentum: momentum, decay: decay}
+		vec.sgd(out[0][from:to], out[1][from:to], in[0][from:to], in[1][from:to], in[2][from:to], s)
 	})), nil
 }
 

@@ -1,6 +1,10 @@
 package cpu
 
-import "github.com/dartsc/dartsc/compiler/plan"
+import (
+	"slices"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+)
 
 func init() {
 	register("max_pool2d", maxPool2D)
@@ -42,22 +46,41 @@ func (c *checker) pooling(x, y tensor) pooling {
 	return p
 }
 
-// window returns the rows and columns of the image in the window of one output.
-func (p *pooling) window(oh, ow int) (top, bottom, left, right int) {
-	top, left = oh*p.sh-p.top, ow*p.sw-p.left
-	return max(0, top), min(p.h, top+p.kh), max(0, left), min(p.w, left+p.kw)
-}
-
-// share is what an output of an average counts each of its inputs.
-func (p *pooling) share(top, bottom, left, right int) float32 {
-	if p.countPads {
-		return 1 / float32(p.kh*p.kw)
+// windows calls run for the windows of output row oh: those inside the image at once, each that the border cuts on its
+// own. x is the first element of the first window in its image, y that of the first output pixel of its row.
+func (p *pooling) windows(oh int, run func(x, y int, s window)) {
+	top, bottom := max(0, oh*p.sh-p.top), min(p.h, oh*p.sh-p.top+p.kh)
+	for ow, end := 0, 0; ow < p.ow; ow = end {
+		from := ow*p.sw - p.left
+		left, right := max(0, from), min(p.w, from+p.kw)
+		end = ow + 1
+		if right-left == p.kw {
+			end = min(p.ow, (p.w-p.kw+p.left)/p.sw+1)
+		}
+		run((top*p.w+left)*p.c, ow*p.c, window{channels: p.c, pixels: end - ow, rows: 1, kh: bottom - top, kw: right - left,
+			step: p.sw, dilation: 1, line: p.w * p.c, uniform: true})
 	}
-	return 1 / float32((bottom-top)*(right-left))
 }
 
-// forward is the task that computes each pixel of y from its window; the pixel function gets an image of x.
-func (p *pooling) forward(x, y []float32, pixel func(y, x []float32, oh, ow int)) task {
+// shares are, for every size of a window, the number that an average counts its elements with, once a channel.
+func (p *pooling) shares() map[int][]float32 {
+	shares := map[int][]float32{}
+	for oh := range p.oh {
+		p.windows(oh, func(_, _ int, s window) {
+			if size := s.kh * s.kw; shares[size] == nil {
+				counted := size
+				if p.countPads {
+					counted = p.kh * p.kw
+				}
+				shares[size] = slices.Repeat([]float32{1 / float32(counted)}, p.c)
+			}
+		})
+	}
+	return shares
+}
+
+// forward is the task that computes rows of y from their windows in an image of x.
+func (p *pooling) forward(x, y []float32, run func(y, x []float32, s window)) task {
 	work := blocks{images: p.n, rows: p.oh, each: max(1, p.oh/max(1, 8/p.n))}
 	parts := work.parts(len(y) * p.kh * p.kw)
 	return task{phases: []phase{{parts, func(part int, _ []float32) {
@@ -66,28 +89,26 @@ func (p *pooling) forward(x, y []float32, pixel func(y, x []float32, oh, ow int)
 			image, first, last := work.at(unit)
 			in := x[image*p.h*p.w*p.c : (image+1)*p.h*p.w*p.c]
 			for oh := first; oh < last; oh++ {
-				for ow := range p.ow {
-					pixel(y[((image*p.oh+oh)*p.ow+ow)*p.c:][:p.c], in, oh, ow)
-				}
+				out := y[(image*p.oh+oh)*p.ow*p.c:][:p.ow*p.c]
+				p.windows(oh, func(x, y int, s window) { run(out[y:], in[x:], s) })
 			}
 		}
 	}}}}
 }
 
-// backward is the task that clears each image of dx and then adds to the window of each pixel of dy; the pixel function
-// gets the number of the image.
-func (p *pooling) backward(dx, dy []float32, pixel func(dx, dy []float32, image, oh, ow int)) task {
+// backward is the task that clears each image of dx and then adds to the windows of each row of dy; run gets the
+// position of the windows in all images.
+func (p *pooling) backward(dx, dy []float32, run func(dx, dy []float32, at int, s window)) task {
 	work := blocks{images: p.n, rows: 1, each: 1}
-	parts := work.parts(len(dy) * p.kh * p.kw)
+	parts, size := work.parts(len(dy)*p.kh*p.kw), p.h*p.w*p.c
 	return task{phases: []phase{{parts, func(part int, _ []float32) {
 		from, to := span(part, parts, p.n)
 		for image := from; image < to; image++ {
-			out := dx[image*p.h*p.w*p.c : (image+1)*p.h*p.w*p.c]
+			out := dx[image*size : (image+1)*size]
 			clear(out)
 			for oh := range p.oh {
-				for ow := range p.ow {
-					pixel(out, dy[((image*p.oh+oh)*p.ow+ow)*p.c:][:p.c], image, oh, ow)
-				}
+				in := dy[(image*p.oh+oh)*p.ow*p.c:][:p.ow*p.c]
+				p.windows(oh, func(x, y int, s window) { run(out[x:], in[y:], image*size+x, s) })
 			}
 		}
 	}}}}
@@ -101,18 +122,7 @@ func maxPool2D(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return p.forward(x.f32, y.f32, func(y, x []float32, oh, ow int) {
-		top, bottom, left, right := p.window(oh, ow)
-		copy(y, x[(top*p.w+left)*p.c:])
-		for h := top; h < bottom; h++ {
-			for w := left; w < right; w++ {
-				in := x[(h*p.w+w)*p.c:][:len(y)]
-				for i, v := range in {
-					y[i] = max(y[i], v)
-				}
-			}
-		}
-	}), nil
+	return p.forward(x.f32, y.f32, vec.maxPool), nil
 }
 
 // max_pool2d_grad(g, x) → dx: to the first maximum of each window in row-major order.
@@ -124,23 +134,8 @@ func maxPool2DGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return p.backward(dx.f32, dy.f32, func(dx, dy []float32, image, oh, ow int) {
-		in := x.f32[image*len(dx) : (image+1)*len(dx)]
-		top, bottom, left, right := p.window(oh, ow)
-		for i, v := range dy {
-			at := (top*p.w+left)*p.c + i
-			best := in[at]
-			for h := top; h < bottom; h++ {
-				position := (h*p.w+left)*p.c + i
-				for range right - left {
-					if in[position] > best {
-						best, at = in[position], position
-					}
-					position += p.c
-				}
-			}
-			dx[at] += v
-		}
+	return p.backward(dx.f32, dy.f32, func(dx, dy []float32, at int, s window) {
+		vec.maxPoolGrad(dx, dy, x.f32[at:], s)
 	}), nil
 }
 
@@ -153,15 +148,11 @@ func avgPool2D(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return p.forward(x.f32, y.f32, func(y, x []float32, oh, ow int) {
-		clear(y)
-		top, bottom, left, right := p.window(oh, ow)
-		for h := top; h < bottom; h++ {
-			for w := left; w < right; w++ {
-				vec.add(y, x[(h*p.w+w)*p.c:][:len(y)])
-			}
-		}
-		vec.multiply(y, p.share(top, bottom, left, right))
+	shares := p.shares()
+	ones := slices.Repeat([]float32{1}, p.c)
+	return p.forward(x.f32, y.f32, func(y, x []float32, s window) {
+		vec.depthwise(y, x, ones, s) // a sum, which loses less than a sum of shares
+		vec.multiply(y[:s.outputs()], shares[s.kh*s.kw][0])
 	}), nil
 }
 
@@ -175,13 +166,8 @@ func avgPool2DGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return p.backward(dx.f32, dy.f32, func(dx, dy []float32, _, oh, ow int) {
-		top, bottom, left, right := p.window(oh, ow)
-		share := p.share(top, bottom, left, right)
-		for h := top; h < bottom; h++ {
-			for w := left; w < right; w++ {
-				vec.axpy(dx[(h*p.w+w)*p.c:][:len(dy)], share, dy)
-			}
-		}
+	shares := p.shares()
+	return p.backward(dx.f32, dy.f32, func(dx, dy []float32, _ int, s window) {
+		vec.scatter(dx, dy, shares[s.kh*s.kw], s)
 	}), nil
 }

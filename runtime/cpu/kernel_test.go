@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -74,21 +75,24 @@ func TestEveryKernelIsCompared(t *testing.T) {
 	}
 }
 
+// TestKernels compares every case with its reference, on every set of innermost loops that this machine has.
 func TestKernels(t *testing.T) {
+	defer func(used vector) { vec = used }(vec)
 	for _, c := range kernelCases {
 		t.Run(c.kernel+"/"+c.name, func(t *testing.T) {
 			in, want := c.reference(t)
 			for _, alias := range append([]int{-1}, c.inPlace...) {
 				p := c.plan(want, alias)
-				var first [][]byte
-				for workers := 1; workers <= 3; workers++ {
-					got := replay(t, p, New(workers), in)
-					if workers == 1 {
-						c.compare(t, got, want, alias)
-					}
-					first = append(first, fmt.Appendf(nil, "%v", got))
-					if !slices.Equal(first[0], first[workers-1]) {
-						t.Errorf("in place of %d: %d workers compute other bits than 1", alias, workers)
+				for _, vec = range append([]vector{portable}, processorSets()...) {
+					var first []any
+					for workers := 1; workers <= 3; workers++ {
+						got := replay(t, p, New(workers), in)
+						if workers == 1 {
+							first = got
+							c.compare(t, got, want, alias)
+						} else if !reflect.DeepEqual(first, got) {
+							t.Errorf("%s, in place of %d: %d workers compute other numbers than 1", vec.name, alias, workers)
+						}
 					}
 				}
 			}
@@ -255,7 +259,7 @@ func (c *kernelCase) compare(t *testing.T, got []any, want []*ops.Tensor, alias 
 		}
 		for j, v := range w.Data {
 			if e := math.Abs(values[j] - v); !(e <= tolerance*largest) {
-				t.Errorf("in place of %d: result %d %v at %d: got %v, want %v", alias, i, w.Type, j, values[j], v)
+				t.Errorf("%s, in place of %d: result %d %v at %d: got %v, want %v", vec.name, alias, i, w.Type, j, values[j], v)
 				break
 			}
 		}

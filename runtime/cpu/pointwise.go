@@ -6,8 +6,10 @@ import "math"
 // have one length; dst may be x or y, and y is x where there is one argument.
 type pointwiseOp struct {
 	args, constants int
-	run             func(dst, x, y []float32, a, b float32) // nil: a constant
+	run             rowFunc // nil: a constant
 }
+
+type rowFunc func(dst, x, y []float32, a, b float32)
 
 var pointwise = map[string]pointwiseOp{
 	"neg":       {1, 0, negRow},

@@ -1,12 +1,20 @@
 package cpu
 
-import "math"
+import (
+	"fmt"
+	"math"
+	"os"
+	"strings"
+)
 
 // vector is the set of innermost loops that the hot kernels are made of. A set for an instruction set of the processor
-// takes the place of the portable one; package tests hold each against the portable one.
+// takes the place of the portable one; package tests hold each against the portable one. Sums add at most some hundred
+// numbers in float32 in one chain, and do not depend on where tiles or vectors end.
 //
-// Rows are float32 in memory order. A depthwise row is pixels of so many channels: element p·channels + c.
+// Rows are float32 in memory order.
 type vector struct {
+	name string
+
 	// gemm computes c[i][j] = Σ a[i][l]·b[l][j] over m×n×k, or adds it to c. Rows of c and a are ldc and lda apart; b
 	// comes from pack.
 	gemm func(c []float32, ldc int, a []float32, lda int, b []float32, m, n, k int, add bool)
@@ -17,12 +25,12 @@ type vector struct {
 	// outer adds Σ a[i][p]·b[i][q] over m rows to c[p][q], of k×n. Rows are ldc, lda and ldb apart.
 	outer func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int)
 
-	// depthwise adds Σ w[t][c]·x[p·step + t·dilation][c] over taps to y[p][c] for every output pixel.
-	depthwise func(y, x, w []float32, s rowShape)
-	// scatter is its transpose: it adds w[t][c]·g[p][c] to x[p·step + t·dilation][c].
-	scatter func(x, g, w []float32, s rowShape)
-	// correlate adds Σ g[p][c]·x[p·step + t·dilation][c] over pixels to w[t][c].
-	correlate func(w, x, g []float32, s rowShape)
+	// Windows, see there: t goes over the taps of pixel p's window, c over channels.
+	depthwise   func(y, x, w []float32, s window)  // y[p][c] = Σ w[t][c]·x[p+t][c]
+	scatter     func(x, g, w []float32, s window)  // x[p+t][c] += w[t][c]·g[p][c], by rows
+	correlate   func(w, x, g []float32, s window)  // w[t][c] += Σ g[p][c]·x[p+t][c] over p
+	maxPool     func(y, x []float32, s window)     // y[p][c] = max x[p+t][c], NaN if one is
+	maxPoolGrad func(dx, g, x []float32, s window) // dx[p+t][c] += g[p][c] at the first maximum of x, by rows
 
 	relu     func(y, x []float32)                      // max(x, 0)
 	axpy     func(y []float32, a float32, x []float32) // y += a·x
@@ -30,25 +38,79 @@ type vector struct {
 	dot      func(x, y []float32) float64              // Σ x·y
 	add      func(y, x []float32)                      // y += x
 	multiply func(y []float32, a float32)              // y *= a
+	sgd      func(newW, newVelocity, w, g, velocity []float32, s sgdStep)
+	rows     map[string]rowFunc // in place of those of the table pointwise
+
+	// Columns of x, rows of len(c) channels without gaps, where c are the coefficients by channel. Sums have columnRoom.
+	columnSums     func(sum []float64, x []float32, channels int)       // sum += Σ x
+	columnMoments  func(first, second []float64, x, center []float32)   // Σ x - center, Σ (x - center)²
+	columnProducts func(sum, product []float64, g, x, center []float32) // Σ g, Σ g·(x - center)
+	normalize      func(y, x, mean, scale, beta []float32, relu bool)   // y = (x - mean)·scale + beta; y may be x
+	affine         func(y, g, x, mean, a, b, c []float32)               // y = a·g + b·(x - mean) + c; y may be g or x
 }
 
-// rowShape is the shape of a depthwise row: pixels of the output (or cotangent) row, taps of the kernel's row.
-type rowShape struct {
-	channels, pixels, taps, step, dilation int
+// window is how an output of rows × pixels × channels depends on its input: a pixel on kh×kw taps.
+type window struct {
+	channels, pixels, rows int
+	kh, kw                 int
+	step, dilation         int  // pixels of the input between windows of a row, and between taps of a row
+	line                   int  // elements of the input between rows of taps
+	xRow, yRow             int  // elements between rows: of windows in the input, of outputs
+	uniform                bool // all taps have one weight a channel
 }
 
-// span is the number of elements of the input row that the output row depends on.
-func (s rowShape) span() int { return s.pixelSpan() * s.channels }
+// span is the number of elements of the input that a row of taps of a row of outputs goes over.
+func (s *window) span() int {
+	return ((s.pixels-1)*s.step + (s.kw-1)*s.dilation + 1) * s.channels
+}
 
-func (s rowShape) pixelSpan() int { return (s.pixels-1)*s.step + (s.taps-1)*s.dilation + 1 }
+// inputs and outputs are the elements that the whole goes over.
+func (s *window) inputs() int  { return (s.rows-1)*s.xRow + (s.kh-1)*s.line + s.span() }
+func (s *window) outputs() int { return (s.rows-1)*s.yRow + s.pixels*s.channels }
 
-// vec is the set in use.
-var vec = portable
+// weights is the number of elements of w, and tap the distance of its taps.
+func (s *window) weights() int { return (s.kh*s.kw-1)*s.tap() + s.channels }
+func (s *window) tap() int {
+	if s.uniform {
+		return 0
+	}
+	return s.channels
+}
+
+// sgdStep are the constants of an update, see bindSGD.
+type sgdStep struct{ rate, scale, momentum, decay float32 }
+
+// columnRoom is the number of elements of sums over so many columns: whole vectors of any set.
+func columnRoom(channels int) int { return (channels + 15) &^ 15 }
 
 var portable = vector{
+	name: "generic",
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
-	depthwise: depthwise, scatter: scatter, correlate: correlate,
-	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply,
+	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
+	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply, sgd: sgd,
+	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, normalize: normalize, affine: affine,
+}
+
+// Kernels names the set of innermost loops in use: generic, avx2 or avx512.
+func Kernels() string { return vec.name }
+
+// vec is the set in use; a choice that cannot be had is reported when a plan is loaded.
+var vec, badChoice = choose(os.Getenv("DARTSC_CPU"), append([]vector{portable}, processorSets()...))
+
+// choose returns the set of the given name, else the last.
+func choose(name string, sets []vector) (vector, error) {
+	var names []string
+	for _, s := range sets {
+		if s.name == name {
+			return s, nil
+		}
+		names = append(names, s.name)
+	}
+	best := sets[len(sets)-1]
+	if name != "" {
+		return best, fmt.Errorf("DARTSC_CPU is %q: this build on this processor has %s", name, strings.Join(names, ", "))
+	}
+	return best, nil
 }
 
 func axpy(y []float32, a float32, x []float32) {
@@ -134,4 +196,13 @@ func positivePart(v float32) float32 {
 		bits = 0
 	}
 	return math.Float32frombits(bits)
+}
+
+func sgd(newW, newVelocity, w, g, velocity []float32, s sgdStep) {
+	g, velocity, newW, newVelocity = g[:len(w)], velocity[:len(w)], newW[:len(w)], newVelocity[:len(w)]
+	for i, v := range w {
+		moved := s.momentum*velocity[i] + (s.scale*g[i] + s.decay*v)
+		newVelocity[i] = moved
+		newW[i] = v - s.rate*moved
+	}
 }

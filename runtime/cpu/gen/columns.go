@@ -1,0 +1,162 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// columns are the kernels on matrices of n channels, so many rows, without gaps: what BatchNorm is made of. The lanes
+// are channels.
+func (s *set) columns() {
+	type vec = reg.VecVirtual
+	s.sums("columnSums", "sum *float64, x *float32, n, rows int", []string{"x"}, "", []string{"sum"},
+		"adds Σ x over rows to sum. Sums have room for whole vectors of channels.",
+		func(load func(int) vec, _ vec, sums []vec) {
+			VADDPS(load(0), sums[0], sums[0])
+		})
+	s.sums("columnMoments", "first, second *float64, x, center *float32, n, rows int", []string{"x"}, "center", []string{"first", "second"},
+		"adds Σ x - center and Σ (x - center)² over rows. Sums have room for whole vectors of channels.",
+		func(load func(int) vec, center vec, sums []vec) {
+			x := load(0)
+			VSUBPS(center, x, x)
+			VADDPS(x, sums[0], sums[0])
+			VFMADD231PS(x, x, sums[1])
+		})
+	s.sums("columnProducts", "sum, product *float64, dy, x, mean *float32, n, rows int", []string{"dy", "x"}, "mean", []string{"sum", "product"},
+		"adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.",
+		func(load func(int) vec, mean vec, sums []vec) {
+			g, x := load(0), load(1)
+			VSUBPS(mean, x, x)
+			VADDPS(g, sums[0], sums[0])
+			VFMADD231PS(x, g, sums[1])
+		})
+	s.perChannel("normalize", "y, x, mean, scale, beta", []string{"x"}, []string{"mean", "scale", "beta"},
+		"computes y = (x - mean)·scale + beta.", func(load func(int) vec, c []vec) vec {
+			x := load(0)
+			VSUBPS(c[0], x, x)
+			VFMADD213PS(c[2], c[1], x)
+			return x
+		})
+	s.perChannel("normalizeRelu", "y, x, mean, scale, beta", []string{"x"}, []string{"mean", "scale", "beta"},
+		"computes y = max((x - mean)·scale + beta, 0).", func(load func(int) vec, c []vec) vec {
+			x, zero := load(0), s.zeros(1)[0]
+			VSUBPS(c[0], x, x)
+			VFMADD213PS(c[2], c[1], x)
+			VMAXPS(x, zero, x)
+			return x
+		})
+	s.perChannel("affine", "y, dy, x, mean, a, b, c", []string{"dy", "x"}, []string{"mean", "a", "b", "c"},
+		"computes y = a·dy + b·(x - mean) + c.", func(load func(int) vec, c []vec) vec {
+			g, x := load(0), load(1)
+			VSUBPS(c[0], x, x)
+			VFMADD213PS(c[3], c[2], x)
+			VFMADD231PS(c[1], g, x)
+			return x
+		})
+}
+
+// sums writes a kernel that adds up to two sums over rows to float64: in float32 over the rows of a call, which are
+// few, in several chains.
+func (s *set) sums(name, parameters string, inputs []string, center string, outputs []string, doc string,
+	each func(load func(int) reg.VecVirtual, center reg.VecVirtual, sums []reg.VecVirtual)) {
+	s.signature(name, "func("+parameters+")", doc)
+	const unroll = 4
+	var blocks, totals, pointers []reg.GPVirtual
+	for _, in := range inputs {
+		blocks = append(blocks, value(in))
+		pointers = append(pointers, GP64())
+	}
+	if center != "" {
+		blocks = append(blocks, value(center))
+	}
+	for _, out := range outputs {
+		totals = append(totals, value(out))
+	}
+	n, row, rows := local("n"), GP64(), GP64()
+	MOVQ(n, row)
+	SHLQ(U8(2), row)
+	s.inVectors(n, func() {
+		for _, p := range blocks {
+			ADDQ(U32(s.bytes()), p)
+		}
+		for _, p := range totals {
+			ADDQ(U32(2*s.bytes()), p)
+		}
+	}, func(part bool) {
+		all := s.zeros(unroll * len(outputs))
+		c := all[0]
+		if center != "" {
+			c = s.loaded(at(blocks[len(inputs)], nil, 0, 0), part)
+		}
+		for i, p := range pointers {
+			MOVQ(blocks[i], p)
+		}
+		MOVQ(argument("rows"), rows)
+		for _, count := range []int{unroll, 1} {
+			s.while(rows, count, func() {
+				for i := range count {
+					load := func(k int) reg.VecVirtual { return s.loaded(at(pointers[k], nil, 0, 0), part) }
+					each(load, c, all[i*len(outputs):(i+1)*len(outputs)])
+					for _, p := range pointers {
+						ADDQ(row, p)
+					}
+				}
+			})
+		}
+		for i, total := range totals {
+			sum := all[i]
+			for k := 1; k < unroll; k++ {
+				VADDPS(all[k*len(outputs)+i], sum, sum)
+			}
+			for k, half := range s.doubles(sum) {
+				m := at(total, nil, 0, k*s.bytes())
+				VADDPD(m, half, half)
+				VMOVUPD(half, m)
+			}
+		}
+	})
+	s.end()
+}
+
+// perChannel writes a kernel that computes every row of y from rows with coefficients by channel.
+func (s *set) perChannel(name, pointers string, inputs, coefficients []string, doc string,
+	each func(load func(int) reg.VecVirtual, c []reg.VecVirtual) reg.VecVirtual) {
+	s.function(name, pointers, "n, rows", doc)
+	blocks := []reg.GPVirtual{value("y")}
+	for _, in := range inputs {
+		blocks = append(blocks, value(in))
+	}
+	var offset, row, rows, p = GP64(), GP64(), GP64(), make([]reg.GPVirtual, len(blocks))
+	for i := range p {
+		p[i] = GP64()
+	}
+	n := local("n")
+	MOVQ(n, row)
+	SHLQ(U8(2), row)
+	XORQ(offset, offset)
+	s.inVectors(n, func() { ADDQ(U32(s.bytes()), offset) }, func(part bool) {
+		var c []reg.VecVirtual
+		for _, name := range coefficients {
+			from := GP64()
+			MOVQ(argument(name), from)
+			c = append(c, s.loaded(at(from, offset, 1, 0), part))
+		}
+		for i := range p {
+			LEAQ(at(blocks[i], offset, 1, 0), p[i])
+		}
+		MOVQ(argument("rows"), rows)
+		for _, count := range []int{4, 1} {
+			s.while(rows, count, func() {
+				for range count {
+					load := func(i int) reg.VecVirtual { return s.loaded(at(p[1+i], nil, 0, 0), part) }
+					s.store(each(load, c), at(p[0], nil, 0, 0), part)
+					for _, pointer := range p {
+						ADDQ(row, pointer)
+					}
+				}
+			})
+		}
+	})
+	s.end()
+}

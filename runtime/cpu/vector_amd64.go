@@ -1,0 +1,259 @@
+package cpu
+
+import (
+	"slices"
+
+	"golang.org/x/sys/cpu"
+)
+
+// The assembly is generated: one file for each instruction set from the same kernels.
+//
+//go:generate go -C gen run . -isa avx512 -out ../vector_avx512_amd64.s -stubs ../vector_avx512_amd64.go -pkg cpu
+//go:generate go -C gen run . -isa avx2 -out ../vector_avx2_amd64.s -stubs ../vector_avx2_amd64.go -pkg cpu
+
+// processorSets are the sets beside the portable one that this processor runs, better ones later.
+func processorSets() []vector {
+	var sets []vector
+	x := &cpu.X86
+	if !x.HasAVX2 || !x.HasFMA || !x.HasBMI2 {
+		return nil
+	}
+	sets = append(sets, avx2.vector("avx2"))
+	if x.HasAVX512F && x.HasAVX512BW && x.HasAVX512DQ && x.HasAVX512VL {
+		sets = append(sets, avx512.vector("avx512"))
+	}
+	return sets
+}
+
+// assembly are the functions of an instruction set. Its methods, which a set of loops consists of, check the lengths of
+// what they pass on, count in bytes, and keep calls short: assembly is not preempted.
+type assembly struct {
+	lanes  int
+	narrow *assembly // for what has no more channels than its lanes; nil: none
+
+	gemmTiles      func(c, a, b *float32, ldc, lda, panel, m, n, k, add int)
+	outerTiles     func(c, a, b *float32, ldc, lda, ldb, m, k, n int)
+	depthwiseRows  func(y, x, w *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, wTap, line, kind int)
+	maxPoolRows    func(y, x *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow int)
+	scatterRow     func(x, g, w *float32, channels, pixels, kh, kw, step, tap, skip, wTap int)
+	correlateRows  func(w, x, g *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, line int)
+	maxGradRow     func(dx, dy, x *float32, channels, pixels, kh, kw, step, tap, skip int)
+	addRow, subRow assemblyRow
+	mulRow, divRow assemblyRow
+	sqrtRow        assemblyRow
+	reluRow        assemblyRow
+	reluGradRow    assemblyRow
+	scaleRow       assemblyRow
+	axpyRow        assemblyRow
+	axpbyRow       assemblyRow
+	dotRow         func(x, y *float32, n int) float64
+	sgdRow         func(newW, newVelocity, w, g, velocity *float32, n int, rate, scale, momentum, decay float32)
+	sums           func(sum *float64, x *float32, n, rows int)
+	moments        func(first, second *float64, x, center *float32, n, rows int)
+	products       func(sum, product *float64, g, x, mean *float32, n, rows int)
+	normalizeRows  func(y, x, mean, scale, beta *float32, n, rows int)
+	normalizeRelu  func(y, x, mean, scale, beta *float32, n, rows int)
+	affineRows     func(y, g, x, mean, a, b, c *float32, n, rows int)
+}
+
+type assemblyRow func(dst, x, y *float32, n int, a, b float32)
+
+var avx2 = &assembly{
+	lanes: 8, gemmTiles: gemmAVX2, outerTiles: outerAVX2,
+	depthwiseRows: depthwiseAVX2, maxPoolRows: maxPoolAVX2, scatterRow: scatterAVX2, correlateRows: correlateAVX2, maxGradRow: maxPoolGradAVX2,
+	addRow: addRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
+	reluGradRow: reluGradRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
+	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2,
+	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2,
+}
+
+var avx512 = &assembly{
+	lanes: 16, narrow: avx2, gemmTiles: gemmAVX512, outerTiles: outerAVX512,
+	depthwiseRows: depthwiseAVX512, maxPoolRows: maxPoolAVX512, scatterRow: scatterAVX512, correlateRows: correlateAVX512, maxGradRow: maxPoolGradAVX512,
+	addRow: addRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
+	reluGradRow: reluGradRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
+	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512,
+	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512,
+}
+
+// vector is the set of loops that these functions make.
+func (a *assembly) vector(name string) vector {
+	relu, scale, add, axpy := row(a.reluRow), row(a.scaleRow), row(a.addRow), row(a.axpyRow)
+	return vector{
+		name: name,
+		gemm: a.gemm, pack: a.pack, packed: a.packed, outer: a.outer,
+		depthwise: a.depthwise, scatter: a.scatter, correlate: a.correlate, maxPool: a.maxPool, maxPoolGrad: a.maxPoolGrad,
+		relu:       func(y, x []float32) { relu(y, x, x, 0, 0) },
+		axpy:       func(y []float32, a float32, x []float32) { axpy(y, x, y, a, 0) },
+		scale:      func(y []float32, a float32, x []float32) { scale(y, x, x, a, 0) },
+		add:        func(y, x []float32) { add(y, y, x, 0, 0) },
+		multiply:   func(y []float32, a float32) { scale(y, y, y, a, 0) },
+		dot:        a.dot,
+		sgd:        a.sgd,
+		columnSums: a.columnSums, columnMoments: a.columnMoments, columnProducts: a.columnProducts,
+		normalize: a.normalize, affine: a.affine,
+		rows: map[string]rowFunc{
+			"add": add, "sub": row(a.subRow), "mul": row(a.mulRow), "div": row(a.divRow), "sqrt": row(a.sqrtRow),
+			"relu": relu, "relu_grad": row(a.reluGradRow), "axpby": row(a.axpbyRow),
+		},
+	}
+}
+
+// of is the set for so many channels or columns.
+func (a *assembly) of(n int) *assembly {
+	if a.narrow != nil && n <= a.narrow.lanes {
+		return a.narrow
+	}
+	return a
+}
+
+// mostWork is the number of vectors, or of multiply-adds of vectors, that a call may take: some ten microseconds.
+const mostWork = 1 << 16
+
+// atMost is how many rows of so much work each a call may take.
+func (a *assembly) atMost(elements int) int { return max(1, mostWork*a.lanes/max(1, elements)) }
+
+// productBlock and outerBlock are how many products are added in one float32 chain; blocks are added to the result.
+const (
+	productBlock = 24
+	outerBlock   = 64
+)
+
+func (a *assembly) packed(k, n int) int {
+	lanes := a.of(n).lanes
+	return k * ((n + lanes - 1) / lanes * lanes)
+}
+
+// pack brings b into panels of one vector's columns, row by row.
+func (a *assembly) pack(dst, b []float32, row, column, k, n int) {
+	lanes := a.of(n).lanes
+	for j := 0; j < n; j += lanes {
+		columns := min(lanes, n-j)
+		for l := range k {
+			to, from := dst[:lanes], b[l*row+j*column:]
+			dst = dst[lanes:]
+			if column == 1 {
+				copy(to, from[:columns])
+			} else {
+				for i := range columns {
+					to[i] = from[i*column]
+				}
+			}
+			clear(to[columns:])
+		}
+	}
+}
+
+func (a *assembly) gemm(c []float32, ldc int, x []float32, lda int, b []float32, m, n, k int, add bool) {
+	a = a.of(n)
+	if m <= 0 || n <= 0 || k <= 0 {
+		for i := 0; i < m && !add; i++ {
+			clear(c[i*ldc:][:n])
+		}
+		return
+	}
+	_, _, _ = c[(m-1)*ldc+n-1], x[(m-1)*lda+k-1], b[a.packed(k, n)-1]
+	const tiles = 12 // rows of the highest tile
+	rows := (a.atMost(n*min(k, productBlock)) + tiles - 1) / tiles * tiles
+	for i := 0; i < m; i += rows {
+		for l := 0; l < k; l += productBlock {
+			more := 0
+			if add || l > 0 {
+				more = 1
+			}
+			a.gemmTiles(&c[i*ldc], &x[i*lda+l], &b[l*a.lanes], 4*ldc, 4*lda, 4*k*a.lanes, min(rows, m-i), n, min(productBlock, k-l), more)
+		}
+	}
+}
+
+func (a *assembly) outer(c []float32, ldc int, x []float32, lda int, b []float32, ldb, m, k, n int) {
+	a = a.of(n)
+	if m <= 0 || n <= 0 || k <= 0 {
+		return
+	}
+	_, _, _ = c[(k-1)*ldc+n-1], x[(m-1)*lda+k-1], b[(m-1)*ldb+n-1]
+	height := a.atMost(n * outerBlock)
+	for i := 0; i < m; i += outerBlock {
+		for p := 0; p < k; p += height {
+			a.outerTiles(&c[p*ldc], &x[i*lda+p], &b[i*ldb], 4*ldc, 4*lda, 4*ldb, min(outerBlock, m-i), min(height, k-p), n)
+		}
+	}
+}
+
+// check looks at the last elements that a window reaches; false says that there is nothing to do.
+func (s *window) check(x, y, w []float32) bool {
+	if s.channels <= 0 || s.pixels <= 0 || s.rows <= 0 || s.kh <= 0 || s.kw <= 0 {
+		return false
+	}
+	_, _, _ = x[s.inputs()-1], y[s.outputs()-1], w[s.weights()-1]
+	return true
+}
+
+// Distances in bytes.
+func (s *window) stepBytes() int { return 4 * s.step * s.channels }
+func (s *window) tapBytes() int  { return 4 * s.dilation * s.channels }
+func (s *window) skipBytes() int { return 4 * (s.line - s.kw*s.dilation*s.channels) }
+
+// eachRows calls run for so many rows at a time: x and y are their first elements.
+func (s *window) eachRows(atMost int, run func(x, y, rows int)) {
+	for r := 0; r < s.rows; r += atMost {
+		run(r*s.xRow, r*s.yRow, min(atMost, s.rows-r))
+	}
+}
+
+func (s *window) work() int { return s.pixels * s.channels * s.kh * s.kw }
+
+// slidingShapes are the windows, by taps of a row, step and dilation, for which there is a faster loop; gen has the same
+// list.
+var slidingShapes = [][3]int{{3, 1, 1}, {5, 1, 1}, {3, 1, 2}, {5, 1, 2}, {3, 2, 1}, {5, 2, 1}}
+
+func (a *assembly) depthwise(y, x, w []float32, s window) {
+	if !s.check(x, y, w) {
+		return
+	}
+	a = a.of(s.channels)
+	kind := 1 + slices.Index(slidingShapes, [3]int{s.kw, s.step, s.dilation})
+	s.eachRows(a.atMost(s.work()), func(xAt, yAt, rows int) {
+		a.depthwiseRows(&y[yAt], &x[xAt], &w[0], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.tap(), 4*s.line, kind)
+	})
+}
+
+func (a *assembly) maxPool(y, x []float32, s window) {
+	if s.uniform = true; !s.check(x, y, y) {
+		return
+	}
+	a = a.of(s.channels)
+	s.eachRows(a.atMost(s.work()), func(xAt, yAt, rows int) {
+		a.maxPoolRows(&y[yAt], &x[xAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow)
+	})
+}
+
+func (a *assembly) scatter(x, g, w []float32, s window) {
+	if !s.check(x, g, w) {
+		return
+	}
+	a = a.of(s.channels)
+	s.eachRows(1, func(xAt, gAt, _ int) {
+		a.scatterRow(&x[xAt], &g[gAt], &w[0], s.channels, s.pixels, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.tap())
+	})
+}
+
+func (a *assembly) correlate(w, x, g []float32, s window) {
+	if !s.check(x, g, w) {
+		return
+	}
+	a = a.of(s.channels)
+	s.eachRows(min(a.atMost(s.work()), max(1, outerBlock/s.pixels)), func(xAt, gAt, rows int) {
+		a.correlateRows(&w[0], &x[xAt], &g[gAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.line)
+	})
+}
+
+func (a *assembly) maxPoolGrad(dx, g, x []float32, s window) {
+	if s.uniform = true; !s.check(x, g, g) || !s.check(dx, g, g) {
+		return
+	}
+	a = a.of(s.channels)
+	s.eachRows(1, func(xAt, gAt, _ int) {
+		a.maxGradRow(&dx[xAt], &g[gAt], &x[xAt], s.channels, s.pixels, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes())
+	})
+}

@@ -1,0 +1,318 @@
+//go:build linux
+
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"syscall"
+	"testing"
+	"unsafe"
+)
+
+// problem is a use of an entry of a set on random numbers: the same for every set that gets the same seed.
+type problem struct {
+	*rand.Rand
+	*vector
+	arena   *guarded
+	results []any
+}
+
+// input is n random numbers that nothing readable follows, or precedes.
+func (p *problem) input(n int) []float32 {
+	x := p.arena.take(n, p.IntN(2) == 0)
+	for i := range x {
+		x[i] = float32(p.NormFloat64())
+	}
+	return x
+}
+
+// output is the same; it is compared in the end, gaps between rows too.
+func (p *problem) output(n int) []float32 {
+	y := p.input(n)
+	p.results = append(p.results, y)
+	return y
+}
+
+func (p *problem) sums(n int) []float64 {
+	y := make([]float64, columnRoom(n))
+	for i := range n {
+		y[i] = p.NormFloat64()
+	}
+	p.results = append(p.results, y[:n])
+	return y
+}
+
+// window is a window of random geometry and the sizes of its arrays.
+func (p *problem) window() (s window, inputs, outputs int) {
+	s = window{channels: 1 + p.IntN(40), pixels: 1 + p.IntN(21), rows: 1 + p.IntN(3), kh: 1 + p.IntN(7), kw: 1 + p.IntN(7), step: 1 + p.IntN(2), dilation: 1 + p.IntN(2)}
+	if p.IntN(3) == 0 {
+		s.channels = 16 * (1 + p.IntN(3))
+	}
+	s.line = s.span() + p.IntN(3)*s.channels
+	s.xRow, s.yRow = (1+p.IntN(2))*s.line, s.pixels*s.channels+p.IntN(2)*s.channels
+	return s, s.inputs(), s.outputs()
+}
+
+// guarded is memory with pages around each array that may not be touched.
+type guarded struct {
+	data []byte
+	used int
+}
+
+func newGuarded(t *testing.T) *guarded {
+	data, err := syscall.Mmap(-1, 0, 1<<28, syscall.PROT_NONE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { syscall.Munmap(data) })
+	return &guarded{data: data}
+}
+
+// take returns n numbers at the start or at the end of readable pages.
+func (g *guarded) take(n int, first bool) []float32 {
+	page := os.Getpagesize()
+	size := (4*n + page - 1) / page * page
+	pages := g.data[g.used+page:][:size]
+	g.used += size + page
+	if err := syscall.Mprotect(pages, syscall.PROT_READ|syscall.PROT_WRITE); err != nil {
+		panic(err)
+	}
+	if !first {
+		pages = pages[size-4*n:]
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(pages))), n)
+}
+
+func (g *guarded) free() {
+	if err := syscall.Mprotect(g.data[:g.used], syscall.PROT_NONE); err != nil {
+		panic(err)
+	}
+	syscall.Madvise(g.data[:g.used], syscall.MADV_DONTNEED)
+	g.used = 0
+}
+
+// entries use every loop of a set once.
+var entries = map[string]func(p *problem){
+	"gemm": func(p *problem) {
+		m, n, k := 1+p.IntN(40), 1+p.IntN(70), p.IntN(90)
+		if p.IntN(4) == 0 {
+			k = 100 + p.IntN(200)
+		}
+		lda, ldc := k+p.IntN(5), n+p.IntN(5)
+		packed, b := make([]float32, p.packed(k, n)), p.input(k*n)
+		row, column := n, 1
+		if p.IntN(2) == 0 {
+			row, column = 1, k
+		}
+		p.pack(packed, b, row, column, k, n)
+		guardedB := p.arena.take(len(packed), p.IntN(2) == 0)
+		copy(guardedB, packed)
+		p.gemm(p.output((m-1)*ldc+n), ldc, p.input(max(0, (m-1)*lda+k)), lda, guardedB, m, n, k, p.IntN(2) == 0)
+	},
+	"outer": func(p *problem) {
+		m, k, n := 1+p.IntN(150), 1+p.IntN(40), 1+p.IntN(70)
+		lda, ldb, ldc := k+p.IntN(5), n+p.IntN(5), n+p.IntN(5)
+		p.outer(p.output((k-1)*ldc+n), ldc, p.input((m-1)*lda+k), lda, p.input((m-1)*ldb+n), ldb, m, k, n)
+	},
+	"depthwise": func(p *problem) {
+		s, inputs, outputs := p.window()
+		s.uniform = p.IntN(3) == 0
+		p.depthwise(p.output(outputs), p.input(inputs), p.input(s.weights()), s)
+	},
+	"scatter": func(p *problem) {
+		s, inputs, outputs := p.window()
+		s.uniform = p.IntN(3) == 0
+		p.scatter(p.output(inputs), p.input(outputs), p.input(s.weights()), s)
+	},
+	"correlate": func(p *problem) {
+		s, inputs, outputs := p.window()
+		p.correlate(p.output(s.weights()), p.input(inputs), p.input(outputs), s)
+	},
+	"max pool": func(p *problem) {
+		s, inputs, outputs := p.window()
+		p.maxPool(p.output(outputs), p.input(inputs), s)
+	},
+	"max pool grad": func(p *problem) {
+		s, inputs, outputs := p.window()
+		x := p.input(inputs)
+		for i := range x { // few values: several maxima
+			x[i] = float32(p.IntN(3))
+		}
+		p.maxPoolGrad(p.output(inputs), p.input(outputs), x, s)
+	},
+	"relu": func(p *problem) {
+		n := 1 + p.IntN(200)
+		p.relu(p.output(n), p.input(n))
+	},
+	"axpy": func(p *problem) {
+		n := 1 + p.IntN(200)
+		p.axpy(p.output(n), 1.5, p.input(n))
+	},
+	"scale": func(p *problem) {
+		n := 1 + p.IntN(200)
+		p.scale(p.output(n), 1.5, p.input(n))
+	},
+	"add": func(p *problem) {
+		n := 1 + p.IntN(200)
+		p.add(p.output(n), p.input(n))
+	},
+	"multiply": func(p *problem) { p.multiply(p.output(1+p.IntN(200)), 1.5) },
+	"dot": func(p *problem) {
+		n := p.IntN(2000)
+		p.results = append(p.results, []float64{p.dot(p.input(n), p.input(n))})
+	},
+	"sgd": func(p *problem) {
+		n := 1 + p.IntN(200)
+		p.sgd(p.output(n), p.output(n), p.input(n), p.input(n), p.input(n), sgdStep{0.1, 0.5, 0.9, 0.01})
+	},
+	"rows": func(p *problem) {
+		for _, name := range []string{"neg", "add", "sub", "mul", "div", "sqrt", "relu", "relu_grad", "axpby"} {
+			f := p.rows[name]
+			if f == nil {
+				f = pointwise[name].run
+			}
+			n := 1 + p.IntN(200)
+			x, y := p.input(n), p.input(n)
+			if name == "sqrt" || name == "div" {
+				for i := range y {
+					x[i], y[i] = float32(math.Abs(float64(x[i]))), 1+float32(math.Abs(float64(y[i])))
+				}
+			}
+			f(p.output(n), x, y, 0.5, -1.5)
+		}
+	},
+	"columns": func(p *problem) {
+		n, rows := 1+p.IntN(40), 1+p.IntN(150)
+		p.columnSums(p.sums(n), p.input(n*rows), n)
+		p.columnMoments(p.sums(n), p.sums(n), p.input(n*rows), p.input(n))
+		p.columnProducts(p.sums(n), p.sums(n), p.input(n*rows), p.input(n*rows), p.input(n))
+		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), false)
+		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), true)
+		p.affine(p.output(n*rows), p.input(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), p.input(n))
+	},
+}
+
+func TestSetsAgainstPortable(t *testing.T) {
+	arena := newGuarded(t)
+	for _, set := range processorSets() {
+		for name, use := range entries {
+			t.Run(set.name+"/"+name, func(t *testing.T) {
+				for seed := range uint64(60) {
+					run := func(v *vector) []float64 {
+						p := &problem{Rand: rand.New(rand.NewPCG(seed, 1)), vector: v, arena: arena}
+						defer arena.free()
+						use(p)
+						var all []float64
+						for _, r := range p.results {
+							switch r := r.(type) {
+							case []float32:
+								all = append(all, convert[float64](r)...)
+							case []float64:
+								all = append(all, r...)
+							}
+						}
+						return all
+					}
+					want, got := run(&portable), run(&set)
+					for i := range want {
+						if !(math.Abs(got[i]-want[i]) <= 2e-5*(10+math.Abs(want[i]))) {
+							t.Fatalf("seed %d, number %d of %d: got %v, want %v", seed, i, len(want), got[i], want[i])
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestProductsAreTheSameAnywhere: an element of a product is the same bits whatever stands beside it.
+func TestProductsAreTheSameAnywhere(t *testing.T) {
+	for _, set := range append(processorSets(), portable) {
+		const m, n, k = 31, 45, 133
+		p := &problem{Rand: rand.New(rand.NewPCG(1, 2)), vector: &set, arena: newGuarded(t)}
+		a, b, whole, part := p.input(m*k), p.input(k*n), p.input(m*n), p.input(m*n)
+		product := func(c []float32, i, j, rows, columns int) {
+			packed := make([]float32, p.packed(k, columns))
+			p.pack(packed, b[j:], n, 1, k, columns)
+			p.gemm(c[i*n+j:], n, a[i*k:], k, packed, rows, columns, k, false)
+		}
+		product(whole, 0, 0, m, n)
+		for i := 0; i < m; i += 5 {
+			for j := 0; j < n; j += 7 {
+				product(part, i, j, min(5, m-i), min(7, n-j))
+			}
+		}
+		for i := range whole {
+			if whole[i] != part[i] {
+				t.Fatalf("%s: row %d column %d is %v in the whole product, %v in a part", set.name, i/n, i%n, whole[i], part[i])
+			}
+		}
+	}
+}
+
+func TestSetsKeepNaN(t *testing.T) {
+	nan := float32(math.NaN())
+	for _, set := range append(processorSets(), portable) {
+		for at := range 9 {
+			x, y := make([]float32, 9*3), make([]float32, 3)
+			x[3*at+1] = nan
+			set.maxPool(y, x, window{channels: 3, pixels: 1, rows: 1, kh: 3, kw: 3, step: 1, dilation: 1, line: 9})
+			if y[0] != 0 || y[1] == y[1] || y[2] != 0 {
+				t.Errorf("%s: maximum of zeros, and NaN in channel 1 at %d, is %v", set.name, at, y)
+			}
+		}
+		y := make([]float32, 2)
+		set.relu(y, []float32{nan, -1})
+		if y[0] == y[0] || y[1] != 0 {
+			t.Errorf("%s: relu of NaN, -1 is %v", set.name, y)
+		}
+		f := set.rows["relu_grad"]
+		if f == nil {
+			f = reluGradRow
+		}
+		f(y, []float32{5, 5}, []float32{nan, 1}, 0, 0)
+		if y[0] != 0 || y[1] != 5 {
+			t.Errorf("%s: relu_grad of 5 at NaN, 1 is %v", set.name, y)
+		}
+	}
+}
+
+func TestShortArraysPanic(t *testing.T) {
+	for _, set := range processorSets() {
+		for name, use := range map[string]func(x []float32){
+			"gemm":  func(x []float32) { set.gemm(x, 4, make([]float32, 64), 4, make([]float32, 64), 4, 4, 4, false) },
+			"outer": func(x []float32) { set.outer(make([]float32, 64), 4, x, 4, make([]float32, 64), 4, 4, 4, 4) },
+			"depthwise": func(x []float32) {
+				set.depthwise(make([]float32, 64), x, make([]float32, 64), window{channels: 4, pixels: 4, rows: 1, kh: 1, kw: 1, step: 1, dilation: 1})
+			},
+			"add":    func(x []float32) { set.add(make([]float32, 16), x) },
+			"affine": func(x []float32) { set.affine(make([]float32, 16), x, x, x, x, x, x) },
+		} {
+			func() {
+				defer func() {
+					if recover() == nil {
+						t.Errorf("%s: %s takes an array that is too short", set.name, name)
+					}
+				}()
+				use(make([]float32, 15)[:15:15])
+			}()
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	sets := []vector{{name: "generic"}, {name: "avx2"}}
+	for _, c := range []struct{ name, want, err string }{
+		{"", "avx2", ""},
+		{"generic", "generic", ""},
+		{"avx512", "avx2", `DARTSC_CPU is "avx512": this build on this processor has generic, avx2`},
+	} {
+		got, err := choose(c.name, sets)
+		if got.name != c.want || (err == nil) != (c.err == "") || err != nil && fmt.Sprint(err) != c.err {
+			t.Errorf("choose(%q): got %s and %v, want %s and %q", c.name, got.name, err, c.want, c.err)
+		}
+	}
+}
