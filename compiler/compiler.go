@@ -40,6 +40,7 @@ var passes = []struct {
 	{"variables", always(pass.Variables)},         // state becomes values, so that everything below sees plain data flow
 	{"dead", always(pass.Dead)},                   // gradients that nobody asked for, before anything spends time on them
 	{"simplify", always(pass.Simplify)},           // what the gradient rules wrote
+	{"commute", always(pass.Commute)},             // scaled cotangents, while BatchNorm is still one operation
 	{"share", always(pass.Share)},                 //
 	{"dead", always(pass.Dead)},                   //
 	{"decompose", always(pass.Decompose)},         // BatchNorm into statistics and normalisation
@@ -60,6 +61,8 @@ var passOrder = [][3]string{
 	{"share", "differentiate", "cotangents of equal values add up once they are one value"},
 	{"simplify", "differentiate", "crops of convolutions and zero terms have no gradient worth computing"},
 	{"differentiate", "decompose", "the parts of BatchNorm have no gradients of their own"},
+	{"differentiate", "commute", "it rewrites gradients"},
+	{"commute", "decompose", "it recognises BatchNorm by its whole"},
 	{"decompose", "fuse", "normalisation fuses with what follows it"},
 	{"dead", "fuse", "a group may hold only what is used"},
 	{"fuse", "schedule", "groups move as one"},

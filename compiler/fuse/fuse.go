@@ -4,6 +4,9 @@
 //
 //	prologue      [batch_norm →] relu → conv2d or conv2d_weight_grad: applied as the convolution loads its input
 //	norm_relu     batch_norm → relu
+//	mixture       batch_norm of some or all terms → weighted_sum: a node of a supernet in one pass over memory
+//	scaled        batch_norm_input_grad → weighted_sum of one term: its way back
+//	accumulate    conv2d_input_grad → add: the cotangent of a value with several uses grows where it is
 //	elementwise   a tree of pointwise operations, one pass over memory
 //
 // The package knows the operations through package ops, and no target; a target that has no kernel for a pattern may
@@ -21,6 +24,9 @@ import (
 const (
 	Prologue    = "prologue"
 	NormRelu    = "norm_relu"
+	Mixture     = "mixture"
+	Scaled      = "scaled"
+	Accumulate  = "accumulate"
 	Elementwise = "elementwise"
 )
 
@@ -29,6 +35,8 @@ func Fuse(m *ir.Module) error {
 	for _, p := range m.Programs {
 		g := newGrouping(m, p)
 		g.prologues()
+		g.mixtures()
+		g.accumulations()
 		g.elementwise()
 		if err := g.rebuild(); err != nil {
 			return err
@@ -109,6 +117,53 @@ func (g *grouping) prologues() {
 		}
 		if norm != nil {
 			g.gone[norm] = true
+		}
+	}
+}
+
+// mixtures joins the normalisation of terms to the weighted sums that alone use them, and a scaling to the gradient
+// of the normalisation before it. Normalisations with scale and shift stay: supernets have none.
+func (g *grouping) mixtures() {
+	for _, op := range g.program.Ops {
+		if op.Kind != "weighted_sum" {
+			continue
+		}
+		only := func(user *ir.Op) bool { return user == op }
+		if x := op.Operands[1].Def; len(op.Operands) == 2 && x != nil && x.Kind == "batch_norm_input_grad" && g.private(op.Operands[1], only) && g.pattern[x] == "" {
+			g.pattern[op], g.members[op], g.gone[x] = Scaled, []*ir.Op{x}, true
+			continue
+		}
+		if !mixes(op) {
+			continue
+		}
+		seen := map[*ir.Op]bool{}
+		for _, term := range op.Operands[1:] {
+			norm := term.Def
+			if norm == nil || norm.Kind != "batch_norm" || len(norm.Operands) != 3 || seen[norm] || !g.private(term, mixes) {
+				continue
+			}
+			seen[norm] = true
+			g.pattern[op], g.gone[norm] = Mixture, true
+			g.members[op] = append(g.members[op], norm)
+		}
+	}
+}
+
+// mixes says whether an operation is a weighted sum of images. A normalised pooling is a term of several.
+func mixes(op *ir.Op) bool { return op.Kind == "weighted_sum" && len(op.Result().Type.Shape) == 4 }
+
+// accumulations joins the gradient of a convolution's input to the addition that is its only user.
+func (g *grouping) accumulations() {
+	for _, op := range g.program.Ops {
+		if op.Kind != "add" || op.Operands[0] == op.Operands[1] {
+			continue
+		}
+		// The later one of two, so that the other is there before it.
+		for _, v := range []*ir.Value{op.Operands[1], op.Operands[0]} {
+			if v.Def != nil && v.Def.Kind == "conv2d_input_grad" && v.Type.Equal(op.Result().Type) && g.private(v, func(user *ir.Op) bool { return user == op }) {
+				g.pattern[op], g.members[op], g.gone[v.Def] = Accumulate, []*ir.Op{v.Def}, true
+				break
+			}
 		}
 	}
 }

@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestPasses(t *testing.T) {
 	passes := map[string]Func{
 		"variables": Variables, "dead": Dead, "share": Share, "differentiate": Differentiate,
-		"simplify": Simplify, "decompose": Decompose, "schedule": Schedule,
+		"simplify": Simplify, "decompose": Decompose, "schedule": Schedule, "commute": Commute,
 		"recompute": Recompute(RecomputeConvs),
 	}
 	files, err := filepath.Glob("testdata/*.txt")

@@ -16,11 +16,11 @@ func conv2d(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return convolve(l, g, x.f32, p, func() []float32 { return w.f32 }, y.f32, p.phases()), nil
+	return convolve(l, g, x.f32, p, func() []float32 { return w.f32 }, y.f32, nil, p.phases()), nil
 }
 
-// convolve is the task of a convolution after the given phases.
-func convolve(l *launch, g convolution, x []float32, p prologue, w func() []float32, y []float32, phases []phase) task {
+// convolve is the task of a convolution after the given phases. With sum it is added to that, which may be y.
+func convolve(l *launch, g convolution, x []float32, p prologue, w func() []float32, y, sum []float32, phases []phase) task {
 	source := padded{x: x, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
 	var rows func(y, x []float32, stride, count int)
 	if g.depthwise() {
@@ -29,24 +29,39 @@ func convolve(l *launch, g convolution, x []float32, p prologue, w func() []floa
 		m := matricesOf(g)
 		b := l.shared(m.size())
 		phases = append(phases, m.pack(b, w))
-		rows = func(y, x []float32, stride, count int) { g.denseRows(y, x, b(), m, stride, count) }
+		rows = func(y, x []float32, stride, count int) { g.denseRows(y, x, b(), m, stride, count, sum != nil) }
 	}
-	work := g.blocks()
+	work, room := g.blocks(), g.scratch()
 	parts := work.parts(g.macs())
 	run := func(part int, scratch []float32) {
 		from, to := span(part, parts, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
-			x, stride := source.rows(scratch, image, first*g.sh, g.height(last-first))
-			rows(y[(image*g.oh+first)*g.ow*g.o:(image*g.oh+last)*g.ow*g.o], x, stride, last-first)
+			x, stride := source.rows(scratch[:room], image, first*g.sh, g.height(last-first))
+			begin, end := (image*g.oh+first)*g.ow*g.o, (image*g.oh+last)*g.ow*g.o
+			out := y[begin:end]
+			if sum != nil {
+				copy(out, sum[begin:end]) // nothing moves where they are the same
+			}
+			if sum == nil || !g.depthwise() {
+				rows(out, x, stride, last-first)
+				continue
+			}
+			more := scratch[room:][:len(out)]
+			rows(more, x, stride, last-first)
+			vec.add(out, more)
 		}
 	}
-	return task{scratch: g.scratch(), phases: append(phases, phase{parts, run})}
+	need := room
+	if sum != nil && g.depthwise() {
+		need += work.each * g.ow * g.o
+	}
+	return task{scratch: need, phases: append(phases, phase{parts, run})}
 }
 
 // denseRows computes a number of output rows from padded rows that lie stride apart, by matrix products. The taps of a kernel's row are one product where they are neighbours in
 // memory, and so are several rows of outputs of a 1×1 kernel.
-func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int) {
+func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int, add bool) {
 	pixels := g.ow
 	if g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && stride == g.ow*g.c {
 		pixels, count = g.ow*count, 1
@@ -56,7 +71,7 @@ func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int
 		for i := range m.count {
 			at := m.at(i)
 			in := x[(r*g.sh+at.kh*g.dh)*stride+at.kw*g.dw*g.c+at.group*(g.c/g.groups):]
-			first := at.kh == 0 && at.kw == 0
+			first := at.kh == 0 && at.kw == 0 && !add
 			vec.gemm(out[at.group*m.n:], g.o, in, g.sw*g.c, b[i*m.packed:(i+1)*m.packed], pixels, m.n, m.k, !first)
 		}
 	}
@@ -104,17 +119,23 @@ func (m matrices) pack(dst, w func() []float32) phase {
 
 func (m *matrices) parts() int { return min(m.count, partsOf(m.size())) }
 
-// conv2d_input_grad(g, w) → dx
+// conv2d_input_grad(g, w[, sum]) → dx, added to sum, which may be dx itself
 func conv2dInputGrad(l *launch) (task, error) {
-	c := check(l, 2, 2, 1)
+	c := check(l, 2, 3, 1)
 	dy, w, dx := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
 	g := c.convolution(dx, w, dy)
 	c.shapeParam(dx)
+	var sum []float32
+	if c.err == nil && len(l.in) == 3 {
+		t := c.operand(2, plan.F32)
+		c.like(t, dx)
+		sum = t.f32
+	}
 	if c.err != nil {
 		return task{}, c.err
 	}
 	if g.sh > 1 || g.sw > 1 {
-		return stridedInputGrad(l, g, dy.f32, w.f32, dx.f32), nil
+		return stridedInputGrad(l, g, dy.f32, w.f32, dx.f32, sum), nil
 	}
 	// With stride 1 the transpose of a convolution is one too, with its kernel turned around.
 	t := convolution{
@@ -122,7 +143,7 @@ func conv2dInputGrad(l *launch) (task, error) {
 		top: g.dh*(g.kh-1) - g.top, left: g.dw*(g.kw-1) - g.left, groups: g.groups,
 	}
 	turned := l.shared(len(w.f32))
-	return convolve(l, t, dy.f32, prologue{}, turned, dx.f32, []phase{g.turn(turned, w.f32)}), nil
+	return convolve(l, t, dy.f32, prologue{}, turned, dx.f32, sum, []phase{g.turn(turned, w.f32)}), nil
 }
 
 // shapeParam requires that parameter shape, which gradients carry, is the result's.
@@ -151,7 +172,7 @@ func (g *convolution) turn(dst func() []float32, w []float32) phase {
 
 // stridedInputGrad is the gradient of a strided convolution. It goes by rows of dx: every row of g that reaches the row is spread
 // over a row with pads, of which the inside is then copied.
-func stridedInputGrad(l *launch, g convolution, dy, w, dx []float32) task {
+func stridedInputGrad(l *launch, g convolution, dy, w, dx, sum []float32) task {
 	row := g.width() * g.c
 	var phases []phase
 	var add func(x, dy []float32, kh int)
@@ -190,14 +211,21 @@ func stridedInputGrad(l *launch, g convolution, dy, w, dx []float32) task {
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
 			for h := first; h < last; h++ {
-				g.spreadRow(dx[(image*g.h+h)*g.w*g.c:][:g.w*g.c], scratch, dy[image*g.oh*g.ow*g.o:][:g.oh*g.ow*g.o], h, add)
+				at := (image*g.h + h) * g.w * g.c
+				out := dx[at:][:g.w*g.c]
+				if sum == nil {
+					clear(out)
+				} else {
+					copy(out, sum[at:]) // nothing moves where they are the same
+				}
+				g.spreadRow(out, scratch, dy[image*g.oh*g.ow*g.o:][:g.oh*g.ow*g.o], h, add)
 			}
 		}
 	}
 	return task{scratch: row, phases: append(phases, phase{parts, run})}
 }
 
-// spreadRow computes row h of dx.
+// spreadRow adds row h of the gradient to dx.
 func (g *convolution) spreadRow(dx, scratch, dy []float32, h int, add func(x, dy []float32, kh int)) {
 	clear(scratch)
 	for kh := range g.kh {
@@ -210,9 +238,7 @@ func (g *convolution) spreadRow(dx, scratch, dy []float32, h int, add func(x, dy
 	}
 	// Pixel x of the row is pixel x+left of the padded one; a negative pad crops, so some have none.
 	from, to := min(max(0, -g.left), g.w), max(0, min(g.w, g.width()-g.left))
-	clear(dx[:from*g.c])
 	if from < to {
-		copy(dx[from*g.c:to*g.c], scratch[(from+g.left)*g.c:])
+		vec.add(dx[from*g.c:to*g.c], scratch[(from+g.left)*g.c:][:(to-from)*g.c])
 	}
-	clear(dx[max(from, to)*g.c:])
 }

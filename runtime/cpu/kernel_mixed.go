@@ -1,6 +1,10 @@
 package cpu
 
-import "github.com/dartsc/dartsc/compiler/plan"
+import (
+	"math"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+)
 
 func init() {
 	register("weighted_sum", weightedSum)
@@ -16,10 +20,10 @@ func (c *checker) selected(terms, weights int) []int {
 	return c.intsOf("select", terms, 0, weights-1)
 }
 
-// terms returns the operands after the first, which must all be like the model.
-func (c *checker) terms(model tensor) [][]float32 {
+// terms returns so many operands after the first, which must all be like the model.
+func (c *checker) terms(model tensor, count int) [][]float32 {
 	var terms [][]float32
-	for i := 1; i < len(c.in); i++ {
+	for i := 1; i <= count; i++ {
 		t := c.operand(i, plan.F32)
 		c.like(t, model)
 		terms = append(terms, t.f32)
@@ -30,44 +34,133 @@ func (c *checker) terms(model tensor) [][]float32 {
 // mixBlock is the number of elements that go through scratch at a time: small enough for the first cache.
 const mixBlock = 1024
 
-// weighted_sum(weights, x…) → Σ weights[select[i]]·x[i]
+// statistics reads the mean and the variance at two operands.
+func (c *checker) statistics(at, channels int, eps float64) *normalisation {
+	mean, variance := c.operand(at, plan.F32), c.operand(at+1, plan.F32)
+	c.vector(mean, channels)
+	c.vector(variance, channels)
+	return &normalisation{eps: eps, mean: mean.f32, variance: variance.f32}
+}
+
+// weighted_sum(weights, x…) → Σ weights[select[i]]·x[i]. Parameter normalized lists terms that are normalised first:
+// their means and variances follow the terms, and parameter eps has a number for each.
 func weightedSum(l *launch) (task, error) {
 	c := check(l, 2, anyNumber, 1)
 	w, y := c.operand(0, plan.F32), c.result(0, plan.F32)
-	terms := c.terms(y)
-	selected := c.selected(len(terms), len(w.f32))
-	c.layout(w, nil)
+	normalized := optional(c, "normalized", []int(nil), "whole numbers")
+	if c.err == nil && len(l.in)-1-2*len(normalized) < 1 {
+		c.failf("has %d operands, too few for weights, terms and statistics of %d terms", len(l.in), len(normalized))
+	}
 	if c.err != nil {
 		return task{}, c.err
 	}
-	// The weights are copied first: the result may take their place in memory.
-	chosen := l.shared(len(terms))
-	choose := func(int, []float32) {
-		for i, position := range selected {
-			chosen()[i] = w.f32[position]
+	count := len(l.in) - 1 - 2*len(normalized)
+	terms := c.terms(y, count)
+	selected := c.selected(count, len(w.f32))
+	c.layout(w, nil)
+	n, eps := 1, []float64(nil)
+	if len(normalized) > 0 {
+		_, n = c.pixels(y)
+		eps = c.floatsParam("eps")
+		if c.err == nil && len(eps) != len(normalized) {
+			c.failf("parameter eps has %d numbers for %d normalised terms", len(eps), len(normalized))
 		}
 	}
-	parts := partsOf(len(y.f32))
+	norms := make([]*normalisation, count)
+	for k, i := range normalized {
+		if c.err == nil && (i < 0 || i >= count || norms[i] != nil) {
+			c.failf("parameter normalized %v does not name terms, each once", normalized)
+		}
+		if c.err == nil {
+			norms[i] = c.statistics(1+count+2*k, n, eps[k])
+		}
+	}
+	if c.err != nil {
+		return task{}, c.err
+	}
+	m := mixture{weights: w.f32, selected: selected, terms: terms, norms: norms, channels: n, coefficients: l.shared(mixRoom(count, n))}
+	size := len(y.f32) / n // in pixels, or elements where nothing is normalised
+	parts := min(size, partsOf(len(y.f32)))
+	block := max(1, mixBlock/n)
 	run := func(part int, scratch []float32) {
 		end := 0
-		for from, to := span(part, parts, len(y.f32)); from < to; from = end {
-			end = min(from+mixBlock, to)
-			sum := scratch[:end-from]
-			vec.scale(sum, chosen()[0], terms[0][from:end])
-			for i := 1; i < len(terms); i++ {
-				vec.axpy(sum, chosen()[i], terms[i][from:end])
-			}
-			copy(y.f32[from:end], sum)
+		for from, to := span(part, parts, size); from < to; from = end {
+			end = min(from+block, to)
+			sum := scratch[:(end-from)*n]
+			m.sum(sum, from*n)
+			copy(y.f32[from*n:end*n], sum)
 		}
 	}
-	return task{scratch: mixBlock, phases: []phase{{1, choose}, {parts, run}}}, nil
+	return task{scratch: block * n, phases: []phase{{1, func(int, []float32) { m.prepare() }}, {parts, run}}}, nil
+}
+
+// mixture is a weighted sum bound to its terms.
+type mixture struct {
+	weights      []float32
+	selected     []int
+	terms        [][]float32
+	norms        []*normalisation // by term; nil: none
+	channels     int
+	coefficients func() []float32 // the terms' weights, ones and zeros by channel, then mean and factor of every term
+}
+
+func mixRoom(terms, channels int) int { return terms + 2*channels + 2*terms*channels }
+
+// prepare copies the weights, since the result may take their place in memory, and works out what each channel of a
+// normalised term is multiplied by.
+func (m *mixture) prepare() {
+	all, n := m.coefficients(), m.channels
+	for i, position := range m.selected {
+		all[i] = m.weights[position]
+	}
+	ones := all[len(m.terms):]
+	for c := range n {
+		ones[c], ones[n+c] = 1, 0
+	}
+	for i, norm := range m.norms {
+		if norm == nil {
+			continue
+		}
+		mean, factor := m.of(i)
+		copy(mean, norm.mean)
+		for c, v := range norm.variance {
+			factor[c] = float32(float64(all[i]) / math.Sqrt(float64(v)+norm.eps))
+		}
+	}
+}
+
+// of returns the coefficients of a term by channel.
+func (m *mixture) of(term int) (mean, factor []float32) {
+	n := m.channels
+	at := m.coefficients()[len(m.terms)+2*n+2*n*term:]
+	return at[:n], at[n : 2*n]
+}
+
+// sum mixes the elements from a position on, whole pixels where a term is normalised.
+func (m *mixture) sum(sum []float32, from int) {
+	all, n, to := m.coefficients(), m.channels, from+len(sum)
+	ones := all[len(m.terms):][:n]
+	zeros := all[len(m.terms)+n:][:n]
+	for i, x := range m.terms {
+		x := x[from:to]
+		switch mean, factor := m.of(i); {
+		case m.norms[i] == nil && i == 0:
+			vec.scale(sum, all[i], x)
+		case m.norms[i] == nil:
+			vec.axpy(sum, all[i], x)
+		case i == 0:
+			vec.normalize(sum, x, mean, factor, zeros, false)
+		default:
+			vec.affine(sum, sum, x, mean, ones, factor, zeros)
+		}
+	}
 }
 
 // weighted_sum_weight_grad(g, x…): element select[i] gets ⟨g, x[i]⟩ added, the others are zero.
 func weightedSumWeightGrad(l *launch) (task, error) {
 	c := check(l, 2, anyNumber, 1)
 	g, dw := c.operand(0, plan.F32), c.result(0, plan.F32)
-	terms := c.terms(g)
+	terms := c.terms(g, len(l.in)-1)
 	selected := c.selected(len(terms), len(dw.f32))
 	c.layout(dw, nil)
 	c.shapeParam(dw)

@@ -142,16 +142,24 @@ func batchNormSums(l *launch) (task, error) {
 	return task{phases: []phase{{parts, run}, {1, merge}}}, nil
 }
 
-// batch_norm_input_grad(g, x, mean, var, Σg, Σg·x̂[, gamma]) → dx = a·g + b·(x - mean) + c with coefficients by channel
+// batch_norm_input_grad(g, x, mean, var, Σg, Σg·x̂[, gamma][, weights]) → dx = a·g + b·(x - mean) + c with coefficients by
+// channel. With parameter scale, the result is multiplied by that element of the weights.
 func batchNormInputGrad(l *launch) (task, error) {
-	c := check(l, 6, 7, 1)
+	c := check(l, 6, 8, 1)
+	operands, weight := c.scaled(len(l.in))
+	if c.err == nil && (operands < 6 || operands > 7) {
+		c.failf("has %d operands beside the weights, wants 6 or 7", operands)
+	}
+	if c.err != nil {
+		return task{}, c.err
+	}
 	g, x, dx := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
 	eps := c.floatParam("eps")
 	rows, n := c.pixels(x)
 	c.like(g, x)
 	c.like(dx, x)
 	var channel [5][]float32 // mean, var, Σg, Σg·x̂, gamma or nil
-	for i := 2; i < len(l.in); i++ {
+	for i := 2; i < operands; i++ {
 		t := c.operand(i, plan.F32)
 		c.vector(t, n)
 		if c.err == nil {
@@ -163,11 +171,11 @@ func batchNormInputGrad(l *launch) (task, error) {
 	}
 	coefficients := l.shared(4 * n)
 	prepare := func(int, []float32) {
-		all := coefficients()
+		all, factor := coefficients(), float64(*weight)
 		copy(all[:n], channel[0])
 		for i := range n {
 			inverse := 1 / math.Sqrt(float64(channel[1][i])+eps)
-			a := inverse
+			a := inverse * factor
 			if channel[4] != nil {
 				a *= float64(channel[4][i])
 			}
@@ -183,4 +191,24 @@ func batchNormInputGrad(l *launch) (task, error) {
 		vec.affine(dx.f32[from*n:to*n], g.f32[from*n:to*n], x.f32[from*n:to*n], all[:n], all[n:2*n], all[2*n:3*n], all[3*n:4*n])
 	}
 	return task{phases: []phase{{1, prepare}, {parts, run}}}, nil
+}
+
+var unscaled float32 = 1
+
+// scaled reads parameter scale and returns the number of operands before the weights, which are the last with it, and
+// the weight that it names.
+func (c *checker) scaled(operands int) (rest int, weight *float32) {
+	at := optional(c, "scale", -1, "a whole number")
+	if c.err != nil || at < 0 {
+		return operands, &unscaled
+	}
+	weights := c.operand(operands-1, plan.F32)
+	c.layout(weights, nil)
+	if c.err == nil && at >= len(weights.f32) {
+		c.failf("parameter scale is %d, the weights have %d elements", at, len(weights.f32))
+	}
+	if c.err != nil {
+		return operands, &unscaled
+	}
+	return operands - 1, &weights.f32[at]
 }

@@ -5,6 +5,7 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dartsc/dartsc/compiler/fuse"
 	"github.com/dartsc/dartsc/compiler/lower"
@@ -191,6 +192,39 @@ func (l *lowering) fusion(op *ir.Op) error {
 		operands := append([]*ir.Value{x}, root.Operands[1:]...)
 		l.launch(root.Kind, root, outside(append(operands, more...), outer), p, op)
 		return nil
+	case fuse.Mixture:
+		// Operands of the kernel: weights, terms, then mean and variance of the terms that are normalised.
+		p := params(root.Attrs)
+		operands, statistics := []*ir.Value{root.Operands[0]}, []*ir.Value(nil)
+		var normalized []int
+		var eps []float64
+		for i, term := range root.Operands[1:] {
+			if norm := term.Def; norm != nil && norm.Kind == "batch_norm" {
+				normalized, eps = append(normalized, i), append(eps, norm.Attrs.Float("eps"))
+				statistics = append(statistics, norm.Operands[1:]...)
+				term = norm.Operands[0]
+			}
+			operands = append(operands, term)
+		}
+		p["normalized"], p["eps"] = normalized, eps
+		l.launch(root.Kind, root, outside(append(operands, statistics...), outer), p, op)
+		return nil
+	case fuse.Scaled:
+		// Operands of the kernel: those of the gradient, then the weights, of which parameter scale names one.
+		gradient := body.Ops[0]
+		p := params(gradient.Attrs)
+		p["scale"] = root.Attrs.Ints("select")[0]
+		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(gradient.Operands), root.Operands[0]), outer), p, op)
+		return nil
+	case fuse.Accumulate:
+		// Operands of the kernel: those of the gradient, then what it is added to.
+		gradient := body.Ops[0]
+		sum := root.Operands[0]
+		if sum == gradient.Result() {
+			sum = root.Operands[1]
+		}
+		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(gradient.Operands), sum), outer), params(gradient.Attrs), op)
+		return nil
 	default:
 		return fmt.Errorf("no kernel for group %q", group)
 	}
@@ -359,6 +393,10 @@ func inPlace(kernel string, operands int) []lower.Alias {
 		return []lower.Alias{{Operand: 0, Result: 0}}
 	case "batch_norm_input_grad":
 		return []lower.Alias{{Operand: 0, Result: 0}, {Operand: 1, Result: 0}}
+	case "conv2d_input_grad":
+		if operands == 3 {
+			return []lower.Alias{{Operand: 2, Result: 0}}
+		}
 	case "weighted_sum":
 		var all []lower.Alias
 		for i := 1; i < operands; i++ {
