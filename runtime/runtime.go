@@ -16,7 +16,7 @@ import (
 type Device interface {
 	// Target is the plan.Plan.Target that the device understands.
 	Target() string
-	// Load places a plan on the device and binds every launch. It passes the plan through Check, and refuses what the
+	// Load places a plan on the device and binds every launch. It passes the plan through plan.Validate, and refuses what the
 	// device cannot do, so that a loaded plan only ever runs.
 	Load(p *plan.Plan) (Instance, error)
 }

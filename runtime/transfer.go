@@ -83,6 +83,9 @@ func arrange(t *plan.Tensor, memory, logical []byte, toMemory bool) {
 	}
 }
 
+// maxRank is the most dimensions that a plan gives a tensor.
+const maxRank = 16
+
 // permute walks memory in order and keeps the logical position beside it.
 func permute[T any](t *plan.Tensor, memory, logical []T, toMemory bool) {
 	var size, stride, index [maxRank]int

@@ -56,6 +56,9 @@ func validateVariables(p *Plan) error {
 		if !slices.Contains(distributions, v.Init.Distribution) || !finite(v.Init.Value) {
 			return fmt.Errorf("variable %s starts as %s(%v), want one of %v of a finite number", v.Name, v.Init.Distribution, v.Init.Value, distributions)
 		}
+		if v.Init.Distribution != "constant" && v.DType != F32 {
+			return fmt.Errorf("variable %s starts %s, which wants f32, not %s", v.Name, v.Init.Distribution, v.DType)
+		}
 		var err error
 		if spans[i], err = place(v.Tensor, Variables, v.Offset, p.VariableBytes); err != nil {
 			return fmt.Errorf("variable %s: %w", v.Name, err)

@@ -48,7 +48,7 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	if badChoice != nil {
 		return nil, badChoice
 	}
-	if err := runtime.Check(p); err != nil {
+	if err := plan.Validate(p); err != nil {
 		return nil, err
 	}
 	i := &instance{plan: p}

@@ -17,7 +17,7 @@ func addPlan() *plan.Plan {
 	l := plan.Launch{Kernel: "bias_add", Operands: []int{0, 1}, Results: []int{2}, Scope: "head"}
 	return &plan.Plan{
 		Name: "test", Target: "cpu", VariableBytes: 64, ArenaBytes: 128,
-		Variables: []plan.Variable{{Name: "bias", Tensor: plan.Tensor{DType: plan.F32, Shape: []int{3}}, Init: plan.Init{Distribution: "constant", Value: 1}}},
+		Variables: []plan.Variable{{Name: "bias", Kind: "weight", Tensor: plan.Tensor{DType: plan.F32, Shape: []int{3}}, Init: plan.Init{Distribution: "constant", Value: 1}}},
 		Programs: []*plan.Program{{
 			Name: "add",
 			Buffers: []plan.Buffer{
@@ -39,14 +39,14 @@ func TestLoadRefusesBadPlans(t *testing.T) {
 		{"unknown kernel", func(p *plan.Plan) { program(p).Launches[1].Kernel = "conv3d" }, `program add: launch 1 (conv3d at head): the CPU has no kernel "conv3d"`},
 		{"kernel's refusal", func(p *plan.Plan) { program(p).Buffers[1].Shape = []int{2} }, "operand 1 has shape [2], wants [3]"},
 		{"element type", func(p *plan.Plan) { program(p).Buffers[0].DType = plan.BF16 }, "operand 0 is bf16: the CPU computes with"},
-		{"result over operand", func(p *plan.Plan) { program(p).Buffers[2].Offset = 4 }, "result 0 and operand 0 share memory"},
+		{"result over operand", func(p *plan.Plan) { program(p).Buffers[2].Offset = 4 }, "result 0 overlaps operand 0 in part"},
 		{"result over half of a variable", func(p *plan.Plan) {
 			program(p).Buffers[2].Space, program(p).Buffers[2].Offset = plan.Variables, 0
-		}, "result 0 and operand 1 share memory"},
-		{"one result twice", func(p *plan.Plan) { program(p).Launches[0].Results = []int{2, 2} }, "results 0 and 1 share memory"},
-		{"offset beyond the arena", func(p *plan.Plan) { program(p).Buffers[2].Offset = 108 }, "buffer 2: 24 bytes at offset 108 lie outside of the 128 bytes"},
+		}, "result 0 overlaps operand 1 in part"},
+		{"one result twice", func(p *plan.Plan) { program(p).Launches[0].Results = []int{2, 2} }, "results 0 and 1 overlap"},
+		{"offset beyond the arena", func(p *plan.Plan) { program(p).Buffers[2].Offset = 108 }, "buffer 2: 24 bytes at offset 108 leave the region of 128"},
 		{"memory that no machine has", func(p *plan.Plan) { p.ArenaBytes = 1 << 62 }, "bytes"},
-		{"operand that is no buffer", func(p *plan.Plan) { program(p).Launches[0].Operands[0] = 3 }, "launch 0 (bias_add): buffer 3 of 3"},
+		{"operand that is no buffer", func(p *plan.Plan) { program(p).Launches[0].Operands[0] = 3 }, "launch 0 (bias_add head): uses buffer 3 of 3"},
 	} {
 		p := addPlan()
 		c.spoil(p)
