@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/darts/doctor"
+	"github.com/dartsc/dartsc/runtime/cpu"
 )
 
 type doctorReport struct {
@@ -16,6 +17,7 @@ type doctorReport struct {
 	LargestError float64 `json:"self_check_error"` // relative, against the float64 reference
 	SelfCheck    string  `json:"self_check"`       // "ok", or what is wrong
 	GFLOPS       float64 `json:"matmul_gflops"`
+	Kernels      string  `json:"kernels"` // the set of CPU kernels in use
 	CUDA         string  `json:"cuda"`
 }
 
@@ -25,7 +27,7 @@ func newDoctor() *cobra.Command {
 		Use: "doctor", Short: "Examine this machine and this build", Args: noArgs,
 		Long: "Show what dartsc runs on, compare one compiled search step with the reference interpreter, and measure a matrix product\nof side 512. The exit code is 1 where the comparison fails.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := doctorReport{build: buildInfo(), Machine: doctor.Look(), SelfCheck: "ok", CUDA: "not built"}
+			r := doctorReport{build: buildInfo(), Machine: doctor.Look(), SelfCheck: "ok", Kernels: cpu.Kernels(), CUDA: "not built"}
 			worst, failure := doctor.CheckStep(cmd.Context())
 			if failure != nil {
 				r.SelfCheck = failure.Error()
@@ -69,6 +71,7 @@ func (r doctorReport) write(cmd *cobra.Command, asJSON bool) error {
 		[]string{"system", r.OS + "/" + r.Arch},
 		[]string{"processors", fmt.Sprint(r.Processors)},
 		[]string{"vectors", vectors},
+		[]string{"kernels", r.Kernels + " (DARTSC_CPU forces others)"},
 		[]string{"memory", memory},
 		[]string{"self-check", check},
 		[]string{"matrix product", fmt.Sprintf("%.1f GFLOP/s", r.GFLOPS)},
