@@ -1,4 +1,4 @@
-// Gen writes the vector kernels of runtime/cpu: one assembly file and its Go declarations for each instruction set.
+// Command gen writes the vector kernels of runtime/cpu: one assembly file and its Go declarations for each instruction set.
 //
 // A kernel is written once, for vectors of any width, and generated for AVX-512 and for AVX2 with FMA. It works on
 // whole vectors first and on what is left with a mask, so that nothing beyond an array is read or written. The Go side
