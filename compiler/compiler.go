@@ -35,16 +35,16 @@ var passes = []struct {
 }{
 	{"share", always(pass.Share)},                 // before differentiation: a shared value has one backward pass, not one a copy
 	{"simplify", always(pass.Simplify)},           // a node's weighted sums become one, so its gradient is one as well
-	{"dead", always(pass.Dead)},                   //
+	{"dead", always(pass.Dead)},                   // what simplification left unused needs no gradient
 	{"differentiate", always(pass.Differentiate)}, // while reads of variables still end the derivative of each pass
 	{"variables", always(pass.Variables)},         // state becomes values, so that everything below sees plain data flow
 	{"dead", always(pass.Dead)},                   // gradients that nobody asked for, before anything spends time on them
 	{"simplify", always(pass.Simplify)},           // what the gradient rules wrote
 	{"commute", always(pass.Commute)},             // scaled cotangents, while BatchNorm is still one operation
-	{"share", always(pass.Share)},                 //
-	{"dead", always(pass.Dead)},                   //
+	{"share", always(pass.Share)},                 // the backward passes of one state meet again
+	{"dead", always(pass.Dead)},                   // what the three before left unused
 	{"decompose", always(pass.Decompose)},         // BatchNorm into statistics and normalisation
-	{"fuse", always(fuse.Fuse)},                   //
+	{"fuse", always(fuse.Fuse)},                   // groups that become one launch
 	{"recompute", pass.Recompute},                 // of launches as they will be: a prologue comes along at no cost
 	{"schedule", always(pass.Schedule)},           // after fusion: a group moves as one
 }

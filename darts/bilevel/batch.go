@@ -29,7 +29,7 @@ type example struct {
 	labels *ir.Value // i32 [N]
 }
 
-// randomness is what random operations draw from; every use takes the next stream.
+// randomness is what random operations draw from; every use has a stream of its own.
 type randomness struct {
 	seed, step *ir.Value
 }

@@ -61,11 +61,7 @@ func CheckStep(ctx context.Context) (worst float64, err error) {
 	if err := bilevel.BuildSearchStep(m, cnn.Supernet{Channels: 2, Layers: 1, Classes: 3}, config); err != nil {
 		return 0, err
 	}
-	p, err := compiler.Compile(ctx, m, compiler.Options{})
-	if err != nil {
-		return 0, err
-	}
-	s, err := runtime.Open(p, device.New(0))
+	s, err := open(ctx, m)
 	if err != nil {
 		return 0, err
 	}
@@ -183,6 +179,15 @@ func widen[T uint8 | int32 | float32](values []T) []float64 {
 	return wide
 }
 
+// open compiles a module for this processor and loads it.
+func open(ctx context.Context, m *ir.Module) (*runtime.Session, error) {
+	p, err := compiler.Compile(ctx, m, compiler.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return runtime.Open(p, device.New(0))
+}
+
 // Speed measures the product of two matrices of the given side on all processors, in GFLOP/s: the best of a few runs.
 func Speed(ctx context.Context, side int) (float64, error) {
 	m := ir.NewModule("speed")
@@ -192,11 +197,7 @@ func Speed(ctx context.Context, side int) (float64, error) {
 	if _, err := b.Build(); err != nil {
 		return 0, err
 	}
-	p, err := compiler.Compile(ctx, m, compiler.Options{})
-	if err != nil {
-		return 0, err
-	}
-	s, err := runtime.Open(p, device.New(0))
+	s, err := open(ctx, m)
 	if err != nil {
 		return 0, err
 	}

@@ -89,6 +89,16 @@ func (c *testCase) int(name string) int {
 	return n
 }
 
+// tensor returns a tensor of the case, which must have it.
+func (c *testCase) tensor(name string) safetensors.Tensor {
+	c.Helper()
+	tensor, ok := c.file.Lookup(name)
+	if !ok {
+		c.Fatalf("the case has no tensor %q", name)
+	}
+	return tensor
+}
+
 func (c *testCase) has(name string) bool {
 	_, ok := c.file.Lookup(name)
 	return ok
@@ -97,10 +107,7 @@ func (c *testCase) has(name string) bool {
 // values returns a tensor as float64, whatever it is stored as.
 func (c *testCase) values(name string) []float64 {
 	c.Helper()
-	tensor, ok := c.file.Lookup(name)
-	if !ok {
-		c.Fatalf("the case has no tensor %q", name)
-	}
+	tensor := c.tensor(name)
 	if ints, err := tensor.Int64s(); err == nil {
 		out := make([]float64, len(ints))
 		for i, v := range ints {
@@ -117,11 +124,7 @@ func (c *testCase) values(name string) []float64 {
 
 func (c *testCase) shape(name string) []int {
 	c.Helper()
-	tensor, ok := c.file.Lookup(name)
-	if !ok {
-		c.Fatalf("the case has no tensor %q", name)
-	}
-	return tensor.Shape
+	return c.tensor(name).Shape
 }
 
 // under lists the tensors whose names begin with prefix, without it.

@@ -59,8 +59,9 @@ func convolve(l *launch, g convolution, x []float32, p prologue, w func() []floa
 	return task{scratch: need, phases: append(phases, phase{parts, run})}
 }
 
-// denseRows computes a number of output rows from padded rows that lie stride apart, by matrix products. The taps of a kernel's row are one product where they are neighbours in
-// memory, and so are several rows of outputs of a 1×1 kernel.
+// denseRows computes a number of output rows from padded rows that lie stride apart, by matrix products, and may add
+// them to what is there. The taps of a kernel's row are one product where they are neighbours in memory, and so are
+// several rows of outputs of a 1×1 kernel.
 func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int, add bool) {
 	pixels := g.ow
 	if g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && stride == g.ow*g.c {
