@@ -31,6 +31,9 @@ func fromProto(in *planpb.Plan) (*Plan, error) {
 		}
 		p.Variables = append(p.Variables, variable)
 	}
+	for _, m := range in.Modules {
+		p.Modules = append(p.Modules, moduleOf(m))
+	}
 	for i, v := range in.Programs {
 		program, err := d.program(v)
 		if err != nil {
@@ -155,7 +158,44 @@ func (d *decoder) launch(in *planpb.Launch, out *Launch) (err error) {
 		}
 		out.Code = append(out.Code, Instruction{Op: op, Args: indices(c.Args), Constants: c.Constants})
 	}
-	return nil
+	out.Device, err = d.device(in.Device)
+	return err
+}
+
+func moduleOf(in *planpb.Module) Module {
+	out := Module{Name: in.Name, Source: in.Source, Options: in.Options}
+	for _, i := range in.Images {
+		out.Images = append(out.Images, Image{Architecture: i.Architecture, Format: i.Format, Data: i.Data})
+	}
+	for _, f := range in.Functions {
+		out.Functions = append(out.Functions, Function{
+			Name: f.Name, Registers: index(f.Registers), SharedBytes: index(f.SharedBytes), SpillBytes: index(f.SpillBytes),
+		})
+	}
+	return out
+}
+
+func (d *decoder) device(in *planpb.DeviceLaunch) (*DeviceLaunch, error) {
+	if in == nil {
+		return nil, nil
+	}
+	function, err := d.text(in.Function)
+	if err != nil {
+		return nil, err
+	}
+	if len(in.Grid) != 3 || len(in.Block) != 3 {
+		return nil, fmt.Errorf("grid %v of blocks %v, want three dimensions of each", in.Grid, in.Block)
+	}
+	out := &DeviceLaunch{Module: index(in.Module), Function: function, SharedBytes: index(in.SharedBytes)}
+	copy(out.Grid[:], indices(in.Grid))
+	copy(out.Block[:], indices(in.Block))
+	for _, a := range in.Arguments {
+		if a.Kind < 0 || a.Kind > planpb.ArgumentKind(Float32Argument) {
+			return nil, fmt.Errorf("argument of kind %d, want at most %d", a.Kind, Float32Argument)
+		}
+		out.Arguments = append(out.Arguments, Argument{Kind: ArgumentKind(a.Kind), Index: index(a.Index), Integer: a.Integer, Number: a.Number})
+	}
+	return out, nil
 }
 
 func (d *decoder) text(i uint32) (string, error) {

@@ -34,6 +34,9 @@ func toProto(p *Plan) *planpb.Plan {
 			Distribution: e.text(v.Init.Distribution), Value: v.Init.Value,
 		})
 	}
+	for i := range p.Modules {
+		e.out.Modules = append(e.out.Modules, module(&p.Modules[i]))
+	}
 	for _, program := range p.Programs {
 		e.out.Programs = append(e.out.Programs, e.program(program))
 	}
@@ -53,12 +56,39 @@ func (e *encoder) program(p *Program) *planpb.Program {
 		l := &p.Launches[i]
 		launch := &planpb.Launch{
 			Kernel: e.text(l.Kernel), Operands: unsigned(l.Operands), Results: unsigned(l.Results), Params: e.paramSet(l.Params),
-			Phase: e.text(l.Phase), Scope: e.text(l.Scope), Flops: l.FLOPs, Bytes: l.Bytes,
+			Phase: e.text(l.Phase), Scope: e.text(l.Scope), Flops: l.FLOPs, Bytes: l.Bytes, Device: e.device(l.Device),
 		}
 		for _, c := range l.Code {
 			launch.Code = append(launch.Code, &planpb.Instruction{Op: e.text(c.Op), Args: unsigned(c.Args), Constants: c.Constants})
 		}
 		out.Launches[i] = launch
+	}
+	return out
+}
+
+func module(m *Module) *planpb.Module {
+	out := &planpb.Module{Name: m.Name, Source: m.Source, Options: m.Options}
+	for _, i := range m.Images {
+		out.Images = append(out.Images, &planpb.Image{Architecture: i.Architecture, Format: i.Format, Data: i.Data})
+	}
+	for _, f := range m.Functions {
+		out.Functions = append(out.Functions, &planpb.Function{
+			Name: f.Name, Registers: uint32(f.Registers), SharedBytes: uint32(f.SharedBytes), SpillBytes: uint32(f.SpillBytes),
+		})
+	}
+	return out
+}
+
+func (e *encoder) device(d *DeviceLaunch) *planpb.DeviceLaunch {
+	if d == nil {
+		return nil
+	}
+	out := &planpb.DeviceLaunch{
+		Module: uint32(d.Module), Function: e.text(d.Function), Grid: unsigned(d.Grid[:]), Block: unsigned(d.Block[:]),
+		SharedBytes: uint32(d.SharedBytes), Arguments: make([]*planpb.Argument, len(d.Arguments)),
+	}
+	for i, a := range d.Arguments {
+		out.Arguments[i] = &planpb.Argument{Kind: planpb.ArgumentKind(a.Kind), Index: uint32(a.Index), Integer: a.Integer, Number: a.Number}
 	}
 	return out
 }

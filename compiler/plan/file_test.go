@@ -28,6 +28,11 @@ func small() *Plan {
 			{Name: "step", Kind: "control", Tensor: Tensor{DType: I64}, Offset: 32, Init: Init{"constant", 1}},
 		},
 		VariableBytes: 40, ArenaBytes: 1024,
+		Modules: []Module{{
+			Name: "loss", Source: "extern \"C\" __global__ void k() {}", Options: []string{"--std=c++17"},
+			Images:    []Image{{"sm_80", PTX, []byte("// ptx")}, {"sm_90", Cubin, []byte{1, 0, 2}}},
+			Functions: []Function{{"k", 32, 4096, 0}, {"l", 255, 0, 16}},
+		}},
 		Programs: []*Program{{
 			Name:    "train",
 			Inputs:  []Port{{"x", 0}},
@@ -48,6 +53,15 @@ func small() *Plan {
 					Params: Params{"i": -7, "f": math.Inf(-1), "b": true, "c": false, "s": "same", "is": []int{}, "fs": []float64{1, 2}},
 				},
 				{Kernel: "none"},
+				{
+					Kernel: "device", Operands: []int{0}, Results: []int{1}, Device: &DeviceLaunch{
+						Function: "k", Grid: [3]int{1 << 20, 3, 1}, Block: [3]int{32, 8, 1}, SharedBytes: 1024,
+						Arguments: []Argument{
+							{Kind: ResultArgument}, {Kind: Int32Argument, Integer: -3}, {Kind: OperandArgument},
+							{Kind: Float32Argument, Number: 0.5}, {Kind: Int64Argument, Integer: 1 << 40},
+						},
+					},
+				},
 			},
 			PeakBytes: 960, LowerBound: 960,
 		}},
@@ -180,6 +194,8 @@ func TestDecodeRejectsMessages(t *testing.T) {
 		{"unknown space", func(p *planpb.Plan) { p.Programs[0].Buffers[0].Space = 257 }, "space 257"},
 		{"parameter twice", func(p *planpb.Plan) { p.Params[1].Params[1].Name = p.Params[1].Params[0].Name }, "twice"},
 		{"parameter without value", func(p *planpb.Plan) { p.Params[0].Params[0].Value = nil }, "no value"},
+		{"unknown kind of argument", func(p *planpb.Plan) { p.Programs[0].Launches[3].Device.Arguments[0].Kind = 5 }, "kind 5"},
+		{"grid of two dimensions", func(p *planpb.Plan) { p.Programs[0].Launches[3].Device.Grid = []uint32{1, 2} }, "three dimensions"},
 		{"buffer index beyond 31 bits", func(p *planpb.Plan) { p.Programs[0].Launches[0].Operands[0] = math.MaxUint32 }, "uses buffer 2147483647"},
 		{"negative dimension", func(p *planpb.Plan) { p.Tensors[0].Shape[0] = -8 }, "not positive"},
 	} {
@@ -201,6 +217,9 @@ func TestValidate(t *testing.T) {
 	}
 	type program = Program
 	at := func(f func(p *program)) func(*Plan) { return func(p *Plan) { f(p.Programs[0]) } }
+	on := func(f func(d *DeviceLaunch)) func(*Plan) {
+		return func(p *Plan) { f(p.Programs[0].Launches[3].Device) }
+	}
 	for _, c := range []struct {
 		name   string
 		damage func(p *Plan)
@@ -247,6 +266,20 @@ func TestValidate(t *testing.T) {
 		{"infinite cost", at(func(p *program) { p.Launches[0].FLOPs = math.Inf(1) }), "finite"},
 		{"negative cost", at(func(p *program) { p.Launches[0].Bytes = -1 }), "from 0"},
 		{"parameter of another type", at(func(p *program) { p.Launches[1].Params["i"] = int32(1) }), "int32"},
+		{"module without a source", func(p *Plan) { p.Modules[0].Source = "" }, "no name or no source"},
+		{"image of no format", func(p *Plan) { p.Modules[0].Images = []Image{{"sm_90", "elf", []byte{1}}} }, `format "elf"`},
+		{"negative registers", func(p *Plan) { p.Modules[0].Functions = []Function{{Name: "k", Registers: -1}} }, "function k"},
+		{"module beyond the list", on(func(d *DeviceLaunch) { d.Module = 1 }), "module 1 of 1"},
+		{"no function", on(func(d *DeviceLaunch) { d.Function = "" }), "names no function"},
+		{"empty grid", on(func(d *DeviceLaunch) { d.Grid[2] = 0 }), "grid of [1048576 3 0]"},
+		{"too many blocks", on(func(d *DeviceLaunch) { d.Grid[1] = 65536 }), "65535"},
+		{"too many threads", on(func(d *DeviceLaunch) { d.Block[0] = 129 }), "1032 threads"},
+		{"too much shared memory", on(func(d *DeviceLaunch) { d.SharedBytes = 1 << 20 }), "1048576 bytes of shared memory"},
+		{"argument beyond the operands", on(func(d *DeviceLaunch) { d.Arguments[2].Index = 1 }), "argument 2 is operand 1 of 1"},
+		{"argument beyond the results", on(func(d *DeviceLaunch) { d.Arguments[0].Index = -1 }), "argument 0 is result -1 of 1"},
+		{"argument of more than 32 bits", on(func(d *DeviceLaunch) { d.Arguments[1].Integer = 1 << 31 }), "no 32-bit integer"},
+		{"argument of unknown kind", on(func(d *DeviceLaunch) { d.Arguments[1].Kind = 9 }), "kind 9"},
+		{"too many arguments", on(func(d *DeviceLaunch) { d.Arguments = make([]Argument, 513) }), "4104 bytes of arguments"},
 		{"instruction reads ahead", at(func(p *program) { p.Launches[0].Code[0].Args[0] = 2 }), "reads register 2 of 2"},
 		{"instruction reads a negative register", at(func(p *program) { p.Launches[0].Code[0].Args[0] = -1 }), "register -1"},
 		{"result beyond the registers", at(func(p *program) { p.Launches[0].Params = Params{"results": []int{4}} }), "register 4 of 4"},
@@ -261,6 +294,25 @@ func TestValidate(t *testing.T) {
 			assertError(t, Validate(p), c.want)
 			assertError(t, second(Encode(p)), c.want)
 		})
+	}
+}
+
+func TestPackArguments(t *testing.T) {
+	d := small().Programs[0].Launches[3].Device
+	got := d.PackArguments([]byte{7, 7, 7}, func(kind ArgumentKind, index int) uint64 { return 0x1000 + uint64(kind) })
+	want := []byte{
+		7, 7, 7, // what was there
+		0x01, 0x10, 0, 0, 0, 0, 0, 0, // result
+		0xfd, 0xff, 0xff, 0xff, 0, 0, 0, 0, // -3, a gap
+		0x00, 0x10, 0, 0, 0, 0, 0, 0, // operand
+		0, 0, 0, 0x3f, 0, 0, 0, 0, // 0.5, a gap
+		0, 0, 0, 0, 0, 1, 0, 0, // 1<<40
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %x\nwant %x", got, want)
+	}
+	if d.ArgumentBytes() != len(want)-3 {
+		t.Errorf("%d bytes of arguments, want %d", d.ArgumentBytes(), len(want)-3)
 	}
 }
 

@@ -10,12 +10,13 @@ package plan
 // Plan is a compiled module.
 type Plan struct {
 	Name          string
-	Target        string            // "cpu"; a runtime refuses a plan of another target
+	Target        string            // "cpu", "cuda:sm_90", …; a runtime refuses a plan of another target
 	Compiler      string            // version of dartsc that made it
 	Metadata      map[string]string // what the plan is of: genotype, sizes, normalisation
 	Variables     []Variable
-	VariableBytes int64 // size of the region of variables
-	ArenaBytes    int64 // size of the arena, the largest of the programs' peaks
+	VariableBytes int64    // size of the region of variables
+	ArenaBytes    int64    // size of the arena, the largest of the programs' peaks
+	Modules       []Module // code for the device, of plans for CUDA
 	Programs      []*Program
 }
 
@@ -125,6 +126,7 @@ type Launch struct {
 	Results  []int
 	Params   Params
 	Code     []Instruction // of kernel "elementwise"
+	Device   *DeviceLaunch // nil on the CPU, which binds kernels by name
 	Phase    string
 	Scope    string
 	FLOPs    float64

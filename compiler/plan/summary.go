@@ -14,6 +14,7 @@ type Summary struct {
 	ArenaBytes    int64             `json:"arena_bytes"`
 	VariableBytes int64             `json:"variable_bytes"`
 	Variables     []KindSummary     `json:"variables"`
+	Modules       []ModuleSummary   `json:"modules,omitempty"`
 	Programs      []ProgramSummary  `json:"programs"`
 }
 
@@ -23,6 +24,22 @@ type KindSummary struct {
 	Count    int    `json:"count"`
 	Elements int64  `json:"elements"`
 	Bytes    int64  `json:"bytes"`
+}
+
+// ModuleSummary is a module of device code without the code. Images names architecture and format of each.
+type ModuleSummary struct {
+	Name        string            `json:"name"`
+	SourceBytes int               `json:"source_bytes"`
+	Images      []string          `json:"images,omitempty"`
+	Functions   []FunctionSummary `json:"functions,omitempty"`
+}
+
+// FunctionSummary is what a compiler said of a kernel.
+type FunctionSummary struct {
+	Name        string `json:"name"`
+	Registers   int    `json:"registers"`
+	SharedBytes int    `json:"shared_bytes"`
+	SpillBytes  int    `json:"spill_bytes"`
 }
 
 // ProgramSummary adds up the launches of a program; FLOPs and Bytes are what they must do at least.
@@ -64,8 +81,22 @@ func Summarize(p *Plan) Summary {
 			s.Variables = append(s.Variables, sum)
 		}
 	}
+	for _, m := range p.Modules {
+		s.Modules = append(s.Modules, summarizeModule(m))
+	}
 	for _, program := range p.Programs {
 		s.Programs = append(s.Programs, summarizeProgram(program))
+	}
+	return s
+}
+
+func summarizeModule(m Module) ModuleSummary {
+	s := ModuleSummary{Name: m.Name, SourceBytes: len(m.Source)}
+	for _, i := range m.Images {
+		s.Images = append(s.Images, i.Architecture+" "+i.Format)
+	}
+	for _, f := range m.Functions {
+		s.Functions = append(s.Functions, FunctionSummary(f))
 	}
 	return s
 }

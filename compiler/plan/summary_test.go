@@ -10,6 +10,7 @@ func summarized() *Plan {
 	f := func(n int) Tensor { return Tensor{DType: F32, Shape: []int{n}} }
 	return &Plan{
 		Name: "p", Target: "cpu", ArenaBytes: 320, VariableBytes: 128,
+		Modules: []Module{{Name: "m", Source: "//", Images: []Image{{"sm_90", PTX, []byte("x")}}, Functions: []Function{{"k", 40, 128, 8}}}},
 		Variables: []Variable{
 			{Name: "a", Kind: "alpha", Tensor: f(4), Init: Init{Distribution: "constant"}},
 			{Name: "w", Kind: "weight", Tensor: f(8), Offset: 64, Init: Init{Distribution: "constant"}},
@@ -35,6 +36,7 @@ func TestSummarize(t *testing.T) {
 	want := Summary{
 		Name: "p", Target: "cpu", ArenaBytes: 320, VariableBytes: 128,
 		Variables: []KindSummary{{"weight", 1, 8, 32}, {"alpha", 1, 4, 16}},
+		Modules:   []ModuleSummary{{"m", 2, []string{"sm_90 ptx"}, []FunctionSummary{{"k", 40, 128, 8}}}},
 		Programs: []ProgramSummary{{
 			Name: "step", Launches: 3, FLOPs: 102, Bytes: 14, PeakBytes: 320, LowerBound: 300,
 			Kernels: []KernelSummary{{"relu", 2, 2, 4}, {"conv2d", 1, 100, 10}},

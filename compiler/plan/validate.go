@@ -23,6 +23,9 @@ func Validate(p *Plan) error {
 	if err := validateVariables(p); err != nil {
 		return err
 	}
+	if err := validateModules(p.Modules); err != nil {
+		return err
+	}
 	names := map[string]bool{}
 	for i, program := range p.Programs {
 		if program == nil || program.Name == "" || names[program.Name] {
@@ -160,7 +163,7 @@ func validateProgram(p *Plan, program *Program) error {
 		return err
 	}
 	for i := range program.Launches {
-		if err := validateLaunch(&program.Launches[i], spans); err != nil {
+		if err := validateLaunch(&program.Launches[i], spans, len(p.Modules)); err != nil {
 			return fmt.Errorf("launch %d (%s %s): %w", i, program.Launches[i].Kernel, program.Launches[i].Scope, err)
 		}
 	}
@@ -181,7 +184,7 @@ func validatePorts(what string, ports []Port, buffers int) error {
 	return nil
 }
 
-func validateLaunch(l *Launch, spans []span) error {
+func validateLaunch(l *Launch, spans []span, modules int) error {
 	if l.Kernel == "" {
 		return fmt.Errorf("names no kernel")
 	}
@@ -204,6 +207,9 @@ func validateLaunch(l *Launch, spans []span) error {
 		default:
 			return fmt.Errorf("parameter %s has type %T, want int, float64, bool, string, []int or []float64", name, v)
 		}
+	}
+	if err := validateDeviceLaunch(l, modules); err != nil {
+		return err
 	}
 	return validateCode(l)
 }

@@ -136,6 +136,61 @@ func (Space) EnumDescriptor() ([]byte, []int) {
 	return file_planpb_plan_proto_rawDescGZIP(), []int{1}
 }
 
+type ArgumentKind int32
+
+const (
+	ArgumentKind_OPERAND ArgumentKind = 0
+	ArgumentKind_RESULT  ArgumentKind = 1
+	ArgumentKind_INT32   ArgumentKind = 2
+	ArgumentKind_INT64   ArgumentKind = 3
+	ArgumentKind_FLOAT32 ArgumentKind = 4
+)
+
+// Enum value maps for ArgumentKind.
+var (
+	ArgumentKind_name = map[int32]string{
+		0: "OPERAND",
+		1: "RESULT",
+		2: "INT32",
+		3: "INT64",
+		4: "FLOAT32",
+	}
+	ArgumentKind_value = map[string]int32{
+		"OPERAND": 0,
+		"RESULT":  1,
+		"INT32":   2,
+		"INT64":   3,
+		"FLOAT32": 4,
+	}
+)
+
+func (x ArgumentKind) Enum() *ArgumentKind {
+	p := new(ArgumentKind)
+	*p = x
+	return p
+}
+
+func (x ArgumentKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ArgumentKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_planpb_plan_proto_enumTypes[2].Descriptor()
+}
+
+func (ArgumentKind) Type() protoreflect.EnumType {
+	return &file_planpb_plan_proto_enumTypes[2]
+}
+
+func (x ArgumentKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ArgumentKind.Descriptor instead.
+func (ArgumentKind) EnumDescriptor() ([]byte, []int) {
+	return file_planpb_plan_proto_rawDescGZIP(), []int{2}
+}
+
 type Plan struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -150,6 +205,7 @@ type Plan struct {
 	VariableBytes int64       `protobuf:"varint,9,opt,name=variable_bytes,json=variableBytes,proto3" json:"variable_bytes,omitempty"`
 	ArenaBytes    int64       `protobuf:"varint,10,opt,name=arena_bytes,json=arenaBytes,proto3" json:"arena_bytes,omitempty"`
 	Programs      []*Program  `protobuf:"bytes,11,rep,name=programs,proto3" json:"programs,omitempty"`
+	Modules       []*Module   `protobuf:"bytes,12,rep,name=modules,proto3" json:"modules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -261,6 +317,217 @@ func (x *Plan) GetPrograms() []*Program {
 	return nil
 }
 
+func (x *Plan) GetModules() []*Module {
+	if x != nil {
+		return x.Modules
+	}
+	return nil
+}
+
+type Module struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Source        string                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	Options       []string               `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty"`
+	Images        []*Image               `protobuf:"bytes,4,rep,name=images,proto3" json:"images,omitempty"`
+	Functions     []*Function            `protobuf:"bytes,5,rep,name=functions,proto3" json:"functions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Module) Reset() {
+	*x = Module{}
+	mi := &file_planpb_plan_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Module) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Module) ProtoMessage() {}
+
+func (x *Module) ProtoReflect() protoreflect.Message {
+	mi := &file_planpb_plan_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Module.ProtoReflect.Descriptor instead.
+func (*Module) Descriptor() ([]byte, []int) {
+	return file_planpb_plan_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Module) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Module) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Module) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *Module) GetImages() []*Image {
+	if x != nil {
+		return x.Images
+	}
+	return nil
+}
+
+func (x *Module) GetFunctions() []*Function {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+type Image struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Architecture  string                 `protobuf:"bytes,1,opt,name=architecture,proto3" json:"architecture,omitempty"`
+	Format        string                 `protobuf:"bytes,2,opt,name=format,proto3" json:"format,omitempty"`
+	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Image) Reset() {
+	*x = Image{}
+	mi := &file_planpb_plan_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Image) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Image) ProtoMessage() {}
+
+func (x *Image) ProtoReflect() protoreflect.Message {
+	mi := &file_planpb_plan_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Image.ProtoReflect.Descriptor instead.
+func (*Image) Descriptor() ([]byte, []int) {
+	return file_planpb_plan_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Image) GetArchitecture() string {
+	if x != nil {
+		return x.Architecture
+	}
+	return ""
+}
+
+func (x *Image) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *Image) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type Function struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Registers     uint32                 `protobuf:"varint,2,opt,name=registers,proto3" json:"registers,omitempty"`
+	SharedBytes   uint32                 `protobuf:"varint,3,opt,name=shared_bytes,json=sharedBytes,proto3" json:"shared_bytes,omitempty"`
+	SpillBytes    uint32                 `protobuf:"varint,4,opt,name=spill_bytes,json=spillBytes,proto3" json:"spill_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Function) Reset() {
+	*x = Function{}
+	mi := &file_planpb_plan_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Function) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Function) ProtoMessage() {}
+
+func (x *Function) ProtoReflect() protoreflect.Message {
+	mi := &file_planpb_plan_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Function.ProtoReflect.Descriptor instead.
+func (*Function) Descriptor() ([]byte, []int) {
+	return file_planpb_plan_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Function) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Function) GetRegisters() uint32 {
+	if x != nil {
+		return x.Registers
+	}
+	return 0
+}
+
+func (x *Function) GetSharedBytes() uint32 {
+	if x != nil {
+		return x.SharedBytes
+	}
+	return 0
+}
+
+func (x *Function) GetSpillBytes() uint32 {
+	if x != nil {
+		return x.SpillBytes
+	}
+	return 0
+}
+
 type Tensor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Dtype         DType                  `protobuf:"varint,1,opt,name=dtype,proto3,enum=dartsc.plan.DType" json:"dtype,omitempty"`
@@ -272,7 +539,7 @@ type Tensor struct {
 
 func (x *Tensor) Reset() {
 	*x = Tensor{}
-	mi := &file_planpb_plan_proto_msgTypes[1]
+	mi := &file_planpb_plan_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -284,7 +551,7 @@ func (x *Tensor) String() string {
 func (*Tensor) ProtoMessage() {}
 
 func (x *Tensor) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[1]
+	mi := &file_planpb_plan_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -297,7 +564,7 @@ func (x *Tensor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tensor.ProtoReflect.Descriptor instead.
 func (*Tensor) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{1}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Tensor) GetDtype() DType {
@@ -330,7 +597,7 @@ type Params struct {
 
 func (x *Params) Reset() {
 	*x = Params{}
-	mi := &file_planpb_plan_proto_msgTypes[2]
+	mi := &file_planpb_plan_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +609,7 @@ func (x *Params) String() string {
 func (*Params) ProtoMessage() {}
 
 func (x *Params) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[2]
+	mi := &file_planpb_plan_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +622,7 @@ func (x *Params) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Params.ProtoReflect.Descriptor instead.
 func (*Params) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{2}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Params) GetParams() []*Param {
@@ -383,7 +650,7 @@ type Param struct {
 
 func (x *Param) Reset() {
 	*x = Param{}
-	mi := &file_planpb_plan_proto_msgTypes[3]
+	mi := &file_planpb_plan_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +662,7 @@ func (x *Param) String() string {
 func (*Param) ProtoMessage() {}
 
 func (x *Param) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[3]
+	mi := &file_planpb_plan_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +675,7 @@ func (x *Param) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Param.ProtoReflect.Descriptor instead.
 func (*Param) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{3}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Param) GetName() uint32 {
@@ -528,7 +795,7 @@ type Integers struct {
 
 func (x *Integers) Reset() {
 	*x = Integers{}
-	mi := &file_planpb_plan_proto_msgTypes[4]
+	mi := &file_planpb_plan_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +807,7 @@ func (x *Integers) String() string {
 func (*Integers) ProtoMessage() {}
 
 func (x *Integers) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[4]
+	mi := &file_planpb_plan_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +820,7 @@ func (x *Integers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Integers.ProtoReflect.Descriptor instead.
 func (*Integers) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{4}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Integers) GetValues() []int64 {
@@ -572,7 +839,7 @@ type Numbers struct {
 
 func (x *Numbers) Reset() {
 	*x = Numbers{}
-	mi := &file_planpb_plan_proto_msgTypes[5]
+	mi := &file_planpb_plan_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -584,7 +851,7 @@ func (x *Numbers) String() string {
 func (*Numbers) ProtoMessage() {}
 
 func (x *Numbers) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[5]
+	mi := &file_planpb_plan_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -597,7 +864,7 @@ func (x *Numbers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Numbers.ProtoReflect.Descriptor instead.
 func (*Numbers) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{5}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Numbers) GetValues() []float64 {
@@ -621,7 +888,7 @@ type Variable struct {
 
 func (x *Variable) Reset() {
 	*x = Variable{}
-	mi := &file_planpb_plan_proto_msgTypes[6]
+	mi := &file_planpb_plan_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +900,7 @@ func (x *Variable) String() string {
 func (*Variable) ProtoMessage() {}
 
 func (x *Variable) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[6]
+	mi := &file_planpb_plan_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +913,7 @@ func (x *Variable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Variable.ProtoReflect.Descriptor instead.
 func (*Variable) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{6}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Variable) GetName() string {
@@ -706,7 +973,7 @@ type Program struct {
 
 func (x *Program) Reset() {
 	*x = Program{}
-	mi := &file_planpb_plan_proto_msgTypes[7]
+	mi := &file_planpb_plan_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +985,7 @@ func (x *Program) String() string {
 func (*Program) ProtoMessage() {}
 
 func (x *Program) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[7]
+	mi := &file_planpb_plan_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +998,7 @@ func (x *Program) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Program.ProtoReflect.Descriptor instead.
 func (*Program) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{7}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Program) GetName() string {
@@ -793,7 +1060,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_planpb_plan_proto_msgTypes[8]
+	mi := &file_planpb_plan_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +1072,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[8]
+	mi := &file_planpb_plan_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +1085,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{8}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Port) GetName() string {
@@ -846,7 +1113,7 @@ type Buffer struct {
 
 func (x *Buffer) Reset() {
 	*x = Buffer{}
-	mi := &file_planpb_plan_proto_msgTypes[9]
+	mi := &file_planpb_plan_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1125,7 @@ func (x *Buffer) String() string {
 func (*Buffer) ProtoMessage() {}
 
 func (x *Buffer) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[9]
+	mi := &file_planpb_plan_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1138,7 @@ func (x *Buffer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Buffer.ProtoReflect.Descriptor instead.
 func (*Buffer) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{9}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Buffer) GetTensor() uint32 {
@@ -906,13 +1173,14 @@ type Launch struct {
 	Scope         uint32                 `protobuf:"varint,7,opt,name=scope,proto3" json:"scope,omitempty"` // string
 	Flops         float64                `protobuf:"fixed64,8,opt,name=flops,proto3" json:"flops,omitempty"`
 	Bytes         float64                `protobuf:"fixed64,9,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	Device        *DeviceLaunch          `protobuf:"bytes,10,opt,name=device,proto3" json:"device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Launch) Reset() {
 	*x = Launch{}
-	mi := &file_planpb_plan_proto_msgTypes[10]
+	mi := &file_planpb_plan_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1192,7 @@ func (x *Launch) String() string {
 func (*Launch) ProtoMessage() {}
 
 func (x *Launch) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[10]
+	mi := &file_planpb_plan_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +1205,7 @@ func (x *Launch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Launch.ProtoReflect.Descriptor instead.
 func (*Launch) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{10}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Launch) GetKernel() uint32 {
@@ -1003,6 +1271,165 @@ func (x *Launch) GetBytes() float64 {
 	return 0
 }
 
+func (x *Launch) GetDevice() *DeviceLaunch {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+type DeviceLaunch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Module        uint32                 `protobuf:"varint,1,opt,name=module,proto3" json:"module,omitempty"`
+	Function      uint32                 `protobuf:"varint,2,opt,name=function,proto3" json:"function,omitempty"`  // string
+	Grid          []uint32               `protobuf:"varint,3,rep,packed,name=grid,proto3" json:"grid,omitempty"`   // x, y, z
+	Block         []uint32               `protobuf:"varint,4,rep,packed,name=block,proto3" json:"block,omitempty"` // x, y, z
+	SharedBytes   uint32                 `protobuf:"varint,5,opt,name=shared_bytes,json=sharedBytes,proto3" json:"shared_bytes,omitempty"`
+	Arguments     []*Argument            `protobuf:"bytes,6,rep,name=arguments,proto3" json:"arguments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeviceLaunch) Reset() {
+	*x = DeviceLaunch{}
+	mi := &file_planpb_plan_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeviceLaunch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeviceLaunch) ProtoMessage() {}
+
+func (x *DeviceLaunch) ProtoReflect() protoreflect.Message {
+	mi := &file_planpb_plan_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeviceLaunch.ProtoReflect.Descriptor instead.
+func (*DeviceLaunch) Descriptor() ([]byte, []int) {
+	return file_planpb_plan_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *DeviceLaunch) GetModule() uint32 {
+	if x != nil {
+		return x.Module
+	}
+	return 0
+}
+
+func (x *DeviceLaunch) GetFunction() uint32 {
+	if x != nil {
+		return x.Function
+	}
+	return 0
+}
+
+func (x *DeviceLaunch) GetGrid() []uint32 {
+	if x != nil {
+		return x.Grid
+	}
+	return nil
+}
+
+func (x *DeviceLaunch) GetBlock() []uint32 {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *DeviceLaunch) GetSharedBytes() uint32 {
+	if x != nil {
+		return x.SharedBytes
+	}
+	return 0
+}
+
+func (x *DeviceLaunch) GetArguments() []*Argument {
+	if x != nil {
+		return x.Arguments
+	}
+	return nil
+}
+
+type Argument struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          ArgumentKind           `protobuf:"varint,1,opt,name=kind,proto3,enum=dartsc.plan.ArgumentKind" json:"kind,omitempty"`
+	Index         uint32                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`       // of operand or result
+	Integer       int64                  `protobuf:"zigzag64,3,opt,name=integer,proto3" json:"integer,omitempty"` // of int32, int64
+	Number        float64                `protobuf:"fixed64,4,opt,name=number,proto3" json:"number,omitempty"`    // of float32
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Argument) Reset() {
+	*x = Argument{}
+	mi := &file_planpb_plan_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Argument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Argument) ProtoMessage() {}
+
+func (x *Argument) ProtoReflect() protoreflect.Message {
+	mi := &file_planpb_plan_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Argument.ProtoReflect.Descriptor instead.
+func (*Argument) Descriptor() ([]byte, []int) {
+	return file_planpb_plan_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Argument) GetKind() ArgumentKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ArgumentKind_OPERAND
+}
+
+func (x *Argument) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Argument) GetInteger() int64 {
+	if x != nil {
+		return x.Integer
+	}
+	return 0
+}
+
+func (x *Argument) GetNumber() float64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 type Instruction struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Op            uint32                 `protobuf:"varint,1,opt,name=op,proto3" json:"op,omitempty"` // string
@@ -1014,7 +1441,7 @@ type Instruction struct {
 
 func (x *Instruction) Reset() {
 	*x = Instruction{}
-	mi := &file_planpb_plan_proto_msgTypes[11]
+	mi := &file_planpb_plan_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +1453,7 @@ func (x *Instruction) String() string {
 func (*Instruction) ProtoMessage() {}
 
 func (x *Instruction) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[11]
+	mi := &file_planpb_plan_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +1466,7 @@ func (x *Instruction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instruction.ProtoReflect.Descriptor instead.
 func (*Instruction) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{11}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Instruction) GetOp() uint32 {
@@ -1067,7 +1494,7 @@ var File_planpb_plan_proto protoreflect.FileDescriptor
 
 const file_planpb_plan_proto_rawDesc = "" +
 	"\n" +
-	"\x11planpb/plan.proto\x12\vdartsc.plan\"\xed\x03\n" +
+	"\x11planpb/plan.proto\x12\vdartsc.plan\"\x9c\x04\n" +
 	"\x04Plan\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x1a\n" +
@@ -1081,10 +1508,27 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"\varena_bytes\x18\n" +
 	" \x01(\x03R\n" +
 	"arenaBytes\x120\n" +
-	"\bprograms\x18\v \x03(\v2\x14.dartsc.plan.ProgramR\bprograms\x1a;\n" +
+	"\bprograms\x18\v \x03(\v2\x14.dartsc.plan.ProgramR\bprograms\x12-\n" +
+	"\amodules\x18\f \x03(\v2\x13.dartsc.plan.ModuleR\amodules\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"^\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaf\x01\n" +
+	"\x06Module\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\tR\x06source\x12\x18\n" +
+	"\aoptions\x18\x03 \x03(\tR\aoptions\x12*\n" +
+	"\x06images\x18\x04 \x03(\v2\x12.dartsc.plan.ImageR\x06images\x123\n" +
+	"\tfunctions\x18\x05 \x03(\v2\x15.dartsc.plan.FunctionR\tfunctions\"W\n" +
+	"\x05Image\x12\"\n" +
+	"\farchitecture\x18\x01 \x01(\tR\farchitecture\x12\x16\n" +
+	"\x06format\x18\x02 \x01(\tR\x06format\x12\x12\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\"\x80\x01\n" +
+	"\bFunction\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tregisters\x18\x02 \x01(\rR\tregisters\x12!\n" +
+	"\fshared_bytes\x18\x03 \x01(\rR\vsharedBytes\x12\x1f\n" +
+	"\vspill_bytes\x18\x04 \x01(\rR\n" +
+	"spillBytes\"^\n" +
 	"\x06Tensor\x12(\n" +
 	"\x05dtype\x18\x01 \x01(\x0e2\x12.dartsc.plan.DTypeR\x05dtype\x12\x14\n" +
 	"\x05shape\x18\x02 \x03(\x03R\x05shape\x12\x14\n" +
@@ -1127,7 +1571,7 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"\x06Buffer\x12\x16\n" +
 	"\x06tensor\x18\x01 \x01(\rR\x06tensor\x12(\n" +
 	"\x05space\x18\x02 \x01(\x0e2\x12.dartsc.plan.SpaceR\x05space\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\xf4\x01\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\xa7\x02\n" +
 	"\x06Launch\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\rR\x06kernel\x12\x1a\n" +
 	"\boperands\x18\x02 \x03(\rR\boperands\x12\x18\n" +
@@ -1137,7 +1581,21 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"\x05phase\x18\x06 \x01(\rR\x05phase\x12\x14\n" +
 	"\x05scope\x18\a \x01(\rR\x05scope\x12\x14\n" +
 	"\x05flops\x18\b \x01(\x01R\x05flops\x12\x14\n" +
-	"\x05bytes\x18\t \x01(\x01R\x05bytes\"O\n" +
+	"\x05bytes\x18\t \x01(\x01R\x05bytes\x121\n" +
+	"\x06device\x18\n" +
+	" \x01(\v2\x19.dartsc.plan.DeviceLaunchR\x06device\"\xc4\x01\n" +
+	"\fDeviceLaunch\x12\x16\n" +
+	"\x06module\x18\x01 \x01(\rR\x06module\x12\x1a\n" +
+	"\bfunction\x18\x02 \x01(\rR\bfunction\x12\x12\n" +
+	"\x04grid\x18\x03 \x03(\rR\x04grid\x12\x14\n" +
+	"\x05block\x18\x04 \x03(\rR\x05block\x12!\n" +
+	"\fshared_bytes\x18\x05 \x01(\rR\vsharedBytes\x123\n" +
+	"\targuments\x18\x06 \x03(\v2\x15.dartsc.plan.ArgumentR\targuments\"\x81\x01\n" +
+	"\bArgument\x12-\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x19.dartsc.plan.ArgumentKindR\x04kind\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\rR\x05index\x12\x18\n" +
+	"\ainteger\x18\x03 \x01(\x12R\ainteger\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x01R\x06number\"O\n" +
 	"\vInstruction\x12\x0e\n" +
 	"\x02op\x18\x01 \x01(\rR\x02op\x12\x12\n" +
 	"\x04args\x18\x02 \x03(\rR\x04args\x12\x1c\n" +
@@ -1153,7 +1611,14 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"\x03F64\x10\a*!\n" +
 	"\x05Space\x12\t\n" +
 	"\x05ARENA\x10\x00\x12\r\n" +
-	"\tVARIABLES\x10\x01B/Z-github.com/dartsc/dartsc/compiler/plan/planpbb\x06proto3"
+	"\tVARIABLES\x10\x01*J\n" +
+	"\fArgumentKind\x12\v\n" +
+	"\aOPERAND\x10\x00\x12\n" +
+	"\n" +
+	"\x06RESULT\x10\x01\x12\t\n" +
+	"\x05INT32\x10\x02\x12\t\n" +
+	"\x05INT64\x10\x03\x12\v\n" +
+	"\aFLOAT32\x10\x04B/Z-github.com/dartsc/dartsc/compiler/plan/planpbb\x06proto3"
 
 var (
 	file_planpb_plan_proto_rawDescOnce sync.Once
@@ -1167,46 +1632,58 @@ func file_planpb_plan_proto_rawDescGZIP() []byte {
 	return file_planpb_plan_proto_rawDescData
 }
 
-var file_planpb_plan_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_planpb_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_planpb_plan_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_planpb_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_planpb_plan_proto_goTypes = []any{
-	(DType)(0),          // 0: dartsc.plan.DType
-	(Space)(0),          // 1: dartsc.plan.Space
-	(*Plan)(nil),        // 2: dartsc.plan.Plan
-	(*Tensor)(nil),      // 3: dartsc.plan.Tensor
-	(*Params)(nil),      // 4: dartsc.plan.Params
-	(*Param)(nil),       // 5: dartsc.plan.Param
-	(*Integers)(nil),    // 6: dartsc.plan.Integers
-	(*Numbers)(nil),     // 7: dartsc.plan.Numbers
-	(*Variable)(nil),    // 8: dartsc.plan.Variable
-	(*Program)(nil),     // 9: dartsc.plan.Program
-	(*Port)(nil),        // 10: dartsc.plan.Port
-	(*Buffer)(nil),      // 11: dartsc.plan.Buffer
-	(*Launch)(nil),      // 12: dartsc.plan.Launch
-	(*Instruction)(nil), // 13: dartsc.plan.Instruction
-	nil,                 // 14: dartsc.plan.Plan.MetadataEntry
+	(DType)(0),           // 0: dartsc.plan.DType
+	(Space)(0),           // 1: dartsc.plan.Space
+	(ArgumentKind)(0),    // 2: dartsc.plan.ArgumentKind
+	(*Plan)(nil),         // 3: dartsc.plan.Plan
+	(*Module)(nil),       // 4: dartsc.plan.Module
+	(*Image)(nil),        // 5: dartsc.plan.Image
+	(*Function)(nil),     // 6: dartsc.plan.Function
+	(*Tensor)(nil),       // 7: dartsc.plan.Tensor
+	(*Params)(nil),       // 8: dartsc.plan.Params
+	(*Param)(nil),        // 9: dartsc.plan.Param
+	(*Integers)(nil),     // 10: dartsc.plan.Integers
+	(*Numbers)(nil),      // 11: dartsc.plan.Numbers
+	(*Variable)(nil),     // 12: dartsc.plan.Variable
+	(*Program)(nil),      // 13: dartsc.plan.Program
+	(*Port)(nil),         // 14: dartsc.plan.Port
+	(*Buffer)(nil),       // 15: dartsc.plan.Buffer
+	(*Launch)(nil),       // 16: dartsc.plan.Launch
+	(*DeviceLaunch)(nil), // 17: dartsc.plan.DeviceLaunch
+	(*Argument)(nil),     // 18: dartsc.plan.Argument
+	(*Instruction)(nil),  // 19: dartsc.plan.Instruction
+	nil,                  // 20: dartsc.plan.Plan.MetadataEntry
 }
 var file_planpb_plan_proto_depIdxs = []int32{
-	14, // 0: dartsc.plan.Plan.metadata:type_name -> dartsc.plan.Plan.MetadataEntry
-	3,  // 1: dartsc.plan.Plan.tensors:type_name -> dartsc.plan.Tensor
-	4,  // 2: dartsc.plan.Plan.params:type_name -> dartsc.plan.Params
-	8,  // 3: dartsc.plan.Plan.variables:type_name -> dartsc.plan.Variable
-	9,  // 4: dartsc.plan.Plan.programs:type_name -> dartsc.plan.Program
-	0,  // 5: dartsc.plan.Tensor.dtype:type_name -> dartsc.plan.DType
-	5,  // 6: dartsc.plan.Params.params:type_name -> dartsc.plan.Param
-	6,  // 7: dartsc.plan.Param.integers:type_name -> dartsc.plan.Integers
-	7,  // 8: dartsc.plan.Param.numbers:type_name -> dartsc.plan.Numbers
-	10, // 9: dartsc.plan.Program.inputs:type_name -> dartsc.plan.Port
-	10, // 10: dartsc.plan.Program.results:type_name -> dartsc.plan.Port
-	11, // 11: dartsc.plan.Program.buffers:type_name -> dartsc.plan.Buffer
-	12, // 12: dartsc.plan.Program.launches:type_name -> dartsc.plan.Launch
-	1,  // 13: dartsc.plan.Buffer.space:type_name -> dartsc.plan.Space
-	13, // 14: dartsc.plan.Launch.code:type_name -> dartsc.plan.Instruction
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	20, // 0: dartsc.plan.Plan.metadata:type_name -> dartsc.plan.Plan.MetadataEntry
+	7,  // 1: dartsc.plan.Plan.tensors:type_name -> dartsc.plan.Tensor
+	8,  // 2: dartsc.plan.Plan.params:type_name -> dartsc.plan.Params
+	12, // 3: dartsc.plan.Plan.variables:type_name -> dartsc.plan.Variable
+	13, // 4: dartsc.plan.Plan.programs:type_name -> dartsc.plan.Program
+	4,  // 5: dartsc.plan.Plan.modules:type_name -> dartsc.plan.Module
+	5,  // 6: dartsc.plan.Module.images:type_name -> dartsc.plan.Image
+	6,  // 7: dartsc.plan.Module.functions:type_name -> dartsc.plan.Function
+	0,  // 8: dartsc.plan.Tensor.dtype:type_name -> dartsc.plan.DType
+	9,  // 9: dartsc.plan.Params.params:type_name -> dartsc.plan.Param
+	10, // 10: dartsc.plan.Param.integers:type_name -> dartsc.plan.Integers
+	11, // 11: dartsc.plan.Param.numbers:type_name -> dartsc.plan.Numbers
+	14, // 12: dartsc.plan.Program.inputs:type_name -> dartsc.plan.Port
+	14, // 13: dartsc.plan.Program.results:type_name -> dartsc.plan.Port
+	15, // 14: dartsc.plan.Program.buffers:type_name -> dartsc.plan.Buffer
+	16, // 15: dartsc.plan.Program.launches:type_name -> dartsc.plan.Launch
+	1,  // 16: dartsc.plan.Buffer.space:type_name -> dartsc.plan.Space
+	19, // 17: dartsc.plan.Launch.code:type_name -> dartsc.plan.Instruction
+	17, // 18: dartsc.plan.Launch.device:type_name -> dartsc.plan.DeviceLaunch
+	18, // 19: dartsc.plan.DeviceLaunch.arguments:type_name -> dartsc.plan.Argument
+	2,  // 20: dartsc.plan.Argument.kind:type_name -> dartsc.plan.ArgumentKind
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_planpb_plan_proto_init() }
@@ -1214,7 +1691,7 @@ func file_planpb_plan_proto_init() {
 	if File_planpb_plan_proto != nil {
 		return
 	}
-	file_planpb_plan_proto_msgTypes[3].OneofWrappers = []any{
+	file_planpb_plan_proto_msgTypes[6].OneofWrappers = []any{
 		(*Param_Integer)(nil),
 		(*Param_Number)(nil),
 		(*Param_Flag)(nil),
@@ -1227,8 +1704,8 @@ func file_planpb_plan_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_planpb_plan_proto_rawDesc), len(file_planpb_plan_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   13,
+			NumEnums:      3,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
