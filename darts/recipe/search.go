@@ -100,6 +100,8 @@ type Search struct {
 	check   *data.Evaluation
 	batch   batches
 	compile time.Duration
+
+	evaluator *evaluator
 }
 
 // SearchModule builds the programs of a search on data of the given summary.
@@ -164,7 +166,8 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 		return nil, err
 	}
 	s.batch = newBatches(config, d)
-	return s, nil
+	s.evaluator, err = newEvaluator(s.session)
+	return s, err
 }
 
 // split divides the training images between weights and alphas.
@@ -310,29 +313,13 @@ func (s *Search) step(ctx context.Context, folder *run.Folder, state *searchStat
 
 func finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }
 
-// evaluate measures the network with its running statistics on every image of the alphas' half, without augmentation
-// (the original augments these too).
-func (s *Search) evaluate(ctx context.Context, state *searchState) error {
-	b := &s.batch
-	state.Valid = totals{}
-	for step := range s.check.Steps() {
-		indices, real := s.check.Batch(step)
-		if err := s.data.Train.Gather(indices, b.validImages, b.validLabels); err != nil {
-			return err
-		}
-		for i := real; i < len(b.validLabels); i++ {
-			b.validLabels[i] = -1 // padding: does not count
-		}
-		if err := s.session.Run(ctx, bilevel.Evaluate, b.evaluateInputs, b.evaluateResults); err != nil {
-			return err
-		}
-		if !finite(b.loss[0]) {
-			return fmt.Errorf("evaluation after step %d: loss %v: the search diverged; use a lower --learning-rate", state.Step, b.loss[0])
-		}
-		state.Valid.Images += int64(real)
-		state.Valid.Loss += float64(b.loss[0])
-		state.Valid.Correct += float64(b.correct[0])
-		state.Valid.Correct5 += float64(b.correct5[0])
+// evaluate measures the network on the alphas' half, without augmentation (the original augments these images too).
+func (s *Search) evaluate(ctx context.Context, state *searchState) (err error) {
+	if state.Valid, err = s.evaluator.run(ctx, s.data.Train, s.check); err != nil {
+		return err
+	}
+	if loss := state.Valid.Loss; math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return fmt.Errorf("evaluation after step %d: loss %v: the search diverged; use a lower --learning-rate", state.Step, loss)
 	}
 	return nil
 }

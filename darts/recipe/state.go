@@ -132,7 +132,6 @@ type batches struct {
 	trainLabels, validLabels                 []int32
 	loss, alphaLoss, correct, correct5, norm []float32
 	stepInputs, stepResults                  map[string]any
-	evaluateInputs, evaluateResults          map[string]any
 }
 
 func newBatches(config SearchConfig, d *data.Dataset) batches {
@@ -145,7 +144,5 @@ func newBatches(config SearchConfig, d *data.Dataset) batches {
 	}
 	b.stepInputs = map[string]any{"train_images": b.trainImages, "train_labels": b.trainLabels, "valid_images": b.validImages, "valid_labels": b.validLabels}
 	b.stepResults = map[string]any{"loss": b.loss, "valid_loss": b.alphaLoss, "correct": b.correct, "correct5": b.correct5, "grad_norm": b.norm}
-	b.evaluateInputs = map[string]any{"images": b.validImages, "labels": b.validLabels}
-	b.evaluateResults = map[string]any{"loss": b.loss, "correct": b.correct, "correct5": b.correct5}
 	return b
 }

@@ -1,0 +1,71 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/darts/data"
+	"github.com/dartsc/dartsc/runtime"
+)
+
+// imageSource is where an evaluation takes its images from: a data.Split, or whatever else can copy out the images of
+// given indices, u8 [len(indices),H,W,C], and their classes.
+type imageSource interface {
+	Gather(indices []int, images []uint8, labels []int32) error
+}
+
+// evaluator runs the program bilevel.Evaluate of a session, be it of a supernet or of a derived network, over a list of
+// images. Its buffers have the size of the program's inputs and are reused.
+type evaluator struct {
+	session         *runtime.Session
+	images          []uint8
+	labels          []int32
+	loss            []float32
+	correct         []float32
+	correct5        []float32
+	inputs, results map[string]any
+}
+
+func newEvaluator(session *runtime.Session) (*evaluator, error) {
+	p := session.Plan().Program(bilevel.Evaluate)
+	if p == nil {
+		return nil, fmt.Errorf("plan %s has no program %q", session.Plan().Name, bilevel.Evaluate)
+	}
+	e := &evaluator{session: session, loss: make([]float32, 1), correct: make([]float32, 1), correct5: make([]float32, 1)}
+	for _, in := range p.Inputs {
+		elements := p.Buffers[in.Buffer].Elements()
+		switch in.Name {
+		case "images":
+			e.images = make([]uint8, elements)
+		case "labels":
+			e.labels = make([]int32, elements)
+		}
+	}
+	e.inputs = map[string]any{"images": e.images, "labels": e.labels}
+	e.results = map[string]any{"loss": e.loss, "correct": e.correct, "correct5": e.correct5}
+	return e, nil
+}
+
+// run measures the network with its running statistics on every image of the walk, without augmentation; what fills up
+// the last batch weighs nothing. The sums that it returns are over images.
+func (e *evaluator) run(ctx context.Context, from imageSource, walk *data.Evaluation) (totals, error) {
+	var t totals
+	for step := range walk.Steps() {
+		indices, real := walk.Batch(step)
+		if err := from.Gather(indices, e.images, e.labels); err != nil {
+			return t, err
+		}
+		for i := real; i < len(e.labels); i++ {
+			e.labels[i] = -1 // padding: does not count
+		}
+		if err := e.session.Run(ctx, bilevel.Evaluate, e.inputs, e.results); err != nil {
+			return t, err
+		}
+		t.Images += int64(real)
+		t.Loss += float64(e.loss[0])
+		t.Correct += float64(e.correct[0])
+		t.Correct5 += float64(e.correct5[0])
+	}
+	return t, nil
+}
