@@ -9,12 +9,6 @@ import (
 	"github.com/dartsc/dartsc/runtime"
 )
 
-// imageSource is where an evaluation takes its images from: a data.Split, or whatever else can copy out the images of
-// given indices, u8 [len(indices),H,W,C], and their classes.
-type imageSource interface {
-	Gather(indices []int, images []uint8, labels []int32) error
-}
-
 // evaluator runs the program bilevel.Evaluate of a session, be it of a supernet or of a derived network, over a list of
 // images. Its buffers have the size of the program's inputs and are reused.
 type evaluator struct {
@@ -47,22 +41,22 @@ func newEvaluator(session *runtime.Session) (*evaluator, error) {
 	return e, nil
 }
 
-// run measures the network with its running statistics on every image of the walk, without augmentation; what fills up
-// the last batch weighs nothing. The sums that it returns are over images.
-func (e *evaluator) run(ctx context.Context, from imageSource, walk *data.Evaluation) (totals, error) {
+// run measures the network with its running statistics on every image, without augmentation; what fills up the last
+// batch weighs nothing. The sums that it returns are over images.
+func (e *evaluator) run(ctx context.Context, over data.Batches) (totals, error) {
 	var t totals
-	for step := range walk.Steps() {
-		indices, real := walk.Batch(step)
-		if err := from.Gather(indices, e.images, e.labels); err != nil {
+	for step := range over.Steps() {
+		if err := over.Read(ctx, int64(step), e.images, e.labels); err != nil {
 			return t, err
-		}
-		for i := real; i < len(e.labels); i++ {
-			e.labels[i] = -1 // padding: does not count
 		}
 		if err := e.session.Run(ctx, bilevel.Evaluate, e.inputs, e.results); err != nil {
 			return t, err
 		}
-		t.Images += int64(real)
+		for _, label := range e.labels {
+			if label >= 0 {
+				t.Images++
+			}
+		}
 		t.Loss += float64(e.loss[0])
 		t.Correct += float64(e.correct[0])
 		t.Correct5 += float64(e.correct5[0])

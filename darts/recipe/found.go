@@ -39,7 +39,7 @@ func ReadFound(path string) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	var state searchState
+	var state state[SearchConfig]
 	if err := checkpoint.DecodeState(&state); err != nil {
 		return Found{}, fmt.Errorf("%s: %w", path, err)
 	}

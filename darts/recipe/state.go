@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
@@ -12,93 +13,100 @@ import (
 	"github.com/dartsc/dartsc/darts/safetensors"
 )
 
-// searchState is what a checkpoint holds beside the variables: where the search stands. The position in the data is
-// the step, since batches are a function of it.
-type searchState struct {
-	Config SearchConfig `json:"config"`
+// state is what a checkpoint holds beside the variables. The position in the data is the step, since batches are a
+// function of it.
+type state[C any] struct {
+	Config C            `json:"config"`
 	Data   data.Summary `json:"data"`
-	Epoch  int          `json:"epoch"`
-	Step   int64        `json:"step"`
-	Totals totals       `json:"totals"` // of the present epoch
-	Last   totals       `json:"last"`   // of the epoch before
-	Valid  totals       `json:"valid"`  // of the last evaluation
+	standing
 }
 
-// totals are sums over images.
-type totals struct {
-	Images    int64   `json:"images"`
-	Loss      float64 `json:"loss"`
-	AlphaLoss float64 `json:"alpha_loss"`
-	Correct   float64 `json:"correct"`
-	Correct5  float64 `json:"correct5"`
+// standing is how far a run has come.
+type standing struct {
+	Epoch  int    `json:"epoch"`
+	Step   int64  `json:"step"`
+	Totals totals `json:"totals"`         // of the present epoch
+	Last   totals `json:"last"`           // of the epoch before
+	Valid  totals `json:"valid"`          // of the last evaluation
+	Best   *Best  `json:"best,omitempty"` // of a training, over all evaluations
 }
-
-func (t totals) mean(sum float64) float64 { return sum / float64(max(t.Images, 1)) }
 
 // start initialises the variables, or takes them from a checkpoint.
-func (s *Search) start(from *run.Checkpoint) (*searchState, error) {
-	state := &searchState{Config: s.config, Data: s.data.Summary()}
+func (l *loop[C]) start(from *run.Checkpoint) (*standing, error) {
 	if from == nil {
-		if err := s.session.Initialize(s.config.Seed); err != nil {
+		if err := l.session.Initialize(l.size.seed); err != nil {
 			return nil, err
 		}
-		return state, s.session.SetScalar(bilevel.Seed, float64(s.config.Seed))
+		return &standing{}, l.session.SetScalar(bilevel.Seed, float64(l.size.seed))
 	}
-	saved := &searchState{}
-	if err := from.DecodeState(saved); err != nil {
+	var saved state[C]
+	if err := from.DecodeState(&saved); err != nil {
 		return nil, err
 	}
-	saved.Config.Data = s.config.Data // where the data set lies now; whether it is the same is asked below
-	if field, got, want := difference(saved.Config, s.config); field != "" {
+	// Where the data set lies now does not matter; whether it is the same is asked next.
+	if field, got, want := difference(saved.Config, l.config, "data"); field != "" {
 		return nil, fmt.Errorf("the checkpoint at step %d is of another configuration: its %s is %v, config.json says %v", from.Step, field, got, want)
 	}
-	saved.Data.Path, state.Data.Path = "", ""
-	if field, got, want := difference(saved.Data, state.Data); field != "" {
+	if field, got, want := difference(saved.Data, l.data, "path"); field != "" {
 		return nil, fmt.Errorf("the data set has changed since the checkpoint at step %d: its %s was %v and is %v now", from.Step, field, got, want)
 	}
-	saved.Data = s.data.Summary()
-	return saved, s.restore(from)
+	return &saved.standing, l.restore(from)
 }
 
-// difference names the first field, as JSON has it, in which two structs differ.
-func difference(a, b any) (field string, x, y any) {
+// difference names the first field, as JSON has it, in which two structs differ, but for one that may.
+func difference(a, b any, but string) (field string, x, y any) {
 	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range va.NumField() {
-		if x, y := va.Field(i).Interface(), vb.Field(i).Interface(); !reflect.DeepEqual(x, y) {
-			return va.Type().Field(i).Tag.Get("json"), x, y
+		name, _, _ := strings.Cut(va.Type().Field(i).Tag.Get("json"), ",")
+		if x, y := va.Field(i).Interface(), vb.Field(i).Interface(); name != but && !reflect.DeepEqual(x, y) {
+			return name, x, y
 		}
 	}
 	return "", nil, nil
 }
 
-// save writes a checkpoint: every variable of the plan (weights, alphas, both optimisers, running statistics, counters)
-// and the state.
-func (s *Search) save(folder *run.Folder, state *searchState) error {
+// save writes a checkpoint: every variable of the plan (weights, alphas, optimisers, running statistics, counters) and
+// the state.
+func (l *loop[C]) save(folder *run.Folder, s *standing) error {
+	tensors, err := l.tensors(func(*plan.Variable) bool { return true })
+	if err != nil {
+		return err
+	}
+	metadata := map[string]string{"format": "dartsc " + l.task.name() + " checkpoint"}
+	return folder.SaveCheckpoint(s.Step, tensors, metadata, state[C]{l.config, l.data, *s})
+}
+
+// tensors reads the variables of some kind.
+func (l *loop[C]) tensors(wanted func(*plan.Variable) bool) ([]safetensors.Tensor, error) {
 	var tensors []safetensors.Tensor
-	for _, v := range s.Plan().Variables {
+	for i := range l.Plan().Variables {
+		v := &l.Plan().Variables[i]
+		if !wanted(v) {
+			continue
+		}
 		if v.DType == plan.I64 {
 			values := make([]int64, v.Elements())
-			if err := s.session.Get(v.Name, values); err != nil {
-				return err
+			if err := l.session.Get(v.Name, values); err != nil {
+				return nil, err
 			}
 			tensors = append(tensors, safetensors.FromInt64s(v.Name, v.Shape, values))
 			continue
 		}
 		values := make([]float32, v.Elements())
-		if err := s.session.Get(v.Name, values); err != nil {
-			return err
+		if err := l.session.Get(v.Name, values); err != nil {
+			return nil, err
 		}
 		tensors = append(tensors, safetensors.FromFloat32s(v.Name, v.Shape, values))
 	}
-	return folder.SaveCheckpoint(state.Step, tensors, map[string]string{"format": "dartsc search checkpoint"}, state)
+	return tensors, nil
 }
 
 // restore sets every variable from a checkpoint.
-func (s *Search) restore(from *run.Checkpoint) error {
+func (l *loop[C]) restore(from *run.Checkpoint) error {
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("the checkpoint at step %d is of another configuration: %s", from.Step, fmt.Sprintf(format, args...))
 	}
-	for _, v := range s.Plan().Variables {
+	for _, v := range l.Plan().Variables {
 		t, ok := from.Tensors.Lookup(v.Name)
 		if !ok {
 			return wrong("it has no %s", v.Name)
@@ -116,33 +124,22 @@ func (s *Search) restore(from *run.Checkpoint) error {
 		if err != nil {
 			return wrong("%v", err)
 		}
-		if err := s.session.Set(v.Name, values); err != nil {
+		if err := l.session.Set(v.Name, values); err != nil {
 			return err
 		}
 	}
-	if got, want := len(from.Tensors.Tensors), len(s.Plan().Variables); got != want {
+	if got, want := len(from.Tensors.Tensors), len(l.Plan().Variables); got != want {
 		return wrong("it has %d tensors, this network %d variables", got, want)
 	}
 	return nil
 }
 
-// batches are the buffers that every step reuses.
-type batches struct {
-	trainImages, validImages                 []uint8
-	trainLabels, validLabels                 []int32
-	loss, alphaLoss, correct, correct5, norm []float32
-	stepInputs, stepResults                  map[string]any
+// buffers are the images and labels of one batch.
+type buffers struct {
+	images []uint8
+	labels []int32
 }
 
-func newBatches(config SearchConfig, d *data.Dataset) batches {
-	pixels := config.BatchSize * d.Height * d.Width * d.Channels
-	one := func() []float32 { return make([]float32, 1) }
-	b := batches{
-		trainImages: make([]uint8, pixels), validImages: make([]uint8, pixels),
-		trainLabels: make([]int32, config.BatchSize), validLabels: make([]int32, config.BatchSize),
-		loss: one(), alphaLoss: one(), correct: one(), correct5: one(), norm: one(),
-	}
-	b.stepInputs = map[string]any{"train_images": b.trainImages, "train_labels": b.trainLabels, "valid_images": b.validImages, "valid_labels": b.validLabels}
-	b.stepResults = map[string]any{"loss": b.loss, "valid_loss": b.alphaLoss, "correct": b.correct, "correct5": b.correct5, "grad_norm": b.norm}
-	return b
+func newBuffers(batch int, d data.Summary) buffers {
+	return buffers{make([]uint8, batch*d.Height*d.Width*d.Channels), make([]int32, batch)}
 }
