@@ -7,7 +7,7 @@ import (
 )
 
 // Rules is what the operations mean to a graph: the types of an operation's results, or what is wrong with it. Package
-// ops implements it; ir gives Read, Assign and Fusion their own rules.
+// ops implements it; ir gives Read, Assign, Fusion and Scan their own rules.
 type Rules interface {
 	Infer(op *Op) ([]Type, error)
 }
@@ -223,6 +223,8 @@ func infer(op *Op, rules Rules) ([]Type, error) {
 			types = append(types, r.Value.Type)
 		}
 		return types, nil
+	case Scan:
+		return inferScan(op)
 	}
 	return rules.Infer(op)
 }

@@ -132,6 +132,7 @@ const (
 	Read   = "read"   // the value of a variable
 	Assign = "assign" // a variable takes a value
 	Fusion = "fusion" // a group of operations that becomes one launch; its body is in Op.Body
+	Scan   = "scan"   // a loop over steps of time; its body is in Op.Body (see loop.go)
 )
 
 // Op is one operation. Scope is its position in the model ("cell 3/edge 1→4/sep_conv_5x5") and goes into every error
@@ -143,7 +144,7 @@ type Op struct {
 	Results  []*Value
 	Attrs    Attrs
 	Variable *Variable // of Read and Assign
-	Body     *Program  // of Fusion
+	Body     *Program  // of Fusion and Scan
 	Phase    string
 	Scope    string
 }
@@ -242,7 +243,7 @@ func (m *Module) Clone() *Module {
 	return c
 }
 
-// Clone copies a program that touches no variables, as the bodies of fusions do not.
+// Clone copies a program that touches no variables, as the bodies of operations do not.
 func (p *Program) Clone() *Program { return p.clone(nil) }
 
 func (p *Program) clone(variables map[*Variable]*Variable) *Program {

@@ -72,6 +72,8 @@ func evaluateOp(op *ir.Op, in []*Tensor, variables map[string]*Tensor) ([]*Tenso
 			out = append(out, env[r.Value])
 		}
 		return out, nil
+	case ir.Scan:
+		return scan(ir.LoopOf(op), in)
 	}
 	def := table[op.Kind]
 	if def == nil || def.Eval == nil {

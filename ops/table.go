@@ -124,12 +124,15 @@ func attrNames(defs []AttrDef) string {
 }
 
 // FLOPs returns the floating-point operations of one operation; a multiply-add counts two. A fusion is the sum of its
-// body.
+// body, a scan that of its steps.
 func FLOPs(op *ir.Op) float64 {
 	if op.Body != nil {
 		sum := 0.0
 		for _, inner := range op.Body.Ops {
 			sum += FLOPs(inner)
+		}
+		if op.Kind == ir.Scan {
+			sum *= float64(ir.LoopOf(op).Steps)
 		}
 		return sum
 	}

@@ -123,7 +123,7 @@ func (d *decoder) program(in *planpb.Program) (*Program, error) {
 		if err != nil {
 			return nil, fmt.Errorf("buffer %d: %w", i, err)
 		}
-		p.Buffers[i] = Buffer{Tensor: tensor, Space: Space(b.Space), Offset: b.Offset}
+		p.Buffers[i] = Buffer{Tensor: tensor, Space: Space(b.Space), Offset: b.Offset, Stride: b.Stride}
 	}
 	for i, l := range in.Launches {
 		if err := d.launch(l, &p.Launches[i]); err != nil {
@@ -158,8 +158,27 @@ func (d *decoder) launch(in *planpb.Launch, out *Launch) (err error) {
 		}
 		out.Code = append(out.Code, Instruction{Op: op, Args: indices(c.Args), Constants: c.Constants})
 	}
+	if in.Loop != nil {
+		if out.Loop, err = d.loop(in.Loop); err != nil {
+			return err
+		}
+	}
 	out.Device, err = d.device(in.Device)
 	return err
+}
+
+// loop refuses loops within loops, so that it ends.
+func (d *decoder) loop(in *planpb.Loop) (*Loop, error) {
+	out := &Loop{Steps: index(in.Steps), Reverse: in.Reverse, Carried: index(in.Carried), Launches: make([]Launch, len(in.Launches))}
+	for i, l := range in.Launches {
+		if l.Loop != nil {
+			return nil, fmt.Errorf("loop: launch %d has a loop of its own", i)
+		}
+		if err := d.launch(l, &out.Launches[i]); err != nil {
+			return nil, fmt.Errorf("loop: launch %d: %w", i, err)
+		}
+	}
+	return out, nil
 }
 
 func moduleOf(in *planpb.Module) Module {

@@ -50,18 +50,27 @@ func (e *encoder) program(p *Program) *planpb.Program {
 		PeakBytes: p.PeakBytes, LowerBound: p.LowerBound,
 	}
 	for i, b := range p.Buffers {
-		out.Buffers[i] = &planpb.Buffer{Tensor: e.tensor(b.Tensor), Space: planpb.Space(b.Space), Offset: b.Offset}
+		out.Buffers[i] = &planpb.Buffer{Tensor: e.tensor(b.Tensor), Space: planpb.Space(b.Space), Offset: b.Offset, Stride: b.Stride}
 	}
 	for i := range p.Launches {
-		l := &p.Launches[i]
-		launch := &planpb.Launch{
-			Kernel: e.text(l.Kernel), Operands: unsigned(l.Operands), Results: unsigned(l.Results), Params: e.paramSet(l.Params),
-			Phase: e.text(l.Phase), Scope: e.text(l.Scope), Flops: l.FLOPs, Bytes: l.Bytes, Device: e.device(l.Device),
+		out.Launches[i] = e.launch(&p.Launches[i])
+	}
+	return out
+}
+
+func (e *encoder) launch(l *Launch) *planpb.Launch {
+	out := &planpb.Launch{
+		Kernel: e.text(l.Kernel), Operands: unsigned(l.Operands), Results: unsigned(l.Results), Params: e.paramSet(l.Params),
+		Phase: e.text(l.Phase), Scope: e.text(l.Scope), Flops: l.FLOPs, Bytes: l.Bytes, Device: e.device(l.Device),
+	}
+	for _, c := range l.Code {
+		out.Code = append(out.Code, &planpb.Instruction{Op: e.text(c.Op), Args: unsigned(c.Args), Constants: c.Constants})
+	}
+	if l.Loop != nil {
+		out.Loop = &planpb.Loop{Steps: uint32(l.Loop.Steps), Reverse: l.Loop.Reverse, Carried: uint32(l.Loop.Carried)}
+		for i := range l.Loop.Launches {
+			out.Loop.Launches = append(out.Loop.Launches, e.launch(&l.Loop.Launches[i]))
 		}
-		for _, c := range l.Code {
-			launch.Code = append(launch.Code, &planpb.Instruction{Op: e.text(c.Op), Args: unsigned(c.Args), Constants: c.Constants})
-		}
-		out.Launches[i] = launch
 	}
 	return out
 }

@@ -84,7 +84,7 @@ func large(launches int) *Plan {
 }
 
 func TestRoundTrip(t *testing.T) {
-	for _, want := range []*Plan{small(), large(3000), {Name: "empty"}} {
+	for _, want := range []*Plan{small(), looped(), large(3000), {Name: "empty"}} {
 		t.Run(want.Name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a.dplan")
 			if err := WriteFile(path, want); err != nil {
@@ -153,8 +153,8 @@ func TestDecodeErrorsSayWhich(t *testing.T) {
 		{"half a header", data[:20], "truncated"},
 		{"half a payload", data[:len(data)/2], "truncated"},
 		{"bytes after the end", append(slices.Clone(data), 0), "damaged"},
-		{"newer", edit(len(magic), 7), "made by a newer dartsc: version 7, this dartsc reads 1"},
-		{"older", edit(len(magic), 0), "made by an older dartsc: version 0, this dartsc reads 1"},
+		{"newer", edit(len(magic), 7), "made by a newer dartsc: version 7, this dartsc reads 2"},
+		{"older", edit(len(magic), 0), "made by an older dartsc: version 0, this dartsc reads 2"},
 		{"a byte of the payload", edit(headerBytes+3, 0xff), "checksum does not match"},
 		{"a byte of the checksum", edit(len(magic)+4, data[len(magic)+4]^1), "checksum does not match"},
 		{"an absurd length", edit(headerBytes-8, binary.LittleEndian.AppendUint64(nil, math.MaxUint64)...), "truncated"},

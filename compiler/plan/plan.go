@@ -99,6 +99,7 @@ type Buffer struct {
 	Tensor
 	Space  Space
 	Offset int64
+	Stride int64 // inside a loop: how many bytes further it lies in every step
 }
 
 // Port is a named input or result of a program.
@@ -127,6 +128,7 @@ type Launch struct {
 	Params   Params
 	Code     []Instruction // of kernel "elementwise"
 	Device   *DeviceLaunch // nil on the CPU, which binds kernels by name
+	Loop     *Loop         // of kernel "scan"
 	Phase    string
 	Scope    string
 	FLOPs    float64

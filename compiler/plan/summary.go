@@ -42,7 +42,8 @@ type FunctionSummary struct {
 	SpillBytes  int    `json:"spill_bytes"`
 }
 
-// ProgramSummary adds up the launches of a program; FLOPs and Bytes are what they must do at least.
+// ProgramSummary adds up the launches of a program, those of loops counted once; FLOPs and Bytes are what they must do at
+// least, in all steps.
 type ProgramSummary struct {
 	Name       string          `json:"name"`
 	Launches   int             `json:"launches"`
@@ -102,19 +103,23 @@ func summarizeModule(m Module) ModuleSummary {
 }
 
 func summarizeProgram(p *Program) ProgramSummary {
-	s := ProgramSummary{Name: p.Name, Launches: len(p.Launches), PeakBytes: p.PeakBytes, LowerBound: p.LowerBound}
+	s := ProgramSummary{Name: p.Name, Launches: p.Count(), PeakBytes: p.PeakBytes, LowerBound: p.LowerBound}
 	kernels := map[string]*KernelSummary{}
-	for _, l := range p.Launches {
+	for _, l := range p.All() {
 		k := kernels[l.Kernel]
 		if k == nil {
 			k = &KernelSummary{Kernel: l.Kernel}
 			kernels[l.Kernel] = k
 		}
 		k.Launches++
-		k.FLOPs += l.FLOPs
-		k.Bytes += l.Bytes
-		s.FLOPs += l.FLOPs
-		s.Bytes += l.Bytes
+		if l.Loop != nil {
+			continue // what it costs is in its launches
+		}
+		times := float64(l.Times)
+		k.FLOPs += times * l.FLOPs
+		k.Bytes += times * l.Bytes
+		s.FLOPs += times * l.FLOPs
+		s.Bytes += times * l.Bytes
 	}
 	s.Kernels = make([]KernelSummary, 0, len(kernels))
 	for _, k := range kernels {
@@ -181,6 +186,14 @@ func ArenaMap(p *Program) []Placed {
 		}
 		for _, buffer := range slices.Concat(l.Operands, l.Results) {
 			use(buffer, at, made)
+		}
+		if l.Loop == nil {
+			continue
+		}
+		for _, inner := range l.Loop.Launches {
+			for _, buffer := range slices.Concat(inner.Operands, inner.Results) {
+				use(buffer, at, made+": "+inner.Kernel)
+			}
 		}
 	}
 	for _, result := range p.Results {

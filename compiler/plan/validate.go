@@ -143,42 +143,77 @@ func validateProgram(p *Plan, program *Program) error {
 	if program.PeakBytes < 0 || program.PeakBytes > p.ArenaBytes || program.LowerBound < 0 {
 		return fmt.Errorf("peak %d and lower bound %d do not fit the arena of %d bytes", program.PeakBytes, program.LowerBound, p.ArenaBytes)
 	}
-	spans := make([]span, len(program.Buffers))
+	v := &validator{plan: p, buffers: program.Buffers, spans: make([]span, len(program.Buffers)), modules: len(p.Modules)}
 	for i, b := range program.Buffers {
-		region := p.ArenaBytes
-		if b.Space == Variables {
-			region = p.VariableBytes
-		} else if b.Space != Arena {
+		if b.Space != Arena && b.Space != Variables {
 			return fmt.Errorf("buffer %d is in space %d, want at most %d", i, b.Space, Variables)
 		}
 		var err error
-		if spans[i], err = place(b.Tensor, b.Space, b.Offset, region); err != nil {
+		if v.spans[i], err = place(b.Tensor, b.Space, b.Offset, v.region(b.Space)); err != nil {
 			return fmt.Errorf("buffer %d: %w", i, err)
 		}
 	}
-	if err := validatePorts("input", program.Inputs, len(spans)); err != nil {
+	if err := validatePorts("input", program.Inputs, program.Buffers); err != nil {
 		return err
 	}
-	if err := validatePorts("result", program.Results, len(spans)); err != nil {
+	if err := validatePorts("result", program.Results, program.Buffers); err != nil {
 		return err
 	}
 	for i := range program.Launches {
-		if err := validateLaunch(&program.Launches[i], spans, len(p.Modules)); err != nil {
-			return fmt.Errorf("launch %d (%s %s): %w", i, program.Launches[i].Kernel, program.Launches[i].Scope, err)
+		l := &program.Launches[i]
+		err := validateLaunch(l, v.spans, v.modules)
+		if err == nil {
+			err = v.still(l)
+		}
+		if err == nil && l.Loop != nil {
+			err = v.validateLoop(l)
+		}
+		if err != nil {
+			return fmt.Errorf("launch %d (%s %s): %w", i, l.Kernel, l.Scope, err)
 		}
 	}
 	return nil
 }
 
-func validatePorts(what string, ports []Port, buffers int) error {
+// validator is what the checks of a program's launches share.
+type validator struct {
+	plan    *Plan
+	buffers []Buffer
+	spans   []span // of the buffers; those that move, in the first step
+	modules int
+}
+
+func (v *validator) region(s Space) int64 {
+	if s == Variables {
+		return v.plan.VariableBytes
+	}
+	return v.plan.ArenaBytes
+}
+
+// still checks that a launch outside of loops uses no buffer that moves.
+func (v *validator) still(l *Launch) error {
+	for _, list := range [][]int{l.Operands, l.Results} {
+		for _, buffer := range list {
+			if v.buffers[buffer].Stride != 0 {
+				return fmt.Errorf("uses buffer %d, which moves from step to step, outside of a loop", buffer)
+			}
+		}
+	}
+	return nil
+}
+
+func validatePorts(what string, ports []Port, buffers []Buffer) error {
 	names := map[string]bool{}
 	for i, port := range ports {
 		if port.Name == "" || names[port.Name] {
 			return fmt.Errorf("%s %d (%q) has no name of its own", what, i, port.Name)
 		}
 		names[port.Name] = true
-		if port.Buffer < 0 || port.Buffer >= buffers {
-			return fmt.Errorf("%s %s is buffer %d of %d", what, port.Name, port.Buffer, buffers)
+		if port.Buffer < 0 || port.Buffer >= len(buffers) {
+			return fmt.Errorf("%s %s is buffer %d of %d", what, port.Name, port.Buffer, len(buffers))
+		}
+		if buffers[port.Buffer].Stride != 0 {
+			return fmt.Errorf("%s %s is buffer %d, which moves from step to step", what, port.Name, port.Buffer)
 		}
 	}
 	return nil

@@ -1107,6 +1107,7 @@ type Buffer struct {
 	Tensor        uint32                 `protobuf:"varint,1,opt,name=tensor,proto3" json:"tensor,omitempty"` // tensor
 	Space         Space                  `protobuf:"varint,2,opt,name=space,proto3,enum=dartsc.plan.Space" json:"space,omitempty"`
 	Offset        int64                  `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
+	Stride        int64                  `protobuf:"varint,4,opt,name=stride,proto3" json:"stride,omitempty"` // inside a loop, a step
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1162,6 +1163,13 @@ func (x *Buffer) GetOffset() int64 {
 	return 0
 }
 
+func (x *Buffer) GetStride() int64 {
+	if x != nil {
+		return x.Stride
+	}
+	return 0
+}
+
 type Launch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kernel        uint32                 `protobuf:"varint,1,opt,name=kernel,proto3" json:"kernel,omitempty"` // string
@@ -1174,6 +1182,7 @@ type Launch struct {
 	Flops         float64                `protobuf:"fixed64,8,opt,name=flops,proto3" json:"flops,omitempty"`
 	Bytes         float64                `protobuf:"fixed64,9,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Device        *DeviceLaunch          `protobuf:"bytes,10,opt,name=device,proto3" json:"device,omitempty"`
+	Loop          *Loop                  `protobuf:"bytes,11,opt,name=loop,proto3" json:"loop,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1278,6 +1287,81 @@ func (x *Launch) GetDevice() *DeviceLaunch {
 	return nil
 }
 
+func (x *Launch) GetLoop() *Loop {
+	if x != nil {
+		return x.Loop
+	}
+	return nil
+}
+
+type Loop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Steps         uint32                 `protobuf:"varint,1,opt,name=steps,proto3" json:"steps,omitempty"`
+	Reverse       bool                   `protobuf:"varint,2,opt,name=reverse,proto3" json:"reverse,omitempty"`
+	Carried       uint32                 `protobuf:"varint,3,opt,name=carried,proto3" json:"carried,omitempty"`
+	Launches      []*Launch              `protobuf:"bytes,4,rep,name=launches,proto3" json:"launches,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Loop) Reset() {
+	*x = Loop{}
+	mi := &file_planpb_plan_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Loop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Loop) ProtoMessage() {}
+
+func (x *Loop) ProtoReflect() protoreflect.Message {
+	mi := &file_planpb_plan_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Loop.ProtoReflect.Descriptor instead.
+func (*Loop) Descriptor() ([]byte, []int) {
+	return file_planpb_plan_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Loop) GetSteps() uint32 {
+	if x != nil {
+		return x.Steps
+	}
+	return 0
+}
+
+func (x *Loop) GetReverse() bool {
+	if x != nil {
+		return x.Reverse
+	}
+	return false
+}
+
+func (x *Loop) GetCarried() uint32 {
+	if x != nil {
+		return x.Carried
+	}
+	return 0
+}
+
+func (x *Loop) GetLaunches() []*Launch {
+	if x != nil {
+		return x.Launches
+	}
+	return nil
+}
+
 type DeviceLaunch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Module        uint32                 `protobuf:"varint,1,opt,name=module,proto3" json:"module,omitempty"`
@@ -1292,7 +1376,7 @@ type DeviceLaunch struct {
 
 func (x *DeviceLaunch) Reset() {
 	*x = DeviceLaunch{}
-	mi := &file_planpb_plan_proto_msgTypes[14]
+	mi := &file_planpb_plan_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1388,7 @@ func (x *DeviceLaunch) String() string {
 func (*DeviceLaunch) ProtoMessage() {}
 
 func (x *DeviceLaunch) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[14]
+	mi := &file_planpb_plan_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1401,7 @@ func (x *DeviceLaunch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceLaunch.ProtoReflect.Descriptor instead.
 func (*DeviceLaunch) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{14}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeviceLaunch) GetModule() uint32 {
@@ -1374,7 +1458,7 @@ type Argument struct {
 
 func (x *Argument) Reset() {
 	*x = Argument{}
-	mi := &file_planpb_plan_proto_msgTypes[15]
+	mi := &file_planpb_plan_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1470,7 @@ func (x *Argument) String() string {
 func (*Argument) ProtoMessage() {}
 
 func (x *Argument) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[15]
+	mi := &file_planpb_plan_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1483,7 @@ func (x *Argument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Argument.ProtoReflect.Descriptor instead.
 func (*Argument) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{15}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Argument) GetKind() ArgumentKind {
@@ -1441,7 +1525,7 @@ type Instruction struct {
 
 func (x *Instruction) Reset() {
 	*x = Instruction{}
-	mi := &file_planpb_plan_proto_msgTypes[16]
+	mi := &file_planpb_plan_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1537,7 @@ func (x *Instruction) String() string {
 func (*Instruction) ProtoMessage() {}
 
 func (x *Instruction) ProtoReflect() protoreflect.Message {
-	mi := &file_planpb_plan_proto_msgTypes[16]
+	mi := &file_planpb_plan_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1550,7 @@ func (x *Instruction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instruction.ProtoReflect.Descriptor instead.
 func (*Instruction) Descriptor() ([]byte, []int) {
-	return file_planpb_plan_proto_rawDescGZIP(), []int{16}
+	return file_planpb_plan_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Instruction) GetOp() uint32 {
@@ -1567,11 +1651,12 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"lowerBound\"2\n" +
 	"\x04Port\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06buffer\x18\x02 \x01(\rR\x06buffer\"b\n" +
+	"\x06buffer\x18\x02 \x01(\rR\x06buffer\"z\n" +
 	"\x06Buffer\x12\x16\n" +
 	"\x06tensor\x18\x01 \x01(\rR\x06tensor\x12(\n" +
 	"\x05space\x18\x02 \x01(\x0e2\x12.dartsc.plan.SpaceR\x05space\x12\x16\n" +
-	"\x06offset\x18\x03 \x01(\x03R\x06offset\"\xa7\x02\n" +
+	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n" +
+	"\x06stride\x18\x04 \x01(\x03R\x06stride\"\xce\x02\n" +
 	"\x06Launch\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\rR\x06kernel\x12\x1a\n" +
 	"\boperands\x18\x02 \x03(\rR\boperands\x12\x18\n" +
@@ -1583,7 +1668,13 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"\x05flops\x18\b \x01(\x01R\x05flops\x12\x14\n" +
 	"\x05bytes\x18\t \x01(\x01R\x05bytes\x121\n" +
 	"\x06device\x18\n" +
-	" \x01(\v2\x19.dartsc.plan.DeviceLaunchR\x06device\"\xc4\x01\n" +
+	" \x01(\v2\x19.dartsc.plan.DeviceLaunchR\x06device\x12%\n" +
+	"\x04loop\x18\v \x01(\v2\x11.dartsc.plan.LoopR\x04loop\"\x81\x01\n" +
+	"\x04Loop\x12\x14\n" +
+	"\x05steps\x18\x01 \x01(\rR\x05steps\x12\x18\n" +
+	"\areverse\x18\x02 \x01(\bR\areverse\x12\x18\n" +
+	"\acarried\x18\x03 \x01(\rR\acarried\x12/\n" +
+	"\blaunches\x18\x04 \x03(\v2\x13.dartsc.plan.LaunchR\blaunches\"\xc4\x01\n" +
 	"\fDeviceLaunch\x12\x16\n" +
 	"\x06module\x18\x01 \x01(\rR\x06module\x12\x1a\n" +
 	"\bfunction\x18\x02 \x01(\rR\bfunction\x12\x12\n" +
@@ -1633,7 +1724,7 @@ func file_planpb_plan_proto_rawDescGZIP() []byte {
 }
 
 var file_planpb_plan_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_planpb_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_planpb_plan_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_planpb_plan_proto_goTypes = []any{
 	(DType)(0),           // 0: dartsc.plan.DType
 	(Space)(0),           // 1: dartsc.plan.Space
@@ -1652,13 +1743,14 @@ var file_planpb_plan_proto_goTypes = []any{
 	(*Port)(nil),         // 14: dartsc.plan.Port
 	(*Buffer)(nil),       // 15: dartsc.plan.Buffer
 	(*Launch)(nil),       // 16: dartsc.plan.Launch
-	(*DeviceLaunch)(nil), // 17: dartsc.plan.DeviceLaunch
-	(*Argument)(nil),     // 18: dartsc.plan.Argument
-	(*Instruction)(nil),  // 19: dartsc.plan.Instruction
-	nil,                  // 20: dartsc.plan.Plan.MetadataEntry
+	(*Loop)(nil),         // 17: dartsc.plan.Loop
+	(*DeviceLaunch)(nil), // 18: dartsc.plan.DeviceLaunch
+	(*Argument)(nil),     // 19: dartsc.plan.Argument
+	(*Instruction)(nil),  // 20: dartsc.plan.Instruction
+	nil,                  // 21: dartsc.plan.Plan.MetadataEntry
 }
 var file_planpb_plan_proto_depIdxs = []int32{
-	20, // 0: dartsc.plan.Plan.metadata:type_name -> dartsc.plan.Plan.MetadataEntry
+	21, // 0: dartsc.plan.Plan.metadata:type_name -> dartsc.plan.Plan.MetadataEntry
 	7,  // 1: dartsc.plan.Plan.tensors:type_name -> dartsc.plan.Tensor
 	8,  // 2: dartsc.plan.Plan.params:type_name -> dartsc.plan.Params
 	12, // 3: dartsc.plan.Plan.variables:type_name -> dartsc.plan.Variable
@@ -1675,15 +1767,17 @@ var file_planpb_plan_proto_depIdxs = []int32{
 	15, // 14: dartsc.plan.Program.buffers:type_name -> dartsc.plan.Buffer
 	16, // 15: dartsc.plan.Program.launches:type_name -> dartsc.plan.Launch
 	1,  // 16: dartsc.plan.Buffer.space:type_name -> dartsc.plan.Space
-	19, // 17: dartsc.plan.Launch.code:type_name -> dartsc.plan.Instruction
-	17, // 18: dartsc.plan.Launch.device:type_name -> dartsc.plan.DeviceLaunch
-	18, // 19: dartsc.plan.DeviceLaunch.arguments:type_name -> dartsc.plan.Argument
-	2,  // 20: dartsc.plan.Argument.kind:type_name -> dartsc.plan.ArgumentKind
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	20, // 17: dartsc.plan.Launch.code:type_name -> dartsc.plan.Instruction
+	18, // 18: dartsc.plan.Launch.device:type_name -> dartsc.plan.DeviceLaunch
+	17, // 19: dartsc.plan.Launch.loop:type_name -> dartsc.plan.Loop
+	16, // 20: dartsc.plan.Loop.launches:type_name -> dartsc.plan.Launch
+	19, // 21: dartsc.plan.DeviceLaunch.arguments:type_name -> dartsc.plan.Argument
+	2,  // 22: dartsc.plan.Argument.kind:type_name -> dartsc.plan.ArgumentKind
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_planpb_plan_proto_init() }
@@ -1705,7 +1799,7 @@ func file_planpb_plan_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_planpb_plan_proto_rawDesc), len(file_planpb_plan_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

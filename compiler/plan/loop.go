@@ -1,0 +1,138 @@
+package plan
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+)
+
+// Scan is the kernel of a launch with a Loop.
+const Scan = "scan"
+
+// Loop is a loop over time: launches that run once a step, over buffers of the same program. In step t a buffer with a
+// Stride lies at Offset + t·Stride, so that each step sees its own part of a sequence; all others stay where they are,
+// and keep from step to step what is carried.
+//
+// The launch that has the loop lists as operands the number of steps, an i64, and what the steps read from outside, and
+// as results what they leave: first the Carried values that were updated in place, each an operand as well, then the
+// stacked ones, of which the runtime clears what lies beyond the last step.
+type Loop struct {
+	Steps    int  // there are 0 to Steps steps
+	Reverse  bool // from the last to the first
+	Carried  int
+	Launches []Launch
+}
+
+// Limits of loops, far above what is useful: they bound the work of checking and binding a plan.
+const (
+	largestSteps = 1 << 12
+	largestWork  = 1 << 20 // launches times steps
+)
+
+// All yields every launch with its number, those of loops behind the launch that has the loop; a runtime reports times
+// by that number. Times is how often the launch runs at most.
+func (p *Program) All() iter.Seq2[int, Run] {
+	return func(yield func(int, Run) bool) {
+		n := 0
+		for i := range p.Launches {
+			l := &p.Launches[i]
+			if !yield(n, Run{l, 1}) {
+				return
+			}
+			n++
+			if l.Loop == nil {
+				continue
+			}
+			for j := range l.Loop.Launches {
+				if !yield(n, Run{&l.Loop.Launches[j], l.Loop.Steps}) {
+					return
+				}
+				n++
+			}
+		}
+	}
+}
+
+// Run is a launch and how often it runs.
+type Run struct {
+	*Launch
+	Times int
+}
+
+// Count is the number of launches that All yields.
+func (p *Program) Count() int {
+	n := len(p.Launches)
+	for i := range p.Launches {
+		if l := p.Launches[i].Loop; l != nil {
+			n += len(l.Launches)
+		}
+	}
+	return n
+}
+
+// At is the buffer in step t of a loop.
+func (b Buffer) At(t int) Buffer {
+	b.Offset += int64(t) * b.Stride
+	return b
+}
+
+// validateLoop checks a launch with a loop; outer are the spans of the buffers where they do not move.
+func (v *validator) validateLoop(l *Launch) error {
+	loop := l.Loop
+	if l.Kernel != Scan {
+		return fmt.Errorf("has a loop, which is for kernel %s", Scan)
+	}
+	if loop.Steps < 1 || loop.Steps > largestSteps || len(loop.Launches)*loop.Steps > largestWork {
+		return fmt.Errorf("loops %d times over %d launches, want 1 to %d steps and at most %d launches together",
+			loop.Steps, len(loop.Launches), largestSteps, largestWork)
+	}
+	if len(l.Operands) == 0 || loop.Carried < 0 || loop.Carried > len(l.Results) {
+		return fmt.Errorf("has %d operands and %d results, wants a number of steps and %d carried values", len(l.Operands), len(l.Results), loop.Carried)
+	}
+	if n := v.buffers[l.Operands[0]]; n.DType != I64 || n.Elements() != 1 {
+		return fmt.Errorf("operand 0 is %s%v, want one i64, the number of steps", n.DType, n.Shape)
+	}
+	for i, r := range l.Results[:loop.Carried] {
+		if !slices.Contains(l.Operands, r) {
+			return fmt.Errorf("carried result %d is no operand", i)
+		}
+	}
+	for i, r := range l.Results[loop.Carried:] {
+		if shape := v.buffers[r].Shape; len(shape) == 0 || shape[0] != loop.Steps {
+			return fmt.Errorf("stacked result %d has shape %v, want %d steps", i, shape, loop.Steps)
+		}
+	}
+	spans := slices.Clone(v.spans)
+	for t := range loop.Steps {
+		for i, b := range v.buffers {
+			if b.Stride == 0 {
+				continue
+			}
+			var err error
+			if b.Stride < 0 || b.Stride > largestRegion/largestSteps {
+				err = fmt.Errorf("moves by %d bytes a step", b.Stride)
+			} else {
+				spans[i], err = place(b.Tensor, b.Space, b.Offset+int64(t)*b.Stride, v.region(b.Space))
+			}
+			if err != nil && loop.uses(i) {
+				return fmt.Errorf("step %d: buffer %d: %w", t, i, err)
+			}
+		}
+		for i := range loop.Launches {
+			inner := &loop.Launches[i]
+			if inner.Loop != nil {
+				return fmt.Errorf("step launch %d has a loop of its own", i)
+			}
+			if err := validateLaunch(inner, spans, v.modules); err != nil {
+				return fmt.Errorf("step %d: launch %d (%s %s): %w", t, i, inner.Kernel, inner.Scope, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Loop) uses(buffer int) bool {
+	return slices.ContainsFunc(l.Launches, func(inner Launch) bool {
+		return slices.Contains(inner.Operands, buffer) || slices.Contains(inner.Results, buffer)
+	})
+}
