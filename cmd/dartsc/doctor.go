@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/darts/doctor"
 	"github.com/dartsc/dartsc/runtime/cpu"
+	"github.com/dartsc/dartsc/runtime/roofline"
 )
 
 type doctorReport struct {
@@ -19,13 +22,21 @@ type doctorReport struct {
 	GFLOPS       float64 `json:"matmul_gflops"`
 	Kernels      string  `json:"kernels"` // the set of CPU kernels in use
 	CUDA         string  `json:"cuda"`
+
+	Roofline     roofline.Roofline `json:"roofline"`
+	RooflineFile string            `json:"roofline_file,omitempty"` // where it is kept
 }
 
 func newDoctor() *cobra.Command {
-	var asJSON bool
+	var asJSON, again bool
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Examine this machine and this build", Args: noArgs,
-		Long: "Show what dartsc runs on, compare one compiled search step with the reference interpreter, and measure a matrix product\nof side 512. The exit code is 1 where the comparison fails.",
+		Long: `Show what dartsc runs on, compare one compiled search step with the reference interpreter, and measure a matrix product
+of side 512. The exit code is 1 where the comparison fails.
+
+The roofline, what the processor can compute and its memory can move at most, is measured once, which takes a second, and
+kept in the user's cache folder; inspect --cost and bench compare with it. --measure measures it again: on a busy machine
+it comes out too low.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r := doctorReport{build: buildInfo(), Machine: doctor.Look(), SelfCheck: "ok", Kernels: cpu.Kernels(), CUDA: "not built"}
 			worst, failure := doctor.CheckStep(cmd.Context())
@@ -37,6 +48,10 @@ func newDoctor() *cobra.Command {
 				return err
 			}
 			r.LargestError, r.GFLOPS = worst, rounded(speed, 1)
+			if r.Roofline, err = rooflineOf(cmd.Context(), cpu.New(0), again); err != nil {
+				return err
+			}
+			r.RooflineFile, _ = roofline.Path(r.Roofline.Key)
 			if err := r.write(cmd, asJSON); err != nil {
 				return err
 			}
@@ -46,8 +61,19 @@ func newDoctor() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&again, "measure", false, "measure the roofline again")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// rooflineOf returns what a device can do at most; that it could not be kept is only logged.
+func rooflineOf(ctx context.Context, d roofline.Device, again bool) (roofline.Roofline, error) {
+	r, err := roofline.Of(ctx, d, again)
+	if err != nil && r.Workers > 0 {
+		slog.Warn(err.Error())
+		err = nil
+	}
+	return r, err
 }
 
 func (r doctorReport) write(cmd *cobra.Command, asJSON bool) error {
@@ -65,15 +91,33 @@ func (r doctorReport) write(cmd *cobra.Command, asJSON bool) error {
 	if check == "ok" {
 		check = fmt.Sprintf("ok, largest error %.1e", r.LargestError)
 	}
-	return table(cmd.OutOrStdout(),
-		[]string{"dartsc", r.Version},
-		[]string{"go", r.Go},
-		[]string{"system", r.OS + "/" + r.Arch},
-		[]string{"processors", fmt.Sprint(r.Processors)},
-		[]string{"vectors", vectors},
-		[]string{"kernels", r.Kernels + " (DARTSC_CPU forces others)"},
-		[]string{"memory", memory},
-		[]string{"self-check", check},
-		[]string{"matrix product", fmt.Sprintf("%.1f GFLOP/s", r.GFLOPS)},
-		[]string{"CUDA", r.CUDA})
+	rows := [][]string{
+		{"dartsc", r.Version},
+		{"go", r.Go},
+		{"system", r.OS + "/" + r.Arch},
+		{"processors", fmt.Sprint(r.Processors)},
+		{"vectors", vectors},
+		{"kernels", r.Kernels + " (DARTSC_CPU forces others)"},
+		{"memory", memory},
+		{"self-check", check},
+		{"matrix product", fmt.Sprintf("%.1f GFLOP/s", r.GFLOPS)},
+		{"CUDA", r.CUDA},
+	}
+	return table(cmd.OutOrStdout(), append(rows, r.rooflineRows()...)...)
+}
+
+func (r doctorReport) rooflineRows() [][]string {
+	both := func(unit string, one, all float64) string {
+		if r.Roofline.Workers == 1 {
+			return fmt.Sprintf("%.1f %s", one, unit)
+		}
+		return fmt.Sprintf("%.1f %s, %.1f by %d workers", one, unit, all, r.Roofline.Workers)
+	}
+	one, all := r.Roofline.One, r.Roofline.All
+	rows := [][]string{{"peak", both("GFLOP/s", one.GFLOPS, all.GFLOPS)}}
+	for i, l := range one.Levels {
+		rows = append(rows, []string{l.Name + " read", both("GB/s", l.Read, all.Levels[i].Read)},
+			[]string{l.Name + " update", both("GB/s", l.Update, all.Levels[i].Update)})
+	}
+	return append(rows, []string{"launch", fmt.Sprintf("%.2f µs", r.Roofline.Launch)}, []string{"kept in", r.RooflineFile})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,9 +17,12 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"dartsc": mai
 // TestScripts runs testdata/script. Every script finds the inputs of makeData beside it.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir:   "testdata/script",
-		Setup: func(env *testscript.Env) error { return makeData(env.WorkDir) },
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "flip": flip, "cut": cut},
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
+			return makeData(env.WorkDir)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "flip": flip, "cut": cut},
 	})
 }
 

@@ -64,12 +64,16 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 		i.Close()
 		return nil, fmt.Errorf("plan %s: %w", p.Name, err)
 	}
-	workers := d.Workers
-	if workers == 0 {
-		workers = goruntime.GOMAXPROCS(0)
-	}
-	i.pool = newPool(workers, scratch)
+	i.pool = newPool(d.workers(), scratch)
 	return i, nil
+}
+
+// workers is the number of workers, all processors counted.
+func (d Device) workers() int {
+	if d.Workers == 0 {
+		return goruntime.GOMAXPROCS(0)
+	}
+	return d.Workers
 }
 
 // bind makes the tasks of all launches and returns the scratch that a worker needs.
