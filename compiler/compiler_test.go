@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -275,6 +276,30 @@ func TestSwap(t *testing.T) {
 		t.Fatal(err)
 	}
 	compareWithReference(t, m, newGenerator(1))
+}
+
+// TestBytes: every launch, fused ones and copies included, counts the buffers that it is bound to, once each.
+func TestBytes(t *testing.T) {
+	for seed := range 20 {
+		p, err := Compile(context.Background(), newGenerator(uint64(seed)).module(t), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, program := range p.Programs {
+			for i, l := range program.Launches {
+				want, seen := 0.0, map[int]bool{}
+				for _, b := range slices.Concat(l.Operands, l.Results) {
+					if !seen[b] {
+						want += float64(program.Buffers[b].Bytes())
+					}
+					seen[b] = true
+				}
+				if l.Bytes != want {
+					t.Errorf("seed %d: launch %d (%s at %s) counts %v bytes, its buffers have %v", seed, i, l.Kernel, l.Scope, l.Bytes, want)
+				}
+			}
+		}
+	}
 }
 
 func TestDump(t *testing.T) {

@@ -142,11 +142,13 @@ func FLOPs(op *ir.Op) float64 {
 	return 0
 }
 
-// Bytes returns the bytes that one operation must read and write at least: its operands and its results, once each.
+// Bytes returns the bytes that one operation must read and write at least: its operands and its results, once each. A
+// constant is no memory to a pointwise operation.
 func Bytes(op *ir.Op) float64 {
-	sum := 0
+	sum, def := 0, table[op.Kind]
 	for i, v := range op.Operands {
-		if !slices.Contains(op.Operands[:i], v) {
+		free := def != nil && def.Pointwise && v.Def != nil && v.Def.Kind == "constant"
+		if !free && !slices.Contains(op.Operands[:i], v) {
 			sum += v.Type.Bytes()
 		}
 	}

@@ -70,9 +70,14 @@ func (o *runBench) run(cmd *cobra.Command) error {
 	if o.options.Steps < 1 || o.options.Warmup < 0 || o.rounds < 1 || o.workers < 0 {
 		return usagef("--steps and --rounds must be at least 1, --warmup and --workers at least 0")
 	}
+	device := cpu.New(o.workers)
+	machine, err := rooflineOf(cmd.Context(), device, false) // before any process that times itself, which then finds it in the cache
+	if err != nil {
+		return err
+	}
 	for _, w := range o.workloads {
 		if o.alone {
-			o.options.Workload, o.options.MemoryLimit, o.options.Device = w, int64(o.limit), cpu.New(o.workers)
+			o.options.Workload, o.options.MemoryLimit, o.options.Device, o.options.Roofline = w, int64(o.limit), device, machine
 			r, err := bench.Run(cmd.Context(), o.options)
 			if err != nil {
 				return err

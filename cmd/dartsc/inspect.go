@@ -16,6 +16,8 @@ import (
 type inspect struct {
 	program         string
 	arena, launches bool
+	cost, measure   bool
+	workers, runs   int
 	json            bool
 }
 
@@ -25,18 +27,33 @@ func newInspect() *cobra.Command {
 		Use: "inspect PLAN", Short: "Show what a plan holds", Args: oneArg("the plan file"),
 		Long: `Show the programs of a plan, their launches by kernel, the arena's peak beside its lower bound (what no placement can
 go below), and the variables. --map adds where the largest buffers lie and from which launch to which they live,
---launches every launch in order.`,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.OutOrStdout(), args[0]) },
+--launches every launch in order.
+
+--cost compares with the roofline of this machine (see doctor): what launches must take at least, by kernel, by shape
+and the slowest alone. With --measure each program runs here a few times on random data, and the table is in the order
+of the measured times.`,
+		Example: `  dartsc inspect search.dplan --cost --measure --program search_step`,
+		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.program, "program", "", "only this program")
 	flags.BoolVar(&o.arena, "map", false, "show the arena: the largest buffers of each program")
 	flags.BoolVar(&o.launches, "launches", false, "show every launch")
+	flags.BoolVar(&o.cost, "cost", false, "show operations, bytes and time beside the roofline")
+	flags.BoolVar(&o.measure, "measure", false, "with --cost: run the programs and measure every launch")
+	flags.IntVar(&o.runs, "runs", 3, "with --measure: runs of each program; the shortest time of a launch counts")
+	flags.IntVar(&o.workers, "workers", 0, "with --cost: processors to use (default all)")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 
-func (o *inspect) run(w io.Writer, path string) error {
+func (o *inspect) run(cmd *cobra.Command, path string) error {
+	if o.measure && !o.cost {
+		return usagef("--measure goes with --cost")
+	}
+	if o.runs < 1 || o.workers < 0 {
+		return usagef("--runs must be at least 1, --workers at least 0")
+	}
 	p, err := plan.ReadFile(path)
 	if err != nil {
 		return err
@@ -55,19 +72,29 @@ func (o *inspect) run(w io.Writer, path string) error {
 		}
 		p.Programs = []*plan.Program{only}
 	}
-	if o.json {
-		return o.writeJSON(w, path, p)
+	var costs []programCost
+	if o.cost {
+		if costs, err = o.costs(cmd.Context(), p); err != nil {
+			return err
+		}
 	}
-	return o.writeText(w, path, p)
+	if o.json {
+		return o.writeJSON(cmd.OutOrStdout(), path, p, costs)
+	}
+	if o.cost {
+		return writeCosts(cmd.OutOrStdout(), costs)
+	}
+	return o.writeText(cmd.OutOrStdout(), path, p)
 }
 
-func (o *inspect) writeJSON(w io.Writer, path string, p *plan.Plan) error {
+func (o *inspect) writeJSON(w io.Writer, path string, p *plan.Plan, costs []programCost) error {
 	report := struct {
 		File string `json:"file"`
 		plan.Summary
 		Arena    map[string][]plan.Placed `json:"arena,omitempty"`
 		Launches map[string][]launchEntry `json:"launch_list,omitempty"`
-	}{File: path, Summary: plan.Summarize(p)}
+		Cost     []programCost            `json:"cost,omitempty"`
+	}{File: path, Summary: plan.Summarize(p), Cost: costs}
 	if o.arena {
 		report.Arena = map[string][]plan.Placed{}
 	}
@@ -165,7 +192,7 @@ func launchEntries(p *plan.Program) []launchEntry {
 	describe := func(buffers []int) []string {
 		texts := make([]string, len(buffers))
 		for i, b := range buffers {
-			texts[i] = p.Buffers[b].DType.String() + strings.ReplaceAll(fmt.Sprint(p.Buffers[b].Shape), " ", ",")
+			texts[i] = p.Buffers[b].String()
 		}
 		return texts
 	}

@@ -137,17 +137,19 @@ func (f *finisher) storeVariables() {
 		if t.Variable != nil { // through a temporary, for another write may go to where it is read
 			held := f.add(Tensor{Tensor: t.Tensor}, slot{})
 			f.slot[held] = -1
-			staged = append(staged, copyOf(from, held))
+			staged = append(staged, f.copy(from, held))
 			from = held
 		}
-		copied = append(copied, copyOf(from, to))
+		copied = append(copied, f.copy(from, to))
 	}
 	f.Launches = append(append(f.Launches, staged...), copied...)
 	f.uses()
 }
 
-func copyOf(from, to int) Launch {
-	return Launch{Launch: plan.Launch{Kernel: Copy, Operands: []int{from}, Results: []int{to}, Phase: "end"}}
+// copy is the launch that copies a tensor at the end.
+func (f *finisher) copy(from, to int) Launch {
+	bytes := 2 * float64(f.Tensors[from].Bytes())
+	return Launch{Launch: plan.Launch{Kernel: Copy, Operands: []int{from}, Results: []int{to}, Phase: "end", Bytes: bytes}}
 }
 
 // inVariable says whether a write can be made by the launch that computes the value.

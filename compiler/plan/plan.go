@@ -7,6 +7,11 @@
 // that the caller fills before the first launch, results buffers that the caller reads after the last.
 package plan
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Plan is a compiled module.
 type Plan struct {
 	Name          string
@@ -68,6 +73,11 @@ func (t Tensor) Elements() int {
 
 // Bytes is the size in memory.
 func (t Tensor) Bytes() int64 { return int64(t.Elements()) * t.DType.Size() }
+
+// String describes the type, for example f32[64,16,32,32].
+func (t Tensor) String() string {
+	return t.DType.String() + strings.ReplaceAll(fmt.Sprint(t.Shape), " ", ",")
+}
 
 // Variable is state that outlives a step. Kind is one of weight, alpha, moment, statistic, control.
 type Variable struct {

@@ -4,20 +4,20 @@
 package bench
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler"
-	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/internal/philox"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/runtime"
+	"github.com/dartsc/dartsc/runtime/cost"
+	"github.com/dartsc/dartsc/runtime/roofline"
 )
 
 // Options says what to time. Zero sizes are the workload's own.
@@ -29,7 +29,8 @@ type Options struct {
 	Steps, Warmup int
 	MemoryLimit   int64
 	Device        runtime.Device
-	Profile       bool // also say where the time goes
+	Roofline      roofline.Roofline // of the device; empty where it is not known
+	Profile       bool              // also say where the time goes
 }
 
 // Result is one line of output; peak memory is added by who knows the process.
@@ -51,6 +52,8 @@ type Result struct {
 	Launches  int     `json:"launches"`
 	GFLOPs    float64 `json:"gflop"` // of a step
 	GFLOPPerS float64 `json:"gflop_per_s"`
+	Roofline  float64 `json:"roofline_ms,omitempty"`       // the least that the launches take on this device
+	Fraction  float64 `json:"roofline_fraction,omitempty"` // of the median step
 	Loss      float64 `json:"loss"`
 
 	Kernels []KernelTime `json:"kernels,omitempty"` // with Options.Profile, slowest first
@@ -64,6 +67,7 @@ type KernelTime struct {
 	MS        float64 `json:"ms"`
 	GFLOPPerS float64 `json:"gflop_per_s"`
 	GBPerS    float64 `json:"gb_per_s"`
+	Fraction  float64 `json:"roofline_fraction,omitempty"`
 }
 
 // workload is a network and its step, at the sizes of the papers.
@@ -150,14 +154,14 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	loss := make([]float32, 1)
 	results := map[string]any{"loss": loss}
 	var times []float64
-	spent := make([]time.Duration, len(program.Launches))
+	launches := cost.Predict(program, o.Roofline)
 	start = time.Now()
 	var warm time.Duration
 	for i := range o.Warmup + o.Steps {
 		if i == o.Warmup {
 			warm = time.Since(start)
 			if o.Profile {
-				s.SetProfile(func(_ string, launch int, d time.Duration) { spent[launch] += d })
+				s.SetProfile(func(_ string, launch int, d time.Duration) { launches[launch].Measured += d.Seconds() })
 			}
 		}
 		began := time.Now()
@@ -174,40 +178,25 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		MedianMS: median(times), MinMS: slices.Min(times), WarmupS: warm.Seconds(), CompileS: compiled.Seconds(),
 		PlanMiB: float64(p.VariableBytes+p.ArenaBytes) / (1 << 20), Launches: len(program.Launches), Loss: float64(loss[0]),
 	}
-	for _, l := range program.Launches {
-		r.GFLOPs += l.FLOPs / 1e9
-	}
+	total := cost.Total(launches)
+	r.GFLOPs, r.Roofline = total.FLOPs/1e9, 1000*total.Roofline
+	r.ItemsPerS, r.GFLOPPerS, r.Fraction = 1000*float64(w.batch)/r.MedianMS, 1000*r.GFLOPs/r.MedianMS, r.Roofline/r.MedianMS
 	if o.Profile {
-		r.Kernels = byKernel(program, spent, o.Steps)
+		r.Kernels = byKernel(launches, o.Steps)
 	}
-	r.ItemsPerS, r.GFLOPPerS = 1000*float64(w.batch)/r.MedianMS, 1000*r.GFLOPs/r.MedianMS
 	return r, nil
 }
 
-// byKernel sums up what the launches took over so many steps.
-func byKernel(program *plan.Program, spent []time.Duration, steps int) []KernelTime {
-	index := map[string]int{}
+// byKernel sums up what the launches took together over so many steps.
+func byKernel(launches []cost.Launch, steps int) []KernelTime {
 	var all []KernelTime
-	for i, l := range program.Launches {
-		at, ok := index[l.Kernel]
-		if !ok {
-			at = len(all)
-			index[l.Kernel] = at
-			all = append(all, KernelTime{Kernel: l.Kernel})
+	for _, g := range cost.ByKernel(launches) {
+		k := KernelTime{Kernel: g.Kernel, Launches: g.Launches, MS: 1000 * g.Measured / float64(steps)}
+		if seconds := k.MS / 1000; seconds > 0 {
+			k.GFLOPPerS, k.GBPerS, k.Fraction = g.FLOPs/seconds/1e9, g.Bytes/seconds/1e9, g.Roofline/seconds
 		}
-		k := &all[at]
-		k.Launches++
-		k.MS += 1000 * spent[i].Seconds() / float64(steps)
-		k.GFLOPPerS += l.FLOPs / 1e9
-		k.GBPerS += l.Bytes / 1e9
+		all = append(all, k)
 	}
-	for i := range all {
-		if seconds := all[i].MS / 1000; seconds > 0 {
-			all[i].GFLOPPerS /= seconds
-			all[i].GBPerS /= seconds
-		}
-	}
-	slices.SortFunc(all, func(a, b KernelTime) int { return cmp.Compare(b.MS, a.MS) })
 	return all
 }
 

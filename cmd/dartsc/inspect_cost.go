@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/runtime"
+	"github.com/dartsc/dartsc/runtime/cost"
+	"github.com/dartsc/dartsc/runtime/cpu"
+	"github.com/dartsc/dartsc/runtime/roofline"
+)
+
+// programCost is what the launches of a program take.
+type programCost struct {
+	Program  string            `json:"program"`
+	Machine  roofline.Roofline `json:"roofline"`
+	Total    cost.Times        `json:"total"`
+	Kernels  []cost.Group      `json:"kernels"`
+	Shapes   []cost.Group      `json:"shapes"`
+	Launches []cost.Launch     `json:"launches"` // longest first
+}
+
+// costs predicts the time of every program, and measures it where that is asked for.
+func (o *inspect) costs(ctx context.Context, p *plan.Plan) ([]programCost, error) {
+	device := cpu.New(o.workers)
+	machine, err := rooflineOf(ctx, device, false)
+	if err != nil {
+		return nil, err
+	}
+	var s *runtime.Session
+	if o.measure {
+		if s, err = runtime.Open(p, device); err != nil {
+			return nil, err
+		}
+		defer s.Close()
+	}
+	var costs []programCost
+	for _, program := range p.Programs {
+		launches := cost.Predict(program, machine)
+		if o.measure {
+			if err := s.Initialize(1); err != nil {
+				return nil, err
+			}
+			if err := cost.Measure(ctx, s, program.Name, o.runs, launches); err != nil {
+				return nil, err
+			}
+		}
+		costs = append(costs, programCost{
+			Program: program.Name, Machine: machine, Total: cost.Total(launches),
+			Kernels: cost.ByKernel(launches), Shapes: cost.ByShape(launches), Launches: cost.Slowest(launches),
+		})
+	}
+	return costs, nil
+}
+
+// Rows of the tables of costs; JSON has all.
+const costRows = 25
+
+func writeCosts(w io.Writer, costs []programCost) error {
+	for i, c := range costs {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		m, t := c.Machine, c.Total
+		fmt.Fprintf(w, "%s: %s launches, %.3f GFLOP, %.3f GB\n", c.Program, grouped(t.Launches), t.FLOPs/1e9, t.Bytes/1e9)
+		fmt.Fprintf(w, "roofline %.1f ms: %.1f GFLOP/s by %d workers", 1e3*t.Roofline, m.All.GFLOPS, m.Workers)
+		for _, l := range m.All.Levels {
+			fmt.Fprintf(w, ", %s %.1f GB/s", l.Name, max(l.Read, l.Update))
+		}
+		fmt.Fprintf(w, "\npredicted %.1f ms", 1e3*t.Predicted)
+		if t.Measured > 0 {
+			fmt.Fprintf(w, ", measured %.1f ms: %.1f %% of the roofline", 1e3*t.Measured, 100*t.Fraction())
+		}
+		fmt.Fprint(w, "\n\n")
+		for _, groups := range [][]cost.Group{c.Kernels, c.Shapes} {
+			rows := [][]string{costHeader("kernel", "shape")}
+			for _, g := range groups[:min(costRows, len(groups))] {
+				rows = append(rows, costRow(g.Times, t, g.Bound, g.Kernel, g.Shape))
+			}
+			if err := tableWithRest(w, rows, len(groups)-costRows); err != nil {
+				return err
+			}
+		}
+		rows := [][]string{costHeader("launch", "kernel", "where", "shape")}
+		for _, l := range c.Launches[:min(costRows, len(c.Launches))] {
+			rows = append(rows, costRow(l.Times, t, l.Bound, fmt.Sprint(l.Index), l.Kernel, l.Phase+" "+l.Scope, l.Shape))
+		}
+		if err := tableWithRest(w, rows, len(c.Launches)-costRows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func costHeader(what ...string) []string {
+	return append([]string{"ms", "%", "of roofline", "bound by", "roofline ms", "launches", "GFLOP", "MB", "GFLOP/s", "GB/s"}, what...)
+}
+
+// costRow shows the measured time, or the predicted one, its share of the program, and the rates over it.
+func costRow(t, total cost.Times, bound string, what ...string) []string {
+	fraction := "-"
+	if t.Measured > 0 {
+		fraction = fmt.Sprintf("%.1f %%", 100*t.Fraction())
+	}
+	share, flops, bytes := 0.0, 0.0, 0.0
+	if s := t.Seconds(); s > 0 {
+		share, flops, bytes = 100*s/total.Seconds(), t.FLOPs/s/1e9, t.Bytes/s/1e9
+	}
+	return append([]string{
+		fmt.Sprintf("%.3f", 1e3*t.Seconds()), fmt.Sprintf("%.1f", share), fraction, bound, fmt.Sprintf("%.3f", 1e3*t.Roofline),
+		grouped(t.Launches), fmt.Sprintf("%.4f", t.FLOPs/1e9), fmt.Sprintf("%.2f", t.Bytes/1e6), fmt.Sprintf("%.1f", flops), fmt.Sprintf("%.1f", bytes),
+	}, what...)
+}
+
+// tableWithRest writes a table, and how many rows it leaves out.
+func tableWithRest(w io.Writer, rows [][]string, rest int) error {
+	if rest > 0 {
+		rows = append(rows, []string{fmt.Sprintf("and %s more", grouped(rest))})
+	}
+	if err := table(w, rows...); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
