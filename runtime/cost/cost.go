@@ -67,11 +67,15 @@ type Launch struct {
 	Times
 }
 
-// Predict gives every launch its cost, in the order of the program.
+// Predict gives every launch its cost, in the order of plan.Program.All. A launch of a loop counts with all steps, and
+// the loop itself as nothing.
 func Predict(p *plan.Program, r roofline.Roofline) []Launch {
-	launches := make([]Launch, len(p.Launches))
-	for i := range p.Launches {
-		l := &p.Launches[i]
+	launches := make([]Launch, p.Count())
+	for i, l := range p.All() {
+		if l.Loop != nil {
+			launches[i] = Launch{Index: i, Kernel: l.Kernel, Phase: l.Phase, Scope: l.Scope, Bound: ByStart}
+			continue
+		}
 		compute, memory := r.All.Seconds(l.FLOPs, l.Bytes)
 		least, start := max(compute, memory), r.Launch*1e-6
 		bound := ByMemory
@@ -81,9 +85,10 @@ func Predict(p *plan.Program, r roofline.Roofline) []Launch {
 		case compute > memory:
 			bound = ByCompute
 		}
+		times := float64(l.Times)
 		launches[i] = Launch{
-			Index: i, Kernel: l.Kernel, Shape: shape(p, l), Phase: l.Phase, Scope: l.Scope, Bound: bound,
-			Times: Times{Launches: 1, FLOPs: l.FLOPs, Bytes: l.Bytes, Roofline: least, Predicted: least + start},
+			Index: i, Kernel: l.Kernel, Shape: shape(p, l.Launch), Phase: l.Phase, Scope: l.Scope, Bound: bound,
+			Times: Times{Launches: l.Times, FLOPs: times * l.FLOPs, Bytes: times * l.Bytes, Roofline: times * least, Predicted: times * (least + start)},
 		}
 	}
 	return launches

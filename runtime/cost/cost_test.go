@@ -69,6 +69,20 @@ func TestPredict(t *testing.T) {
 	}
 }
 
+// TestPredictLoop: a launch of a loop counts with every step.
+func TestPredictLoop(t *testing.T) {
+	p := products().Programs[0]
+	copied := p.Launches[2]
+	p.Launches[2] = plan.Launch{Kernel: plan.Scan, Loop: &plan.Loop{Steps: 5, Launches: []plan.Launch{copied}}}
+	launches := Predict(p, slow)
+	if len(launches) != 5 || launches[2].Roofline != 0 || launches[3].Kernel != "copy" || launches[3].Launches != 5 || math.Abs(launches[3].Roofline-5*32768e-9) > 1e-12 {
+		t.Errorf("got %+v", launches)
+	}
+	if total := Total(launches); total.Launches != 8 {
+		t.Errorf("%d launches, want 3 outside and 5 in the loop", total.Launches)
+	}
+}
+
 func TestMeasure(t *testing.T) {
 	s, err := runtime.Open(products(), cpu.New(1))
 	if err != nil {
