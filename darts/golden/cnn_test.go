@@ -140,14 +140,7 @@ func rows(alphas []float64) (out [][]float64) {
 
 // checkDerived: a derived network in training (with its auxiliary head) and in evaluation.
 func checkDerived(t *testing.T, c *testCase) {
-	genotype, err := space.Parse(c.meta("arch"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	network := cnn.Derived{
-		Genotype: genotype, Channels: c.int("C"), Layers: c.int("layers"), Classes: c.int("classes"),
-		ImageNet: c.meta("imagenet") == "true", Auxiliary: c.meta("auxiliary") == "true",
-	}
+	network := c.derived()
 	m := derivedModule(t, network, c.shape("x"))
 	if want := c.meta("params_without_auxiliary"); want != "" {
 		if got := weightsOf(m) - auxiliaryWeightsOf(m); fmt.Sprint(got) != want {
@@ -173,6 +166,19 @@ func checkDerived(t *testing.T, c *testCase) {
 		}
 		compare(t, "logits in evaluation", e.run("eval", map[string][]float64{"x": c.values("x")})["logits"], c.values("logits_eval"), tolerance)
 	})
+}
+
+// derived is the network that the metadata describe.
+func (c *testCase) derived() cnn.Derived {
+	c.Helper()
+	genotype, err := space.Parse(c.meta("arch"))
+	if err != nil {
+		c.Fatal(err)
+	}
+	return cnn.Derived{
+		Genotype: genotype, Channels: c.int("C"), Layers: c.int("layers"), Classes: c.int("classes"),
+		ImageNet: c.meta("imagenet") == "true", Auxiliary: c.meta("auxiliary") == "true",
+	}
 }
 
 func derivedModule(t *testing.T, network cnn.Derived, shape []int) *ir.Module {
