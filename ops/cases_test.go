@@ -134,6 +134,7 @@ var matmulCases = []opCase{
 	{name: "matmul, first transposed", in: types(f64(3, 2), f64(3, 4)), build: matmul(true, false)},
 	{name: "matmul, second transposed", in: types(f64(2, 3), f64(4, 3)), build: matmul(false, true)},
 	{name: "matmul, both transposed", in: types(f64(3, 2), f64(4, 3)), build: matmul(true, true)},
+	{name: "bias_add of images", in: types(f64(2, 3, 2, 2), f64(3)), build: binary((*ops.Builder).BiasAdd)},
 	{name: "bias_add", in: types(f64(3, 4), f64(4)), build: binary((*ops.Builder).BiasAdd)},
 }
 

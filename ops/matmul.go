@@ -64,27 +64,45 @@ var matmulDefs = []*Def{
 		},
 	},
 	{
-		// bias_add(x [N,C], bias [C]) → x + bias
+		// bias_add(x [N,C,…], bias [C]) → x + bias
 		Kind: "bias_add", Operands: "x, bias",
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := first(wantOperands(op, 2, 2), wantRank(op, 0, 2)); err != nil {
+			if err := wantOperands(op, 2, 2); err != nil {
 				return nil, err
 			}
 			x := op.Operands[0].Type
+			if len(x.Shape) < 2 {
+				return nil, fmt.Errorf("operand 0 is %s, wants [N,C,…]", x)
+			}
 			return []ir.Type{x}, wantType(op, 1, ir.T(x.DType, x.Shape[1]))
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
 			y := NewTensor(op.Results[0].Type)
-			for i := range y.Data {
-				y.Data[i] = in[0].Data[i] + in[1].Data[i%len(in[1].Data)]
-			}
+			eachChannel(y.Type.Shape, func(i, c int) { y.Data[i] = in[0].Data[i] + in[1].Data[c] })
 			return []*Tensor{y}
 		},
 		Gradient: func(b *Builder, op *ir.Op, g []*ir.Value) []*ir.Value {
-			return values(g[0], b.ReduceSum(g[0], 0))
+			axes := []int{0}
+			for i := 2; i < len(g[0].Type.Shape); i++ {
+				axes = append(axes, i)
+			}
+			return values(g[0], b.ReduceSum(g[0], axes...))
 		},
 		FLOPs: perElement(1),
-		ONNX:  onnxNode("Add"),
+		ONNX: func(e Exporter, op *ir.Op) error {
+			x, bias := op.Operands[0].Type, e.Name(op.Operands[1])
+			if len(x.Shape) > 2 { // ONNX lines up the last axes
+				shape := []int{x.Shape[1]}
+				for range x.Shape[2:] {
+					shape = append(shape, 1)
+				}
+				column := &ir.Value{Type: ir.T(x.DType, shape...)}
+				e.Node("Reshape", []string{bias, onnxInts(e, shape)}, values(column))
+				bias = e.Name(column)
+			}
+			e.Node("Add", []string{e.Name(op.Operands[0]), bias}, op.Results)
+			return nil
+		},
 	},
 }
 
@@ -101,7 +119,7 @@ func (b *Builder) MatMul(x, y *ir.Value, transposeX, transposeY bool) *ir.Value 
 	return b.one("matmul", values(x, y), ir.A("transpose_a", transposeX), ir.A("transpose_b", transposeY))
 }
 
-// BiasAdd adds bias [C] to every row of x [N,C].
+// BiasAdd adds bias [C] to the channels of x [N,C,…].
 func (b *Builder) BiasAdd(x, bias *ir.Value) *ir.Value { return b.one("bias_add", values(x, bias)) }
 
 // Linear returns x [N,I] times the transpose of w [O,I], plus bias [O].

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/dartsc/dartsc/internal/half"
 )
 
 // FromFloat64s makes an F64 tensor. A shape that does not fit the number of values is reported when it is encoded.
@@ -56,7 +58,7 @@ func (t Tensor) Float64s() ([]float64, error) {
 	case F32:
 		return decode(t, F32, func(b []byte) float64 { return float64(float32FromBytes(b)) })
 	case F16:
-		return decode(t, F16, func(b []byte) float64 { return halfToFloat64(binary.LittleEndian.Uint16(b)) })
+		return decode(t, F16, func(b []byte) float64 { return half.Float64(binary.LittleEndian.Uint16(b)) })
 	case BF16:
 		return decode(t, BF16, func(b []byte) float64 {
 			return float64(math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16))
@@ -97,23 +99,3 @@ func decode[T any](t Tensor, dtype string, value func([]byte) T) ([]T, error) {
 }
 
 func float32FromBytes(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }
-
-// halfToFloat64 widens an IEEE 754 binary16: 1 sign bit, 5 exponent bits with bias 15, 10 fraction bits.
-func halfToFloat64(h uint16) float64 {
-	exponent, fraction := int(h>>10&0x1f), float64(h&0x3ff)
-	var magnitude float64
-	switch {
-	case exponent == 0: // zero and the subnormal numbers
-		magnitude = math.Ldexp(fraction, -24)
-	case exponent < 0x1f:
-		magnitude = math.Ldexp(fraction+1024, exponent-25)
-	case fraction == 0:
-		magnitude = math.Inf(1)
-	default:
-		return math.NaN()
-	}
-	if h&0x8000 != 0 {
-		return math.Copysign(magnitude, -1)
-	}
-	return magnitude
-}

@@ -181,6 +181,8 @@ func matrixCases() {
 				}})
 		}
 	}
+	kernelCases = append(kernelCases, kernelCase{kernel: "bias_add", name: "image", operands: []operand{image(3, 5, 4, 7), plain(5)}, inPlace: []int{0},
+		build: func(b *ops.Builder, in []*ir.Value) []*ir.Value { return []*ir.Value{b.BiasAdd(in[0], in[1])} }})
 	for _, shape := range [][]int{{1, 4}, {3, 5}, {1000, 10}} {
 		inPlace := []int{0}
 		if shape[0] == 1 {

@@ -65,11 +65,11 @@ func matMul(l *launch) (task, error) {
 	return task{phases: phases}, nil
 }
 
-// bias_add(x [N,C], bias [C]) → x + bias
+// bias_add(x [N,C] or [N,C,H,W], bias [C]) → x + bias
 func biasAdd(l *launch) (task, error) {
 	c := check(l, 2, 2, 1)
 	x, bias, y := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
-	rows, n := c.matrix(x, false)
+	rows, n := c.pixels(x)
 	c.vector(bias, n)
 	c.like(y, x)
 	if c.err != nil {

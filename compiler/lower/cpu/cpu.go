@@ -378,7 +378,7 @@ func operandOrder(op *ir.Op, i int, result plan.Layout) (order plan.Layout, fixe
 			return filters, true
 		}
 		return channelsLast, true
-	case "conv2d_weight_grad", "batch_norm", "batch_norm_sums", "batch_norm_input_grad", "batch_stats", "max_pool2d", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad", "cutout":
+	case "conv2d_weight_grad", "batch_norm", "batch_norm_sums", "batch_norm_input_grad", "batch_stats", "max_pool2d", "max_pool2d_grad", "avg_pool2d", "avg_pool2d_grad", "cutout", "bias_add":
 		return channelsLast, true
 	case "weighted_sum", "weighted_sum_weight_grad", "sgd", "adam", "concat":
 		return result, true
