@@ -112,8 +112,8 @@ func (f *file) node(n *onnxpb.NodeProto) error {
 	}
 	for _, a := range n.Attribute {
 		switch {
-		case a.G != nil || len(a.Graphs) > 0 || len(a.Tensors) > 0:
-			return fmt.Errorf("attribute %s holds a graph or tensors, which are not read", a.GetName())
+		case a.T == nil && !slices.Contains(plainAttributes, a.GetType()):
+			return fmt.Errorf("attribute %s is of type %s, which is not read", a.GetName(), a.GetType())
 		case a.T != nil:
 			c, err := tensorOf(a.T)
 			if err != nil {
@@ -124,6 +124,13 @@ func (f *file) node(n *onnxpb.NodeProto) error {
 	}
 	f.nodes = append(f.nodes, n)
 	return nil
+}
+
+// plainAttributes are the types of attributes that operations are read with, besides a tensor.
+var plainAttributes = []onnxpb.AttributeProto_AttributeType{
+	onnxpb.AttributeProto_UNDEFINED, // older files, see typed
+	onnxpb.AttributeProto_FLOAT, onnxpb.AttributeProto_INT, onnxpb.AttributeProto_STRING,
+	onnxpb.AttributeProto_FLOATS, onnxpb.AttributeProto_INTS, onnxpb.AttributeProto_STRINGS,
 }
 
 func span(least, most int) string {

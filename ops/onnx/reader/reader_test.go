@@ -12,7 +12,7 @@ import (
 )
 
 // exported is a network with one of every operation that package onnx writes, and its variables.
-func exported(t *testing.T, batch int) (*ir.Module, map[string][]float32) {
+func exported(t testing.TB, batch int) (*ir.Module, map[string][]float32) {
 	t.Helper()
 	m := ir.NewModule("exported")
 	b := ops.NewBuilder(m, "infer")
