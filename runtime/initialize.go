@@ -32,22 +32,26 @@ func initial(v *plan.Variable, seed uint64) any {
 	case plan.U8:
 		return constant(n, uint8(v.Init.Value))
 	}
-	values := constant(n, float32(v.Init.Value))
 	hash := fnv.New64a()
 	hash.Write([]byte(v.Name))
 	id := hash.Sum64()
 	stream := philox.New(seed, id, id>>32)
 	switch v.Init.Distribution {
 	case "uniform":
+		values, most := make([]float32, n), float32(v.Init.Value)
+		stream.Float32s(values)
 		for i := range values {
-			values[i] *= 2*stream.Float32(uint64(i)) - 1
+			values[i] = most * (2*values[i] - 1)
 		}
+		return values
 	case "normal":
+		values := make([]float32, n)
 		for i := range values {
 			values[i] = float32(v.Init.Value * stream.Normal(uint64(i)))
 		}
+		return values
 	}
-	return values
+	return constant(n, float32(v.Init.Value))
 }
 
 func constant[T any](n int, value T) []T {

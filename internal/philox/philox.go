@@ -59,6 +59,18 @@ func (s Stream) Float32(i uint64) float32 {
 	return float32(s.Uint32(i)>>8) * (1.0 / (1 << 24))
 }
 
+// Float32s fills a slice with the numbers of Float32 at the positions from 0 on, four at a time.
+func (s Stream) Float32s(into []float32) {
+	for block := uint64(0); len(into) > 0; block++ {
+		words := Block(s.key, [4]uint32{uint32(block), uint32(block >> 32), s.high[0], s.high[1]})
+		n := min(4, len(into))
+		for i := range n {
+			into[i] = float32(words[i]>>8) * (1.0 / (1 << 24))
+		}
+		into = into[n:]
+	}
+}
+
 // Normal returns a standard normal number for position i (Box and Muller 1958; two words a number).
 func (s Stream) Normal(i uint64) float64 {
 	u := (float64(s.Uint32(2*i)) + 1) / (1 << 32)

@@ -41,6 +41,19 @@ func TestNormalMoments(t *testing.T) {
 	}
 }
 
+func TestFloat32sAreFloat32(t *testing.T) {
+	stream := New(9, 8, 7)
+	for n := range 11 {
+		got := make([]float32, n)
+		stream.Float32s(got)
+		for i, v := range got {
+			if want := stream.Float32(uint64(i)); v != want {
+				t.Errorf("%d of %d: got %v, want %v", i, n, v, want)
+			}
+		}
+	}
+}
+
 func TestPermutationHoldsEveryIndexOnce(t *testing.T) {
 	seen := make([]bool, 1000)
 	for _, i := range New(3, 0, 0).Permutation(len(seen)) {

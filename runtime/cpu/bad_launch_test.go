@@ -90,7 +90,7 @@ func bindOne(p *plan.Plan) (run func() error, stop func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w.data = view32(aligned(4 * w.size))
+	w.data = view32(aligned(4 * int(w.size.Load())))
 	workers := newPool(1, bound.scratch)
 	run = func() error {
 		for _, ph := range bound.phases {

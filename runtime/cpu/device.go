@@ -81,17 +81,22 @@ func (i *instance) bind() (scratch int, err error) {
 	w := &workspace{}
 	for _, program := range i.plan.Programs {
 		tasks := make([]task, len(program.Launches))
-		for at := range program.Launches {
+		err := inBlocks(len(tasks), func(at int) (err error) {
 			l := &program.Launches[at]
-			tasks[at], err = bindLaunch(i.spaces, program, l, w)
-			if err != nil {
-				return 0, fmt.Errorf("program %s: %s: %w", program.Name, position(at, l), err)
+			if tasks[at], err = bindLaunch(i.spaces, program, l, w); err != nil {
+				return fmt.Errorf("program %s: %s: %w", program.Name, position(at, l), err)
 			}
-			scratch = max(scratch, tasks[at].scratch)
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+		for _, t := range tasks {
+			scratch = max(scratch, t.scratch)
 		}
 		i.programs = append(i.programs, tasks)
 	}
-	w.data = view32(aligned(4 * w.size))
+	w.data = view32(aligned(4 * int(w.size.Load())))
 	return scratch, nil
 }
 
@@ -140,6 +145,7 @@ func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *work
 			return task{}, fmt.Errorf("has %d parts", ph.parts)
 		}
 	}
+	w.grow(bound.taken)
 	return t, nil
 }
 
@@ -174,7 +180,7 @@ func bindTensors(spaces [2][]byte, program *plan.Program, buffers []int, what st
 	tensors := make([]tensor, len(buffers))
 	for i, index := range buffers {
 		b := program.Buffers[index]
-		t := tensor{Tensor: b.Tensor, name: fmt.Sprintf("%s %d", what, i)}
+		t := tensor{Tensor: b.Tensor, name: name{what, i}}
 		space := spaces[b.Space]
 		switch b.DType {
 		case plan.F32:

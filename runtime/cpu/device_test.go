@@ -85,7 +85,7 @@ func TestPanicsAreErrors(t *testing.T) {
 			}
 		}}}}, nil
 	})
-	register("cannot", func(l *launch) (task, error) { return task{}, errors.New(l.in[7].name) })
+	register("cannot", func(l *launch) (task, error) { return task{}, errors.New(l.in[7].name.String()) })
 	t.Cleanup(func() { delete(kernels, "fails"); delete(kernels, "cannot") })
 
 	p := addPlan()

@@ -1,6 +1,11 @@
 package cpu
 
-import "github.com/dartsc/dartsc/compiler/plan"
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+)
 
 // A kernel turns one launch of a plan, bound to memory, into a task. Kernels are looked up by name when a plan is
 // loaded, check there everything that could go wrong (types, layouts, shapes, parameters), and then only run.
@@ -31,8 +36,14 @@ type launch struct {
 // workspace is memory that the launches of a plan take turns to use: what one part leaves for another, such as partial
 // sums and packed weights. It is made when all launches are bound.
 type workspace struct {
-	size int
+	size atomic.Int64
 	data []float32
+}
+
+// grow makes room for n elements.
+func (w *workspace) grow(n int) {
+	for old := w.size.Load(); int64(n) > old && !w.size.CompareAndSwap(old, int64(n)); old = w.size.Load() {
+	}
 }
 
 // shared takes n elements of the workspace, which hold anything when the task starts. The returned function gives them
@@ -40,19 +51,26 @@ type workspace struct {
 func (l *launch) shared(n int) func() []float32 {
 	w, from := l.workspace, l.taken
 	l.taken += (n + 15) &^ 15 // a cache line apart
-	w.size = max(w.size, l.taken)
 	return func() []float32 { return w.data[from : from+n : from+n] }
 }
 
 // tensor is a bound buffer: exactly one of the slices is set, by its type, in memory order (see plan.Layout).
 type tensor struct {
 	plan.Tensor
-	name string // "operand 0", for messages
+	name name
 	f32  []float32
 	i64  []int64
 	i32  []int32
 	u8   []uint8
 }
+
+// name is "operand 0" or "result 1", for messages. Hundreds of thousands are bound, so the text waits until it is needed.
+type name struct {
+	what string
+	at   int
+}
+
+func (n name) String() string { return fmt.Sprintf("%s %d", n.what, n.at) }
 
 // task is a launch ready to run.
 type task struct {
