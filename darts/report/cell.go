@@ -25,39 +25,84 @@ const cellHeader = `digraph cell {
   edge [fontname="Times,serif", fontsize=20];
 `
 
-// Cell draws one cell from left to right, after the original's visualize.py: inputs c_{k-2} and c_{k-1}, the numbered
-// intermediate nodes, edges labelled with their primitives, and the output c_{k}, which the concatenated nodes lead to.
+// Cell draws one convolutional cell from left to right, after the original's visualize.py: inputs c_{k-2} and c_{k-1},
+// the numbered intermediate nodes, edges labelled with their primitives, and the output c_{k}, which the concatenated
+// nodes lead to.
 func Cell(edges []space.Edge, concat []int) (Drawing, error) {
 	if err := space.ValidateCell("cell", edges, concat); err != nil {
 		return Drawing{}, fmt.Errorf("draw: %w", err)
 	}
-	var b strings.Builder
-	b.WriteString(cellHeader)
-	nodes := len(edges) / space.EdgesPerNode
-	for state := range space.InputStates {
-		fmt.Fprintf(&b, "  %s [fillcolor=darkseagreen2];\n", stateName(state))
-	}
-	for node := range nodes {
-		fmt.Fprintf(&b, "  %s [fillcolor=lightblue];\n", stateName(node+space.InputStates))
-	}
-	b.WriteString("  \"c_{k}\" [fillcolor=palegoldenrod];\n")
+	states := append([]string{"c_{k-2}", "c_{k-1}"}, numbers(len(edges)/space.EdgesPerNode)...)
+	d := begin(states[:space.InputStates], states[space.InputStates:], "c_{k}")
 	for i, edge := range edges {
-		node := i/space.EdgesPerNode + space.InputStates
-		fmt.Fprintf(&b, "  %s -> %s [label=\"%s\"];\n", stateName(edge.State), stateName(node), edge.Primitive)
+		d.edge(states[edge.State], states[i/space.EdgesPerNode+space.InputStates], string(edge.Primitive))
 	}
-	for _, state := range concat {
-		fmt.Fprintf(&b, "  %s -> \"c_{k}\";\n", stateName(state))
-	}
-	b.WriteString("}\n")
-	return Drawing{b.String()}, nil
+	return d.end(states, concat), nil
 }
 
-func stateName(state int) string {
-	switch state {
-	case 0:
-		return `"c_{k-2}"`
-	case 1:
-		return `"c_{k-1}"`
+// Recurrent draws a recurrent cell from left to right, after the original's visualize.py: the input x_{t} and the hidden
+// state h_{t-1} lead to state 0, edges labelled with their activations to the others, and those that are averaged to
+// the new hidden state h_{t}.
+func Recurrent(g space.Recurrent) (Drawing, error) {
+	if err := g.Validate(); err != nil {
+		return Drawing{}, fmt.Errorf("draw: %w", err)
 	}
-	return fmt.Sprintf(`"%d"`, state-space.InputStates)
+	inputs, states := []string{"x_{t}", "h_{t-1}"}, numbers(len(g.Edges)+1)
+	d := begin(inputs, states, "h_{t}")
+	for _, input := range inputs {
+		d.edge(input, states[0], "")
+	}
+	for i, edge := range g.Edges {
+		d.edge(states[edge.State], states[i+1], string(edge.Primitive))
+	}
+	return d.end(states, g.Concat), nil
 }
+
+func numbers(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint(i)
+	}
+	return names
+}
+
+// drawer composes the DOT text of a cell.
+type drawer struct {
+	strings.Builder
+	output string
+}
+
+func begin(inputs, nodes []string, output string) *drawer {
+	d := &drawer{output: output}
+	d.WriteString(cellHeader)
+	d.nodes("darkseagreen2", inputs...)
+	d.nodes("lightblue", nodes...)
+	d.nodes("palegoldenrod", output)
+	return d
+}
+
+func (d *drawer) nodes(colour string, names ...string) {
+	for _, name := range names {
+		fmt.Fprintf(d, "  %s [fillcolor=%s];\n", quoted(name), colour)
+	}
+}
+
+func (d *drawer) edge(from, to, label string) {
+	fmt.Fprintf(d, "  %s -> %s", quoted(from), quoted(to))
+	if label != "" {
+		fmt.Fprintf(d, " [label=%s]", quoted(label))
+	}
+	d.WriteString(";\n")
+}
+
+// end draws the edges into the output.
+func (d *drawer) end(states []string, concat []int) Drawing {
+	for _, state := range concat {
+		d.edge(states[state], d.output, "")
+	}
+	d.WriteString("}\n")
+	return Drawing{d.String()}
+}
+
+// quoted is a name in DOT; ours hold no quotes.
+func quoted(name string) string { return `"` + name + `"` }

@@ -5,8 +5,10 @@ import (
 	"encoding/xml"
 	"flag"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +79,37 @@ func TestCell(t *testing.T) {
 				t.Errorf("the picture says %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestRecurrent: ENAS's cell has nodes that the output does not read.
+func TestRecurrent(t *testing.T) {
+	for name, want := range map[string]map[string]int{
+		"ENAS":     {"x_{t}": 1, "h_{t-1}": 1, "h_{t}": 1, "tanh": 4, "relu": 7},
+		"DARTS_V2": {"x_{t}": 1, "h_{t-1}": 1, "h_{t}": 1, "tanh": 2, "relu": 3, "sigmoid": 2, "identity": 1},
+	} {
+		cell, _ := space.NamedRecurrent(name)
+		drawing, err := Recurrent(cell)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := strings.ToLower(name) + "_recurrent"
+		golden(t, file+".dot", []byte(drawing.DOT()))
+		svg, err := drawing.SVG()
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, file+".svg", svg)
+		got := texts(t, svg)
+		for state := range len(cell.Edges) + 1 {
+			want[strconv.Itoa(state)] = 1
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: the picture says %v, want %v", name, got, want)
+		}
+	}
+	if _, err := Recurrent(space.Recurrent{}); err == nil || !strings.Contains(err.Error(), "draw: genotype: recurrent has no edges") {
+		t.Errorf("an empty cell: error %v", err)
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 // other than none weighs most, heavier first and, of equals, the one from the earlier state first; each keeps that
 // primitive, of equals the first. All nodes are concatenated.
 func Derive(alphasNormal, alphasReduce [][]float64) (Genotype, error) {
-	normal, normalConcat, err := deriveCell("normal", alphasNormal)
+	normal, normalConcat, err := convolutionalCell.derive("normal alphas", alphasNormal)
 	if err != nil {
 		return Genotype{}, err
 	}
-	reduce, reduceConcat, err := deriveCell("reduce", alphasReduce)
+	reduce, reduceConcat, err := convolutionalCell.derive("reduce alphas", alphasReduce)
 	if err != nil {
 		return Genotype{}, err
 	}
@@ -30,16 +30,16 @@ type candidate struct {
 	weight float64
 }
 
-func deriveCell(name string, alphas [][]float64) (edges []Edge, concat []int, err error) {
-	nodes, err := checkAlphas(name, alphas)
+func (r rules) derive(name string, alphas [][]float64) (edges []Edge, concat []int, err error) {
+	nodes, err := r.checkAlphas(name, alphas)
 	if err != nil {
 		return nil, nil, err
 	}
 	for node := range nodes {
-		states := InputStates + node
+		states := r.inputStates + node
 		candidates := make([]candidate, states)
 		for state, row := range alphas[:states] {
-			candidates[state] = strongest(state, row)
+			candidates[state] = r.strongest(state, row)
 		}
 		alphas = alphas[states:]
 		slices.SortStableFunc(candidates, func(a, b candidate) int {
@@ -51,7 +51,7 @@ func deriveCell(name string, alphas [][]float64) (edges []Edge, concat []int, er
 			}
 			return 0
 		})
-		for _, c := range candidates[:EdgesPerNode] {
+		for _, c := range candidates[:r.edgesPerNode] {
 			edges = append(edges, c.edge)
 		}
 		concat = append(concat, states)
@@ -61,10 +61,10 @@ func deriveCell(name string, alphas [][]float64) (edges []Edge, concat []int, er
 
 // strongest compares softmaxed weights rather than alphas, since edges compete with each other after the softmax, and
 // since two alphas may be told apart that have the same weight, which the original takes for a tie.
-func strongest(state int, alphas []float64) candidate {
+func (r rules) strongest(state int, alphas []float64) candidate {
 	best := candidate{weight: -1}
 	for column, weight := range softmax(alphas) {
-		if primitive := primitives[column]; primitive != None && weight > best.weight {
+		if primitive := r.searched[column]; primitive != None && weight > best.weight {
 			best = candidate{Edge{primitive, state}, weight}
 		}
 	}
@@ -72,22 +72,22 @@ func strongest(state int, alphas []float64) candidate {
 }
 
 // checkAlphas returns the number of nodes that the rows belong to.
-func checkAlphas(name string, alphas [][]float64) (nodes int, err error) {
+func (r rules) checkAlphas(name string, alphas [][]float64) (nodes int, err error) {
 	rows := 0
 	for rows < len(alphas) {
-		rows += InputStates + nodes
+		rows += r.inputStates + nodes
 		nodes++
 	}
 	if rows != len(alphas) || rows == 0 {
-		return 0, fmt.Errorf("derive: %s alphas have %d rows: want 2+3+... one for each edge, 14 for 4 nodes", name, len(alphas))
+		return 0, fmt.Errorf("derive: %s have %d rows: want %d+%d+... one for each edge", name, len(alphas), r.inputStates, r.inputStates+1)
 	}
 	for i, row := range alphas {
-		if len(row) != searched {
-			return 0, fmt.Errorf("derive: %s alphas row %d has %d columns: want %d, one for each primitive", name, i, len(row), searched)
+		if len(row) != len(r.searched) {
+			return 0, fmt.Errorf("derive: %s row %d has %d columns: want %d, one for each primitive", name, i, len(row), len(r.searched))
 		}
 		for column, alpha := range row {
 			if math.IsNaN(alpha) || math.IsInf(alpha, 0) {
-				return 0, fmt.Errorf("derive: %s alphas row %d (%s) is %v: want a finite number", name, i, primitives[column], alpha)
+				return 0, fmt.Errorf("derive: %s row %d (%s) is %v: want a finite number", name, i, r.searched[column], alpha)
 			}
 		}
 	}
@@ -123,7 +123,8 @@ func SkipConnects(edges []Edge) int {
 }
 
 // Entropy returns how undecided the alphas of a cell are: the mean over its edges of the entropy of the softmaxed row,
-// in nats. It begins near ln 8 = 2.079 and falls as the search decides. No rows have no entropy.
+// in nats. It begins near the logarithm of the number of primitives (ln 8 = 2.079, in a recurrent cell ln 5 = 1.609)
+// and falls as the search decides. No rows have no entropy.
 func Entropy(alphas [][]float64) float64 {
 	if len(alphas) == 0 {
 		return 0

@@ -43,29 +43,33 @@ func (g Genotype) Validate() error {
 	return nil
 }
 
-// ValidateCell checks one cell by itself; name is what errors call it.
+// ValidateCell checks one convolutional cell by itself; name is what errors call it.
 func ValidateCell(name string, edges []Edge, concat []int) error {
+	return convolutionalCell.validate(name, name+"_concat", edges, concat)
+}
+
+func (r rules) validate(name, concatName string, edges []Edge, concat []int) error {
 	if len(edges) == 0 {
-		return fmt.Errorf("%s has no edges: want %d for each intermediate node", name, EdgesPerNode)
+		return fmt.Errorf("%s has no edges: want %d for each intermediate node", name, r.edgesPerNode)
 	}
-	if len(edges)%EdgesPerNode != 0 {
-		return fmt.Errorf("%s has %d edges: want %d for each intermediate node", name, len(edges), EdgesPerNode)
+	if len(edges)%r.edgesPerNode != 0 {
+		return fmt.Errorf("%s has %d edges: want %d for each intermediate node", name, len(edges), r.edgesPerNode)
 	}
 	for i, edge := range edges {
-		node := i / EdgesPerNode
-		if !edge.Primitive.Valid() {
-			return fmt.Errorf("%s edge %d (%q, %d): unknown primitive; the known ones are %s", name, i, edge.Primitive, edge.State, primitiveList())
+		node := i / r.edgesPerNode
+		if !slices.Contains(r.known, edge.Primitive) {
+			return fmt.Errorf("%s edge %d (%q, %d): unknown primitive; the known ones are %s", name, i, edge.Primitive, edge.State, r.list())
 		}
-		if last := node + InputStates - 1; edge.State < 0 || edge.State > last {
+		if last := node + r.inputStates - 1; edge.State < 0 || edge.State > last {
 			return fmt.Errorf("%s edge %d (%q, %d): node %d may only read states 0 to %d", name, i, edge.Primitive, edge.State, node, last)
 		}
 	}
-	return validateConcat(name+"_concat", len(edges)/EdgesPerNode, concat)
+	return r.validateConcat(concatName, len(edges)/r.edgesPerNode, concat)
 }
 
 // validateConcat admits intermediate nodes only: the inputs of a reduction cell have another image size than its nodes.
-func validateConcat(name string, nodes int, concat []int) error {
-	first, last := InputStates, InputStates+nodes-1
+func (r rules) validateConcat(name string, nodes int, concat []int) error {
+	first, last := r.inputStates, r.inputStates+nodes-1
 	if len(concat) == 0 {
 		return fmt.Errorf("%s is empty: want at least one of the nodes' states %d to %d", name, first, last)
 	}
@@ -95,16 +99,23 @@ func (g Genotype) Clone() Genotype {
 }
 
 // String returns the form that the original prints to its logs, on one line.
-func (g Genotype) String() string {
+func (g Genotype) String() string { return printed(genotypeFields(&g)) }
+
+// printed writes fields as Python prints a named tuple.
+func printed(fields []field) string {
 	var b strings.Builder
-	b.WriteString("Genotype(normal=")
-	writeEdges(&b, g.Normal)
-	b.WriteString(", normal_concat=")
-	writeStates(&b, g.NormalConcat)
-	b.WriteString(", reduce=")
-	writeEdges(&b, g.Reduce)
-	b.WriteString(", reduce_concat=")
-	writeStates(&b, g.ReduceConcat)
+	b.WriteString("Genotype(")
+	for i, f := range fields {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(f.name + "=")
+		if f.edges != nil {
+			writeEdges(&b, *f.edges)
+		} else {
+			writeStates(&b, *f.states)
+		}
+	}
 	b.WriteString(")")
 	return b.String()
 }
@@ -148,10 +159,17 @@ func (e *Edge) UnmarshalJSON(data []byte) error {
 
 // UnmarshalJSON reads the JSON form and validates it; on an error g is left as it was.
 func (g *Genotype) UnmarshalJSON(data []byte) error {
-	parsed, err := parseJSON(string(data))
+	parsed, err := convolutional.parseJSON(string(data))
 	if err != nil {
 		return err
 	}
 	*g = parsed
 	return nil
+}
+
+func genotypeFields(g *Genotype) []field {
+	return []field{
+		{name: "normal", edges: &g.Normal}, {name: "normal_concat", states: &g.NormalConcat},
+		{name: "reduce", edges: &g.Reduce}, {name: "reduce_concat", states: &g.ReduceConcat},
+	}
 }

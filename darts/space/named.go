@@ -1,16 +1,14 @@
 package space
 
-import "strings"
-
-// architecture is a published pair of cells under its name.
-type architecture struct {
+// architecture is a published genotype under its name.
+type architecture[G any] struct {
 	name     string
-	genotype Genotype
+	genotype G
 }
 
 // The figures are those of the papers and of the original's command line, where DARTS is another name for DARTS_V2.
 // NASNet-A: Zoph et al. 2018. AmoebaNet-A: Real et al. 2019. DARTS_V1 (first order), DARTS_V2 (second): Liu et al. 2019.
-var architectures = []architecture{
+var architectures = []architecture[Genotype]{
 	{"NASNet", Genotype{
 		Normal: []Edge{
 			{SepConv5x5, 1}, {SepConv3x3, 0},
@@ -85,22 +83,7 @@ var dartsV2 = Genotype{
 }
 
 // Names returns the names that Named knows.
-func Names() []string {
-	names := make([]string, len(architectures))
-	for i, a := range architectures {
-		names[i] = a.name
-	}
-	return names
-}
+func Names() []string { return convolutional.names() }
 
 // Named returns a published architecture; the genotype is the caller's to change.
-func Named(name string) (g Genotype, ok bool) {
-	for _, a := range architectures {
-		if a.name == name {
-			return a.genotype.Clone(), true
-		}
-	}
-	return Genotype{}, false
-}
-
-func nameList() string { return strings.Join(Names(), ", ") }
+func Named(name string) (g Genotype, ok bool) { return convolutional.named(name) }

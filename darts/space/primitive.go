@@ -1,8 +1,9 @@
 // Package space is the search space of DARTS as data: the primitives an edge may hold, genotypes in their text forms,
-// the published architectures by name, and the derivation of a genotype from alphas.
+// the published architectures by name, and the derivation of a genotype from alphas. There are two kinds of genotype:
+// Genotype for a pair of convolutional cells, Recurrent for a recurrent cell.
 //
-// Text comes in (a name, JSON, or the original's `Genotype(...)`) and a validated Genotype goes out; rows of alphas
-// come in and a Genotype goes out. Nothing is evaluated, whatever the text says. The package knows nothing of graphs,
+// Text comes in (a name, JSON, or the original's `Genotype(...)`) and a validated genotype goes out; rows of alphas
+// come in and a genotype goes out. Nothing is evaluated, whatever the text says. The package knows nothing of graphs,
 // tensors, devices or files other than the one that ParseFile reads. Start reading at Genotype.
 package space
 
@@ -14,7 +15,7 @@ import (
 // Primitive is the name of an operation that an edge of a cell may hold. The names are the original's.
 type Primitive string
 
-// The ten primitives of the original. The last two occur only in NASNet and AmoebaNet and are not searched over.
+// The ten primitives of convolutional cells. The last two occur only in NASNet and AmoebaNet and are not searched over.
 const (
 	None        Primitive = "none"
 	MaxPool3x3  Primitive = "max_pool_3x3"
@@ -39,15 +40,42 @@ const searched = 8
 // CNN returns the convolutional search space: the primitives in the order of the columns of the alphas.
 func CNN() []Primitive { return slices.Clone(primitives[:searched]) }
 
-// Primitives returns every known primitive: the search space first, then those of the published architectures only.
+// Primitives returns every known primitive of convolutional cells: the search space first, then those of the published architectures only.
 func Primitives() []Primitive { return slices.Clone(primitives[:]) }
 
-// Valid says whether p is one of the known primitives.
+// Valid says whether p is one of the known primitives of convolutional cells.
 func (p Primitive) Valid() bool { return slices.Contains(primitives[:], p) }
 
-func primitiveList() string {
-	names := make([]string, len(primitives))
-	for i, p := range primitives {
+// The primitives of a recurrent cell beside None: the activation h of a state s becomes s + c·(h(sW) - s), where c is
+// a gate (Liu et al. 2019, A.1.2).
+const (
+	Tanh     Primitive = "tanh"
+	ReLU     Primitive = "relu"
+	Sigmoid  Primitive = "sigmoid"
+	Identity Primitive = "identity"
+)
+
+var activations = [...]Primitive{None, Tanh, ReLU, Sigmoid, Identity}
+
+// RNN returns the recurrent search space: the primitives in the order of the columns of the alphas.
+func RNN() []Primitive { return slices.Clone(activations[:]) }
+
+// rules are what a kind of cell is made of.
+type rules struct {
+	searched     []Primitive // the columns of the alphas
+	known        []Primitive // what a genotype may hold
+	inputStates  int
+	edgesPerNode int
+}
+
+var (
+	convolutionalCell = rules{primitives[:searched], primitives[:], InputStates, EdgesPerNode}
+	recurrentCell     = rules{activations[:], activations[1:], 1, 1}
+)
+
+func (r rules) list() string {
+	names := make([]string, len(r.known))
+	for i, p := range r.known {
 		names[i] = string(p)
 	}
 	return strings.Join(names, ", ")

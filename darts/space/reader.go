@@ -18,41 +18,50 @@ type reader struct {
 	at   int
 }
 
-// genotype reads the fields after the opening bracket, and the end of the text.
-func (r *reader) genotype(assign, end string) (Genotype, error) {
-	var g Genotype
+// field is a named part of a genotype, either edges or states: where to put it.
+type field struct {
+	name   string
+	edges  *[]Edge
+	states *[]int
+}
+
+func nameList(fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	return strings.Join(names, ", ")
+}
+
+// fields reads all fields after the opening bracket, each once, and the end of the text.
+func (r *reader) fields(fields []field, assign, end string) error {
 	seen := map[string]bool{}
 	for !r.accept(end) {
-		if err := r.field(&g, seen, assign); err != nil {
-			return Genotype{}, err
+		if err := r.field(fields, seen, assign); err != nil {
+			return err
 		}
 		if !r.accept(",") {
 			if err := r.expect(end); err != nil {
-				return Genotype{}, err
+				return err
 			}
 			break
 		}
 	}
 	if r.skipSpace(); r.at < len(r.text) {
-		return Genotype{}, r.errorAt(r.at, "want the end of the text after the genotype, found %s", r.next())
+		return r.errorAt(r.at, "want the end of the text after the genotype, found %s", r.next())
 	}
-	for _, name := range fields {
-		if !seen[name] {
-			return Genotype{}, fmt.Errorf("genotype: %s is missing; want %s", name, strings.Join(fields, ", "))
+	for _, f := range fields {
+		if !seen[f.name] {
+			return fmt.Errorf("genotype: %s is missing; want %s", f.name, nameList(fields))
 		}
 	}
-	if err := g.Validate(); err != nil {
-		return Genotype{}, err
-	}
-	return g, nil
+	return nil
 }
 
-var fields = []string{"normal", "normal_concat", "reduce", "reduce_concat"}
-
-func (r *reader) field(g *Genotype, seen map[string]bool, assign string) error {
+func (r *reader) field(fields []field, seen map[string]bool, assign string) error {
 	r.skipSpace()
 	at := r.at
-	name, err := r.fieldName(assign == ":")
+	name, err := r.fieldName(assign == ":", fields)
 	if err != nil {
 		return err
 	}
@@ -63,22 +72,21 @@ func (r *reader) field(g *Genotype, seen map[string]bool, assign string) error {
 	if err := r.expect(assign); err != nil {
 		return err
 	}
-	switch name {
-	case "normal":
-		g.Normal, err = r.edges()
-	case "normal_concat":
-		g.NormalConcat, err = r.states()
-	case "reduce":
-		g.Reduce, err = r.edges()
-	case "reduce_concat":
-		g.ReduceConcat, err = r.states()
-	default:
-		err = r.errorAt(at, "unknown field %s; want %s", excerpt(name), strings.Join(fields, ", "))
+	for _, f := range fields {
+		switch {
+		case f.name != name:
+		case f.edges != nil:
+			*f.edges, err = r.edges()
+			return err
+		default:
+			*f.states, err = r.states()
+			return err
+		}
 	}
-	return err
+	return r.errorAt(at, "unknown field %s; want %s", excerpt(name), nameList(fields))
 }
 
-func (r *reader) fieldName(quoted bool) (string, error) {
+func (r *reader) fieldName(quoted bool, fields []field) (string, error) {
 	if quoted {
 		return r.quoted("a field's name")
 	}
@@ -87,7 +95,7 @@ func (r *reader) fieldName(quoted bool) (string, error) {
 		r.at++
 	}
 	if r.at == start {
-		return "", r.errorAt(r.at, "want one of the fields %s, found %s", strings.Join(fields, ", "), r.next())
+		return "", r.errorAt(r.at, "want one of the fields %s, found %s", nameList(fields), r.next())
 	}
 	return r.text[start:r.at], nil
 }
