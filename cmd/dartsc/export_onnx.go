@@ -12,8 +12,8 @@ import (
 	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/export"
 	"github.com/dartsc/dartsc/darts/recipe"
-	"github.com/dartsc/dartsc/darts/safetensors"
 	"github.com/dartsc/dartsc/darts/space"
+	"github.com/dartsc/dartsc/darts/weights"
 	"github.com/dartsc/dartsc/internal/atomicfile"
 )
 
@@ -47,7 +47,7 @@ ImageNet's stems, and the defaults are the original's for it: 48 channels, 14 la
 	flags.StringVar(&o.imageSize, "image-size", "32x32", "height and width of images")
 	flags.IntVar(&o.inputs, "channels", 3, "channels of images")
 	flags.BoolVar(&o.imagenet, "imagenet", false, "the original's network for ImageNet")
-	flags.StringVar(&o.weights, "weights", "", "safetensors file of weights")
+	flags.StringVar(&o.weights, "weights", "", "trained weights: a PyTorch or safetensors file, or the folder of a training")
 	flags.BoolVar(&o.fold, "fold-batchnorm", false, "fold BatchNorm into the convolutions before it")
 	flags.Uint64Var(&o.seed, "seed", 0, "of fresh weights")
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (required)")
@@ -64,13 +64,13 @@ func (o *exportONNX) execute(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	var weights *safetensors.File
+	var trained *weights.Weights
 	if o.weights != "" {
-		if weights, err = safetensors.Read(o.weights); err != nil {
+		if trained, err = weights.Read(o.weights); err != nil {
 			return fmt.Errorf("--weights: %w", err)
 		}
 	}
-	return o.write(cmd.Context(), cmd.OutOrStdout(), model, weights)
+	return o.write(cmd.Context(), cmd.OutOrStdout(), model, trained)
 }
 
 // model is the network that the flags ask for.
@@ -128,12 +128,12 @@ func (o *exportONNX) imageNetDefaults(flags *pflag.FlagSet) {
 	}
 }
 
-func (o *exportONNX) write(ctx context.Context, w io.Writer, m export.Model, weights *safetensors.File) error {
+func (o *exportONNX) write(ctx context.Context, w io.Writer, m export.Model, trained *weights.Weights) error {
 	parameters, err := m.Parameters()
 	if err != nil {
 		return err
 	}
-	model, err := export.ONNX(ctx, m, export.Options{FoldBatchNorm: o.fold, Weights: weights})
+	model, err := export.ONNX(ctx, m, export.Options{FoldBatchNorm: o.fold, Weights: trained})
 	if err != nil {
 		return err
 	}

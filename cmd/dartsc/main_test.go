@@ -14,11 +14,16 @@ import (
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"dartsc": main}) }
 
-// TestScripts runs testdata/script. Every script finds the inputs of makeData beside it.
+// TestScripts runs testdata/script. Every script finds the inputs of makeData beside it, and the golden cases in $GOLDEN.
 func TestScripts(t *testing.T) {
+	golden, err := filepath.Abs("../../darts/golden/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("GOLDEN", golden)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 			return makeData(env.WorkDir)
 		},

@@ -7,8 +7,8 @@ import (
 )
 
 // BuildEvaluate adds the program Evaluate: a network, of a search or derived, with its running statistics on one batch.
-// It has no auxiliary heads and keeps no activations. Inputs: images, labels, where a negative label marks a row that does not count. Results: loss (the sum over rows), correct and
-// correct5.
+// It has no auxiliary heads and keeps no activations. Inputs: images, labels, where a negative label marks a row that
+// does not count. Results: loss (the sum over rows), correct and correct5.
 func BuildEvaluate(m *ir.Module, network cnn.Network, batch Batch) error {
 	b := ops.NewBuilder(m, Evaluate)
 	e := batch.evaluation(b)

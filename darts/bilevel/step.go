@@ -8,6 +8,8 @@
 package bilevel
 
 import (
+	"strings"
+
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -24,6 +26,13 @@ const (
 	Seed              = "seed"                // i64
 	Step              = "step"                // i64: counts search steps, which the program does itself
 	alphaUpdates      = "adam.updates"        // f32: updates of the alphas so far
+)
+
+// What the optimisers keep beside a variable, under the variable's name and these.
+const (
+	momentum = "momentum"
+	adamM    = "adam.m"
+	adamV    = "adam.v"
 )
 
 // Config is how a search step is made; the defaults of the original are in Defaults.
@@ -140,7 +149,7 @@ func (s *search) updateAlphas(train, valid example) (loss *ir.Value, gradients [
 		b.Assign(updates, t)
 		rate := b.Read(control(b, AlphaLearningRate, ir.F32))
 		for i, v := range alphas.Variables {
-			m, u := moment(b, v, "adam.m"), moment(b, v, "adam.v")
+			m, u := moment(b, v, adamM), moment(b, v, adamV)
 			p, m2, u2 := b.Adam(alphas.Values[i], gradients[i], b.Read(m), b.Read(u), rate, t, s.config.Adam)
 			b.Assign(v, p)
 			b.Assign(m, m2)
@@ -162,7 +171,7 @@ func (s *search) unrolledGradients(train, valid example) (alphas *cnn.Weights, l
 		one := b.Constant(ir.T(ir.F32), 1)
 		for i, g := range b.Gradient(p.loss, weights.Values...) {
 			w, v := weights.Values[i], weights.Variables[i]
-			next, _ := b.SGD(w, g, b.Read(moment(b, v, "momentum")), s.rate, one, s.config.SGD.Momentum, s.config.SGD.WeightDecay)
+			next, _ := b.SGD(w, g, b.Read(moment(b, v, momentum)), s.rate, one, s.config.SGD.Momentum, s.config.SGD.WeightDecay)
 			unrolled.Set(v, b.Detach(next))
 		}
 	})
@@ -226,7 +235,7 @@ func descend(b *ops.Builder, loss *ir.Value, weights *cnn.Weights, rate *ir.Valu
 	norm = b.GlobalNorm(gradients...)
 	scale := b.ClipScale(norm, c.GradClip)
 	for i, v := range weights.Variables {
-		velocity := moment(b, v, "momentum")
+		velocity := moment(b, v, momentum)
 		next, velocity2 := b.SGD(weights.Values[i], gradients[i], b.Read(velocity), rate, scale, c.Momentum, c.WeightDecay)
 		b.Assign(v, next)
 		b.Assign(velocity, velocity2)
@@ -241,4 +250,19 @@ func moment(b *ops.Builder, of *ir.Variable, name string) *ir.Variable {
 
 func control(b *ops.Builder, name string, dtype ir.DType) *ir.Variable {
 	return b.Declare(ir.Variable{Name: name, Kind: ir.Control, Type: ir.T(dtype)})
+}
+
+// OfNetwork tells, by its name alone, whether a variable that a module of this package has is the network's, and not an
+// optimiser's or the loop's. Checkpoints hold them all.
+func OfNetwork(name string) bool {
+	switch name {
+	case LearningRate, AlphaLearningRate, Seed, Step, DropPath, alphaUpdates:
+		return false
+	}
+	for _, moment := range []string{momentum, adamM, adamV} {
+		if strings.HasSuffix(name, "."+moment) {
+			return false
+		}
+	}
+	return true
 }

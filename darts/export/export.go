@@ -5,15 +5,13 @@ package export
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/dartsc/dartsc/compiler"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/data"
-	"github.com/dartsc/dartsc/darts/safetensors"
+	"github.com/dartsc/dartsc/darts/weights"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 	"github.com/dartsc/dartsc/ops/onnx"
@@ -34,8 +32,8 @@ type Model struct {
 
 // Options says how to write a model.
 type Options struct {
-	FoldBatchNorm bool              // into the convolutions before it
-	Weights       *safetensors.File // by the original's names; nil: fresh ones
+	FoldBatchNorm bool             // into the convolutions before it
+	Weights       *weights.Weights // nil: fresh ones
 }
 
 // Module builds the inference program for a batch of the given size.
@@ -76,8 +74,8 @@ func ONNX(ctx context.Context, m Model, o Options) ([]byte, error) {
 		return nil, err
 	}
 	if o.Weights != nil {
-		if err := replace(variables, module, o.Weights); err != nil {
-			return nil, err
+		if variables, err = o.Weights.Fit(m.Network, module.Variables); err != nil {
+			return nil, fmt.Errorf("--weights: %w", err)
 		}
 	}
 	return onnx.Export(module, Inference, variables, onnx.Options{
@@ -128,23 +126,4 @@ func (m Model) fresh(ctx context.Context, module *ir.Module) (map[string][]float
 		}
 	}
 	return variables, nil
-}
-
-// replace takes the variables from a file of weights, which must have them all, in the right shapes.
-func replace(variables map[string][]float32, module *ir.Module, weights *safetensors.File) error {
-	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		t, ok := weights.Lookup(name)
-		if !ok {
-			return fmt.Errorf("--weights has no tensor %s, which this network needs: is it of the same genotype, layers and channels?", name)
-		}
-		if want := module.Variable(name).Type.Shape; !slices.Equal(t.Shape, want) {
-			return fmt.Errorf("--weights: tensor %s has shape %v, this network's has %v", name, t.Shape, want)
-		}
-		values, err := t.Float32s()
-		if err != nil {
-			return fmt.Errorf("--weights: %w", err)
-		}
-		variables[name] = values
-	}
-	return nil
 }

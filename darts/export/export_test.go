@@ -1,7 +1,6 @@
 package export
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/safetensors"
 	"github.com/dartsc/dartsc/darts/space"
+	"github.com/dartsc/dartsc/darts/weights"
 	"github.com/dartsc/dartsc/internal/philox"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -35,8 +35,8 @@ func model(t *testing.T, name string, imagenet bool) Model {
 	return m
 }
 
-// weights are fresh weights and running statistics away from their start, as a training leaves them.
-func weights(t *testing.T, m Model) *safetensors.File {
+// trained are fresh weights and running statistics away from their start, as a training leaves them.
+func trained(t *testing.T, m Model) *weights.Weights {
 	t.Helper()
 	module, err := m.Module(1)
 	if err != nil {
@@ -56,20 +56,7 @@ func weights(t *testing.T, m Model) *safetensors.File {
 		}
 		tensors = append(tensors, safetensors.FromFloat32s(v.Name, v.Type.Shape, values))
 	}
-	return file(t, tensors)
-}
-
-func file(t *testing.T, tensors []safetensors.Tensor) *safetensors.File {
-	t.Helper()
-	var b bytes.Buffer
-	if err := safetensors.Encode(&b, tensors, nil); err != nil {
-		t.Fatal(err)
-	}
-	f, err := safetensors.Parse(b.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
+	return weights.New("test", "safetensors", tensors)
 }
 
 // TestRuntime compares what onnxruntime makes of exported networks with the float64 reference, for all published
@@ -81,7 +68,7 @@ func TestRuntime(t *testing.T) {
 			for _, fold := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/imagenet=%t/fold=%t", name, imagenet, fold), func(t *testing.T) {
 					m := model(t, name, imagenet)
-					w := weights(t, m)
+					w := trained(t, m)
 					exported, err := ONNX(context.Background(), m, Options{FoldBatchNorm: fold, Weights: w})
 					if err != nil {
 						t.Fatal(err)
@@ -94,7 +81,7 @@ func TestRuntime(t *testing.T) {
 }
 
 // expected evaluates the network in float64.
-func expected(t *testing.T, m Model, w *safetensors.File, batch int) onnxtest.Case {
+func expected(t *testing.T, m Model, w *weights.Weights, batch int) onnxtest.Case {
 	t.Helper()
 	module, err := m.Module(batch)
 	if err != nil {
@@ -123,17 +110,17 @@ func expected(t *testing.T, m Model, w *safetensors.File, batch int) onnxtest.Ca
 // TestWeightsMustFit: a file of other weights is refused by its first tensor that does not fit.
 func TestWeightsMustFit(t *testing.T) {
 	m := model(t, "DARTS_V2", false)
-	w := weights(t, m)
+	w := trained(t, m)
 	for _, c := range []struct {
 		name  string
 		spoil func(tensors []safetensors.Tensor) []safetensors.Tensor
 		want  string
 	}{
-		{"a tensor is missing", func(l []safetensors.Tensor) []safetensors.Tensor { return l[1:] }, "has no tensor " + w.Tensors[0].Name},
-		{"another shape", func(l []safetensors.Tensor) []safetensors.Tensor { l[0].Shape = []int{12, 27}; return l }, "has shape [12 27], this network's has"},
+		{"a tensor is missing", func(l []safetensors.Tensor) []safetensors.Tensor { return l[1:] }, "tensor " + w.Tensors[0].Name + ", [12,3,3,3] in the network, is not in the file"},
+		{"another shape", func(l []safetensors.Tensor) []safetensors.Tensor { l[0].Shape = []int{12, 27}; return l }, "is [12,27] in the file, [12,3,3,3] in the network"},
 		{"another type", func(l []safetensors.Tensor) []safetensors.Tensor { l[0].DType = safetensors.I32; return l }, "--weights: "},
 	} {
-		spoiled := file(t, c.spoil(slices.Clone(w.Tensors)))
+		spoiled := weights.New("test", "safetensors", c.spoil(slices.Clone(w.Tensors)))
 		if _, err := ONNX(context.Background(), m, Options{Weights: spoiled}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
 		}
