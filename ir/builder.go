@@ -51,6 +51,9 @@ func (b *Builder) Fail(err error) {
 // Scope is the present position in the model.
 func (b *Builder) Scope() string { return strings.Join(b.scopes, "/") }
 
+// Phase is the present phase of the step.
+func (b *Builder) Phase() string { return b.phase }
+
 // At runs build inside a named part of the model.
 func (b *Builder) At(scope string, build func()) {
 	outer := b.scopes

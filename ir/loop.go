@@ -142,12 +142,17 @@ func (b *Builder) Scan(length *Value, steps int, carried, stacked []*Value, reve
 		return invalid(len(carried)), invalid(len(made))
 	}
 	operands := slices.Concat([]*Value{length}, carried, stacked, inner.Program.capture())
-	attrs, err := NewAttrs(A("carried", len(carried)), A("reverse", reverse), A("stacked", len(stacked)), A("steps", steps))
+	results := b.Loop(inner.Program, operands, Loop{Steps: steps, Carried: len(carried), Stacked: len(stacked), Reverse: reverse})
+	return results[:len(carried)], results[len(carried):]
+}
+
+// Loop appends a scan of a body that is there already, for passes; of the shape it reads the attributes.
+func (b *Builder) Loop(body *Program, operands []*Value, shape Loop) []*Value {
+	attrs, err := NewAttrs(A("carried", shape.Carried), A("reverse", shape.Reverse), A("stacked", shape.Stacked), A("steps", shape.Steps))
 	if err != nil {
 		b.Fail(err)
 	}
-	results := b.append(&Op{Kind: Scan, Operands: operands, Attrs: attrs, Body: inner.Program}, len(inner.Program.Results))
-	return results[:len(carried)], results[len(carried):]
+	return b.append(&Op{Kind: Scan, Operands: operands, Attrs: attrs, Body: body}, len(body.Results))
 }
 
 // invalid is what a builder returns after an error.

@@ -33,16 +33,28 @@ const (
 // Fuse groups the operations of every program. It wants a module after Decompose; nothing may share or simplify after it.
 func Fuse(m *ir.Module) error {
 	for _, p := range m.Programs {
-		g := newGrouping(m, p)
-		g.prologues()
-		g.mixtures()
-		g.accumulations()
-		g.elementwise()
-		if err := g.rebuild(); err != nil {
+		if err := fuseProgram(m, p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// fuseProgram groups the operations of a program or of the body of a loop.
+func fuseProgram(m *ir.Module, p *ir.Program) error {
+	for _, op := range p.Ops {
+		if op.Kind == ir.Scan {
+			if err := fuseProgram(m, op.Body); err != nil {
+				return err
+			}
+		}
+	}
+	g := newGrouping(m, p)
+	g.prologues()
+	g.mixtures()
+	g.accumulations()
+	g.elementwise()
+	return g.rebuild()
 }
 
 // grouping decides which operations join which: a member is computed inside its root. An operation may be a member of

@@ -29,11 +29,25 @@ type Program struct {
 	Writes   []Write
 }
 
-// Tensor is a value in the layout that the target chose. One that is the value of a variable lies there.
+// Tensor is a value in the layout that the target chose. One that has a home lies there.
 type Tensor struct {
 	plan.Tensor
-	Variable *ir.Variable
+	Home Home
 }
+
+// Home is where a tensor lies that the program does not place: in a variable or, in the body of a loop, in a tensor of
+// the program around it. The zero Home is none.
+type Home struct {
+	Variable *ir.Variable
+	Around   int  // 1 + the index of the tensor
+	Moving   bool // in each step the part of the tensor that belongs to it
+}
+
+// InVariable is the home of a variable's value.
+func InVariable(v *ir.Variable) Home { return Home{Variable: v} }
+
+// AroundLoop is the home of a tensor of the program around a loop: the whole of it or, moving, the part of a step.
+func AroundLoop(tensor int, moving bool) Home { return Home{Around: 1 + tensor, Moving: moving} }
 
 // Port is a named input or result.
 type Port struct {
@@ -42,18 +56,23 @@ type Port struct {
 }
 
 // Launch is a kernel over tensors: Operands and Results of the embedded launch are indices into Program.Tensors.
+//
+// A launch with a loop has the body as a program without inputs and results, whose writes go to tensors of the program
+// around it. What the loop carries is a tensor that is operand and result at once.
 type Launch struct {
 	plan.Launch
-	InPlace []Alias // results that may be written over operands
+	InPlace []Alias  // results that may be written over operands
+	Body    *Program // of a loop; the Launches of plan.Loop follow from it
+	scratch []int    // tensors that exist only while the launch runs
 }
 
 // Alias allows a result of a launch to lie where an operand is, if the operand is not needed afterwards.
 type Alias struct{ Operand, Result int }
 
-// Write says that at the end of the program a variable holds a tensor.
+// Write says that at the end of the program, or of a step of a loop, a tensor is at home.
 type Write struct {
-	Variable *ir.Variable
-	Tensor   int
+	Home   Home
+	Tensor int
 }
 
 // Copy is the kernel that moves a tensor into another layout or place; every target has it.
@@ -67,24 +86,60 @@ func (p *Program) Add(t Tensor) int {
 
 // Finish places the tensors of a program. Offsets gives the place of every variable, layout its order.
 func Finish(p *Program, offsets map[*ir.Variable]int64, layout func(*ir.Variable) plan.Layout) *plan.Program {
-	f := &finisher{Program: p, layout: layout, slot: make([]int, len(p.Tensors))}
+	f := finish(p, layout)
+	out := &plan.Program{Name: f.Name}
+	out.LowerBound, out.PeakBytes = f.place()
+	out.Launches = f.launches(out, func(s slot) (plan.Space, int64, int64) {
+		if v := s.home.Variable; v != nil {
+			return plan.Variables, offsets[v], 0
+		}
+		return plan.Arena, s.Offset, 0
+	})
+	ports := func(from []Port) (to []plan.Port) {
+		for _, p := range from {
+			to = append(to, plan.Port{Name: p.Name, Buffer: p.Tensor})
+		}
+		return to
+	}
+	out.Inputs, out.Results = ports(f.Inputs), ports(f.Results)
+	return out
+}
+
+// finish decides what shares memory, in the bodies of loops first: what they need for themselves is a tensor of the
+// program around them.
+func finish(p *Program, layout func(*ir.Variable) plan.Layout) *finisher {
+	f := &finisher{Program: p, layout: layout, bodies: map[int]*finisher{}}
+	for i := range p.Launches {
+		l := &p.Launches[i]
+		if l.Body == nil {
+			continue
+		}
+		body := finish(l.Body, layout)
+		_, bytes := body.place()
+		body.scratch = p.Add(Tensor{Tensor: plan.Tensor{DType: plan.U8, Shape: []int{int(max(bytes, 1))}}})
+		l.scratch = []int{body.scratch}
+		f.bodies[i] = body
+	}
+	f.slot = make([]int, len(p.Tensors))
 	f.uses()
-	f.storeVariables()
+	f.storeHomes()
 	f.shareSlots()
-	return f.emit(offsets)
+	return f
 }
 
 // finisher decides which slot of memory every tensor is in. Tensors that follow one another in place share a slot.
 type finisher struct {
 	*Program
 	layout      func(*ir.Variable) plan.Layout
-	first, last []int // launch that defines a tensor (-1: before all) and the last one that uses it
-	slot        []int // index into slots
+	bodies      map[int]*finisher // of loops, by launch
+	scratch     int               // of a body: the tensor of the program around it that holds its arena
+	first, last []int             // launch that defines a tensor (-1: before all) and the last one that uses it
+	slot        []int             // index into slots
 	slots       []slot
 }
 
 type slot struct {
-	variable *ir.Variable // or in the arena:
+	home Home // or, if none, in the arena:
 	memory.Buffer
 }
 
@@ -98,8 +153,13 @@ func (f *finisher) uses() {
 		for _, t := range l.Operands {
 			f.last[t] = i
 		}
-		for _, t := range l.Results {
-			f.first[t], f.last[t] = i, i
+		for _, list := range [][]int{l.Results, l.scratch} {
+			for _, t := range list {
+				if f.first[t] < 0 { // a loop defines again what it carries
+					f.first[t] = i
+				}
+				f.last[t] = i
+			}
 		}
 	}
 	for _, r := range f.Results {
@@ -107,34 +167,36 @@ func (f *finisher) uses() {
 	}
 }
 
-// storeVariables lets the new value of a variable be computed right where the variable lies, if its old value is not
-// needed any more by then; otherwise a copy at the end moves it there.
-func (f *finisher) storeVariables() {
-	old := map[*ir.Variable]int{} // the tensor that is a variable's value at the start
+// storeHomes lets the new value of a variable be computed right where the variable lies, if its old value is not
+// needed any more by then; otherwise a copy at the end moves it there. What a loop carries and stacks is stored so too.
+func (f *finisher) storeHomes() {
+	old := map[Home]int{} // the tensor that is there at the start
 	for i, t := range f.Tensors {
 		f.slot[i] = -1
-		if t.Variable != nil {
-			old[t.Variable] = i
-			f.slot[i] = f.newSlot(slot{variable: t.Variable})
+		if t.Home != (Home{}) {
+			old[t.Home] = i
+			f.slot[i] = f.newSlot(slot{home: t.Home})
 		}
 	}
 	var staged, copied []Launch
-	writes := map[int]int{}
 	for _, w := range f.Writes {
-		writes[w.Tensor]++
-		if f.Tensors[w.Tensor].Variable != nil { // one variable becomes another: the old value must outlive its own write
+		if f.Tensors[w.Tensor].Home != (Home{}) { // one home's value goes to another: the old value must outlive its own write
 			f.last[w.Tensor] = len(f.Launches)
 		}
 	}
 	for _, w := range f.Writes {
-		if f.inVariable(w, old, writes[w.Tensor]) {
-			f.slot[w.Tensor] = f.newSlot(slot{variable: w.Variable})
+		t := f.Tensors[w.Tensor]
+		if t.Home == w.Home { // it is there, and nothing else is written to it
 			continue
 		}
-		from, t := w.Tensor, f.Tensors[w.Tensor]
-		to := f.add(Tensor{Tensor: t.Tensor, Variable: w.Variable}, slot{variable: w.Variable})
-		f.Tensors[to].Order = f.layout(w.Variable)
-		if t.Variable != nil { // through a temporary, for another write may go to where it is read
+		if f.inHome(w, old) {
+			f.slot[w.Tensor] = f.newSlot(slot{home: w.Home})
+			continue
+		}
+		from := w.Tensor
+		to := f.add(Tensor{Tensor: t.Tensor, Home: w.Home}, slot{home: w.Home})
+		f.Tensors[to].Order = f.orderAt(w.Home)
+		if t.Home != (Home{}) { // through a temporary, for another write may go to where it is read
 			held := f.add(Tensor{Tensor: t.Tensor}, slot{})
 			f.slot[held] = -1
 			staged = append(staged, f.copy(from, held))
@@ -146,23 +208,32 @@ func (f *finisher) storeVariables() {
 	f.uses()
 }
 
+// orderAt is the layout of what a home holds; around loops everything is row-major.
+func (f *finisher) orderAt(h Home) plan.Layout {
+	if h.Variable != nil {
+		return f.layout(h.Variable)
+	}
+	return nil
+}
+
 // copy is the launch that copies a tensor at the end.
 func (f *finisher) copy(from, to int) Launch {
 	bytes := 2 * float64(f.Tensors[from].Bytes())
 	return Launch{Launch: plan.Launch{Kernel: Copy, Operands: []int{from}, Results: []int{to}, Phase: "end", Bytes: bytes}}
 }
 
-// inVariable says whether a write can be made by the launch that computes the value.
-func (f *finisher) inVariable(w Write, old map[*ir.Variable]int, writes int) bool {
+// inHome says whether a write can be made by the launch that computes the value. Of several writes of one tensor the
+// first may be; the others copy from there.
+func (f *finisher) inHome(w Write, old map[Home]int) bool {
 	t := f.Tensors[w.Tensor]
 	defined := f.first[w.Tensor]
-	if t.Variable != nil || defined < 0 || writes > 1 || f.slot[w.Tensor] >= 0 {
+	if t.Home != (Home{}) || defined < 0 || f.slot[w.Tensor] >= 0 {
 		return false
 	}
-	if !slices.Equal(f.layout(w.Variable), t.Order) {
+	if !slices.Equal(f.orderAt(w.Home), t.Order) {
 		return false
 	}
-	before, ok := old[w.Variable]
+	before, ok := old[w.Home]
 	if !ok {
 		return true
 	}
@@ -196,6 +267,9 @@ func (f *finisher) shareSlots() {
 		f.slot[in.Tensor] = f.newSlot(f.arenaSlot(in.Tensor))
 	}
 	for i, l := range f.Launches {
+		for _, t := range l.scratch {
+			f.slot[t] = f.newSlot(f.arenaSlot(t))
+		}
 		taken := map[int]bool{}
 		for r, t := range l.Results {
 			if f.slot[t] >= 0 {
@@ -204,7 +278,7 @@ func (f *finisher) shareSlots() {
 			for _, a := range l.InPlace {
 				o := l.Operands[a.Operand]
 				s := f.slot[o]
-				free := a.Result == r && f.last[o] == i && f.slots[s].variable == nil && !taken[s] &&
+				free := a.Result == r && f.last[o] == i && f.slots[s].home == (Home{}) && !taken[s] &&
 					f.Tensors[o].Bytes() == f.Tensors[t].Bytes() && f.aliasAllowed(l, o, t)
 				if free {
 					taken[s] = true
@@ -236,36 +310,64 @@ func (f *finisher) add(t Tensor, s slot) int {
 	return i
 }
 
-// emit places the slots and writes the program of the plan.
-func (f *finisher) emit(offsets map[*ir.Variable]int64) *plan.Program {
+// place gives every slot of the arena its offset; it returns the least and the actual size of the arena.
+func (f *finisher) place() (bound, peak int64) {
 	var buffers []memory.Buffer
 	var inArena []int
 	for i, s := range f.slots {
-		if s.variable == nil && s.Bytes > 0 {
+		if s.home == (Home{}) && s.Bytes > 0 {
 			buffers = append(buffers, s.Buffer)
 			inArena = append(inArena, i)
 		}
 	}
-	out := &plan.Program{Name: f.Name, LowerBound: memory.LowerBound(buffers), PeakBytes: memory.Place(buffers)}
+	bound, peak = memory.LowerBound(buffers), memory.Place(buffers)
 	for k, i := range inArena {
 		f.slots[i].Offset = buffers[k].Offset
 	}
+	return bound, peak
+}
+
+// launches appends the buffers to the program of the plan and returns the launches; at says where a slot is: space,
+// offset, and how far it moves in each step.
+func (f *finisher) launches(out *plan.Program, at func(slot) (plan.Space, int64, int64)) (list []plan.Launch) {
+	base := len(out.Buffers)
 	for i, t := range f.Tensors {
-		b := plan.Buffer{Tensor: t.Tensor, Offset: f.slots[f.slot[i]].Offset}
-		if v := f.slots[f.slot[i]].variable; v != nil {
-			b.Space, b.Offset = plan.Variables, offsets[v]
-		}
+		b := plan.Buffer{Tensor: t.Tensor}
+		b.Space, b.Offset, b.Stride = at(f.slots[f.slot[i]])
 		out.Buffers = append(out.Buffers, b)
 	}
-	for _, l := range f.Launches {
-		out.Launches = append(out.Launches, l.Launch)
-	}
-	ports := func(from []Port) (to []plan.Port) {
-		for _, p := range from {
-			to = append(to, plan.Port{Name: p.Name, Buffer: p.Tensor})
+	buffers := func(tensors []int) []int {
+		moved := make([]int, len(tensors))
+		for i, t := range tensors {
+			moved[i] = base + t
 		}
-		return to
+		return moved
 	}
-	out.Inputs, out.Results = ports(f.Inputs), ports(f.Results)
-	return out
+	for i, l := range f.Launches {
+		if l.Kernel == Copy && f.slot[l.Operands[0]] == f.slot[l.Results[0]] && slices.Equal(f.Tensors[l.Operands[0]].Order, f.Tensors[l.Results[0]].Order) {
+			continue // to where it is
+		}
+		l.Operands, l.Results = buffers(l.Operands), buffers(l.Results)
+		if l.Body != nil {
+			l.Loop.Launches = f.bodies[i].launches(out, f.inLoop(f.bodies[i], l.Loop.Steps, at))
+		}
+		list = append(list, l.Launch)
+	}
+	return list
+}
+
+// inLoop says where the slots of a loop's body are.
+func (f *finisher) inLoop(body *finisher, steps int, at func(slot) (plan.Space, int64, int64)) func(slot) (plan.Space, int64, int64) {
+	return func(s slot) (space plan.Space, offset, stride int64) {
+		if s.home == (Home{}) {
+			space, offset, _ = at(f.slots[f.slot[body.scratch]])
+			return space, offset + s.Offset, 0
+		}
+		outer := s.home.Around - 1
+		space, offset, _ = at(f.slots[f.slot[outer]])
+		if s.home.Moving {
+			stride = f.Tensors[outer].Bytes() / int64(steps)
+		}
+		return space, offset, stride
+	}
 }

@@ -1,33 +1,44 @@
 package pass
 
-import "github.com/dartsc/dartsc/ir"
+import (
+	"slices"
+
+	"github.com/dartsc/dartsc/ir"
+)
 
 // Dead removes operations that nothing uses. An alpha step of first order loses its weight gradients here: the
-// gradient rules write the cotangents of all operands, and only those that lead to an alpha are asked for.
-var Dead = each(func(m *ir.Module, p *ir.Program) error {
-	live := make([]bool, p.Number())
+// gradient rules write the cotangents of all operands, and only those that lead to an alpha are asked for. A loop loses
+// what it carries and stacks for nobody.
+var Dead = outermost(func(m *ir.Module, p *ir.Program) error {
+	removeDead(p, func(v *ir.Value) bool { return false })
+	p.Number()
+	return nil
+})
+
+// removeDead keeps the operations of a program or body that its results, assignments or values for which also is true
+// need.
+func removeDead(p *ir.Program, also func(v *ir.Value) bool) {
+	live := map[*ir.Value]bool{}
 	for _, r := range p.Results {
-		live[r.Value.ID] = true
+		live[r.Value] = true
 	}
 	kept := make([]*ir.Op, 0, len(p.Ops))
-	for i := len(p.Ops) - 1; i >= 0; i-- {
-		op := p.Ops[i]
+	for _, op := range slices.Backward(p.Ops) {
 		needed := op.Kind == ir.Assign
 		for _, v := range op.Results {
-			needed = needed || live[v.ID]
+			needed = needed || live[v] || also(v)
 		}
 		if !needed {
 			continue
 		}
+		if op.Kind == ir.Scan {
+			prune(ir.LoopOf(op), live)
+		}
 		for _, v := range op.Operands {
-			live[v.ID] = true
+			live[v] = true
 		}
 		kept = append(kept, op)
 	}
-	for i, j := 0, len(kept)-1; i < j; i, j = i+1, j-1 {
-		kept[i], kept[j] = kept[j], kept[i]
-	}
+	slices.Reverse(kept)
 	p.Ops = kept
-	p.Number()
-	return nil
-})
+}

@@ -12,7 +12,7 @@ import (
 // two at a time, so that never more than two of them are alive. Reads of variables are where derivatives end: it wants
 // them as the model wrote them, before assignments in between are resolved, so that an update between two passes is no
 // part of either's gradient.
-var Differentiate = each(func(m *ir.Module, p *ir.Program) error {
+var Differentiate = outermost(func(m *ir.Module, p *ir.Program) error {
 	replaced := substitution{}
 	var done []*ir.Op
 	for _, op := range p.Ops {
@@ -36,11 +36,14 @@ var Differentiate = each(func(m *ir.Module, p *ir.Program) error {
 	return nil
 })
 
-// removeDetach drops the operations that were there for differentiation only.
+// removeDetach drops the operations that were there for differentiation only, those in loops too.
 func removeDetach(p *ir.Program, list []*ir.Op) (kept []*ir.Op) {
 	replaced := substitution{}
 	for _, op := range list {
 		replaced.operands(op)
+		if op.Kind == ir.Scan {
+			op.Body.Ops = removeDetach(op.Body, op.Body.Ops)
+		}
 		if op.Kind == "detach" {
 			replaced[op.Result()] = op.Operands[0]
 			continue
@@ -103,16 +106,23 @@ func propagate(b *ops.Builder, f *ir.Op, phase string, depends map[*ir.Value]boo
 	if !any || !needed || f.Kind == ir.Read {
 		return nil
 	}
-	def := ops.Lookup(f.Kind)
-	if def == nil || def.Gradient == nil {
+	b.Place(&ir.Op{Phase: phase, Scope: f.Scope})
+	var gradients []*ir.Value
+	if def := ops.Lookup(f.Kind); f.Kind == ir.Scan {
+		var err error
+		if gradients, err = scanGradient(b, ir.LoopOf(f), phase, depends, results); err != nil {
+			return err
+		}
+	} else if def != nil && def.Gradient != nil {
+		gradients = def.Gradient(b, f, results)
+	} else {
 		reason := "it is unknown"
 		if def != nil {
 			reason = def.NoGradient
 		}
 		return fmt.Errorf("has no gradient: %s", reason)
 	}
-	b.Place(&ir.Op{Phase: phase, Scope: f.Scope})
-	for i, g := range def.Gradient(b, f, results) {
+	for i, g := range gradients {
 		v := f.Operands[i]
 		if g == nil || !depends[v] {
 			continue

@@ -6,14 +6,42 @@
 package pass
 
 import (
+	"fmt"
+
 	"github.com/dartsc/dartsc/ir"
 )
 
 // Func is a pass.
 type Func func(m *ir.Module) error
 
-// each applies a pass over programs to a module.
+// each applies a pass over programs to a module: to its programs, then to the bodies of their loops.
 func each(f func(m *ir.Module, p *ir.Program) error) Func {
+	return func(m *ir.Module) error {
+		for _, p := range m.Programs {
+			if err := withBodies(m, p, f); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func withBodies(m *ir.Module, p *ir.Program, f func(m *ir.Module, p *ir.Program) error) error {
+	if err := f(m, p); err != nil {
+		return err
+	}
+	for _, op := range p.Ops {
+		if op.Kind == ir.Scan {
+			if err := withBodies(m, op.Body, f); err != nil {
+				return fmt.Errorf("body: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// outermost applies a pass to the programs of a module and not to the bodies of loops.
+func outermost(f func(m *ir.Module, p *ir.Program) error) Func {
 	return func(m *ir.Module) error {
 		for _, p := range m.Programs {
 			if err := f(m, p); err != nil {

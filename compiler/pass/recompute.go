@@ -33,7 +33,7 @@ const recomputeBytes = 4096
 // Schedule. Going from the end to the start, it sees what it has added as uses of what comes before, so chains
 // (normalise, then convolve) are made again from their beginning.
 func Recompute(level Level) Func {
-	return each(func(m *ir.Module, p *ir.Program) error {
+	return outermost(func(m *ir.Module, p *ir.Program) error {
 		if level == KeepAll {
 			return nil
 		}
@@ -51,7 +51,7 @@ func Recompute(level Level) Func {
 
 // covers says whether a level makes an operation again.
 func (l Level) covers(op *ir.Op) bool {
-	if len(op.Results) != 1 || op.Result().Type.Bytes() < recomputeBytes {
+	if op.Kind == ir.Scan || len(op.Results) != 1 || op.Result().Type.Bytes() < recomputeBytes {
 		return false
 	}
 	kind := op.Kind

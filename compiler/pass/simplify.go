@@ -18,6 +18,9 @@ var Simplify = each(func(m *ir.Module, p *ir.Program) error {
 	for _, op := range p.Ops {
 		replaced.operands(op)
 		b.Place(op)
+		if op.Kind == ir.Scan {
+			captureConstants(ir.LoopOf(op))
+		}
 		v := rewrite(b, op, uses)
 		if v == nil {
 			kept = append(kept, op)

@@ -5,7 +5,7 @@ import "github.com/dartsc/dartsc/ir"
 // Variables turns variables into values: after it, every variable is read at most once, at the start of a program, and
 // assigned at most once, at its end. A read in between becomes the value last assigned. So the order of operations is
 // free from here on, and the later passes see state as plain operands.
-var Variables = each(func(m *ir.Module, p *ir.Program) error {
+var Variables = outermost(func(m *ir.Module, p *ir.Program) error {
 	replaced := substitution{}
 	reads := map[*ir.Variable]*ir.Op{}
 	current := map[*ir.Variable]*ir.Value{}

@@ -36,7 +36,7 @@ type instance struct {
 	plan     *plan.Plan
 	spaces   [2][]byte // by plan.Space
 	free     [2]func() error
-	programs [][]task // tasks of every launch of every program
+	programs [][]bound // the launches of every program
 	pool     *pool
 }
 
@@ -80,24 +80,47 @@ func (d Device) workers() int {
 func (i *instance) bind() (scratch int, err error) {
 	w := &workspace{}
 	for _, program := range i.plan.Programs {
-		tasks := make([]task, len(program.Launches))
-		err := inBlocks(len(tasks), func(at int) (err error) {
-			l := &program.Launches[at]
-			if tasks[at], err = bindLaunch(i.spaces, program, l, w); err != nil {
-				return fmt.Errorf("program %s: %s: %w", program.Name, position(at, l), err)
-			}
-			return nil
-		})
+		launches, err := bindProgram(i.spaces, program, w)
 		if err != nil {
 			return 0, err
 		}
-		for _, t := range tasks {
-			scratch = max(scratch, t.scratch)
+		for _, b := range launches {
+			scratch = max(scratch, b.scratch)
 		}
-		i.programs = append(i.programs, tasks)
+		i.programs = append(i.programs, launches)
 	}
 	w.data = view32(aligned(4 * int(w.size.Load())))
 	return scratch, nil
+}
+
+// bound is a launch ready to run; one with a loop has its tasks there.
+type bound struct {
+	task
+	number int // as plan.Program.All counts
+	loop   *loop
+}
+
+func bindProgram(spaces [2][]byte, program *plan.Program, w *workspace) ([]bound, error) {
+	launches := make([]bound, len(program.Launches))
+	number := 0
+	for at := range launches {
+		launches[at].number = number
+		if number++; program.Launches[at].Loop != nil {
+			number += len(program.Launches[at].Loop.Launches)
+		}
+	}
+	return launches, inBlocks(len(launches), func(at int) (err error) {
+		l, b := &program.Launches[at], &launches[at]
+		if l.Loop != nil {
+			b.loop, b.scratch, err = bindLoop(spaces, program, l, w)
+		} else {
+			b.task, err = bindLaunch(spaces, program, l, w)
+		}
+		if err != nil {
+			return fmt.Errorf("program %s: %s: %w", program.Name, position(at, l), err)
+		}
+		return nil
+	})
 }
 
 // position names a launch.
@@ -204,25 +227,40 @@ func (i *instance) Run(ctx context.Context, program int, observe func(launch int
 	if program < 0 || program >= len(i.programs) {
 		return fmt.Errorf("plan %s has no program %d", i.plan.Name, program)
 	}
-	p, done := i.plan.Programs[program], ctx.Done()
-	for at, t := range i.programs[program] {
-		select {
-		case <-done:
-			return fmt.Errorf("program %s: stopped before %s: %w", p.Name, position(at, &p.Launches[at]), ctx.Err())
-		default:
+	p := i.plan.Programs[program]
+	for at := range i.programs[program] {
+		b := &i.programs[program][at]
+		var err error
+		if b.loop != nil {
+			err = i.runLoop(ctx, b, observe)
+		} else {
+			err = i.runTask(ctx, &b.task, b.number, observe)
 		}
-		var start time.Time
-		if observe != nil {
-			start = time.Now()
+		if err != nil {
+			return fmt.Errorf("program %s: %s: %w", p.Name, position(at, &p.Launches[at]), err)
 		}
-		for _, ph := range t.phases {
-			if err := i.pool.run(ph); err != nil {
-				return fmt.Errorf("program %s: %s: %w", p.Name, position(at, &p.Launches[at]), err)
-			}
+	}
+	return nil
+}
+
+// runTask runs the phases of one launch.
+func (i *instance) runTask(ctx context.Context, t *task, number int, observe func(launch int, d time.Duration)) error {
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("stopped before it: %w", ctx.Err())
+	default:
+	}
+	var start time.Time
+	if observe != nil {
+		start = time.Now()
+	}
+	for _, ph := range t.phases {
+		if err := i.pool.run(ph); err != nil {
+			return err
 		}
-		if observe != nil {
-			observe(at, time.Since(start))
-		}
+	}
+	if observe != nil {
+		observe(number, time.Since(start))
 	}
 	return nil
 }

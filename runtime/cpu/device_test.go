@@ -114,7 +114,7 @@ func TestCancellation(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s.SetProfile(func(string, int, time.Duration) { cancel() }) // after the first launch
 	err = s.Run(ctx, "add", map[string]any{"x": make([]float32, 6)}, nil)
-	want := "program add: stopped before launch 1 (bias_add at head): context canceled"
+	want := "program add: launch 1 (bias_add at head): stopped before it: context canceled"
 	if err == nil || err.Error() != want || !errors.Is(err, context.Canceled) {
 		t.Errorf("got error %v, want %q", err, want)
 	}

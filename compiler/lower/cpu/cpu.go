@@ -47,10 +47,8 @@ func (t Target) Lower(p *ir.Program) (*lower.Program, error) {
 		}
 		l.out.Inputs = append(l.out.Inputs, lower.Port{Name: in.Name, Tensor: l.define(in, order)})
 	}
-	for _, op := range p.Ops {
-		if err := l.op(op); err != nil {
-			return nil, fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
-		}
+	if err := l.ops(p); err != nil {
+		return nil, err
 	}
 	for _, r := range p.Results {
 		l.op0 = &ir.Op{Phase: "report"}
@@ -59,12 +57,22 @@ func (t Target) Lower(p *ir.Program) (*lower.Program, error) {
 	return l.out, nil
 }
 
+func (l *lowering) ops(p *ir.Program) error {
+	for _, op := range p.Ops {
+		if err := l.op(op); err != nil {
+			return fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
+		}
+	}
+	return nil
+}
+
 type lowering struct {
 	target  Target
 	out     *lower.Program
 	tensors map[*ir.Value]int
 	copies  map[copyKey]int
 	op0     *ir.Op // the operation being lowered
+	inLoop  bool   // the body of a loop
 }
 
 // copyKey is a value in another layout than its own.
@@ -100,7 +108,7 @@ func (l *lowering) operand(v *ir.Value) int {
 // own returns a tensor that is not a variable's, for results of the program: the variable may change before they are read.
 func (l *lowering) own(v *ir.Value) int {
 	t := l.operand(v)
-	if l.out.Tensors[t].Variable == nil {
+	if l.out.Tensors[t].Home == (lower.Home{}) {
 		return t
 	}
 	return l.copy(t, l.out.Tensors[t].Order)
@@ -143,15 +151,17 @@ func (l *lowering) op(op *ir.Op) error {
 	switch op.Kind {
 	case ir.Read:
 		t := l.define(op.Result(), l.target.Layout(op.Variable))
-		l.out.Tensors[t].Variable = op.Variable
+		l.out.Tensors[t].Home = lower.InVariable(op.Variable)
 		return nil
 	case ir.Assign:
-		l.out.Writes = append(l.out.Writes, lower.Write{Variable: op.Variable, Tensor: l.operand(op.Operands[0])})
+		l.out.Writes = append(l.out.Writes, lower.Write{Home: lower.InVariable(op.Variable), Tensor: l.operand(op.Operands[0])})
 		return nil
 	case "constant": // made where it is needed
 		return nil
 	case ir.Fusion:
 		return l.fusion(op)
+	case ir.Scan:
+		return l.scan(op)
 	}
 	if op.Kind == "gradient" || op.Kind == "batch_norm_train" {
 		return fmt.Errorf("must be expanded before lowering")
