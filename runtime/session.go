@@ -122,42 +122,66 @@ func (s *Session) Scalar(name string) (float64, error) {
 	return float64(value[0]), err
 }
 
+// Check says whether Run would take these inputs and results, without running anything.
+func (s *Session) Check(program string, inputs, results map[string]any) error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	_, err := s.check(program, inputs, results)
+	return err
+}
+
+// check returns the index of a program that takes these inputs and results.
+func (s *Session) check(program string, inputs, results map[string]any) (int, error) {
+	if s.instance == nil {
+		return 0, errClosed
+	}
+	index, ok := s.programs[program]
+	if !ok {
+		return 0, fmt.Errorf("plan %s has no program %q: it has %s", s.plan.Name, program, s.programNames())
+	}
+	p := s.plan.Programs[index]
+	if err := checkNames("input", p.Inputs, inputs); err != nil {
+		return 0, fmt.Errorf("program %s: %w", program, err)
+	}
+	if err := checkNames("result", p.Results, results); err != nil {
+		return 0, fmt.Errorf("program %s: %w", program, err)
+	}
+	for i := range p.Inputs {
+		port := &p.Inputs[i]
+		slice, ok := inputs[port.Name]
+		if !ok {
+			return 0, fmt.Errorf("program %s: input %q is missing", program, port.Name)
+		}
+		if _, err := dataFor(&p.Buffers[port.Buffer].Tensor, slice); err != nil {
+			return 0, fmt.Errorf("program %s: input %s %w", program, port.Name, err)
+		}
+	}
+	for i := range p.Results {
+		port := &p.Results[i]
+		if slice, ok := results[port.Name]; ok {
+			if _, err := dataFor(&p.Buffers[port.Buffer].Tensor, slice); err != nil {
+				return 0, fmt.Errorf("program %s: result %s %w", program, port.Name, err)
+			}
+		}
+	}
+	return index, nil
+}
+
 // Run copies the inputs in, replays the program and copies the results that are asked for out. Both maps hold slices
 // as Set and Get take them; the slices of results are written. Every input of the program must be there. A caller who
 // reuses maps and slices causes no allocation.
 func (s *Session) Run(ctx context.Context, program string, inputs, results map[string]any) error {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	if s.instance == nil {
-		return errClosed
-	}
-	index, ok := s.programs[program]
-	if !ok {
-		return fmt.Errorf("plan %s has no program %q: it has %s", s.plan.Name, program, s.programNames())
+	index, err := s.check(program, inputs, results)
+	if err != nil {
+		return err
 	}
 	p := s.plan.Programs[index]
-	if err := checkNames("input", p.Inputs, inputs); err != nil {
-		return fmt.Errorf("program %s: %w", program, err)
-	}
-	if err := checkNames("result", p.Results, results); err != nil {
-		return fmt.Errorf("program %s: %w", program, err)
-	}
 	for i := range p.Inputs {
 		port := &p.Inputs[i]
-		slice, ok := inputs[port.Name]
-		if !ok {
-			return fmt.Errorf("program %s: input %q is missing", program, port.Name)
-		}
-		if err := s.port(p, port, slice, true); err != nil {
+		if err := s.port(p, port, inputs[port.Name], true); err != nil {
 			return fmt.Errorf("program %s: input %s %w", program, port.Name, err)
-		}
-	}
-	for i := range p.Results { // before the work, not after it
-		port := &p.Results[i]
-		if slice, ok := results[port.Name]; ok {
-			if _, err := dataFor(&p.Buffers[port.Buffer].Tensor, slice); err != nil {
-				return fmt.Errorf("program %s: result %s %w", program, port.Name, err)
-			}
 		}
 	}
 	var observe func(int, time.Duration)

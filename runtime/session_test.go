@@ -85,6 +85,30 @@ func TestOpenRefusesOtherTargets(t *testing.T) {
 	}
 }
 
+// TestCheck: what Check takes, Run takes, and it runs nothing.
+func TestCheck(t *testing.T) {
+	s := open(t)
+	inputs := map[string]any{"x": make([]float32, 24), "a": []float32{1, 2, 3, 4}}
+	product := []float32{-1, -1, -1, -1}
+	if err := s.Check("main", inputs, map[string]any{"product": product}); err != nil || product[0] != -1 {
+		t.Errorf("got error %v, product %v", err, product)
+	}
+	for name, c := range map[string]struct {
+		program         string
+		inputs, results map[string]any
+	}{
+		"no program": {"nonsense", inputs, nil},
+		"missing":    {"main", map[string]any{"x": inputs["x"]}, nil},
+		"unknown":    {"main", inputs, map[string]any{"nonsense": product}},
+		"length":     {"main", map[string]any{"x": product, "a": product}, nil},
+		"type":       {"main", inputs, map[string]any{"product": make([]int32, 4)}},
+	} {
+		if err := s.Check(c.program, c.inputs, c.results); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
+
 func TestVariables(t *testing.T) {
 	s := open(t)
 	for _, c := range []struct {

@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bench"
 	"github.com/dartsc/dartsc/runtime/cpu"
 )
@@ -23,9 +25,11 @@ type runBench struct {
 	workloads []string
 	workers   int
 	limit     byteSize
+	plan      string
 	peer      string
 	rounds    int
 	alone     bool
+	started   int64
 }
 
 func newBenchCommand() *cobra.Command {
@@ -34,6 +38,9 @@ func newBenchCommand() *cobra.Command {
 		Use: "bench", Short: "Time search and training steps", Args: noArgs,
 		Long: `Time single steps on random data and print one JSON line a workload: search1 and search2 (first and second order),
 train (DARTS_V2 with its auxiliary head). Each runs in a process of its own, whose largest memory is peak_mib.
+
+--plan times the first program of a plan file instead, and says how long its process took from its start to the first
+step (start_s).
 
 --peer runs another program beside it, turn about, which takes the same --workloads, --steps, --warmup, --batch,
 --channels and --layers and prints the same keys; a last line gives the ratio of the medians.`,
@@ -50,12 +57,16 @@ train (DARTS_V2 with its auxiliary head). Each runs in a process of its own, who
 	flags.IntVar(&o.options.Warmup, "warmup", 3, "steps before that")
 	flags.IntVar(&o.workers, "workers", 0, "processors to use (default all)")
 	bindMemoryLimit(flags, &o.limit)
+	flags.StringVar(&o.plan, "plan", "", "plan file to time in place of workloads")
 	flags.StringVar(&o.peer, "peer", "", "command to run beside each workload")
 	flags.IntVar(&o.rounds, "rounds", 3, "turns of each with --peer")
 	flags.BoolVar(&o.options.Profile, "profile", false, "add what each kernel takes, with its rates")
 	flags.BoolVar(&o.alone, "alone", false, "time in this very process")
-	if err := flags.MarkHidden("alone"); err != nil {
-		panic(err)
+	flags.Int64Var(&o.started, "started", 0, "when this process was started, in nanoseconds since 1970")
+	for _, internal := range []string{"alone", "started"} {
+		if err := flags.MarkHidden(internal); err != nil {
+			panic(err)
+		}
 	}
 	complete(cmd, "workloads", bench.Workloads()...)
 	return cmd
@@ -70,25 +81,51 @@ func (o *runBench) run(cmd *cobra.Command) error {
 	if o.options.Steps < 1 || o.options.Warmup < 0 || o.rounds < 1 || o.workers < 0 {
 		return usagef("--steps and --rounds must be at least 1, --warmup and --workers at least 0")
 	}
-	device := cpu.New(o.workers)
-	machine, err := rooflineOf(cmd.Context(), device, false) // before any process that times itself, which then finds it in the cache
-	if err != nil {
+	if o.plan != "" {
+		for _, flag := range []string{"workloads", "batch", "channels", "layers", "memory-limit", "peer"} {
+			if cmd.Flags().Changed(flag) {
+				return usagef("--%s cannot go with --plan", flag)
+			}
+		}
+		o.workloads = []string{o.plan}
+	}
+	if o.alone {
+		return o.runAlone(cmd)
+	}
+	// Before any process that times itself, which then finds it in the cache.
+	if _, err := rooflineOf(cmd.Context(), cpu.New(o.workers), false); err != nil {
 		return err
 	}
 	for _, w := range o.workloads {
-		if o.alone {
-			o.options.Workload, o.options.MemoryLimit, o.options.Device, o.options.Roofline = w, int64(o.limit), device, machine
-			r, err := bench.Run(cmd.Context(), o.options)
-			if err != nil {
-				return err
-			}
-			if err := writeJSON(cmd.OutOrStdout(), r); err != nil {
-				return err
-			}
-			continue
-		}
 		if err := o.compare(cmd, w); err != nil {
 			return fmt.Errorf("%s: %w", w, err)
+		}
+	}
+	return nil
+}
+
+// runAlone times in this process.
+func (o *runBench) runAlone(cmd *cobra.Command) (err error) {
+	device := cpu.New(o.workers)
+	if o.options.Roofline, err = rooflineOf(cmd.Context(), device, false); err != nil {
+		return err
+	}
+	o.options.Device, o.options.MemoryLimit = device, int64(o.limit)
+	if o.started > 0 {
+		o.options.Started = time.Unix(0, o.started)
+	}
+	for _, w := range o.workloads {
+		if o.plan == "" {
+			o.options.Workload = w
+		} else if o.options.Plan, err = plan.ReadFile(o.plan); err != nil {
+			return err
+		}
+		r, err := bench.Run(cmd.Context(), o.options)
+		if err != nil {
+			return err
+		}
+		if err := writeJSON(cmd.OutOrStdout(), r); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -100,7 +137,11 @@ func (o *runBench) compare(cmd *cobra.Command, workload string) error {
 	if err != nil {
 		return err
 	}
-	arguments := []string{"--workloads", workload, "--steps", strconv.Itoa(o.options.Steps), "--warmup", strconv.Itoa(o.options.Warmup)}
+	what := []string{"--workloads", workload}
+	if o.plan != "" {
+		what = []string{"--plan", o.plan}
+	}
+	arguments := append(what, "--steps", strconv.Itoa(o.options.Steps), "--warmup", strconv.Itoa(o.options.Warmup))
 	for _, size := range []struct {
 		flag  string
 		value int
@@ -122,7 +163,8 @@ func (o *runBench) compare(cmd *cobra.Command, workload string) error {
 	}
 	var ours, theirs []float64
 	for range rounds {
-		ms, err := measure(cmd, exec.CommandContext(cmd.Context(), self, own...))
+		started := "--started=" + strconv.FormatInt(time.Now().UnixNano(), 10)
+		ms, err := measure(cmd, exec.CommandContext(cmd.Context(), self, append(own, started)...))
 		if err != nil {
 			return err
 		}

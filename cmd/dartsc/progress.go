@@ -52,9 +52,14 @@ func (l *textListener) start(path string, s *recipe.Search, from *run.Checkpoint
 	}
 	summary := plan.Summarize(p)
 	step := summary.Program(bilevel.SearchStep)
-	fmt.Fprintf(l.out, "%v; %s parameters, %s alphas; %s launches a step, memory %s (lower bound %s), compiled in %.1f s\n",
+	fmt.Fprintf(l.out, "%v; %s parameters, %s alphas; %s launches a step, memory %s (lower bound %s), ",
 		s.Data(), grouped(summary.Elements("weight")), grouped(summary.Elements("alpha")), grouped(step.Launches),
-		size(step.PeakBytes), size(step.LowerBound), s.CompileTime().Seconds())
+		size(step.PeakBytes), size(step.LowerBound))
+	if took := s.CompileTime(); took > 0 {
+		fmt.Fprintf(l.out, "compiled in %.1f s\n", took.Seconds())
+	} else {
+		fmt.Fprintln(l.out, "compiled before")
+	}
 	fmt.Fprintf(l.out, "%s: %d epochs of %d steps, batch %d, %d channels, %d layers, %s\n",
 		path, c.Epochs, s.StepsPerEpoch(), c.BatchSize, c.InitChannels, c.Layers, order)
 	if from != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
 	"github.com/dartsc/dartsc/runtime/cpu"
@@ -18,6 +19,7 @@ import (
 type runSearch struct {
 	flags              searchFlags
 	save, resume, dump string
+	plan               string
 	workers            int
 	interval           time.Duration
 	limit              byteSize
@@ -51,6 +53,7 @@ by Ctrl-C it finishes the step and saves; --resume RUN goes on exactly, also aft
 	flags.IntVar(&o.workers, "workers", 0, "processors to use, which changes no result (default all)")
 	flags.DurationVar(&o.interval, "checkpoint-interval", time.Minute, "time between checkpoints within an epoch; 0 for the ends of epochs only")
 	bindMemoryLimit(flags, &o.limit)
+	flags.StringVar(&o.plan, "plan", "", "plan file that dartsc compile search made with these settings, in place of compiling")
 	flags.StringVar(&o.dump, "dump", "", "folder for the text of the program after every pass of the compiler")
 	flags.BoolVar(&o.json, "json", false, "print one JSON object a line: start, step, epoch, done")
 	for _, folder := range []string{"save", "resume", "dump"} {
@@ -77,8 +80,14 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 		defer folder.Close()
 	}
 	listener := newListener(o.json, config, cmd.OutOrStdout(), cmd.ErrOrStderr())
+	var compiled *plan.Plan
+	if o.plan != "" {
+		if compiled, err = plan.ReadFile(o.plan); err != nil {
+			return err
+		}
+	}
 	search, err := recipe.NewSearch(ctx, config, recipe.Options{
-		Device: cpu.New(o.workers), Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
+		Plan: compiled, Device: cpu.New(o.workers), Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
 		Logger: slog.Default(), OnStep: listener.step, OnEpoch: listener.epoch,
 	})
 	if err != nil {
@@ -110,6 +119,9 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 func (o *runSearch) check(flags *pflag.FlagSet) error {
 	if o.workers < 0 {
 		return usagef("--workers must be at least 1, or 0 for all processors")
+	}
+	if o.plan != "" && o.dump != "" {
+		return usagef("--dump cannot go with --plan, which is compiled already")
 	}
 	if o.interval < 0 {
 		return usagef("--checkpoint-interval must be at least 0")

@@ -7,22 +7,24 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/space"
-	"github.com/dartsc/dartsc/internal/philox"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/runtime"
-	"github.com/dartsc/dartsc/runtime/cost"
 	"github.com/dartsc/dartsc/runtime/roofline"
 )
 
-// Options says what to time. Zero sizes are the workload's own.
+// Options says what to time: a workload, whose sizes are its own where they are zero, or a plan.
 type Options struct {
-	Workload      string // one of Workloads
+	Workload      string     // one of Workloads
+	Plan          *plan.Plan // in place of a workload: its first program is timed
+	Started       time.Time  // when the process began, or zero
 	Batch         int
 	Channels      int
 	Layers        int
@@ -46,7 +48,8 @@ type Result struct {
 	MinMS     float64 `json:"min_ms"`
 	ItemsPerS float64 `json:"items_per_s"`
 	WarmupS   float64 `json:"warmup_s"`
-	CompileS  float64 `json:"compile_s"`
+	CompileS  float64 `json:"compile_s,omitempty"`
+	StartS    float64 `json:"start_s,omitempty"` // from the start of the process to the first step
 	PeakMiB   float64 `json:"peak_mib"`
 	PlanMiB   float64 `json:"plan_mib"` // variables and arena
 	Launches  int     `json:"launches"`
@@ -109,95 +112,21 @@ func buildTrain(m *ir.Module, channels, layers int, batch bilevel.Batch) error {
 	return bilevel.BuildTrainStep(m, network, bilevel.TrainConfig{SGD: bilevel.Defaults().SGD, AuxiliaryWeight: 0.4, Batch: batch})
 }
 
-// Run times one workload.
-func Run(ctx context.Context, o Options) (Result, error) {
+// compile makes the plan of a workload.
+func (o Options) compile(ctx context.Context) (*plan.Plan, error) {
 	w, err := o.resolve()
 	if err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	const size, colours = 32, 3
 	m := ir.NewModule(w.name)
 	batch := bilevel.Batch{Size: w.batch, Height: size, Width: size, Channels: colours, Raw: true}
 	if err := w.build(m, w.channels, w.layers, batch); err != nil {
-		return Result{}, err
+		return nil, err
 	}
-	start := time.Now()
-	p, err := compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), MemoryLimit: o.MemoryLimit})
-	if err != nil {
-		return Result{}, err
-	}
-	compiled := time.Since(start)
-	s, err := runtime.Open(p, o.Device)
-	if err != nil {
-		return Result{}, err
-	}
-	defer s.Close()
-	if err := s.Initialize(1); err != nil {
-		return Result{}, err
-	}
-	if err := s.SetScalar(bilevel.LearningRate, 0.025); err != nil {
-		return Result{}, err
-	}
-	if p.Variable(bilevel.AlphaLearningRate) != nil {
-		if err := s.SetScalar(bilevel.AlphaLearningRate, 3e-4); err != nil {
-			return Result{}, err
-		}
-	}
-	program := p.Program(w.program)
-	inputs := map[string]any{}
-	for i, in := range program.Inputs {
-		inputs[in.Name] = noise(program.Buffers[in.Buffer].Elements(), uint64(i))
-		if len(program.Buffers[in.Buffer].Shape) == 1 {
-			inputs[in.Name] = labels(w.batch, uint64(i))
-		}
-	}
-	loss := make([]float32, 1)
-	results := map[string]any{"loss": loss}
-	var times []float64
-	launches := cost.Predict(program, o.Roofline)
-	start = time.Now()
-	var warm time.Duration
-	for i := range o.Warmup + o.Steps {
-		if i == o.Warmup {
-			warm = time.Since(start)
-			if o.Profile {
-				s.SetProfile(func(_ string, launch int, d time.Duration) { launches[launch].Measured += d.Seconds() })
-			}
-		}
-		began := time.Now()
-		if err := s.Run(ctx, w.program, inputs, results); err != nil {
-			return Result{}, err
-		}
-		if i >= o.Warmup {
-			times = append(times, 1000*time.Since(began).Seconds())
-		}
-	}
-	r := Result{
-		Workload: w.name, Mode: "plan", Device: o.Device.Target(), Precision: "fp32",
-		Batch: w.batch, Channels: w.channels, Layers: w.layers,
-		MedianMS: median(times), MinMS: slices.Min(times), WarmupS: warm.Seconds(), CompileS: compiled.Seconds(),
-		PlanMiB: float64(p.VariableBytes+p.ArenaBytes) / (1 << 20), Launches: len(program.Launches), Loss: float64(loss[0]),
-	}
-	total := cost.Total(launches)
-	r.GFLOPs, r.Roofline = total.FLOPs/1e9, 1000*total.Roofline
-	r.ItemsPerS, r.GFLOPPerS, r.Fraction = 1000*float64(w.batch)/r.MedianMS, 1000*r.GFLOPs/r.MedianMS, r.Roofline/r.MedianMS
-	if o.Profile {
-		r.Kernels = byKernel(launches, o.Steps)
-	}
-	return r, nil
-}
-
-// byKernel sums up what the launches took together over so many steps.
-func byKernel(launches []cost.Launch, steps int) []KernelTime {
-	var all []KernelTime
-	for _, g := range cost.ByKernel(launches) {
-		k := KernelTime{Kernel: g.Kernel, Launches: g.Launches, MS: 1000 * g.Measured / float64(steps)}
-		if seconds := k.MS / 1000; seconds > 0 {
-			k.GFLOPPerS, k.GBPerS, k.Fraction = g.FLOPs/seconds/1e9, g.Bytes/seconds/1e9, g.Roofline/seconds
-		}
-		all = append(all, k)
-	}
-	return all
+	return compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), MemoryLimit: o.MemoryLimit, Metadata: map[string]string{
+		"init_channels": strconv.Itoa(w.channels), "layers": strconv.Itoa(w.layers), "batch_size": strconv.Itoa(w.batch), "classes": strconv.Itoa(classes),
+	}})
 }
 
 // resolve finds the workload and gives it the sizes asked for.
@@ -216,27 +145,4 @@ func (o Options) resolve() (workload, error) {
 		}
 	}
 	return w, nil
-}
-
-// noise is n standard normal numbers, as images that have been normalised.
-func noise(n int, id uint64) []float32 {
-	stream, out := philox.New(1, 0, id), make([]float32, n)
-	for i := range out {
-		out[i] = float32(stream.Normal(uint64(i)))
-	}
-	return out
-}
-
-func labels(n int, id uint64) []int32 {
-	stream, out := philox.New(1, 0, id), make([]int32, n)
-	for i := range out {
-		out[i] = int32(stream.Intn(uint64(i), classes))
-	}
-	return out
-}
-
-func median(v []float64) float64 {
-	sorted := slices.Sorted(slices.Values(v))
-	n := len(sorted)
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }

@@ -23,6 +23,7 @@ type Options struct {
 	Workers    int           // for decoding images; 0: one a processor
 	Checkpoint time.Duration // between checkpoints within an epoch; 0: at the ends of epochs only
 	Version    string        // of dartsc, for plans and models
+	Plan       *plan.Plan    // what these settings were compiled to before, or nil
 	Dump       string        // folder for the text after every pass of the compiler, or ""
 	Memory     int64         // bytes that the plan may take; 0: as many as it likes
 	Logger     *slog.Logger  // nil: silent
@@ -71,22 +72,28 @@ type task interface {
 	finish(ctx context.Context, folder *run.Folder, r EpochReport) error
 }
 
-// open compiles a module, whose step is the program named, and places it on the device.
+// open compiles a module, whose step is the program named, and places it on the device; or the plan that it is given.
 func (l *loop[C]) open(ctx context.Context, program string, build func() (*ir.Module, error), metadata map[string]string) error {
 	l.program = program
-	start := time.Now()
-	m, err := build()
-	if err != nil {
-		return err
+	p, o := l.options.Plan, l.options
+	if p != nil {
+		if err := fits(p, metadata, o.Memory); err != nil {
+			return err
+		}
+	} else {
+		start := time.Now()
+		m, err := build()
+		if err != nil {
+			return err
+		}
+		if p, err = compiler.Compile(ctx, m, compiler.Options{
+			Target: o.Device.Target(), Version: o.Version, Metadata: metadata, Dump: o.Dump, Logger: o.Logger, MemoryLimit: o.Memory,
+		}); err != nil {
+			return err
+		}
+		l.compile = time.Since(start)
 	}
-	o := l.options
-	p, err := compiler.Compile(ctx, m, compiler.Options{
-		Target: o.Device.Target(), Version: o.Version, Metadata: metadata, Dump: o.Dump, Logger: o.Logger, MemoryLimit: o.Memory,
-	})
-	if err != nil {
-		return err
-	}
-	l.compile = time.Since(start)
+	var err error
 	if l.session, err = runtime.Open(p, o.Device); err != nil {
 		return err
 	}
@@ -97,13 +104,30 @@ func (l *loop[C]) open(ctx context.Context, program string, build func() (*ir.Mo
 	return err
 }
 
+// check finds out before anything is written whether the plan, which may come from a file, has what the loop and the
+// task use: the inputs and results of both programs, and variables.
+func (l *loop[C]) check(variables ...string) error {
+	if err := l.session.Check(l.program, l.inputs, l.results); err != nil {
+		return err
+	}
+	if err := l.session.Check(bilevel.Evaluate, l.evaluator.inputs, l.evaluator.results); err != nil {
+		return err
+	}
+	for _, name := range append(variables, bilevel.LearningRate, bilevel.Seed) {
+		if l.Plan().Variable(name) == nil {
+			return fmt.Errorf("plan %s has no variable %s", l.Plan().Name, name)
+		}
+	}
+	return nil
+}
+
 // Plan returns the compiled plan.
 func (l *loop[C]) Plan() *plan.Plan { return l.session.Plan() }
 
 // Data describes the data set.
 func (l *loop[C]) Data() data.Summary { return l.data }
 
-// CompileTime is how long it took to build the programs and to compile them.
+// CompileTime is how long it took to build the programs and to compile them; 0 where they were compiled before.
 func (l *loop[C]) CompileTime() time.Duration { return l.compile }
 
 // StepsPerEpoch is how many steps an epoch has.

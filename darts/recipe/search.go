@@ -41,17 +41,23 @@ func SearchModule(config SearchConfig, d data.Summary) (*ir.Module, error) {
 	return m, bilevel.BuildEvaluate(m, config.network(d), step.Batch)
 }
 
-// SearchMetadata is recorded in the plan of a search.
+// SearchMetadata is recorded in the plan of a search: every setting that the programs depend on. What changes from run
+// to run or from step to step (seed, learning rates) is a variable.
 func SearchMetadata(config SearchConfig, d data.Summary) map[string]string {
-	order := "first"
+	order, cutout := "first", 0
 	if config.Unrolled {
 		order = "second"
+	}
+	if config.Cutout {
+		cutout = config.CutoutLength
 	}
 	return map[string]string{
 		"what": "cnn search", "order": order, "data": d.Name,
 		"init_channels": fmt.Sprint(config.InitChannels), "layers": fmt.Sprint(config.Layers),
 		"batch_size": fmt.Sprint(config.BatchSize), "classes": fmt.Sprint(len(d.Classes)),
-		"image": fmt.Sprintf("%dx%dx%d", d.Height, d.Width, d.Channels),
+		"image": fmt.Sprintf("%dx%dx%d", d.Height, d.Width, d.Channels), "mean": fmt.Sprint(d.Mean), "std": fmt.Sprint(d.Std),
+		"momentum": fmt.Sprint(config.Momentum), "weight_decay": fmt.Sprint(config.WeightDecay), "grad_clip": fmt.Sprint(config.GradClip),
+		"arch_weight_decay": fmt.Sprint(config.ArchWeightDecay), "cutout": fmt.Sprint(cutout),
 	}
 }
 
@@ -85,6 +91,10 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 		"valid_images": s.alphaBuffers.images, "valid_labels": s.alphaBuffers.labels,
 	}
 	s.results["valid_loss"] = s.alphaLoss
+	if err := s.check(cnn.AlphasNormal, cnn.AlphasReduce, bilevel.AlphaLearningRate); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 

@@ -3,6 +3,7 @@ package cost
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -18,7 +19,7 @@ func Measure(ctx context.Context, s *runtime.Session, program string, runs int, 
 	if p == nil || p.Count() != len(launches) {
 		return fmt.Errorf("measure: the session has no program %s of %d launches", program, len(launches))
 	}
-	inputs, err := Inputs(p)
+	inputs, err := Inputs(s.Plan(), p)
 	if err != nil {
 		return fmt.Errorf("measure %s: %w", program, err)
 	}
@@ -39,10 +40,11 @@ func Measure(ctx context.Context, s *runtime.Session, program string, runs int, 
 	return nil
 }
 
-// Inputs makes data for every input of a program: standard normal numbers as images that have been normalised, bytes as
-// pixels, and zeros as labels, which every number of classes has.
-func Inputs(p *plan.Program) (map[string]any, error) {
+// Inputs makes random data for every input of a plan's program: standard normal numbers as images that have been
+// normalised, bytes as pixels, and as labels the classes that the plan says it has.
+func Inputs(whole *plan.Plan, p *plan.Program) (map[string]any, error) {
 	inputs := map[string]any{}
+	classes, _ := strconv.Atoi(whole.Metadata["classes"])
 	for i, in := range p.Inputs {
 		b := &p.Buffers[in.Buffer]
 		n, random := b.Elements(), philox.New(1, 0, uint64(i))
@@ -60,7 +62,11 @@ func Inputs(p *plan.Program) (map[string]any, error) {
 			}
 			inputs[in.Name] = values
 		case plan.I32:
-			inputs[in.Name] = make([]int32, n)
+			values := make([]int32, n)
+			for k := range values {
+				values[k] = int32(random.Intn(uint64(k), max(classes, 1)))
+			}
+			inputs[in.Name] = values
 		case plan.I64:
 			inputs[in.Name] = make([]int64, n)
 		default:

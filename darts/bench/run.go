@@ -1,0 +1,130 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/runtime"
+	"github.com/dartsc/dartsc/runtime/cost"
+)
+
+// Run times one workload, or the first program of a plan.
+func Run(ctx context.Context, o Options) (Result, error) {
+	p := o.Plan
+	var compiled time.Duration
+	if p == nil {
+		var err error
+		start := time.Now()
+		if p, err = o.compile(ctx); err != nil {
+			return Result{}, err
+		}
+		compiled = time.Since(start)
+	}
+	if len(p.Programs) == 0 {
+		return Result{}, fmt.Errorf("plan %s has no program", p.Name)
+	}
+	program := p.Programs[0]
+	launches := cost.Predict(program, o.Roofline)
+	t, err := o.time(ctx, p, launches)
+	if err != nil {
+		return Result{}, err
+	}
+	r := Result{
+		Workload: p.Name, Mode: "plan", Device: o.Device.Target(), Precision: "fp32",
+		Batch: number(p, "batch_size"), Channels: number(p, "init_channels"), Layers: number(p, "layers"),
+		MedianMS: median(t.steps), MinMS: slices.Min(t.steps), WarmupS: t.warmup.Seconds(), CompileS: compiled.Seconds(), StartS: t.start.Seconds(),
+		PlanMiB: float64(p.VariableBytes+p.ArenaBytes) / (1 << 20), Launches: len(program.Launches), Loss: float64(t.loss),
+	}
+	total := cost.Total(launches)
+	r.GFLOPs, r.Roofline = total.FLOPs/1e9, 1000*total.Roofline
+	r.ItemsPerS, r.GFLOPPerS, r.Fraction = 1000*float64(r.Batch)/r.MedianMS, 1000*r.GFLOPs/r.MedianMS, r.Roofline/r.MedianMS
+	if o.Profile {
+		r.Kernels = byKernel(launches, o.Steps)
+	}
+	return r, nil
+}
+
+// number reads what a plan says of itself; 0 where it does not say.
+func number(p *plan.Plan, key string) int {
+	n, _ := strconv.Atoi(p.Metadata[key])
+	return n
+}
+
+// timing is what a clock says of the steps.
+type timing struct {
+	steps         []float64 // milliseconds
+	start, warmup time.Duration
+	loss          float32
+}
+
+// time opens a plan and runs its first program; with Options.Profile it adds to what the launches took.
+func (o Options) time(ctx context.Context, p *plan.Plan, launches []cost.Launch) (t timing, err error) {
+	s, err := runtime.Open(p, o.Device)
+	if err != nil {
+		return t, err
+	}
+	defer s.Close()
+	if err := s.Initialize(1); err != nil {
+		return t, err
+	}
+	for name, rate := range map[string]float64{bilevel.LearningRate: 0.025, bilevel.AlphaLearningRate: 3e-4} {
+		if p.Variable(name) == nil {
+			continue
+		}
+		if err := s.SetScalar(name, rate); err != nil {
+			return t, err
+		}
+	}
+	program := p.Programs[0]
+	inputs, err := cost.Inputs(p, program)
+	if err != nil {
+		return t, fmt.Errorf("plan %s: %w", p.Name, err)
+	}
+	loss := make([]float32, 1)
+	results := map[string]any{"loss": loss}
+	start := time.Now()
+	if !o.Started.IsZero() {
+		t.start = start.Sub(o.Started)
+	}
+	for i := range o.Warmup + o.Steps {
+		if i == o.Warmup {
+			t.warmup = time.Since(start)
+			if o.Profile {
+				s.SetProfile(func(_ string, launch int, d time.Duration) { launches[launch].Measured += d.Seconds() })
+			}
+		}
+		began := time.Now()
+		if err := s.Run(ctx, program.Name, inputs, results); err != nil {
+			return t, err
+		}
+		if i >= o.Warmup {
+			t.steps = append(t.steps, 1000*time.Since(began).Seconds())
+		}
+	}
+	t.loss = loss[0]
+	return t, nil
+}
+
+// byKernel sums up what the launches took together over so many steps.
+func byKernel(launches []cost.Launch, steps int) []KernelTime {
+	var all []KernelTime
+	for _, g := range cost.ByKernel(launches) {
+		k := KernelTime{Kernel: g.Kernel, Launches: g.Launches, MS: 1000 * g.Measured / float64(steps)}
+		if seconds := k.MS / 1000; seconds > 0 {
+			k.GFLOPPerS, k.GBPerS, k.Fraction = g.FLOPs/seconds/1e9, g.Bytes/seconds/1e9, g.Roofline/seconds
+		}
+		all = append(all, k)
+	}
+	return all
+}
+
+func median(v []float64) float64 {
+	sorted := slices.Sorted(slices.Values(v))
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}

@@ -1,0 +1,52 @@
+package recipe
+
+import (
+	"testing"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/data"
+)
+
+func TestFits(t *testing.T) {
+	d, err := data.Absent(10, data.Size{Height: 32, Width: 32}, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := Paper()
+	metadata := SearchMetadata(config, d)
+	own := &plan.Plan{Metadata: SearchMetadata(config, d), ArenaBytes: 1 << 20}
+	own.Metadata["data"] = "others of this shape"
+	if err := fits(own, metadata, 1<<20); err != nil {
+		t.Errorf("its own plan: %v", err)
+	}
+	if err := fits(own, metadata, 1<<20-1); err == nil {
+		t.Error("a plan over the limit is taken")
+	}
+	// Every setting that the programs depend on must be in the metadata; those that a plan serves in any value are not.
+	for name, change := range map[string]func(c *SearchConfig, d *data.Summary){
+		"unrolled": func(c *SearchConfig, _ *data.Summary) { c.Unrolled = true },
+		"channels": func(c *SearchConfig, _ *data.Summary) { c.InitChannels++ },
+		"layers":   func(c *SearchConfig, _ *data.Summary) { c.Layers++ },
+		"batch":    func(c *SearchConfig, _ *data.Summary) { c.BatchSize++ },
+		"momentum": func(c *SearchConfig, _ *data.Summary) { c.Momentum = 0.5 },
+		"decay":    func(c *SearchConfig, _ *data.Summary) { c.WeightDecay = 0.5 },
+		"clip":     func(c *SearchConfig, _ *data.Summary) { c.GradClip = 0.5 },
+		"alphas":   func(c *SearchConfig, _ *data.Summary) { c.ArchWeightDecay = 0.5 },
+		"cutout":   func(c *SearchConfig, _ *data.Summary) { c.Cutout = true },
+		"classes":  func(_ *SearchConfig, d *data.Summary) { d.Classes = d.Classes[1:] },
+		"size":     func(_ *SearchConfig, d *data.Summary) { d.Height++ },
+		"mean":     func(_ *SearchConfig, d *data.Summary) { d.Mean = []float32{0, 0, 0} },
+		"std":      func(_ *SearchConfig, d *data.Summary) { d.Std = []float32{1, 1, 1} },
+	} {
+		c, other := config, d
+		change(&c, &other)
+		if err := fits(own, SearchMetadata(c, other), 0); err == nil {
+			t.Errorf("%s: a plan of another value is taken", name)
+		}
+	}
+	c := config
+	c.Epochs, c.Seed, c.LearningRate, c.LearningRateMin, c.ArchLearningRate, c.TrainPortion, c.ReportFreq, c.CutoutLength = 1, 9, 1, 0.5, 1, 0.9, 1, 3
+	if err := fits(own, SearchMetadata(c, d), 0); err != nil {
+		t.Errorf("settings that are no part of the programs: %v", err)
+	}
+}
