@@ -18,7 +18,7 @@ func newRoot(started *bool) *cobra.Command {
 		newInspect(),
 		group("export", "Write networks for use elsewhere", newExportONNX(), newExportSafetensors(), newExportPTNames()),
 		group("import", "Read networks from elsewhere", newImportCheckpoint()),
-		group("arch", "Look at architectures", newArchList(), newArchShow(), newArchDraw()),
+		group("arch", "Look at architectures", newArchList(), newArchShow(), newArchDraw(), newArchCost()),
 		group("data", "Look at data sets", newDataList()),
 		newBenchCommand(),
 		newDoctor(),
