@@ -10,10 +10,43 @@ import (
 	"golang.org/x/term"
 
 	"github.com/dartsc/dartsc/compiler/plan"
-	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
 )
+
+// listener tells of a run as it goes.
+type listener interface {
+	start(path string, of running, from *run.Checkpoint)
+	step(recipe.Progress)
+	epoch(recipe.EpochReport)
+	end() // whichever way it ends
+	done(path string, last recipe.EpochReport)
+}
+
+// running is a search or a training that begins.
+type running interface {
+	Plan() *plan.Plan
+	Data() data.Summary
+	CompileTime() time.Duration
+	StepsPerEpoch() int
+}
+
+// terms are what a listener knows of a run beforehand.
+type terms struct {
+	config                    any
+	epochs, batch, reportFreq int
+	step                      string // the program of a step
+	summary                   string // the settings in a few words
+	done                      func(path string, last recipe.EpochReport) string
+}
+
+func newListener(json bool, t terms, stdout, stderr io.Writer) listener {
+	if json {
+		return &jsonListener{terms: t, out: stdout}
+	}
+	return newTextListener(t, stdout, stderr)
+}
 
 // pace measures images a second since it was last asked.
 type pace struct {
@@ -29,39 +62,36 @@ func (p *pace) take(batch int) float64 {
 
 // textListener writes lines for people: a bar on a terminal, every report_freq steps a line elsewhere.
 type textListener struct {
-	config   recipe.SearchConfig
+	terms    terms
 	out      io.Writer
 	terminal io.Writer // nil where there is none
 	bar      *progressbar.ProgressBar
 	pace     pace
 }
 
-func newTextListener(config recipe.SearchConfig, stdout, stderr io.Writer) *textListener {
-	l := &textListener{config: config, out: stdout}
+func newTextListener(t terms, stdout, stderr io.Writer) *textListener {
+	l := &textListener{terms: t, out: stdout}
 	if file, ok := stderr.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		l.terminal = stderr
 	}
 	return l
 }
 
-func (l *textListener) start(path string, s *recipe.Search, from *run.Checkpoint) {
-	c, p := l.config, s.Plan()
-	order := "first order"
-	if c.Unrolled {
-		order = "second order"
+func (l *textListener) start(path string, of running, from *run.Checkpoint) {
+	summary := plan.Summarize(of.Plan())
+	step := summary.Program(l.terms.step)
+	alphas := ""
+	if n := summary.Elements("alpha"); n > 0 {
+		alphas = fmt.Sprintf(", %s alphas", grouped(n))
 	}
-	summary := plan.Summarize(p)
-	step := summary.Program(bilevel.SearchStep)
-	fmt.Fprintf(l.out, "%v; %s parameters, %s alphas; %s launches a step, memory %s (lower bound %s), ",
-		s.Data(), grouped(summary.Elements("weight")), grouped(summary.Elements("alpha")), grouped(step.Launches),
-		size(step.PeakBytes), size(step.LowerBound))
-	if took := s.CompileTime(); took > 0 {
+	fmt.Fprintf(l.out, "%v; %s parameters%s; %s launches a step, memory %s (lower bound %s), ",
+		of.Data(), grouped(summary.Elements("weight")), alphas, grouped(step.Launches), size(step.PeakBytes), size(step.LowerBound))
+	if took := of.CompileTime(); took > 0 {
 		fmt.Fprintf(l.out, "compiled in %.1f s\n", took.Seconds())
 	} else {
 		fmt.Fprintln(l.out, "compiled before")
 	}
-	fmt.Fprintf(l.out, "%s: %d epochs of %d steps, batch %d, %d channels, %d layers, %s\n",
-		path, c.Epochs, s.StepsPerEpoch(), c.BatchSize, c.InitChannels, c.Layers, order)
+	fmt.Fprintf(l.out, "%s: %d epochs of %d steps, batch %d, %s\n", path, l.terms.epochs, of.StepsPerEpoch(), l.terms.batch, l.terms.summary)
 	if from != nil {
 		fmt.Fprintf(l.out, "goes on after step %d\n", from.Step)
 	}
@@ -74,11 +104,11 @@ func (l *textListener) step(p recipe.Progress) {
 		l.draw(p)
 		return
 	}
-	if p.Step%l.config.ReportFreq != 0 && p.Step != p.Steps {
+	if p.Step%l.terms.reportFreq != 0 && p.Step != p.Steps {
 		return
 	}
 	fmt.Fprintf(l.out, "epoch %d/%d  step %d/%d  loss %.4f  top1 %.2f%%  %.1f images/s\n",
-		p.Epoch+1, p.Epochs, p.Step, p.Steps, p.Loss, p.Top1, l.pace.take(l.config.BatchSize))
+		p.Epoch+1, p.Epochs, p.Step, p.Steps, p.Loss, p.Top1, l.pace.take(l.terms.batch))
 	if p.Step == p.Steps {
 		l.pace.since = time.Now()
 	}
@@ -97,11 +127,17 @@ func (l *textListener) epoch(r recipe.EpochReport) {
 	l.end()
 	speed := ""
 	if l.terminal != nil {
-		speed = fmt.Sprintf("  %.1f images/s", l.pace.take(l.config.BatchSize))
+		speed = fmt.Sprintf("  %.1f images/s", l.pace.take(l.terms.batch))
 	}
-	fmt.Fprintf(l.out, "epoch %d/%d  train loss %.4f  top1 %.2f%%  valid loss %.4f  top1 %.2f%%  top5 %.2f%%  entropy %.4f, %.4f  skips %d, %d%s\n  %s\n",
-		r.Epoch+1, l.config.Epochs, r.TrainLoss, r.TrainTop1, r.ValidLoss, r.ValidTop1, r.ValidTop5,
-		r.Cells.EntropyNormal, r.Cells.EntropyReduce, r.Cells.SkipsNormal, r.Cells.SkipsReduce, speed, r.Genotype)
+	fmt.Fprintf(l.out, "epoch %d/%d  train loss %.4f  top1 %.2f%%  valid loss %.4f  top1 %.2f%%  top5 %.2f%%",
+		r.Epoch+1, l.terms.epochs, r.TrainLoss, r.TrainTop1, r.ValidLoss, r.ValidTop1, r.ValidTop5)
+	if c := r.Cells; c != nil {
+		fmt.Fprintf(l.out, "  entropy %.4f, %.4f  skips %d, %d", c.EntropyNormal, c.EntropyReduce, c.SkipsNormal, c.SkipsReduce)
+	}
+	fmt.Fprintln(l.out, speed)
+	if r.Genotype != "" {
+		fmt.Fprintf(l.out, "  %s\n", r.Genotype)
+	}
 	l.pace = pace{since: time.Now()}
 }
 
@@ -113,31 +149,30 @@ func (l *textListener) end() {
 }
 
 func (l *textListener) done(path string, r recipe.EpochReport) {
-	fmt.Fprintf(l.out, "done: top1 %.2f%% on the validation half; genotype.json, normal.svg, reduction.svg and model.onnx are in %s\n", r.ValidTop1, path)
-	fmt.Fprintf(l.out, "next: dartsc export onnx --run %s -o network.onnx\n", path)
+	fmt.Fprintln(l.out, l.terms.done(path, r))
 }
 
 // jsonListener writes one object a line for scripts.
 type jsonListener struct {
-	config recipe.SearchConfig
-	out    io.Writer
-	pace   pace
+	terms terms
+	out   io.Writer
+	pace  pace
 }
 
 type startEvent struct {
-	Event          string              `json:"event"` // "start"
-	Run            string              `json:"run"`
-	Version        string              `json:"version"`
-	Config         recipe.SearchConfig `json:"config"`
-	Data           any                 `json:"data"`
-	FromStep       int64               `json:"from_step"` // of the checkpoint it goes on from, or 0
-	StepsPerEpoch  int                 `json:"steps_per_epoch"`
-	Parameters     int64               `json:"parameters"`
-	Alphas         int64               `json:"alphas"`
-	Launches       int                 `json:"launches"`
-	PeakBytes      int64               `json:"peak_bytes"`
-	LowerBound     int64               `json:"lower_bound"`
-	CompileSeconds float64             `json:"compile_seconds"`
+	Event          string  `json:"event"` // "start"
+	Run            string  `json:"run"`
+	Version        string  `json:"version"`
+	Config         any     `json:"config"`
+	Data           any     `json:"data"`
+	FromStep       int64   `json:"from_step"` // of the checkpoint it goes on from, or 0
+	StepsPerEpoch  int     `json:"steps_per_epoch"`
+	Parameters     int64   `json:"parameters"`
+	Alphas         int64   `json:"alphas"`
+	Launches       int     `json:"launches"`
+	PeakBytes      int64   `json:"peak_bytes"`
+	LowerBound     int64   `json:"lower_bound"`
+	CompileSeconds float64 `json:"compile_seconds"`
 }
 
 type stepEvent struct {
@@ -154,16 +189,16 @@ type doneEvent struct {
 	Event     string  `json:"event"` // "done"
 	Run       string  `json:"run"`
 	ValidTop1 float64 `json:"valid_top1"`
-	Genotype  string  `json:"genotype"`
+	Genotype  string  `json:"genotype,omitempty"` // of a search
 }
 
-func (l *jsonListener) start(path string, s *recipe.Search, from *run.Checkpoint) {
-	summary := plan.Summarize(s.Plan())
-	step := summary.Program(bilevel.SearchStep)
+func (l *jsonListener) start(path string, of running, from *run.Checkpoint) {
+	summary := plan.Summarize(of.Plan())
+	step := summary.Program(l.terms.step)
 	event := startEvent{
-		Event: "start", Run: path, Version: version(), Config: l.config, Data: s.Data(), StepsPerEpoch: s.StepsPerEpoch(),
+		Event: "start", Run: path, Version: version(), Config: l.terms.config, Data: of.Data(), StepsPerEpoch: of.StepsPerEpoch(),
 		Parameters: summary.Elements("weight"), Alphas: summary.Elements("alpha"), Launches: step.Launches,
-		PeakBytes: step.PeakBytes, LowerBound: step.LowerBound, CompileSeconds: rounded(s.CompileTime().Seconds(), 3),
+		PeakBytes: step.PeakBytes, LowerBound: step.LowerBound, CompileSeconds: rounded(of.CompileTime().Seconds(), 3),
 	}
 	if from != nil {
 		event.FromStep = from.Step
@@ -174,8 +209,8 @@ func (l *jsonListener) start(path string, s *recipe.Search, from *run.Checkpoint
 
 func (l *jsonListener) step(p recipe.Progress) {
 	l.pace.steps++
-	if p.Step%l.config.ReportFreq == 0 || p.Step == p.Steps {
-		l.write(stepEvent{"step", p.Epoch, p.Step, p.Steps, p.Loss, p.Top1, rounded(l.pace.take(l.config.BatchSize), 2)})
+	if p.Step%l.terms.reportFreq == 0 || p.Step == p.Steps {
+		l.write(stepEvent{"step", p.Epoch, p.Step, p.Steps, p.Loss, p.Top1, rounded(l.pace.take(l.terms.batch), 2)})
 	}
 }
 

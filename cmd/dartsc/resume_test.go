@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,41 +18,65 @@ import (
 	"time"
 )
 
-// tiny is a search of 6 epochs of 15 steps.
-var tiny = []string{"--init-channels", "2", "--layers", "1", "--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"}
+// tinyRun is a run of 6 epochs of some 15 steps, and the results that it leaves.
+type tinyRun struct {
+	command string
+	args    []string
+	results []string
+}
+
+var tinyRuns = []tinyRun{
+	{
+		"search", []string{"--init-channels", "2", "--layers", "1", "--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"},
+		[]string{"genotypes.jsonl", "genotype.json", "normal.svg", "reduction.svg", "model.onnx"},
+	},
+	{
+		"train", []string{"--init-channels", "2", "--layers", "2", "--auxiliary=false", "--train-portion", "0.5", "--epochs", "6", "--batch-size", "4",
+			"--report-freq", "4", "--checkpoint-interval", "50ms"},
+		[]string{"best.safetensors", "weights.safetensors", "model.onnx", "results.json"},
+	},
+}
+
+// forEachRun tests both commands.
+func forEachRun(t *testing.T, test func(t *testing.T, r tinyRun)) {
+	for _, r := range tinyRuns {
+		t.Run(r.command, func(t *testing.T) { test(t, r) })
+	}
+}
 
 // uninterrupted is a folder with the data of makeData and the run that nothing interrupted.
 type uninterrupted struct {
 	*testing.T
+	tinyRun
 	folder string
 	whole  map[string][]byte
 	took   time.Duration
 }
 
-func newUninterrupted(t *testing.T) *uninterrupted {
-	b := &uninterrupted{T: t, folder: t.TempDir()}
+func newUninterrupted(t *testing.T, r tinyRun) *uninterrupted {
+	b := &uninterrupted{T: t, tinyRun: r, folder: t.TempDir()}
 	if err := makeData(b.folder); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	b.search("whole", tiny...)
+	b.begin("whole", r.args...)
 	b.took = time.Since(start)
 	b.whole = b.final("whole")
 	return b
 }
 
-func (b *uninterrupted) command(args ...string) (*exec.Cmd, *bytes.Buffer) {
-	cmd := exec.Command("dartsc", append([]string{"run", "search"}, args...)...)
+func (b *uninterrupted) dartsc(args ...string) (*exec.Cmd, *bytes.Buffer) {
+	cmd := exec.Command("dartsc", append([]string{"run", b.command}, args...)...)
 	cmd.Dir = b.folder
 	output := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = output, output
 	return cmd, output
 }
 
-// search runs a new search to its end.
-func (b *uninterrupted) search(run string, args ...string) {
+// begin runs a new run to its end.
+func (b *uninterrupted) begin(run string, args ...string) {
 	b.Helper()
-	cmd, output := b.command(append([]string{"--data", "images", "--save", run}, args...)...)
+	cmd, output := b.dartsc(append([]string{"--data", "images", "--save", run}, args...)...)
 	if err := cmd.Run(); err != nil {
 		b.Fatalf("%s: %v\n%s", run, err, output)
 	}
@@ -60,9 +85,9 @@ func (b *uninterrupted) search(run string, args ...string) {
 // goOn is the command that begins a run, or goes on with it where it has begun.
 func (b *uninterrupted) goOn(run string) (*exec.Cmd, *bytes.Buffer) {
 	if _, err := os.Stat(filepath.Join(b.folder, run, "config.json")); err == nil {
-		return b.command("--resume", run, "--checkpoint-interval", "50ms")
+		return b.dartsc("--resume", run, "--checkpoint-interval", "50ms")
 	}
-	return b.command(append([]string{"--data", "images", "--save", run}, tiny...)...)
+	return b.dartsc(append([]string{"--data", "images", "--save", run}, b.args...)...)
 }
 
 // final reads what a run must leave in the same bytes: its last checkpoint, logs and results.
@@ -74,10 +99,7 @@ func (b *uninterrupted) final(run string) map[string][]byte {
 		b.Fatalf("%s: checkpoints %v, error %v", run, checkpoints, err)
 	}
 	last := "checkpoints/" + checkpoints[len(checkpoints)-1].Name()
-	for _, name := range []string{
-		last + "/tensors.safetensors", last + "/state.json", "config.json", "metrics.jsonl", "genotypes.jsonl",
-		"genotype.json", "normal.svg", "reduction.svg", "model.onnx",
-	} {
+	for _, name := range append([]string{last + "/tensors.safetensors", last + "/state.json", "config.json", "metrics.jsonl"}, b.results...) {
 		content, err := os.ReadFile(filepath.Join(b.folder, run, filepath.FromSlash(name)))
 		if err != nil {
 			b.Fatal(err)
@@ -101,9 +123,11 @@ func (b *uninterrupted) check(run string) {
 	}
 }
 
-// TestKilled kills a search at random moments and resumes it each time: it ends with the same bits as one that was not
+// TestKilled kills a run at random moments and resumes it each time: it ends with the same bits as one that was not
 // killed. DARTSC_KILLS says how often.
-func TestKilled(t *testing.T) {
+func TestKilled(t *testing.T) { forEachRun(t, testKilled) }
+
+func testKilled(t *testing.T, r tinyRun) {
 	kills := 3
 	if text := os.Getenv("DARTSC_KILLS"); text != "" {
 		var err error
@@ -111,7 +135,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("DARTSC_KILLS: %v", err)
 		}
 	}
-	b := newUninterrupted(t)
+	b := newUninterrupted(t, r)
 	seed := rand.Uint64()
 	t.Logf("moments of seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -143,12 +167,14 @@ func TestKilled(t *testing.T) {
 }
 
 // TestInterrupted: the first signal saves, and says how to go on.
-func TestInterrupted(t *testing.T) {
+func TestInterrupted(t *testing.T) { forEachRun(t, testInterrupted) }
+
+func testInterrupted(t *testing.T, r tinyRun) {
 	if runtime.GOOS == "windows" {
 		t.Skip("a process cannot be sent an interrupt on Windows")
 	}
-	b := newUninterrupted(t)
-	cmd := exec.Command("dartsc", append([]string{"run", "search", "--data", "images", "--save", "run", "--json"}, tiny...)...)
+	b := newUninterrupted(t, r)
+	cmd := exec.Command("dartsc", append([]string{"run", r.command, "--data", "images", "--save", "run", "--json"}, r.args...)...)
 	cmd.Dir = b.folder
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -163,11 +189,11 @@ func TestInterrupted(t *testing.T) {
 	if !ok || exit.ExitCode() != exitFailure {
 		t.Fatalf("got %v, want exit code %d\n%s", err, exitFailure, &stderr)
 	}
-	if want := "dartsc: stopped; the state is saved: go on with dartsc run search --resume run\n"; stderr.String() != want {
+	if want := "dartsc: stopped; the state is saved: go on with dartsc run " + r.command + " --resume run\n"; stderr.String() != want {
 		t.Errorf("standard error\ngot:  %q\nwant: %q", stderr.String(), want)
 	}
-	if _, err := os.Stat(filepath.Join(b.folder, "run", "genotype.json")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the interrupted run has a genotype.json: %v", err)
+	if _, err := os.Stat(filepath.Join(b.folder, "run", "model.onnx")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the interrupted run has a model.onnx: %v", err)
 	}
 	resumed, output := b.goOn("run")
 	if err := resumed.Run(); err != nil {
@@ -187,10 +213,12 @@ func (w writerFunc) Write(data []byte) (int, error) {
 }
 
 // TestWorkers: the number of workers changes no bit.
-func TestWorkers(t *testing.T) {
-	b := newUninterrupted(t)
+func TestWorkers(t *testing.T) { forEachRun(t, testWorkers) }
+
+func testWorkers(t *testing.T, r tinyRun) {
+	b := newUninterrupted(t, r)
 	for _, workers := range []string{"1", "2", "3"} {
-		b.search("workers"+workers, append(tiny, "--workers", workers)...)
+		b.begin("workers"+workers, append(slices.Clone(r.args), "--workers", workers)...)
 		b.check("workers" + workers)
 	}
 }

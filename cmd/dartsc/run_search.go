@@ -3,27 +3,20 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
-	"github.com/dartsc/dartsc/runtime/cpu"
 )
 
 type runSearch struct {
-	flags              searchFlags
-	save, resume, dump string
-	plan               string
-	workers            int
-	interval           time.Duration
-	limit              byteSize
-	json               bool
+	flags searchFlags
+	plan  string
+	runFlags
 }
 
 func newRunSearch() *cobra.Command {
@@ -46,50 +39,38 @@ by Ctrl-C it finishes the step and saves; --resume RUN goes on exactly, also aft
   dartsc run search --resume search-20260102-150405`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
-	flags := cmd.Flags()
 	o.flags.bind(cmd)
-	flags.StringVar(&o.save, "save", "", "folder of the run, which is made (default search-DATE-TIME)")
-	flags.StringVar(&o.resume, "resume", "", "go on with the run in this folder, under its own settings")
-	flags.IntVar(&o.workers, "workers", 0, "processors to use, which changes no result (default all)")
-	flags.DurationVar(&o.interval, "checkpoint-interval", time.Minute, "time between checkpoints within an epoch; 0 for the ends of epochs only")
-	bindMemoryLimit(flags, &o.limit)
-	flags.StringVar(&o.plan, "plan", "", "plan file that dartsc compile search made with these settings, in place of compiling")
-	flags.StringVar(&o.dump, "dump", "", "folder for the text of the program after every pass of the compiler")
-	flags.BoolVar(&o.json, "json", false, "print one JSON object a line: start, step, epoch, done")
-	for _, folder := range []string{"save", "resume", "dump"} {
-		if err := cmd.MarkFlagDirname(folder); err != nil {
-			panic(err)
-		}
-	}
+	o.bind(cmd)
+	cmd.Flags().StringVar(&o.plan, "plan", "", "plan file that dartsc compile search made with these settings, in place of compiling")
 	return cmd
 }
 
 func (o *runSearch) run(cmd *cobra.Command) error {
-	ctx := cmd.Context()
-	if err := o.check(cmd.Flags()); err != nil {
+	ctx, flags := cmd.Context(), cmd.Flags()
+	if err := o.check(flags, o.flags.given(flags)); err != nil {
 		return err
 	}
-	for _, line := range o.flags.warnings(cmd.Flags()) {
+	if o.plan != "" && o.dump != "" {
+		return usagef("--dump cannot go with --plan, which is compiled already")
+	}
+	for _, line := range o.flags.warnings(flags) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
 	}
-	config, folder, err := o.open(cmd.Flags())
+	config, folder, err := o.settings(flags)
 	if err != nil {
 		return err
 	}
 	if folder != nil {
 		defer folder.Close()
 	}
-	listener := newListener(o.json, config, cmd.OutOrStdout(), cmd.ErrOrStderr())
-	var compiled *plan.Plan
+	listener := newListener(o.json, searchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
+	options := o.options(listener)
 	if o.plan != "" {
-		if compiled, err = plan.ReadFile(o.plan); err != nil {
+		if options.Plan, err = plan.ReadFile(o.plan); err != nil {
 			return err
 		}
 	}
-	search, err := recipe.NewSearch(ctx, config, recipe.Options{
-		Plan: compiled, Device: cpu.New(o.workers), Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
-		Logger: slog.Default(), OnStep: listener.step, OnEpoch: listener.epoch,
-	})
+	search, err := recipe.NewSearch(ctx, config, options)
 	if err != nil {
 		if ctx.Err() != nil {
 			return errors.New("stopped before the search began")
@@ -105,89 +86,36 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 	listener.start(folder.Path(), search, checkpoint)
 	report, err := search.Run(ctx, folder, checkpoint)
 	listener.end()
-	if errors.Is(err, recipe.ErrStopped) {
-		return fmt.Errorf("stopped; the state is saved: go on with dartsc run search --resume %s", folder.Path())
-	}
 	if err != nil {
-		return err
+		return o.failed(err, folder.Path())
 	}
 	listener.done(folder.Path(), report)
 	return nil
 }
 
-// check finds flags that do not go together.
-func (o *runSearch) check(flags *pflag.FlagSet) error {
-	if o.workers < 0 {
-		return usagef("--workers must be at least 1, or 0 for all processors")
-	}
-	if o.plan != "" && o.dump != "" {
-		return usagef("--dump cannot go with --plan, which is compiled already")
-	}
-	if o.interval < 0 {
-		return usagef("--checkpoint-interval must be at least 0")
-	}
-	if !flags.Changed("resume") {
-		if flags.Changed("save") && o.save == "" {
-			return usagef("--save is empty: want a folder")
-		}
-		return nil
-	}
-	if o.resume == "" {
-		return usagef("--resume is empty: want the folder of a run")
-	}
-	given := o.flags.given(flags)
-	if flags.Changed("save") {
-		given = append(given, "--save")
-	}
-	if len(given) > 0 {
-		return usagef("%s cannot go with --resume: a run goes on under its own settings", given[0])
-	}
-	return nil
-}
-
-// open returns the settings of the search, and the run that it goes on with, or nil.
-func (o *runSearch) open(flags *pflag.FlagSet) (recipe.SearchConfig, *run.Folder, error) {
+// settings returns the settings of the search, and the run that it goes on with, or nil.
+func (o *runSearch) settings(flags *pflag.FlagSet) (recipe.SearchConfig, *run.Folder, error) {
 	if o.resume == "" {
 		config, err := o.flags.resolve(flags)
 		return config, nil, err
 	}
 	var config recipe.SearchConfig
-	folder, err := run.Open(o.resume)
-	if err != nil {
-		return config, nil, err
-	}
-	if err := folder.Config(&config); err != nil {
-		folder.Close()
-		return config, nil, err
-	}
-	return config, folder, nil
+	folder, err := o.open("", &config)
+	return config, folder, err
 }
 
-// begin makes the run's folder, or takes the one it goes on with back to its last checkpoint.
-func (o *runSearch) begin(config recipe.SearchConfig, folder *run.Folder) (*run.Checkpoint, *run.Folder, error) {
-	if folder != nil {
-		checkpoint, _, err := folder.Resume()
-		return checkpoint, folder, err
+// searchTerms is what a listener says of a search.
+func searchTerms(c recipe.SearchConfig) terms {
+	order := "first order"
+	if c.Unrolled {
+		order = "second order"
 	}
-	if o.save == "" {
-		o.save = time.Now().Format("search-20060102-150405")
+	return terms{
+		config: c, epochs: c.Epochs, batch: c.BatchSize, reportFreq: c.ReportFreq, step: bilevel.SearchStep,
+		summary: fmt.Sprintf("%d channels, %d layers, %s", c.InitChannels, c.Layers, order),
+		done: func(path string, r recipe.EpochReport) string {
+			return fmt.Sprintf("done: top1 %.2f%% on the validation half; genotype.json, normal.svg, reduction.svg and model.onnx are in %s\n"+
+				"next: dartsc run train --arch %s", r.ValidTop1, path, path)
+		},
 	}
-	folder, err := run.Create(o.save, config)
-	return nil, folder, err
-}
-
-// listener tells of a search as it goes.
-type listener interface {
-	start(path string, s *recipe.Search, from *run.Checkpoint)
-	step(recipe.Progress)
-	epoch(recipe.EpochReport)
-	end() // whichever way it ends
-	done(path string, last recipe.EpochReport)
-}
-
-func newListener(json bool, config recipe.SearchConfig, stdout, stderr io.Writer) listener {
-	if json {
-		return &jsonListener{config: config, out: stdout}
-	}
-	return newTextListener(config, stdout, stderr)
 }

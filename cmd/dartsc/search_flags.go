@@ -1,11 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"path/filepath"
-	"slices"
-	"strings"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -33,10 +28,11 @@ func (f *searchFlags) bind(cmd *cobra.Command) {
 	if err := cmd.MarkFlagDirname("data"); err != nil {
 		panic(err)
 	}
-	for _, flag := range deadFlags {
-		cmd.Flags().String(flag.name, "", "")
-		cmd.Flags().Lookup(flag.name).Hidden = true
-	}
+	bindDead(cmd, deadFlags)
+}
+
+func searchBinder(c *recipe.SearchConfig) binder {
+	return func(fs *pflag.FlagSet) { bindSearch(fs, c) }
 }
 
 func bindSearch(fs *pflag.FlagSet, c *recipe.SearchConfig) {
@@ -62,21 +58,14 @@ func bindSearch(fs *pflag.FlagSet, c *recipe.SearchConfig) {
 }
 
 // deadFlags are the original's train_search flags that it parses and does not use, or that mean nothing here.
-var deadFlags = []struct{ name, reason string }{
+var deadFlags = []deadFlag{
 	{"gpu", "CUDA is not built yet, the search runs on the CPU"},
 	{"model-path", "the original's search never reads it; --save names the run folder"},
 	{"drop-path-prob", "the original's search never reads it; paths are dropped when a derived network is trained"},
 }
 
 // warnings says which given flags have no effect, and why.
-func (f *searchFlags) warnings(flags *pflag.FlagSet) (lines []string) {
-	for _, flag := range deadFlags {
-		if flags.Changed(flag.name) {
-			lines = append(lines, fmt.Sprintf("--%s has no effect: %s", flag.name, flag.reason))
-		}
-	}
-	return lines
-}
+func (f *searchFlags) warnings(flags *pflag.FlagSet) []string { return warnings(flags, deadFlags) }
 
 // resolve returns the preset's settings with the flags that were given. Without --preset, the shapes get the quick
 // settings and other data the paper's.
@@ -98,15 +87,12 @@ func (f *searchFlags) resolve(flags *pflag.FlagSet) (recipe.SearchConfig, error)
 	default:
 		return config, usagef("--preset %q: want quick or paper", preset)
 	}
-	if err := overlay(flags, &config); err != nil {
+	err := searchBinder(&config).overlay(flags)
+	if err != nil {
 		return config, err
 	}
-	if config.Data != shapes { // so that a run can be resumed from anywhere
-		path, err := filepath.Abs(config.Data)
-		if err != nil {
-			return config, err
-		}
-		config.Data = path
+	if config.Data, err = absoluteData(config.Data); err != nil {
+		return config, err
 	}
 	if err := config.Validate(); err != nil {
 		return config, &usageError{err}
@@ -114,42 +100,13 @@ func (f *searchFlags) resolve(flags *pflag.FlagSet) (recipe.SearchConfig, error)
 	return config, nil
 }
 
-// overlay sets what was given on the command line.
-func overlay(flags *pflag.FlagSet, config *recipe.SearchConfig) (err error) {
-	settings := pflag.NewFlagSet("", pflag.ContinueOnError)
-	bindSearch(settings, config)
-	settings.VisitAll(func(setting *pflag.Flag) {
-		if given := flags.Lookup(setting.Name); given.Changed && err == nil {
-			err = setting.Value.Set(given.Value.String())
-		}
-	})
-	return err
-}
-
 // given lists the flags on a command line that are settings of a search.
-func (f *searchFlags) given(flags *pflag.FlagSet) (names []string) {
-	settings := pflag.NewFlagSet("", pflag.ContinueOnError)
-	bindSearch(settings, &recipe.SearchConfig{})
-	flags.Visit(func(flag *pflag.Flag) {
-		if settings.Lookup(flag.Name) != nil || flag.Name == "preset" {
-			names = append(names, "--"+flag.Name)
-		}
-	})
-	return names
+func (f *searchFlags) given(flags *pflag.FlagSet) []string {
+	return searchBinder(&recipe.SearchConfig{}).given(flags)
 }
 
 // quickSettings says in what the quick preset differs from the flags' defaults.
 func quickSettings() string {
 	quick, paper := recipe.Quick(), recipe.Paper()
-	ours, theirs := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
-	bindSearch(ours, &quick)
-	bindSearch(theirs, &paper)
-	var settings []string
-	theirs.VisitAll(func(flag *pflag.Flag) {
-		if value := ours.Lookup(flag.Name).DefValue; value != flag.DefValue {
-			settings = append(settings, "--"+flag.Name+" "+value)
-		}
-	})
-	slices.Sort(settings)
-	return strings.Join(settings, " ")
+	return searchBinder(&quick).differences(searchBinder(&paper))
 }

@@ -99,9 +99,13 @@ func (n Derived) stem(s *Scope, images *ir.Value) (before, last *ir.Value) {
 func (n Derived) auxiliaryHead(s *Scope, x *ir.Value) *ir.Value {
 	b := s.Builder
 	name := func(i int) string { return fmt.Sprintf("auxiliary_head.features.%d", i) }
-	pool := ops.Pool(5, 3, 0)
+	pool, least := ops.Pool(5, 3, 0), 8
 	if n.ImageNet {
-		pool = ops.Pool(5, 2, 0)
+		pool, least = ops.Pool(5, 2, 0), 7
+	}
+	if _, _, h, w := dims(x); h < least || w < least {
+		b.Fail(fmt.Errorf("it needs features of %dx%d at least, here they are %dx%d: use larger images, or --auxiliary=false", least, least, h, w))
+		return x
 	}
 	x = b.AvgPool2D(x, pool)
 	x = b.Relu(s.norm(name(3), s.conv(name(2), x, 128, [2]int{1, 1}, ops.Conv(1, 0)), true))

@@ -58,11 +58,7 @@ func Quick() SearchConfig {
 
 // Validate reports the first setting that makes no sense, by its flag.
 func (c SearchConfig) Validate() error {
-	for _, check := range []struct {
-		flag string
-		ok   bool
-		want string
-	}{
+	err := firstWrong([]check{
 		{"--epochs", c.Epochs >= 1, "at least 1"},
 		{"--batch-size", c.BatchSize >= 1, "at least 1"},
 		{"--init-channels", c.InitChannels >= 1, "at least 1"},
@@ -78,15 +74,20 @@ func (c SearchConfig) Validate() error {
 		{"--cutout-length", c.CutoutLength >= 1, "at least 1"},
 		{"--report-freq", c.ReportFreq >= 1, "at least 1"},
 		{"--seed", c.Seed < 1<<53, "below 2^53"},
-	} {
-		if !check.ok {
-			return fmt.Errorf("%s must be %s", check.flag, check.want)
-		}
+	})
+	if err != nil {
+		return err
 	}
-	if c.ImageSize != "" {
-		if _, err := data.ParseSize(c.ImageSize); err != nil {
-			return fmt.Errorf("--image-size: %w", err)
-		}
+	return checkSize(c.ImageSize)
+}
+
+// checkSize reports an --image-size that cannot be read; "" is the data's own.
+func checkSize(text string) error {
+	if text == "" {
+		return nil
+	}
+	if _, err := data.ParseSize(text); err != nil {
+		return fmt.Errorf("--image-size: %w", err)
 	}
 	return nil
 }
@@ -95,11 +96,15 @@ func positive(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
 
 // DataOptions says how to open the data.
 func (c SearchConfig) DataOptions(workers int) (data.Options, error) {
-	o := data.Options{Path: c.Data, Seed: c.Seed, Workers: workers}
-	if c.ImageSize == "" {
+	return dataOptions(c.Data, c.ImageSize, c.Seed, workers)
+}
+
+func dataOptions(path, imageSize string, seed uint64, workers int) (data.Options, error) {
+	o := data.Options{Path: path, Seed: seed, Workers: workers}
+	if imageSize == "" {
 		return o, nil
 	}
-	size, err := data.ParseSize(c.ImageSize)
+	size, err := data.ParseSize(imageSize)
 	o.Size = size
 	return o, err
 }
@@ -115,15 +120,17 @@ func (c SearchConfig) step(d data.Summary) bilevel.Config {
 	s.Unrolled = c.Unrolled
 	s.SGD = bilevel.SGD{Momentum: c.Momentum, WeightDecay: c.WeightDecay, GradClip: c.GradClip}
 	s.Adam.WeightDecay = c.ArchWeightDecay
-	s.Batch = bilevel.Batch{
-		Size: c.BatchSize, Height: d.Height, Width: d.Width, Channels: d.Channels,
-		Mean: widen(d.Mean), Std: widen(d.Std),
-		Augment: bilevel.Augment{Padding: 4, Flip: true},
-	}
+	s.Batch = rawBatch(c.BatchSize, d)
+	s.Batch.Augment = bilevel.Augment{Padding: 4, Flip: true}
 	if c.Cutout {
 		s.Batch.Augment.Cutout = c.CutoutLength
 	}
 	return s
+}
+
+// rawBatch is a batch of a data set's images as they are.
+func rawBatch(size int, d data.Summary) bilevel.Batch {
+	return bilevel.Batch{Size: size, Height: d.Height, Width: d.Width, Channels: d.Channels, Mean: widen(d.Mean), Std: widen(d.Std)}
 }
 
 func widen(v []float32) []float64 {
@@ -134,8 +141,7 @@ func widen(v []float32) []float64 {
 	return out
 }
 
-// rateAt is the cosine schedule of the weights' learning rate (SGDR without restarts), for an epoch counted from 0.
+// rateAt is the weights' learning rate in an epoch counted from 0.
 func (c SearchConfig) rateAt(epoch int) float64 {
-	half := (1 + math.Cos(math.Pi*float64(epoch)/float64(c.Epochs))) / 2
-	return c.LearningRateMin + (c.LearningRate-c.LearningRateMin)*half
+	return cosine(epoch, c.Epochs, c.LearningRate, c.LearningRateMin)
 }

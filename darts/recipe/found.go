@@ -14,37 +14,72 @@ import (
 	"github.com/dartsc/dartsc/darts/space"
 )
 
-// Found is what a run has found so far.
+// Found is what a run has come to so far.
 type Found struct {
-	Config   SearchConfig
+	Task     string // TaskTrain, or "" for a search
 	Data     data.Summary
 	Genotype space.Genotype
 }
 
-// ReadFound reads a run folder, also while the search goes on: the genotype of its end or, before that, of its last
-// epoch.
+// ReadFound reads a run folder, also while the run goes on: the genotype of a search's end or, before that, of its last
+// epoch; or the one that a training trains.
 func ReadFound(path string) (Found, error) {
 	folder, err := run.OpenReadOnly(path)
 	if err != nil {
 		return Found{}, err
 	}
-	var f Found
-	if err := folder.Config(&f.Config); err != nil {
+	task, err := Task(folder)
+	if err != nil {
+		return Found{}, err
+	}
+	f := Found{Task: task}
+	if task == TaskTrain {
+		var config TrainConfig
+		if err := folder.Config(&config); err != nil {
+			return Found{}, err
+		}
+		f.Genotype = config.Genotype
+		f.Data, err = dataOf[TrainConfig](folder)
+		return f, err
+	}
+	var config SearchConfig
+	if err := folder.Config(&config); err != nil {
 		return Found{}, err
 	}
 	if f.Genotype, err = lastGenotype(path); err != nil {
 		return Found{}, err
 	}
+	f.Data, err = dataOf[SearchConfig](folder)
+	return f, err
+}
+
+// Task says what a folder is the run of: TaskTrain, or "" for a search.
+func Task(folder *run.Folder) (string, error) {
+	var fields map[string]json.RawMessage
+	if err := folder.Config(&fields); err != nil {
+		return "", err
+	}
+	if fields["task"] == nil {
+		return "", nil
+	}
+	var task string
+	if err := json.Unmarshal(fields["task"], &task); err != nil {
+		return "", fmt.Errorf("%s: config.json: task: %w", folder.Path(), err)
+	}
+	return task, nil
+}
+
+// dataOf is the data set of a run's last checkpoint.
+func dataOf[C any](folder *run.Folder) (data.Summary, error) {
 	checkpoint, err := folder.Latest()
 	if err != nil {
-		return Found{}, err
+		return data.Summary{}, err
 	}
-	var state state[SearchConfig]
-	if err := checkpoint.DecodeState(&state); err != nil {
-		return Found{}, fmt.Errorf("%s: %w", path, err)
+	var s state[C]
+	if err := checkpoint.DecodeState(&s); err != nil {
+		return data.Summary{}, fmt.Errorf("%s: %w", folder.Path(), err)
 	}
-	f.Data = state.Data
-	return f, nil
+	return s.Data, nil
 }
 
 func lastGenotype(path string) (space.Genotype, error) {

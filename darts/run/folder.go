@@ -4,7 +4,7 @@
 //	metrics.jsonl           one JSON line an event
 //	genotypes.jsonl         one JSON line an epoch
 //	checkpoints/0000000042/ tensors.safetensors and state.json after step 42; the last two are kept
-//	genotype.json, normal.svg, reduction.svg, model.onnx
+//	genotype.json, normal.svg, reduction.svg, model.onnx, results.json, … what the run leaves
 //
 // The promise is that a run killed at any instant, or stopped by a full disk, goes on exactly: Resume answers with the
 // newest checkpoint that is whole and takes both logs back to where they stood then, so that every line is there once.

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/dartsc/dartsc/darts/recipe"
+	"github.com/dartsc/dartsc/darts/run"
+	"github.com/dartsc/dartsc/runtime/cpu"
+)
+
+// runFlags are the flags of every command that makes a run folder, none of which changes what comes out.
+type runFlags struct {
+	command            string // "search" or "train"
+	save, resume, dump string
+	workers            int
+	interval           time.Duration
+	limit              byteSize
+	json               bool
+}
+
+func (o *runFlags) bind(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	o.command = cmd.Name()
+	flags.StringVar(&o.save, "save", "", "folder of the run, which is made (default "+o.command+"-DATE-TIME)")
+	flags.StringVar(&o.resume, "resume", "", "go on with the run in this folder, under its own settings")
+	flags.IntVar(&o.workers, "workers", 0, "processors to use, which changes no result (default all)")
+	flags.DurationVar(&o.interval, "checkpoint-interval", time.Minute, "time between checkpoints within an epoch; 0 for the ends of epochs only")
+	bindMemoryLimit(flags, &o.limit)
+	flags.StringVar(&o.dump, "dump", "", "folder for the text of the program after every pass of the compiler")
+	flags.BoolVar(&o.json, "json", false, "print one JSON object a line: start, step, epoch, done")
+	for _, folder := range []string{"save", "resume", "dump"} {
+		if err := cmd.MarkFlagDirname(folder); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// check finds flags that do not go together; settings are those given that a resumed run has of its own.
+func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
+	if o.workers < 0 {
+		return usagef("--workers must be at least 1, or 0 for all processors")
+	}
+	if o.interval < 0 {
+		return usagef("--checkpoint-interval must be at least 0")
+	}
+	if !flags.Changed("resume") {
+		if flags.Changed("save") && o.save == "" {
+			return usagef("--save is empty: want a folder")
+		}
+		return nil
+	}
+	if o.resume == "" {
+		return usagef("--resume is empty: want the folder of a run")
+	}
+	if flags.Changed("save") {
+		settings = append(settings, "--save")
+	}
+	if len(settings) > 0 {
+		return usagef("%s cannot go with --resume: a run goes on under its own settings", settings[0])
+	}
+	return nil
+}
+
+// open opens the run to go on with and reads its settings into config.
+func (o *runFlags) open(task string, config any) (*run.Folder, error) {
+	folder, err := run.Open(o.resume)
+	if err != nil {
+		return nil, err
+	}
+	found, err := recipe.Task(folder)
+	if err == nil && found != task {
+		err = fmt.Errorf("%s is the run of another command: go on with dartsc run %s --resume %s", o.resume, commandOf(found), o.resume)
+	}
+	if err == nil {
+		err = folder.Config(config)
+	}
+	if err != nil {
+		folder.Close()
+		return nil, err
+	}
+	return folder, nil
+}
+
+// commandOf is the command whose runs have a task.
+func commandOf(task string) string {
+	if task == "" {
+		return "search"
+	}
+	return task
+}
+
+// begin makes the run's folder, or takes the one it goes on with back to its last checkpoint.
+func (o *runFlags) begin(config any, folder *run.Folder) (*run.Checkpoint, *run.Folder, error) {
+	if folder != nil {
+		checkpoint, _, err := folder.Resume()
+		return checkpoint, folder, err
+	}
+	if o.save == "" {
+		o.save = time.Now().Format(o.command + "-20060102-150405")
+	}
+	folder, err := run.Create(o.save, config)
+	return nil, folder, err
+}
+
+// options are those of a loop that tells a listener of itself.
+func (o *runFlags) options(l listener) recipe.Options {
+	return recipe.Options{
+		Device: cpu.New(o.workers), Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
+		Logger: slog.Default(), OnStep: l.step, OnEpoch: l.epoch,
+	}
+}
+
+// failed puts the error of a run that was stopped into words.
+func (o *runFlags) failed(err error, folder string) error {
+	if errors.Is(err, recipe.ErrStopped) {
+		return fmt.Errorf("stopped; the state is saved: go on with dartsc run %s --resume %s", o.command, folder)
+	}
+	return err
+}

@@ -1,0 +1,174 @@
+package recipe
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/darts/data"
+	"github.com/dartsc/dartsc/darts/run"
+	"github.com/dartsc/dartsc/darts/safetensors"
+	"github.com/dartsc/dartsc/ir"
+)
+
+// Training is the training of a derived network, compiled and ready to run (train.py and train_imagenet.py of the
+// original).
+type Training struct {
+	loop[TrainConfig]
+	images  data.Batches
+	buffers buffers
+	on      string // what epochs are evaluated on: OnTest or OnHeldOut
+}
+
+// What a training is evaluated on.
+const (
+	OnTest    = "test images"
+	OnHeldOut = "held-out training images" // --train-portion below 1
+)
+
+// TrainModule builds the programs of a training on data of the given summary.
+func TrainModule(config TrainConfig, d data.Summary) (*ir.Module, error) {
+	m := ir.NewModule("train")
+	step, network := config.step(d), config.network(d)
+	if err := bilevel.BuildTrainStep(m, network, step); err != nil {
+		return nil, err
+	}
+	return m, bilevel.BuildEvaluate(m, network, step.Batch)
+}
+
+// TrainMetadata is recorded in the plan of a training.
+func TrainMetadata(config TrainConfig, d data.Summary) map[string]string {
+	metadata := config.metadata()
+	maps.Copy(metadata, map[string]string{
+		"what": "cnn training", "data": d.Name, "batch_size": fmt.Sprint(config.BatchSize), "classes": fmt.Sprint(len(d.Classes)),
+		"image": fmt.Sprintf("%dx%dx%d", d.Height, d.Width, d.Channels),
+	})
+	return metadata
+}
+
+// metadata describes the network.
+func (c TrainConfig) metadata() map[string]string {
+	return map[string]string{
+		"genotype": c.Genotype.String(), "init_channels": fmt.Sprint(c.InitChannels), "layers": fmt.Sprint(c.Layers),
+		"imagenet": fmt.Sprint(c.ImageNet), "auxiliary": fmt.Sprint(c.Auxiliary),
+	}
+}
+
+// NewTraining opens the data, compiles the training and places it on the device. Nothing is written.
+func NewTraining(ctx context.Context, config TrainConfig, o Options) (*Training, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	t := &Training{}
+	t.config, t.options, t.task = config, o, t
+	t.size = size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed}
+	if err := t.openData(ctx); err != nil {
+		return nil, err
+	}
+	build := func() (*ir.Module, error) { return TrainModule(config, t.data) }
+	if err := t.open(ctx, bilevel.TrainStep, build, TrainMetadata(config, t.data)); err != nil {
+		return nil, err
+	}
+	t.buffers = newBuffers(config.BatchSize, t.data)
+	t.inputs = map[string]any{"train_images": t.buffers.images, "train_labels": t.buffers.labels}
+	return t, nil
+}
+
+// openData opens the images to train and to evaluate on.
+func (t *Training) openData(ctx context.Context) error {
+	options, err := dataOptions(t.config.Data, t.config.ImageSize, t.config.Seed, t.options.Workers)
+	if err != nil {
+		return err
+	}
+	d, err := data.Open(ctx, options)
+	if err != nil {
+		return err
+	}
+	t.data = d.Summary()
+	used, heldOut := data.SplitTrain(d.Train.Len(), t.config.TrainPortion)
+	sampler, err := data.NewSampler(used, t.config.BatchSize, t.config.Seed, weightStream)
+	if err != nil {
+		return fmt.Errorf("the training images: %w", err)
+	}
+	t.images = d.Train.Sampled(sampler)
+	t.steps = t.images.Steps()
+	on, images := OnTest, d.Test
+	if t.config.TrainPortion < 1 {
+		on, images = OnHeldOut, d.Train
+	} else {
+		heldOut = indices(d.Test.Len())
+	}
+	if len(heldOut) == 0 {
+		return fmt.Errorf("data: %s has no %s to evaluate on: hold some of the training images out, as with --train-portion 0.9", d.Name, on)
+	}
+	walk, err := data.NewEvaluation(heldOut, t.config.BatchSize)
+	if err != nil {
+		return err
+	}
+	t.on, t.valid = on, images.Walked(walk)
+	return nil
+}
+
+func indices(n int) []int {
+	all, _ := data.SplitTrain(n, 1)
+	return all
+}
+
+// EvaluatedOn says which images the accuracies are of: OnTest or OnHeldOut.
+func (t *Training) EvaluatedOn() string { return t.on }
+
+func (t *Training) name() string { return "training" }
+
+func (t *Training) controls(epoch int) map[string]float64 {
+	c := map[string]float64{bilevel.LearningRate: t.config.rateAt(epoch)}
+	if t.config.DropPathProb > 0 {
+		c[bilevel.DropPath] = t.config.dropPathAt(epoch)
+	}
+	return c
+}
+
+func (t *Training) read(ctx context.Context, step int64) error {
+	return t.images.Read(ctx, step, t.buffers.images, t.buffers.labels)
+}
+
+// report notes whether this is the best epoch so far.
+func (t *Training) report(r *EpochReport, s *standing) error {
+	r.DropPath = t.config.dropPathAt(r.Epoch)
+	if s.Best == nil || r.ValidTop1 > s.Best.Top1 {
+		s.Best = &Best{Epoch: r.Epoch, Top1: r.ValidTop1}
+	}
+	r.Best = s.Best
+	return nil
+}
+
+// record keeps the weights of the best epoch. It comes before the checkpoint: a run that is killed in between does the
+// epoch again, and writes the same.
+func (t *Training) record(folder *run.Folder, r EpochReport) error {
+	if r.Best.Epoch != r.Epoch {
+		return nil
+	}
+	tensors, err := t.network()
+	if err != nil {
+		return err
+	}
+	return t.writeWeights(folder, BestWeights, tensors, r)
+}
+
+// network reads the network's weights and running statistics.
+func (t *Training) network() ([]safetensors.Tensor, error) {
+	return t.tensors(func(v *plan.Variable) bool { return v.Kind == ir.Weight.String() || v.Kind == ir.Statistic.String() })
+}
+
+// writeWeights writes them as a safetensors file, under the original's names.
+func (t *Training) writeWeights(folder *run.Folder, name string, tensors []safetensors.Tensor, r EpochReport) error {
+	metadata := t.config.metadata()
+	metadata["epoch"], metadata["top1"] = fmt.Sprint(r.Epoch), fmt.Sprint(r.ValidTop1)
+	var content bytes.Buffer
+	if err := safetensors.Encode(&content, tensors, metadata); err != nil {
+		return err
+	}
+	return folder.WriteFile(name, content.Bytes())
+}
