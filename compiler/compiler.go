@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,27 +32,34 @@ import (
 // passes is the compiler, in order. A name that stands twice runs twice.
 var passes = []struct {
 	name string
-	run  func(level pass.Level) pass.Func
+	run  func(s settings) pass.Func
 }{
-	{"share", always(pass.Share)},                 // before differentiation: a shared value has one backward pass, not one a copy
-	{"simplify", always(pass.Simplify)},           // a node's weighted sums become one, so its gradient is one as well
-	{"dead", always(pass.Dead)},                   // what simplification left unused needs no gradient
-	{"differentiate", always(pass.Differentiate)}, // while reads of variables still end the derivative of each pass
-	{"variables", always(pass.Variables)},         // state becomes values, so that everything below sees plain data flow
-	{"dead", always(pass.Dead)},                   // gradients that nobody asked for, before anything spends time on them
-	{"simplify", always(pass.Simplify)},           // what the gradient rules wrote
-	{"commute", always(pass.Commute)},             // scaled cotangents, while BatchNorm is still one operation
-	{"share", always(pass.Share)},                 // the backward passes of one state meet again
-	{"dead", always(pass.Dead)},                   // what the three before left unused
-	{"decompose", always(pass.Decompose)},         // BatchNorm into statistics and normalisation
-	{"fuse", always(fuse.Fuse)},                   // groups that become one launch
-	{"recompute", pass.Recompute},                 // of launches as they will be: a prologue comes along at no cost
-	{"schedule", always(pass.Schedule)},           // after fusion: a group moves as one
+	{"fold", func(s settings) pass.Func { return pass.Fold(s.values) }},          // while a BatchNorm is one operation, and before anything joins convolutions to others
+	{"share", always(pass.Share)},                                                // before differentiation: a shared value has one backward pass, not one a copy
+	{"simplify", always(pass.Simplify)},                                          // a node's weighted sums become one, so its gradient is one as well
+	{"dead", always(pass.Dead)},                                                  // what simplification left unused needs no gradient
+	{"differentiate", always(pass.Differentiate)},                                // while reads of variables still end the derivative of each pass
+	{"variables", always(pass.Variables)},                                        // state becomes values, so that everything below sees plain data flow
+	{"dead", always(pass.Dead)},                                                  // gradients that nobody asked for, before anything spends time on them
+	{"simplify", always(pass.Simplify)},                                          // what the gradient rules wrote
+	{"commute", always(pass.Commute)},                                            // scaled cotangents, while BatchNorm is still one operation
+	{"share", always(pass.Share)},                                                // the backward passes of one state meet again
+	{"dead", always(pass.Dead)},                                                  // what the three before left unused
+	{"decompose", always(pass.Decompose)},                                        // BatchNorm into statistics and normalisation
+	{"fuse", always(fuse.Fuse)},                                                  // groups that become one launch
+	{"recompute", func(s settings) pass.Func { return pass.Recompute(s.level) }}, // of launches as they will be: a prologue comes along at no cost
+	{"schedule", always(pass.Schedule)},                                          // after fusion: a group moves as one
 }
 
-// always is a pass that does not depend on how much memory there is.
-func always(f pass.Func) func(pass.Level) pass.Func {
-	return func(pass.Level) pass.Func { return f }
+// settings are what passes depend on besides the module.
+type settings struct {
+	level  pass.Level  // how much is computed twice to save memory
+	values pass.Values // of variables that never change
+}
+
+// always is a pass that depends on the module alone.
+func always(f pass.Func) func(settings) pass.Func {
+	return func(settings) pass.Func { return f }
 }
 
 // passOrder holds what must come before what, and is checked by a test: [before, after, reason].
@@ -63,6 +71,8 @@ var passOrder = [][3]string{
 	{"differentiate", "decompose", "the parts of BatchNorm have no gradients of their own"},
 	{"differentiate", "commute", "it rewrites gradients"},
 	{"commute", "decompose", "it recognises BatchNorm by its whole"},
+	{"fold", "decompose", "it recognises BatchNorm by its whole"},
+	{"fold", "fuse", "a bias joins the convolution's launch"},
 	{"decompose", "fuse", "normalisation fuses with what follows it"},
 	{"dead", "fuse", "a group may hold only what is used"},
 	{"fuse", "schedule", "groups move as one"},
@@ -88,6 +98,10 @@ type Options struct {
 	Verify   bool              // check the module after every pass
 	Logger   *slog.Logger      // nil: silent
 
+	// Values are what variables of f32 hold for good, by name: the plan carries them, BatchNorms are folded into
+	// convolutions of them, and variables that are then not read any more are left out.
+	Values map[string][]float32
+
 	// MemoryLimit is how many bytes the plan may take, variables and arena together; 0 is no limit. Under a limit,
 	// values are computed twice instead of kept, no more of them than it takes, and no fewer than Recompute says.
 	MemoryLimit int64
@@ -101,11 +115,12 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 		return nil, err
 	}
 	for level := o.Recompute; ; level++ {
-		transformed, err := transform(ctx, m, o, level)
+		s := settings{level, maps.Clone(o.Values)}
+		transformed, err := transform(ctx, m, o, s)
 		if err != nil {
 			return nil, err
 		}
-		p, err := lowerModule(ctx, transformed, target, o)
+		p, err := lowerModule(ctx, transformed, target, o, s.values)
 		if err != nil {
 			return nil, err
 		}
@@ -126,10 +141,10 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 // Transform runs the passes without a memory limit and returns the fused and scheduled module, which means the same as
 // the given one.
 func Transform(ctx context.Context, m *ir.Module, o Options) (*ir.Module, error) {
-	return transform(ctx, m, o, o.Recompute)
+	return transform(ctx, m, o, settings{o.Recompute, maps.Clone(o.Values)})
 }
 
-func transform(ctx context.Context, m *ir.Module, o Options, level pass.Level) (*ir.Module, error) {
+func transform(ctx context.Context, m *ir.Module, o Options, s settings) (*ir.Module, error) {
 	if err := ir.Verify(m, ops.Rules); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", m.Name, err)
 	}
@@ -143,7 +158,7 @@ func transform(ctx context.Context, m *ir.Module, o Options, level pass.Level) (
 			return nil, err
 		}
 		start := time.Now()
-		if err := p.run(level)(m); err != nil {
+		if err := p.run(s)(m); err != nil {
 			return nil, fmt.Errorf("compile %s: pass %d, %s: %w", m.Name, i+1, p.name, err)
 		}
 		if o.Logger != nil {
@@ -181,7 +196,7 @@ func targetOf(name string) (lower.Target, error) {
 }
 
 // lowerModule places the variables and lowers every program.
-func lowerModule(ctx context.Context, m *ir.Module, target lower.Target, o Options) (*plan.Plan, error) {
+func lowerModule(ctx context.Context, m *ir.Module, target lower.Target, o Options, values pass.Values) (*plan.Plan, error) {
 	out := &plan.Plan{Name: m.Name, Target: target.Name(), Compiler: o.Version, Metadata: o.Metadata}
 	offsets := map[*ir.Variable]int64{}
 	for _, v := range m.Variables {
@@ -189,7 +204,8 @@ func lowerModule(ctx context.Context, m *ir.Module, target lower.Target, o Optio
 		offsets[v] = out.VariableBytes
 		out.Variables = append(out.Variables, plan.Variable{
 			Name: v.Name, Kind: v.Kind.String(), Tensor: tensor, Offset: out.VariableBytes,
-			Init: plan.Init{Distribution: v.Init.Distribution.String(), Value: v.Init.Value},
+			Init:   plan.Init{Distribution: v.Init.Distribution.String(), Value: v.Init.Value},
+			Values: values[v.Name],
 		})
 		out.VariableBytes += (tensor.Bytes() + memory.Alignment - 1) / memory.Alignment * memory.Alignment
 	}

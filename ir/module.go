@@ -186,6 +186,14 @@ func (m *Module) Declare(v Variable) (*Variable, error) {
 // Variable returns the variable of that name, or nil.
 func (m *Module) Variable(name string) *Variable { return m.names[name] }
 
+// Remove takes a variable out of the module. No program may use it any more.
+func (m *Module) Remove(v *Variable) {
+	if m.names[v.Name] == v {
+		delete(m.names, v.Name)
+		m.Variables = slices.DeleteFunc(m.Variables, func(other *Variable) bool { return other == v })
+	}
+}
+
 // Program returns the program of that name, or nil.
 func (m *Module) Program(name string) *Program {
 	for _, p := range m.Programs {

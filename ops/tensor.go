@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/dartsc/dartsc/ir"
 )
@@ -34,6 +35,16 @@ func Scalar(dtype ir.DType, v float64) *Tensor {
 // Clone copies the tensor.
 func (t *Tensor) Clone() *Tensor {
 	return &Tensor{Type: t.Type, Data: append([]float64(nil), t.Data...)}
+}
+
+// Difference is the largest difference of two tensors of one shape, relative to the largest element of want; NaN where
+// either has one.
+func (t *Tensor) Difference(want *Tensor) float64 {
+	most, scale := 0.0, 1e-30
+	for i, w := range want.Data {
+		most, scale = max(most, math.Abs(t.Data[i]-w)), max(scale, math.Abs(w))
+	}
+	return most / scale
 }
 
 // strides are the row-major distances of neighbours along each dimension.

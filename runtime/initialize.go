@@ -8,7 +8,7 @@ import (
 	"github.com/dartsc/dartsc/internal/philox"
 )
 
-// Initialize gives every variable its first value. Random values are a function of the seed, the variable's name and
+// Initialize gives every variable its first value: the one that the plan holds, or as it says. Random values are a function of the seed, the variable's name and
 // the logical position alone, so the same model starts the same in every layout, on every device, and with variables
 // added or removed beside it.
 func (s *Session) Initialize(seed uint64) error {
@@ -23,6 +23,9 @@ func (s *Session) Initialize(seed uint64) error {
 
 // initial returns the first value of a variable in logical order.
 func initial(v *plan.Variable, seed uint64) any {
+	if v.Values != nil {
+		return v.Values
+	}
 	n := v.Elements()
 	switch v.DType {
 	case plan.I64:

@@ -106,7 +106,7 @@ func (d *decoder) variable(in *planpb.Variable) (Variable, error) {
 		return Variable{}, err
 	}
 	tensor, err := d.tensor(in.Tensor)
-	return Variable{Name: in.Name, Kind: kind, Tensor: tensor, Offset: in.Offset, Init: Init{distribution, in.Value}}, err
+	return Variable{Name: in.Name, Kind: kind, Tensor: tensor, Offset: in.Offset, Init: Init{distribution, in.Value}, Values: in.Values}, err
 }
 
 func (d *decoder) program(in *planpb.Program) (*Program, error) {

@@ -31,7 +31,7 @@ func toProto(p *Plan) *planpb.Plan {
 	for _, v := range p.Variables {
 		e.out.Variables = append(e.out.Variables, &planpb.Variable{
 			Name: v.Name, Kind: e.text(v.Kind), Tensor: e.tensor(v.Tensor), Offset: v.Offset,
-			Distribution: e.text(v.Init.Distribution), Value: v.Init.Value,
+			Distribution: e.text(v.Init.Distribution), Value: v.Init.Value, Values: v.Values,
 		})
 	}
 	for i := range p.Modules {

@@ -86,6 +86,7 @@ type Variable struct {
 	Tensor
 	Offset int64 // in the region of variables
 	Init   Init
+	Values []float32 // of f32: what it starts with, in logical row-major order; nil: as Init says
 }
 
 // Init is how a variable starts: "constant" (every element Value), "uniform" in [-Value, Value), "normal" with

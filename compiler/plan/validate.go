@@ -62,6 +62,9 @@ func validateVariables(p *Plan) error {
 		if v.Init.Distribution != "constant" && v.DType != F32 {
 			return fmt.Errorf("variable %s starts %s, which wants f32, not %s", v.Name, v.Init.Distribution, v.DType)
 		}
+		if v.Values != nil && (v.DType != F32 || len(v.Values) != v.Elements()) {
+			return fmt.Errorf("variable %s %s has %d values", v.Name, v.Tensor, len(v.Values))
+		}
 		var err error
 		if spans[i], err = place(v.Tensor, Variables, v.Offset, p.VariableBytes); err != nil {
 			return fmt.Errorf("variable %s: %w", v.Name, err)

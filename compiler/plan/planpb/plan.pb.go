@@ -882,6 +882,7 @@ type Variable struct {
 	Offset        int64                  `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
 	Distribution  uint32                 `protobuf:"varint,5,opt,name=distribution,proto3" json:"distribution,omitempty"` // string
 	Value         float64                `protobuf:"fixed64,6,opt,name=value,proto3" json:"value,omitempty"`
+	Values        []float32              `protobuf:"fixed32,7,rep,packed,name=values,proto3" json:"values,omitempty"` // row-major; empty: as the distribution says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -956,6 +957,13 @@ func (x *Variable) GetValue() float64 {
 		return x.Value
 	}
 	return 0
+}
+
+func (x *Variable) GetValues() []float32 {
+	if x != nil {
+		return x.Values
+	}
+	return nil
 }
 
 type Program struct {
@@ -1631,14 +1639,15 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"\bIntegers\x12\x16\n" +
 	"\x06values\x18\x01 \x03(\x12R\x06values\"!\n" +
 	"\aNumbers\x12\x16\n" +
-	"\x06values\x18\x01 \x03(\x01R\x06values\"\x9c\x01\n" +
+	"\x06values\x18\x01 \x03(\x01R\x06values\"\xb4\x01\n" +
 	"\bVariable\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x16\n" +
 	"\x06tensor\x18\x03 \x01(\rR\x06tensor\x12\x16\n" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\"\n" +
 	"\fdistribution\x18\x05 \x01(\rR\fdistribution\x12\x14\n" +
-	"\x05value\x18\x06 \x01(\x01R\x05value\"\x95\x02\n" +
+	"\x05value\x18\x06 \x01(\x01R\x05value\x12\x16\n" +
+	"\x06values\x18\a \x03(\x02R\x06values\"\x95\x02\n" +
 	"\aProgram\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
 	"\x06inputs\x18\x02 \x03(\v2\x11.dartsc.plan.PortR\x06inputs\x12+\n" +
