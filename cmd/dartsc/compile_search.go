@@ -16,7 +16,6 @@ import (
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/recipe"
-	"github.com/dartsc/dartsc/internal/atomicfile"
 	"github.com/dartsc/dartsc/ir"
 )
 
@@ -105,7 +104,7 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 	if err := plan.WriteFile(o.out, p); err != nil {
 		return err
 	}
-	return o.report(cmd.OutOrStdout(), plan.Summarize(p), took)
+	return reportPlan(cmd.OutOrStdout(), o.out, plan.Summarize(p), took, o.json)
 }
 
 // settings returns the search to compile, and the data that it is for.
@@ -149,27 +148,24 @@ func (o *compileSearch) emitText(ctx context.Context, stdout io.Writer, module *
 			return err
 		}
 	}
-	if o.out == "" || o.out == "-" {
-		_, err := io.WriteString(stdout, module.String())
-		return err
-	}
-	return atomicfile.Write(o.out, []byte(module.String()))
+	return writeModule(stdout, o.out, module)
 }
 
-func (o *compileSearch) report(w io.Writer, s plan.Summary, took time.Duration) error {
-	info, err := os.Stat(o.out)
+// reportPlan says what was written.
+func reportPlan(w io.Writer, path string, s plan.Summary, took time.Duration, asJSON bool) error {
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	if o.json {
+	if asJSON {
 		return writeJSON(w, struct {
 			File    string  `json:"file"`
 			Bytes   int64   `json:"bytes"`
 			Seconds float64 `json:"seconds"`
 			plan.Summary
-		}{o.out, info.Size(), rounded(took.Seconds(), 3), s})
+		}{path, info.Size(), rounded(took.Seconds(), 3), s})
 	}
-	fmt.Fprintf(w, "%s: %s, for %s, compiled in %.2f s\n", o.out, size(info.Size()), s.Target, took.Seconds())
+	fmt.Fprintf(w, "%s: %s, for %s, compiled in %.2f s\n", path, size(info.Size()), s.Target, took.Seconds())
 	return table(w, programRows(s)...)
 }
 

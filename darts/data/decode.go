@@ -28,7 +28,7 @@ func decodeFiles(ctx context.Context, files []imageFile, size Size, workers int)
 	var anyColour atomic.Bool
 	err = parallel(ctx, workers, len(files), func(i int) error {
 		rgb := split.Images[i*stride : (i+1)*stride]
-		if err := decodeFile(files[i].path, size, rgb); err != nil {
+		if err := decodeFile(files[i].path, size, 1, rgb); err != nil {
 			return err
 		}
 		split.Labels[i] = files[i].label
@@ -72,7 +72,7 @@ func imageError(path string, err error) error {
 }
 
 // decodeFile writes the image as RGB of the given size to rgb.
-func decodeFile(path string, size Size, rgb []uint8) error {
+func decodeFile(path string, size Size, crop float64, rgb []uint8) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -84,24 +84,49 @@ func decodeFile(path string, size Size, rgb []uint8) error {
 	if err != nil {
 		return imageError(path, err)
 	}
-	canvas := fit(source, size)
+	canvas := fit(source, size, crop)
 	for from, to := 0, 0; to < len(rgb); from, to = from+4, to+3 {
 		rgb[to], rgb[to+1], rgb[to+2] = canvas.Pix[from], canvas.Pix[from+1], canvas.Pix[from+2]
 	}
 	return nil
 }
 
-// fit draws the largest centred part of the image that has the target's shape, scaled to the target's size. An image
-// of that size already keeps its pixels as they are.
-func fit(source image.Image, size Size) *image.RGBA {
+// ReadImage reads one image file as pixels [H,W,C], with 3 channels or 1 (grey): the largest part in its middle that has
+// the shape of size, scaled to it. Crop makes that part smaller, 1 leaves it.
+func ReadImage(path string, size Size, channels int, crop float64) ([]uint8, error) {
+	if err := size.check(); err != nil {
+		return nil, err
+	}
+	if !(crop > 0 && crop <= 1) || channels != 1 && channels != 3 {
+		return nil, fmt.Errorf("%d channels and a crop of %v: want 1 or 3, and a part of 1", channels, crop)
+	}
+	rgb := make([]uint8, size.Height*size.Width*3)
+	if err := decodeFile(path, size, crop, rgb); err != nil {
+		return nil, err
+	}
+	if channels == 1 {
+		return greyImages(rgb), nil
+	}
+	return rgb, nil
+}
+
+// fit draws the largest centred part of the image that has the target's shape, made smaller by crop, scaled to the
+// target's size. An image of that size already keeps its pixels as they are.
+func fit(source image.Image, size Size, crop float64) *image.RGBA {
 	canvas := image.NewRGBA(image.Rect(0, 0, size.Width, size.Height))
 	stddraw.Draw(canvas, canvas.Bounds(), image.NewUniform(color.White), image.Point{}, stddraw.Src)
 	bounds := source.Bounds()
-	if bounds.Dx() == size.Width && bounds.Dy() == size.Height {
+	if bounds.Dx() == size.Width && bounds.Dy() == size.Height && crop == 1 {
 		stddraw.Draw(canvas, canvas.Bounds(), source, bounds.Min, stddraw.Over)
 		return canvas
 	}
-	draw.CatmullRom.Scale(canvas, canvas.Bounds(), source, centredPart(bounds, size), draw.Over, nil)
+	part := centredPart(bounds, size)
+	if crop < 1 {
+		smaller := image.Pt(max(1, int(float64(part.Dx())*crop+0.5)), max(1, int(float64(part.Dy())*crop+0.5)))
+		corner := part.Min.Add(part.Size().Sub(smaller).Div(2))
+		part = image.Rectangle{Min: corner, Max: corner.Add(smaller)}
+	}
+	draw.CatmullRom.Scale(canvas, canvas.Bounds(), source, part, draw.Over, nil)
 	return canvas
 }
 

@@ -165,7 +165,7 @@ func TestFolderPixels(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "image")
 		write(t, c.content, path)
 		rgb := make([]uint8, 8*8*3)
-		if err := decodeFile(path, Size{8, 8}, rgb); err != nil {
+		if err := decodeFile(path, Size{8, 8}, 1, rgb); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
@@ -344,7 +344,7 @@ func TestFolderTooLarge(t *testing.T) {
 	write(t, pngHeader(20000), dir, "train", "class0", "0.png")
 	_, err = Open(t.Context(), Options{Path: dir})
 	wantError(t, "one image", err, "0.png: 20000x20000 pixels; want an image of 1 to 134,217,728")
-	err = decodeFile(filepath.Join(dir, "train", "class0", "0.png"), Size{32, 32}, make([]uint8, 32*32*3))
+	err = decodeFile(filepath.Join(dir, "train", "class0", "0.png"), Size{32, 32}, 1, make([]uint8, 32*32*3))
 	wantError(t, "one image of a size asked for", err, "0.png: 20000x20000 pixels; want an image of 1 to 134,217,728")
 }
 

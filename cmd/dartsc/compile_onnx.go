@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/infer"
+	"github.com/dartsc/dartsc/internal/atomicfile"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops/onnx/reader"
+)
+
+type compileONNX struct {
+	onnx                    onnxFlags
+	target, out, emit, dump string
+	json                    bool
+}
+
+func newCompileONNX() *cobra.Command {
+	var o compileONNX
+	cmd := &cobra.Command{
+		Use: "onnx FILE", Short: "Compile an ONNX file to a plan", Args: oneArg("the ONNX file"),
+		Long: `Compile an ONNX file (networks on images, opsets 7 to 21) to a plan file that holds its weights, for run infer.
+
+BatchNorms are folded into the convolutions before them. A batch that the file leaves open is --batch; other open
+dimensions want --dim. What cannot be compiled is named: operations that are not supported are listed with the names of
+their nodes, all at once. --emit ir is the text of the program as it is read, --emit fused the text after all passes.`,
+		Example: `  dartsc compile onnx model.onnx --batch 32 -o model.dplan
+  dartsc compile onnx model.onnx --emit fused | less`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
+	}
+	flags := cmd.Flags()
+	o.onnx.bind(flags)
+	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
+	flags.StringVarP(&o.out, "output", "o", "", "file to write (default the name of the ONNX file, .dplan)")
+	flags.StringVar(&o.emit, "emit", emitPlan, "where to stop: ir, fused or plan")
+	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass")
+	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
+	complete(cmd, "emit", emitIR, emitFused, emitPlan)
+	complete(cmd, "target", compiler.Targets()...)
+	return cmd
+}
+
+func (o *compileONNX) run(cmd *cobra.Command, path string) error {
+	if !slices.Contains([]string{emitIR, emitFused, emitPlan}, o.emit) {
+		return usagef("--emit %q: want ir, fused or plan", o.emit)
+	}
+	if o.json && o.emit != emitPlan {
+		return usagef("--json cannot go with --emit %s: it prints the summary of a plan", o.emit)
+	}
+	options, err := o.onnx.options(cmd.Flags())
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	network, _, err := infer.ReadONNX(path, options)
+	if err != nil {
+		return err
+	}
+	if o.emit != emitPlan {
+		return o.emitText(cmd.Context(), cmd.OutOrStdout(), network)
+	}
+	p, err := infer.Compile(cmd.Context(), network, infer.Options{
+		Options: options, Target: o.target, Version: version(), Dump: o.dump, Logger: slog.Default(),
+	})
+	if err != nil {
+		return err
+	}
+	took := time.Since(start)
+	if o.out == "" {
+		o.out = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)) + ".dplan"
+	}
+	if err := plan.WriteFile(o.out, p); err != nil {
+		return err
+	}
+	return reportPlan(cmd.OutOrStdout(), o.out, plan.Summarize(p), took, o.json)
+}
+
+// emitText writes the program before or after the passes.
+func (o *compileONNX) emitText(ctx context.Context, stdout io.Writer, n *reader.Network) error {
+	module := n.Module
+	if o.emit == emitFused {
+		var err error
+		if module, err = compiler.Transform(ctx, module, compiler.Options{Dump: o.dump, Values: n.Values}); err != nil {
+			return err
+		}
+	}
+	return writeModule(stdout, o.out, module)
+}
+
+// writeModule writes the text of a module to a file, or to standard output.
+func writeModule(stdout io.Writer, path string, module *ir.Module) error {
+	if path == "" || path == "-" {
+		_, err := io.WriteString(stdout, module.String())
+		return err
+	}
+	if err := atomicfile.Write(path, []byte(module.String())); err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	return nil
+}

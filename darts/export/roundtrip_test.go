@@ -1,0 +1,78 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/dartsc/dartsc/darts/infer"
+	"github.com/dartsc/dartsc/ops"
+	"github.com/dartsc/dartsc/ops/onnx/onnxtest"
+	"github.com/dartsc/dartsc/ops/onnx/reader"
+	"github.com/dartsc/dartsc/runtime"
+	"github.com/dartsc/dartsc/runtime/cpu"
+)
+
+// TestRoundTrip: an exported network, read by onnx-go into our IR and compiled, answers what the network's own program
+// does in the float64 reference. All published genotypes in both forms, batches 1 and 7, folded by us or by the export.
+func TestRoundTrip(t *testing.T) {
+	for i, name := range []string{"NASNet", "AmoebaNet", "DARTS_V1", "DARTS_V2"} {
+		for _, imagenet := range []bool{false, true} {
+			m := model(t, name, imagenet)
+			w := trained(t, m)
+			exported, err := ONNX(context.Background(), m, Options{FoldBatchNorm: i%2 == 0, Weights: w})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, batch := range []int{1, 7} {
+				t.Run(fmt.Sprintf("%s/imagenet=%t/batch=%d", name, imagenet, batch), func(t *testing.T) {
+					want := expected(t, m, w, batch)
+					got := imported(t, exported, want, batch)
+					if d := got.Difference(want.Expected["logits"]); !(d < 1e-5) {
+						t.Errorf("got a relative error of %g, want at most 1e-5", d)
+					}
+				})
+			}
+		}
+	}
+}
+
+// imported runs an ONNX file through the reader, the compiler and the CPU.
+func imported(t *testing.T, file []byte, c onnxtest.Case, batch int) *ops.Tensor {
+	t.Helper()
+	n, err := reader.Read(file, reader.Options{Batch: batch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := infer.Compile(t.Context(), n, infer.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range p.Programs[0].Launches {
+		if l.Kernel == "batch_norm" {
+			t.Errorf("launch %s at %s is not folded", l.Kernel, l.Scope)
+		}
+	}
+	s, err := runtime.Open(p, cpu.New(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Initialize(0); err != nil {
+		t.Fatal(err)
+	}
+	images := make([]float32, len(c.Inputs["images"].Data))
+	for i, v := range c.Inputs["images"].Data {
+		images[i] = float32(v)
+	}
+	want := c.Expected["logits"]
+	logits := make([]float32, len(want.Data))
+	if err := s.Run(t.Context(), reader.Program, map[string]any{"images": images}, map[string]any{"logits": logits}); err != nil {
+		t.Fatal(err)
+	}
+	got := ops.NewTensor(want.Type)
+	for i, v := range logits {
+		got.Data[i] = float64(v)
+	}
+	return got
+}
