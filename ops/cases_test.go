@@ -268,8 +268,43 @@ var optimiserCases = []opCase{
 	{name: "gradient", in: types(f64(), f64(3), f64(2, 2)), build: func(b *ops.Builder, in []*ir.Value) { b.Gradient(in[0], in[1:]...) }},
 }
 
+var highwayAttrs = ops.HighwayAttrs{Activations: "none,tanh,relu,sigmoid,identity", Edges: []int{3, 1}, Blocks: []int{1, 0}}
+
+var highwayCases = []opCase{
+	{name: "highway", in: types(f64(4, 5), f64(2, 12), f64(2, 6), f64(2, 3), f64(2, 3)), build: func(b *ops.Builder, in []*ir.Value) {
+		b.Highway(in[0], in[1:3], in[3:5], highwayAttrs)
+	}},
+	{name: "highway of a derived cell", in: types(f64(1, 1), f64(2, 6), f64(2, 3)), build: func(b *ops.Builder, in []*ir.Value) {
+		b.Highway(in[0], in[1:2], in[2:3], ops.HighwayAttrs{Activations: "relu", Edges: []int{0}, Blocks: []int{0}})
+	}},
+	{name: "highway_product_grad", in: types(f64(4, 5), f64(2, 18), f64(2, 3), f64(2, 3), f64(2, 3)), build: func(b *ops.Builder, in []*ir.Value) {
+		b.HighwayProductGrad(in[0], in[1], in[2], in[3:], ops.HighwayAttrs{Activations: highwayAttrs.Activations, Edges: []int{0, 2}, Blocks: []int{2, 0}})
+	}},
+	{name: "highway_state_grad", in: types(f64(4, 5), f64(2, 12), f64(2, 3), f64(2, 3)), build: func(b *ops.Builder, in []*ir.Value) {
+		b.HighwayStateGrad(in[0], in[1], in[2:], highwayAttrs)
+	}},
+	{name: "highway_weight_grad", in: types(f64(2, 3), f64(2, 12), f64(2, 6), f64(2, 3), f64(2, 3)), build: func(b *ops.Builder, in []*ir.Value) {
+		b.HighwayWeightGrad(in[0], in[1:3], in[3:5], []int{4, 5}, highwayAttrs)
+	}},
+}
+
+// words gives word numbers of which some are outside of a table of four.
+func words(r *rand.Rand, data []float64) {
+	for i := range data {
+		data[i] = float64(r.IntN(6) - 1)
+	}
+}
+
+var textCases = []opCase{
+	{name: "embedding", in: types(ir.T(ir.I32, 3, 4), f64(4, 2)), data: map[int]filler{0: words}, build: binary((*ops.Builder).Embedding)},
+	{name: "embedding_grad", in: types(f64(3, 4, 2), ir.T(ir.I32, 3, 4)), data: map[int]filler{1: words},
+		build: func(b *ops.Builder, in []*ir.Value) { b.EmbeddingGrad(in[0], in[1], 4) }},
+	{name: "dropout_mask", in: types(i64, i64), build: func(b *ops.Builder, in []*ir.Value) { b.DropoutMask(f64(3, 5), 0.25, in[0], in[1], 7) }},
+	{name: "mask_steps", in: types(f64(4, 2, 3), i64), data: map[int]filler{1: all(3)}, build: binary((*ops.Builder).MaskSteps)},
+}
+
 // cases is the table that all tests over the operations share.
-var cases = join(elementwiseCases, shapeCases, matmulCases, allConvCases, normCases, allPoolCases, lossCases, randomCases, optimiserCases)
+var cases = join(elementwiseCases, shapeCases, matmulCases, allConvCases, normCases, allPoolCases, lossCases, highwayCases, textCases, randomCases, optimiserCases)
 
 func join(lists ...[]opCase) []opCase {
 	var joined []opCase

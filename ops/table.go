@@ -1,7 +1,7 @@
 // Package ops says what every operation of the IR means: one table, one entry an operation, with its attributes, its
 // shape rule, its gradient (written in IR, so that a gradient is itself compiled and fused), a plain float64 reference
 // evaluation, its floating-point operations, and its ONNX form. One file a family: elementwise, conv, norm, pool,
-// reduce, matmul, shape, loss, mixed, random, image, optimiser.
+// reduce, matmul, shape, loss, mixed, highway, text, random, image, optimiser.
 //
 // The reference evaluation over these entries ([Run]) is the oracle that every backend is held against; the gradients
 // are held against finite differences of it. The package knows no device, no plan and no network. To add an operation,
@@ -51,7 +51,7 @@ var table = map[string]*Def{}
 func init() {
 	families := [][]*Def{
 		elementwiseDefs, shapeDefs, reduceDefs, matmulDefs, convDefs, normDefs, poolDefs,
-		mixedDefs, lossDefs, randomDefs, imageDefs, optimiserDefs, {gradientDef},
+		mixedDefs, lossDefs, highwayDefs, textDefs, randomDefs, imageDefs, optimiserDefs, {gradientDef},
 	}
 	for _, family := range families {
 		for _, def := range family {

@@ -6,7 +6,7 @@
 //	norm_relu     batch_norm → relu
 //	mixture       batch_norm of some or all terms → weighted_sum: a node of a supernet in one pass over memory
 //	scaled        batch_norm_input_grad → weighted_sum of one term: its way back
-//	accumulate    conv2d_input_grad → add: the cotangent of a value with several uses grows where it is
+//	accumulate    conv2d_input_grad or matmul → add: the cotangent of a value with several uses grows where it is
 //	elementwise   a tree of pointwise operations, one pass over memory
 //
 // The package knows the operations through package ops, and no target; a target that has no kernel for a pattern may
@@ -164,7 +164,7 @@ func (g *grouping) mixtures() {
 // mixes says whether an operation is a weighted sum of images. A normalised pooling is a term of several.
 func mixes(op *ir.Op) bool { return op.Kind == "weighted_sum" && len(op.Result().Type.Shape) == 4 }
 
-// accumulations joins the gradient of a convolution's input to the addition that is its only user.
+// accumulations joins the gradient of a convolution's input, or a matrix product, to the addition that is its only user.
 func (g *grouping) accumulations() {
 	for _, op := range g.program.Ops {
 		if op.Kind != "add" || op.Operands[0] == op.Operands[1] {
@@ -172,13 +172,16 @@ func (g *grouping) accumulations() {
 		}
 		// The later one of two, so that the other is there before it.
 		for _, v := range []*ir.Value{op.Operands[1], op.Operands[0]} {
-			if v.Def != nil && v.Def.Kind == "conv2d_input_grad" && v.Type.Equal(op.Result().Type) && g.private(v, func(user *ir.Op) bool { return user == op }) {
+			if v.Def != nil && accumulates(v.Def) && v.Type.Equal(op.Result().Type) && g.private(v, func(user *ir.Op) bool { return user == op }) {
 				g.pattern[op], g.members[op], g.gone[v.Def] = Accumulate, []*ir.Op{v.Def}, true
 				break
 			}
 		}
 	}
 }
+
+// accumulates says whether a kernel can add onto a value.
+func accumulates(op *ir.Op) bool { return op.Kind == "conv2d_input_grad" || op.Kind == "matmul" }
 
 // elementwise joins pointwise operations to their only user. An operation on two whole tensors stays where it is: to
 // join it would keep both alive until its user runs, for the sake of one pass over memory.

@@ -100,19 +100,47 @@ func rewriteAdd(b *ops.Builder, op *ir.Op, uses []int) *ir.Value {
 	if v := identity(op, 0); v != nil {
 		return v
 	}
-	x, y := op.Operands[0].Def, op.Operands[1].Def
-	if x == nil || y == nil || x == y || x.Kind != y.Kind || x.Phase != y.Phase || uses[x.Results[0].ID] != 1 || uses[y.Results[0].ID] != 1 {
-		return nil
+	if v := merge(b, op.Operands[0], op.Operands[1], uses); v != nil {
+		return v
 	}
-	// The sum of two weighted sums with the same weights, or of two gradients with respect to the weights under the
-	// same cotangent, is one with all terms.
-	if (x.Kind == "weighted_sum" || x.Kind == "weighted_sum_weight_grad") && x.Operands[0] == y.Operands[0] && x.Result().Type.Equal(y.Result().Type) &&
-		x.Operands[1].Type.Equal(y.Operands[1].Type) {
-		terms := slices.Concat(x.Operands[1:], y.Operands[1:])
-		selected := slices.Concat(x.Attrs.Ints("select"), y.Attrs.Ints("select"))
-		return b.Op(x.Kind, 1, append([]*ir.Value{x.Operands[0]}, terms...), x.Attrs.With("select", selected)...)[0]
+	// (a + x) + y, where x and y merge, is a + (x and y).
+	if inner := op.Operands[0].Def; inner != nil && inner.Kind == "add" && inner.Phase == op.Phase && uses[op.Operands[0].ID] == 1 {
+		for i, x := range inner.Operands {
+			if v := merge(b, x, op.Operands[1], uses); v != nil && inner.Operands[1-i].Type.Equal(op.Result().Type) {
+				return b.Add(inner.Operands[1-i], v)
+			}
+		}
 	}
 	return nil
+}
+
+// merge makes one operation of two whose results are added and have no other use: two weighted sums with the same
+// weights, two gradients with respect to the weights under the same cotangent, two parts of the cotangent of one product
+// or state of highway connections.
+func merge(b *ops.Builder, v, w *ir.Value, uses []int) *ir.Value {
+	x, y := v.Def, w.Def
+	if x == nil || y == nil || x == y || x.Kind != y.Kind || x.Phase != y.Phase || uses[v.ID] != 1 || uses[w.ID] != 1 || !v.Type.Equal(w.Type) {
+		return nil
+	}
+	shared, lists := 0, []string(nil) // operands that both have, and attributes with an entry for each other operand
+	switch x.Kind {
+	case "weighted_sum", "weighted_sum_weight_grad":
+		shared, lists = 1, []string{"select"}
+	case "highway_state_grad":
+		shared, lists = 2, []string{"blocks", "edges"}
+	case "highway_product_grad":
+		shared, lists = 3, []string{"blocks", "edges"}
+	default:
+		return nil
+	}
+	if !slices.Equal(x.Operands[:shared], y.Operands[:shared]) || !x.Operands[shared].Type.Equal(y.Operands[shared].Type) || x.Attrs.Text("activations") != y.Attrs.Text("activations") {
+		return nil
+	}
+	attrs := x.Attrs
+	for _, name := range lists {
+		attrs = attrs.With(name, slices.Concat(x.Attrs.Ints(name), y.Attrs.Ints(name)))
+	}
+	return b.Op(x.Kind, 1, slices.Concat(x.Operands, y.Operands[shared:]), attrs...)[0]
 }
 
 func dropZeroTerms(b *ops.Builder, op *ir.Op) *ir.Value {

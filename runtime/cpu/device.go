@@ -134,7 +134,7 @@ func position(at int, l *plan.Launch) string {
 // mayAlias are the kernels whose results may be the very memory of operands of the same size.
 var mayAlias = []string{
 	"elementwise", "sgd", "adam", "batch_norm", "batch_norm_input_grad", "drop_path", "weighted_sum", "cutout", "bias_add",
-	"conv2d_input_grad",
+	"conv2d_input_grad", "mask_steps", "cross_entropy_grad",
 }
 
 func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspace) (t task, err error) {
@@ -180,7 +180,7 @@ func checkOverlap(program *plan.Program, l *plan.Launch) error {
 	overlap := func(a, b plan.Buffer) bool {
 		return a.Space == b.Space && a.Offset < b.Offset+b.Bytes() && b.Offset < a.Offset+a.Bytes()
 	}
-	inPlace := slices.Contains(mayAlias, l.Kernel)
+	inPlace := slices.Contains(mayAlias, l.Kernel) || l.Kernel == "matmul" && len(l.Operands) == 3
 	for i, r := range l.Results {
 		result := program.Buffers[r]
 		for j, other := range l.Results[:i] {

@@ -178,6 +178,9 @@ func matrixCases() {
 			kernelCases = append(kernelCases, kernelCase{kernel: "matmul", name: fmt.Sprint(s, transposed), operands: []operand{a, b},
 				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
 					return []*ir.Value{b.MatMul(in[0], in[1], transposed[0], transposed[1])}
+				}}, kernelCase{kernel: "matmul", name: fmt.Sprint(s, transposed, " onto a sum"), operands: []operand{a, b, plain(s[0], s[2])}, inPlace: []int{2},
+				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+					return []*ir.Value{b.Add(b.MatMul(in[0], in[1], transposed[0], transposed[1]), in[2])}
 				}})
 		}
 	}

@@ -199,7 +199,7 @@ func lossCases() []kernelCase {
 				kernelCase{kernel: "cross_entropy", name: name, operands: both, build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value {
 					return b.CrossEntropy(in[0], in[1], smoothing, reduction)
 				})},
-				kernelCase{kernel: "cross_entropy_grad", name: name, operands: append([]operand{plain()}, both...), build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				kernelCase{kernel: "cross_entropy_grad", name: name, inPlace: []int{1}, operands: append([]operand{plain()}, both...), build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
 					return b.Op("cross_entropy_grad", 1, in, ir.A("label_smoothing", smoothing), ir.A("reduction", reduction))
 				}})
 		}

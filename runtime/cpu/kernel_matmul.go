@@ -20,9 +20,10 @@ func (c *checker) matrix(t tensor, transposed bool) (rows, columns int) {
 	return t.Shape[0], t.Shape[1]
 }
 
-// matmul(a, b) → y. Both are packed first: b as the product wants it, a transposed a to rows.
+// matmul(a, b[, sum]) → y, the product or, with a third operand, that and the product together; y may be the sum. Both
+// are packed first: b as the product wants it, a transposed a to rows.
 func matMul(l *launch) (task, error) {
-	c := check(l, 2, 2, 1)
+	c := check(l, 2, 3, 1)
 	a, b, y := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
 	transposeA, transposeB := c.boolParam("transpose_a"), c.boolParam("transpose_b")
 	m, k := c.matrix(a, transposeA)
@@ -31,6 +32,15 @@ func matMul(l *launch) (task, error) {
 	c.shape(y, m, n)
 	if c.err == nil && k != k2 {
 		c.failf("inner dimensions %d and %d differ", k, k2)
+	}
+	var sum []float32
+	if len(l.in) == 3 {
+		s := c.operand(2, plan.F32)
+		c.like(s, y)
+		sum = s.f32
+	}
+	if c.err == nil && (&y.f32[0] == &a.f32[0] || &y.f32[0] == &b.f32[0]) {
+		c.failf("the result is where a factor is")
 	}
 	if c.err != nil {
 		return task{}, c.err
@@ -60,7 +70,10 @@ func matMul(l *launch) (task, error) {
 	phases = append(phases, phase{parts, func(part int, _ []float32) {
 		from, to := span(part, parts, work.count())
 		first, last := from*work.each, min(to*work.each, m)
-		vec.gemm(y.f32[first*n:], n, rows()[first*k:], k, packedB(), last-first, n, k, false)
+		if sum != nil && &sum[0] != &y.f32[0] {
+			copy(y.f32[first*n:last*n], sum[first*n:last*n])
+		}
+		vec.gemm(y.f32[first*n:], n, rows()[first*k:], k, packedB(), last-first, n, k, sum != nil)
 	}})
 	return task{phases: phases}, nil
 }

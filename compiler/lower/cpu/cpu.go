@@ -399,7 +399,7 @@ func operandOrder(op *ir.Op, i int, result plan.Layout) (order plan.Layout, fixe
 // inPlace lists which results a kernel may write over which operands.
 func inPlace(kernel string, operands int) []lower.Alias {
 	switch kernel {
-	case "batch_norm", "drop_path", "cutout", "bias_add":
+	case "batch_norm", "drop_path", "cutout", "bias_add", "mask_steps":
 		return []lower.Alias{{Operand: 0, Result: 0}}
 	case "batch_norm_input_grad":
 		return []lower.Alias{{Operand: 0, Result: 0}, {Operand: 1, Result: 0}}
@@ -407,6 +407,12 @@ func inPlace(kernel string, operands int) []lower.Alias {
 		if operands == 3 {
 			return []lower.Alias{{Operand: 2, Result: 0}}
 		}
+	case "matmul":
+		if operands == 3 {
+			return []lower.Alias{{Operand: 2, Result: 0}}
+		}
+	case "cross_entropy_grad":
+		return []lower.Alias{{Operand: 1, Result: 0}}
 	case "weighted_sum":
 		var all []lower.Alias
 		for i := 1; i < operands; i++ {
