@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -11,11 +12,14 @@ import (
 
 	"github.com/dartsc/dartsc/compiler"
 	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/compiler/plan/drawing"
+	"github.com/dartsc/dartsc/internal/atomicfile"
 )
 
 type inspect struct {
 	program         string
 	arena, launches bool
+	picture         string
 	cost, measure   bool
 	workers, runs   int
 	json            bool
@@ -29,6 +33,8 @@ func newInspect() *cobra.Command {
 go below), and the variables. --map adds where the largest buffers lie and from which launch to which they live,
 --launches every launch in order.
 
+--memory-svg draws the arena over time: of --program, or else of the program with the highest peak.
+
 --cost compares with the roofline of this machine (see doctor): what launches must take at least, by kernel, by shape
 and the slowest alone. With --measure each program runs here a few times on random data, and the table is in the order
 of the measured times.`,
@@ -39,6 +45,7 @@ of the measured times.`,
 	flags.StringVar(&o.program, "program", "", "only this program")
 	flags.BoolVar(&o.arena, "map", false, "show the arena: the largest buffers of each program")
 	flags.BoolVar(&o.launches, "launches", false, "show every launch")
+	flags.StringVar(&o.picture, "memory-svg", "", "file for a picture of the arena over time")
 	flags.BoolVar(&o.cost, "cost", false, "show operations, bytes and time beside the roofline")
 	flags.BoolVar(&o.measure, "measure", false, "with --cost: run the programs and measure every launch")
 	flags.IntVar(&o.runs, "runs", 3, "with --measure: runs of each program; the shortest time of a launch counts")
@@ -51,6 +58,9 @@ func (o *inspect) run(cmd *cobra.Command, path string) error {
 	if o.measure && !o.cost {
 		return usagef("--measure goes with --cost")
 	}
+	if o.picture != "" && (o.cost || o.json || o.arena || o.launches) {
+		return usagef("--memory-svg goes alone")
+	}
 	if o.runs < 1 || o.workers < 0 {
 		return usagef("--runs must be at least 1, --workers at least 0")
 	}
@@ -60,6 +70,9 @@ func (o *inspect) run(cmd *cobra.Command, path string) error {
 	}
 	if !slices.Contains(compiler.Targets(), p.Target) {
 		return fmt.Errorf("%s is for target %q; this dartsc knows %s", path, p.Target, strings.Join(compiler.Targets(), ", "))
+	}
+	if len(p.Programs) == 0 {
+		return fmt.Errorf("%s holds no program", path)
 	}
 	if o.program != "" {
 		only := p.Program(o.program)
@@ -71,6 +84,14 @@ func (o *inspect) run(cmd *cobra.Command, path string) error {
 			return usagef("--program %q: %s has %s", o.program, path, strings.Join(names, ", "))
 		}
 		p.Programs = []*plan.Program{only}
+	}
+	if o.picture != "" {
+		program := slices.MaxFunc(p.Programs, func(a, b *plan.Program) int { return cmp.Compare(a.PeakBytes, b.PeakBytes) })
+		if err := atomicfile.Write(o.picture, drawing.Arena(program.Name+" of "+p.Name, program)); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), o.picture)
+		return err
 	}
 	var costs []programCost
 	if o.cost {
