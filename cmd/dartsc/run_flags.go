@@ -16,7 +16,7 @@ import (
 
 // runFlags are the flags of every command that makes a run folder, none of which changes what comes out.
 type runFlags struct {
-	command            string // "search" or "train"
+	command, usage     string // "train", "run train"
 	save, resume, dump string
 	workers            int
 	interval           time.Duration
@@ -24,9 +24,9 @@ type runFlags struct {
 	json               bool
 }
 
-func (o *runFlags) bind(cmd *cobra.Command) {
+func (o *runFlags) bind(cmd *cobra.Command, usage string) {
 	flags := cmd.Flags()
-	o.command = cmd.Name()
+	o.command, o.usage = cmd.Name(), usage
 	flags.StringVar(&o.save, "save", "", "folder of the run, which is made (default "+o.command+"-DATE-TIME)")
 	flags.StringVar(&o.resume, "resume", "", "go on with the run in this folder, under its own settings")
 	flags.IntVar(&o.workers, "workers", 0, "processors to use, which changes no result (default all)")
@@ -67,18 +67,20 @@ func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
 	return nil
 }
 
-// open opens the run to go on with and reads its settings into config.
-func (o *runFlags) open(task string, config any) (*run.Folder, error) {
+// open opens the run to go on with, and reads its settings into what config gives for its task; nil is for a task that is
+// another command's.
+func (o *runFlags) open(config func(task string) any) (*run.Folder, error) {
 	folder, err := run.Open(o.resume)
 	if err != nil {
 		return nil, err
 	}
-	found, err := recipe.Task(folder)
-	if err == nil && found != task {
-		err = fmt.Errorf("%s is the run of another command: go on with dartsc run %s --resume %s", o.resume, commandOf(found), o.resume)
-	}
+	task, err := recipe.Task(folder)
 	if err == nil {
-		err = folder.Config(config)
+		if into := config(task); into != nil {
+			err = folder.Config(into)
+		} else {
+			err = fmt.Errorf("%s is the run of another command: go on with dartsc %s --resume %s", o.resume, commandOf(task), o.resume)
+		}
 	}
 	if err != nil {
 		folder.Close()
@@ -87,12 +89,15 @@ func (o *runFlags) open(task string, config any) (*run.Folder, error) {
 	return folder, nil
 }
 
-// commandOf is the command whose runs have a task.
+// commandOf is the command that makes the runs of a task.
 func commandOf(task string) string {
-	if task == "" {
-		return "search"
+	switch task {
+	case "":
+		return "run search"
+	case recipe.TaskTrain, recipe.TaskRepeat:
+		return "run train"
 	}
-	return task
+	return "run " + task
 }
 
 // begin makes the run's folder, or takes the one it goes on with back to its last checkpoint.
@@ -101,11 +106,16 @@ func (o *runFlags) begin(config any, folder *run.Folder) (*run.Checkpoint, *run.
 		checkpoint, _, err := folder.Resume()
 		return checkpoint, folder, err
 	}
+	o.defaultSave()
+	folder, err := run.Create(o.save, config)
+	return nil, folder, err
+}
+
+// defaultSave names the folder after the time unless --save does.
+func (o *runFlags) defaultSave() {
 	if o.save == "" {
 		o.save = time.Now().Format(o.command + "-20060102-150405")
 	}
-	folder, err := run.Create(o.save, config)
-	return nil, folder, err
 }
 
 // options are those of a loop that tells a listener of itself.
@@ -119,7 +129,7 @@ func (o *runFlags) options(l listener) recipe.Options {
 // failed puts the error of a run that was stopped into words.
 func (o *runFlags) failed(err error, folder string) error {
 	if errors.Is(err, recipe.ErrStopped) {
-		return fmt.Errorf("stopped; the state is saved: go on with dartsc run %s --resume %s", o.command, folder)
+		return fmt.Errorf("stopped; the state is saved: go on with dartsc %s --resume %s", o.usage, folder)
 	}
 	return err
 }

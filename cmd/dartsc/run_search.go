@@ -40,7 +40,7 @@ by Ctrl-C it finishes the step and saves; --resume RUN goes on exactly, also aft
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	o.flags.bind(cmd)
-	o.bind(cmd)
+	o.bind(cmd, "run search")
 	cmd.Flags().StringVar(&o.plan, "plan", "", "plan file that dartsc compile search made with these settings, in place of compiling")
 	return cmd
 }
@@ -100,7 +100,12 @@ func (o *runSearch) settings(flags *pflag.FlagSet) (recipe.SearchConfig, *run.Fo
 		return config, nil, err
 	}
 	var config recipe.SearchConfig
-	folder, err := o.open("", &config)
+	folder, err := o.open(func(task string) any {
+		if task != "" {
+			return nil
+		}
+		return &config
+	})
 	return config, folder, err
 }
 

@@ -14,7 +14,8 @@ import (
 )
 
 type runTrain struct {
-	flags trainFlags
+	flags   trainFlags
+	repeats int
 	runFlags
 }
 
@@ -37,7 +38,10 @@ Every epoch is evaluated on the test images (test/ or val/ of an image folder), 
 with --train-portion below 1. A run folder comes out (--save; train-DATE-TIME where that is not given): config.json,
 metrics.jsonl, checkpoints, best.safetensors (the weights of the best epoch), and at the end weights.safetensors (those
 of the last one), model.onnx with them, and results.json. Interrupted by Ctrl-C it finishes the step and saves;
---resume RUN goes on exactly, also after a kill.`,
+--resume RUN goes on exactly, also after a kill.
+
+--repeats N trains N times, under the seeds from --seed on, each in a folder inside the run's, and results.json has the
+mean and the deviation of the accuracies.`,
 		Example: `  dartsc run train
   dartsc run train --data cifar-10-batches-bin --arch DARTS_V2
   dartsc run train --data cifar-100-binary --arch search-20260102-150405 --epochs 100
@@ -45,14 +49,19 @@ of the last one), model.onnx with them, and results.json. Interrupted by Ctrl-C 
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	o.flags.bind(cmd)
-	o.bind(cmd)
+	o.bind(cmd, "run train")
+	cmd.Flags().IntVar(&o.repeats, "repeats", 1, "trainings, under seeds that count up, for the mean and the deviation of the accuracy")
 	complete(cmd, "arch", space.Names()...)
 	return cmd
 }
 
 func (o *runTrain) run(cmd *cobra.Command) error {
-	ctx, flags := cmd.Context(), cmd.Flags()
-	if err := o.check(flags, trainBinder(&recipe.TrainConfig{}).given(flags)); err != nil {
+	flags := cmd.Flags()
+	given := trainBinder(&recipe.TrainConfig{}).given(flags)
+	if flags.Changed("repeats") {
+		given = append(given, "--repeats")
+	}
+	if err := o.check(flags, given); err != nil {
 		return err
 	}
 	for _, line := range warnings(flags, deadTrainFlags) {
@@ -65,39 +74,107 @@ func (o *runTrain) run(cmd *cobra.Command) error {
 	if folder != nil {
 		defer folder.Close()
 	}
+	if config.Repeats > 1 {
+		return o.repeat(cmd, config, folder)
+	}
+	path, err := trainOnce(cmd, &o.runFlags, config.Train, func() (*run.Checkpoint, *run.Folder, error) { return o.begin(config.Train, folder) })
+	return o.failed(err, path)
+}
+
+// settings returns the trainings to run, and the folder that they go on in, or nil.
+func (o *runTrain) settings(flags *pflag.FlagSet) (recipe.RepeatConfig, *run.Folder, error) {
+	config := recipe.RepeatConfig{Task: recipe.TaskRepeat, Repeats: o.repeats}
+	if o.repeats < 1 {
+		return config, nil, usagef("--repeats must be at least 1")
+	}
+	if o.resume == "" {
+		var err error
+		config.Train, err = o.flags.resolve(flags)
+		return config, nil, err
+	}
+	folder, err := o.open(func(task string) any {
+		switch task {
+		case recipe.TaskTrain:
+			return &config.Train
+		case recipe.TaskRepeat:
+			return &config
+		}
+		return nil
+	})
+	return config, folder, err
+}
+
+// repeat trains under several seeds.
+func (o *runTrain) repeat(cmd *cobra.Command, config recipe.RepeatConfig, folder *run.Folder) error {
+	s := &series{flags: &o.runFlags, config: config, folder: folder}
+	if folder != nil {
+		o.save = folder.Path()
+	}
+	defer s.close()
+	var results []recipe.TrainResult
+	for i := range config.Repeats {
+		result, err := s.train(cmd, fmt.Sprintf("seed-%d", config.Training(i).Seed), config.Training(i))
+		if err != nil {
+			return o.failed(err, s.path())
+		}
+		results = append(results, result)
+	}
+	result := recipe.Repeated(results)
+	if err := recipe.WriteResult(s.folder, result); err != nil {
+		return err
+	}
+	if o.json {
+		return writeJSON(cmd.OutOrStdout(), struct {
+			Event string `json:"event"` // "repeated"
+			Run   string `json:"run"`
+			recipe.RepeatResult
+		}{"repeated", s.path(), result})
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s: top1 on the %s of %d trainings: %v after the last epoch, %v after the best; results.json is in %s\n",
+		config.Train.Arch, results[0].EvaluatedOn, len(results), result.Last, result.Best, s.path())
+	return nil
+}
+
+// train is one training of a series; one that has ended is not done again.
+func (s *series) train(cmd *cobra.Command, name string, config recipe.TrainConfig) (recipe.TrainResult, error) {
+	if s.folder != nil {
+		if result, found, err := recipe.ReadTrainResult(s.path(name)); err != nil || found {
+			return result, err
+		}
+	}
+	path, err := trainOnce(cmd, s.flags, config, func() (*run.Checkpoint, *run.Folder, error) { return s.run(name, config) })
+	if err != nil {
+		return recipe.TrainResult{}, err
+	}
+	result, _, err := recipe.ReadTrainResult(path)
+	return result, err
+}
+
+// trainOnce runs a training in the folder that begin makes or opens, once everything else is ready. It returns the
+// folder's path.
+func trainOnce(cmd *cobra.Command, o *runFlags, config recipe.TrainConfig, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
+	ctx := cmd.Context()
 	listener := newListener(o.json, trainTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	training, err := recipe.NewTraining(ctx, config, o.options(listener))
 	if err != nil {
 		if ctx.Err() != nil {
-			return errors.New("stopped before the training began")
+			return "", errors.New("stopped before the training began")
 		}
-		return err
+		return "", err
 	}
 	defer training.Close()
-	checkpoint, folder, err := o.begin(config, folder)
+	checkpoint, folder, err := begin()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer folder.Close()
 	listener.start(folder.Path(), training, checkpoint)
 	report, err := training.Run(ctx, folder, checkpoint)
 	listener.end()
-	if err != nil {
-		return o.failed(err, folder.Path())
+	if err == nil {
+		listener.done(folder.Path(), report)
 	}
-	listener.done(folder.Path(), report)
-	return nil
-}
-
-// settings returns the settings of the training, and the run that it goes on with, or nil.
-func (o *runTrain) settings(flags *pflag.FlagSet) (recipe.TrainConfig, *run.Folder, error) {
-	if o.resume == "" {
-		config, err := o.flags.resolve(flags)
-		return config, nil, err
-	}
-	var config recipe.TrainConfig
-	folder, err := o.open(recipe.TaskTrain, &config)
-	return config, folder, err
+	return folder.Path(), err
 }
 
 // trainTerms is what a listener says of a training.

@@ -2,9 +2,7 @@ package recipe
 
 import (
 	"context"
-	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,16 +70,12 @@ func TestTraining(t *testing.T) {
 		t.Errorf("the training loss went from %v to %v only", first.TrainLoss, last.TrainLoss)
 	}
 	best := slices.MaxFunc(reports, func(a, b EpochReport) int { return int(10 * (a.ValidTop1 - b.ValidTop1)) })
-	var result TrainResult
-	text, err := os.ReadFile(filepath.Join(path, TrainResults))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &result); err != nil {
-		t.Fatal(err)
+	result, found, err := ReadTrainResult(path)
+	if err != nil || !found {
+		t.Fatalf("%s found %t, error %v", Results, found, err)
 	}
 	if result.Best.Top1 != best.ValidTop1 || result.Last.Top1 != last.ValidTop1 || result.EvaluatedOn != OnTest {
-		t.Errorf("%s: %+v, want best %v, last %v", TrainResults, result, best.ValidTop1, last.ValidTop1)
+		t.Errorf("%s: %+v, want best %v, last %v", Results, result, best.ValidTop1, last.ValidTop1)
 	}
 	for file, epoch := range map[string]int{BestWeights: best.Epoch, LastWeights: 2} {
 		weights, err := safetensors.Read(filepath.Join(path, file))
@@ -95,9 +89,9 @@ func TestTraining(t *testing.T) {
 			t.Errorf("%s holds the optimiser's variables", file)
 		}
 	}
-	found, err := ReadFound(path)
-	if err != nil || found.Task != TaskTrain || found.Genotype.String() != config.Genotype.String() || found.Data.Height != 16 {
-		t.Errorf("the folder is read as %+v, error %v", found, err)
+	of, err := ReadFound(path)
+	if err != nil || of.Task != TaskTrain || of.Genotype.String() != config.Genotype.String() || of.Data.Height != 16 {
+		t.Errorf("the folder is read as %+v, error %v", of, err)
 	}
 }
 
@@ -144,5 +138,22 @@ func TestTrainValidate(t *testing.T) {
 		if err := config.Validate(); err == nil || !strings.Contains(err.Error(), c.flag) {
 			t.Errorf("error %v, want one that names %s", err, c.flag)
 		}
+	}
+}
+
+// TestRepeated: mean and sample deviation, of one and of several.
+func TestRepeated(t *testing.T) {
+	result := func(last, best float64) TrainResult {
+		return TrainResult{Last: Scores{Top1: last}, Best: Best{Top1: best}}
+	}
+	r := Repeated([]TrainResult{result(97, 98), result(98, 98), result(96, 98)})
+	if r.Last.String() != "97.00% ± 1.00" || r.Best.String() != "98.00% ± 0.00" {
+		t.Errorf("got %v and %v, want 97 ± 1 and 98 ± 0", r.Last, r.Best)
+	}
+	if one := Repeated([]TrainResult{result(97, 98)}); one.Last != (Spread{Mean: 97}) {
+		t.Errorf("of one training: %v, want 97 ± 0", one.Last)
+	}
+	if first, third := (RepeatConfig{Train: TrainConfig{Seed: 5}}).Training(0), (RepeatConfig{Train: TrainConfig{Seed: 5}}).Training(2); first.Seed != 5 || third.Seed != 7 {
+		t.Errorf("seeds %d and %d, want 5 and 7", first.Seed, third.Seed)
 	}
 }
