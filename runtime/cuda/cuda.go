@@ -1,0 +1,31 @@
+// Package cuda replays plans on NVIDIA GPUs through the CUDA driver: one arena, variables that are uploaded once, and
+// every program captured as one graph, so that a step costs the host one launch.
+//
+// It is built with tag cuda, on Linux; without, the same functions say that it was not. A program built with it starts
+// on machines without a driver: package driver finds the driver when [Look] or [New] asks for it. device.go places plans,
+// module.go loads their code, replay.go captures and runs their programs, transfer.go moves data through page-locked
+// memory. The package knows plans only: what a kernel does stands in compiler/lower/cuda.
+package cuda
+
+import "errors"
+
+// ErrNotBuilt is in the chain of errors of builds without CUDA.
+var ErrNotBuilt = errors.New(`built without CUDA: CGO_CFLAGS="-O2 -I$PWD/runtime/cuda/driver/include" go build -tags cuda ./cmd/dartsc`)
+
+// Machine is what the driver sees.
+type Machine struct {
+	Driver  string       // newest version of CUDA that it supports, as "13.0"
+	Devices []Properties // in the driver's order, which CUDA_VISIBLE_DEVICES changes
+}
+
+// Properties describe a GPU.
+type Properties struct {
+	Index           int
+	Name            string
+	Architecture    string // compute capability, as sm_90
+	Bytes           int64  // of memory
+	Multiprocessors int
+}
+
+// Target is the plan.Plan.Target that the GPU runs.
+func (p Properties) Target() string { return "cuda:" + p.Architecture }

@@ -1,0 +1,11 @@
+#include <cuda.h>
+
+// No library, or none that is a driver: apart from the results of cuInit.
+#define DRIVER_ABSENT -1
+
+// driver_open loads the driver, fills the trampolines and initializes it. It returns DRIVER_ABSENT with a message, or
+// what cuInit answers.
+int driver_open(const char *path, char *message, size_t size);
+
+// driver_launch starts a kernel whose arguments lie as in a C struct; dimensions are those of the grid and of a block.
+CUresult driver_launch(CUfunction function, const unsigned int *dimensions, unsigned int sharedBytes, CUstream stream, void *arguments, size_t size);

@@ -1,0 +1,128 @@
+//go:build cuda && linux && cgo && (amd64 || arm64)
+
+package cuda
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gorgonia.org/cu"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/internal/nvrtc"
+	"github.com/dartsc/dartsc/runtime/cuda/driver"
+)
+
+// loadModules gives the driver the plan's code.
+func (i *instance) loadModules() error {
+	for at := range i.plan.Modules {
+		m := &i.plan.Modules[at]
+		image, err := imageFor(m, i.device.Architecture)
+		if err != nil {
+			return fmt.Errorf("module %s: %w", m.Name, err)
+		}
+		log := make([]byte, 64<<10)
+		module, err := cu.LoadDataEx(string(image), &cu.JITErrorLogBuffer{Buffer: log})
+		if err != nil {
+			message := fmt.Errorf("module %s: %w", m.Name, driver.Explain(err))
+			if said := strings.TrimSpace(string(bytes.TrimRight(log, "\x00"))); said != "" {
+				message = fmt.Errorf("%w: %s", message, said)
+			}
+			return message
+		}
+		i.modules = append(i.modules, module)
+		i.after(module.Unload)
+	}
+	return nil
+}
+
+// imageFor returns the code that fits a device best: machine code for exactly its architecture, else PTX for the latest
+// one that it has, else machine code of an earlier minor version; where the plan has none, what NVRTC makes of the source.
+func imageFor(m *plan.Module, architecture string) ([]byte, error) {
+	if image := m.Image(architecture, plan.Cubin); image != nil {
+		return image, nil
+	}
+	device := capability(architecture)
+	for _, format := range []string{plan.PTX, plan.Cubin} {
+		best, at := 0, -1
+		for index, image := range m.Images {
+			c := capability(image.Architecture)
+			fits := c > 0 && c <= device && (format == plan.PTX || c/10 == device/10)
+			if image.Format == format && fits && c > best {
+				best, at = c, index
+			}
+		}
+		if at >= 0 {
+			return m.Images[at].Data, nil
+		}
+	}
+	library, err := nvrtc.Open()
+	if err != nil {
+		return nil, fmt.Errorf("the plan holds no code for %s, and its source cannot be compiled here: %w", architecture, err)
+	}
+	object, err := library.Compile(nvrtc.Source{Name: m.Name + ".cu", Text: m.Source, Arch: architecture, Flags: m.Options})
+	return object.Code, err
+}
+
+// capability is the number in sm_90, and 0 for other names: code for sm_90a runs on no other device.
+func capability(architecture string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(architecture, "sm_"))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// functions finds the kernels of a plan, and allows them the shared memory that their launches want.
+type functions struct {
+	found   map[key]cu.Function
+	allowed map[cu.Function]limits
+	most    int // bytes of shared memory that the device gives a block
+}
+
+type key struct {
+	module int
+	name   string
+}
+
+// limits are those of a kernel on this device.
+type limits struct {
+	threads     int // of a block
+	sharedBytes int // that it has been allowed
+}
+
+// usualSharedBytes is what every kernel may have without being allowed more.
+const usualSharedBytes = 48 << 10
+
+// get returns the kernel of a launch, which it can run.
+func (f *functions) get(modules []cu.Module, d *plan.DeviceLaunch) (cu.Function, error) {
+	k := key{d.Module, d.Function}
+	function, ok := f.found[k]
+	if !ok {
+		var err error
+		if function, err = modules[d.Module].Function(d.Function); err != nil {
+			return function, fmt.Errorf("find kernel %s: %w", d.Function, driver.Explain(err))
+		}
+		threads, err := function.Attribute(cu.FnMaxThreadsPerBlock)
+		if err != nil {
+			return function, fmt.Errorf("kernel %s: %w", d.Function, driver.Explain(err))
+		}
+		f.found[k], f.allowed[function] = function, limits{threads, usualSharedBytes}
+	}
+	l := f.allowed[function]
+	if want := d.Block[0] * d.Block[1] * d.Block[2]; want > l.threads {
+		return function, fmt.Errorf("kernel %s: blocks of %d threads, its registers allow %d on this device", d.Function, want, l.threads)
+	}
+	if d.SharedBytes > l.sharedBytes {
+		if d.SharedBytes > f.most {
+			return function, fmt.Errorf("kernel %s: %d bytes of shared memory a block, the device has %d", d.Function, d.SharedBytes, f.most)
+		}
+		if err := driver.AllowSharedBytes(function, d.SharedBytes); err != nil {
+			return function, fmt.Errorf("kernel %s: %d bytes of shared memory: %w", d.Function, d.SharedBytes, err)
+		}
+		f.allowed[function] = limits{l.threads, d.SharedBytes}
+	}
+	return function, nil
+}
