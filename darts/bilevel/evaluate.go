@@ -2,6 +2,7 @@ package bilevel
 
 import (
 	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
@@ -12,7 +13,7 @@ import (
 func BuildEvaluate(m *ir.Module, network cnn.Network, batch Batch) error {
 	b := ops.NewBuilder(m, Evaluate)
 	e := batch.evaluation(b)
-	scope := &cnn.Scope{Builder: b, Weights: &cnn.Weights{}}
+	scope := &cnn.Scope{Builder: b, Weights: &model.Weights{}}
 	logits, _ := network.Forward(scope, e.images)
 	b.Result("loss", b.CrossEntropy(logits, e.labels, 0, "sum"))
 	countCorrect(b, logits, e.labels)

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
@@ -75,7 +76,7 @@ type search struct {
 // pass is one forward pass: the loss, and what the network used.
 type pass struct {
 	logits, loss *ir.Value
-	weights      *cnn.Weights
+	weights      *model.Weights
 }
 
 // BuildSearchStep adds the program SearchStep to a module.
@@ -123,7 +124,7 @@ func random(b *ops.Builder) randomness {
 }
 
 // forward builds the network once and its loss. Weights may be empty, and is filled.
-func (s *search) forward(batch example, weights *cnn.Weights, keepStatistics bool) pass {
+func (s *search) forward(batch example, weights *model.Weights, keepStatistics bool) pass {
 	scope := &cnn.Scope{Builder: s.Builder, Train: true, KeepStatistics: keepStatistics, Weights: weights}
 	logits, _ := s.network.Forward(scope, batch.images)
 	return pass{logits: logits, loss: s.CrossEntropy(logits, batch.labels, 0, "mean"), weights: weights}
@@ -133,12 +134,12 @@ func (s *search) forward(batch example, weights *cnn.Weights, keepStatistics boo
 // the gradients.
 func (s *search) updateAlphas(train, valid example) (loss *ir.Value, gradients []*ir.Value) {
 	b := s.Builder
-	var alphas *cnn.Weights
+	var alphas *model.Weights
 	if s.config.Unrolled {
 		alphas, loss, gradients = s.unrolledGradients(train, valid)
 	} else {
 		b.In("alpha", func() {
-			p := s.forward(valid, &cnn.Weights{}, false)
+			p := s.forward(valid, &model.Weights{}, false)
 			alphas, loss = p.weights.Of(ir.Alpha), p.loss
 			gradients = b.Gradient(p.loss, alphas.Values...)
 		})
@@ -161,10 +162,10 @@ func (s *search) updateAlphas(train, valid example) (loss *ir.Value, gradients [
 
 // unrolledGradients is the second-order approximation (eq. 7 and 8): with w' one SGD step from w on the training batch,
 // ∇α L_valid(w', α) - rate·(∇α L_train(w+εv, α) - ∇α L_train(w-εv, α))/2ε, where v = ∇w' L_valid(w', α).
-func (s *search) unrolledGradients(train, valid example) (alphas *cnn.Weights, loss *ir.Value, gradients []*ir.Value) {
+func (s *search) unrolledGradients(train, valid example) (alphas *model.Weights, loss *ir.Value, gradients []*ir.Value) {
 	b := s.Builder
-	now := &cnn.Weights{} // weights and alphas as they are
-	unrolled := &cnn.Weights{}
+	now := &model.Weights{} // weights and alphas as they are
+	unrolled := &model.Weights{}
 	b.In("unroll", func() {
 		p := s.forward(train, now, false)
 		weights := now.Of(ir.Weight)
@@ -196,7 +197,7 @@ func (s *search) unrolledGradients(train, valid example) (alphas *cnn.Weights, l
 	})
 	at := func(phase string, sign float64) (found []*ir.Value) {
 		b.In(phase, func() {
-			moved := &cnn.Weights{}
+			moved := &model.Weights{}
 			for i, v := range alphas.Variables {
 				moved.Set(v, alphas.Values[i])
 			}
@@ -222,7 +223,7 @@ func (s *search) unrolledGradients(train, valid example) (alphas *cnn.Weights, l
 func (s *search) updateWeights(train example) (p pass, gradients []*ir.Value, norm *ir.Value) {
 	b := s.Builder
 	b.In("train", func() {
-		p = s.forward(train, &cnn.Weights{}, false)
+		p = s.forward(train, &model.Weights{}, false)
 		gradients, norm = descend(b, p.loss, p.weights.Of(ir.Weight), s.rate, s.config.SGD)
 	})
 	return p, gradients, norm
@@ -230,7 +231,7 @@ func (s *search) updateWeights(train example) (p pass, gradients []*ir.Value, no
 
 // descend is one step of SGD with momentum down a loss, the gradients clipped together. It returns the gradients and
 // their norm before clipping.
-func descend(b *ops.Builder, loss *ir.Value, weights *cnn.Weights, rate *ir.Value, c SGD) (gradients []*ir.Value, norm *ir.Value) {
+func descend(b *ops.Builder, loss *ir.Value, weights *model.Weights, rate *ir.Value, c SGD) (gradients []*ir.Value, norm *ir.Value) {
 	gradients = b.Gradient(loss, weights.Values...)
 	norm = b.GlobalNorm(gradients...)
 	scale := b.ClipScale(norm, c.GradClip)

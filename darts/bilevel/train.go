@@ -2,6 +2,7 @@ package bilevel
 
 import (
 	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
@@ -27,7 +28,7 @@ func BuildTrainStep(m *ir.Module, network cnn.Network, config TrainConfig) error
 	var batch example
 	b.In("data", func() { batch = config.Batch.training(b, "train", draw) })
 	b.In("train", func() {
-		scope := &cnn.Scope{Builder: b, Train: true, Weights: &cnn.Weights{}}
+		scope := &cnn.Scope{Builder: b, Train: true, Weights: &model.Weights{}}
 		if config.DropPath {
 			// The streams start beyond those of the augmentation.
 			scope.DropPath = &cnn.DropPath{P: b.Read(control(b, DropPath, ir.F32)), Seed: draw.seed, Step: draw.step, Stream: 1000}

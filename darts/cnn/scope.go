@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
@@ -35,7 +36,7 @@ type Scope struct {
 
 	// Weights gives values to weights and alphas by name; the others are read from their variables. Every one that
 	// is read is added, in order, so that the caller can differentiate with respect to it.
-	Weights *Weights
+	Weights *model.Weights
 
 	// DropPath, where it is set, drops paths of derived networks in training.
 	DropPath *DropPath
@@ -47,55 +48,9 @@ type DropPath struct {
 	Stream        int // counts up: every use has a stream of its own
 }
 
-// Weights are the trained variables a network uses, in order of first use, with the values it sees them at.
-type Weights struct {
-	Variables []*ir.Variable
-	Values    []*ir.Value
-	index     map[string]int
-}
-
-// Value returns the value of a variable, or nil where the network does not use it.
-func (w *Weights) Value(name string) *ir.Value {
-	if i, ok := w.index[name]; ok {
-		return w.Values[i]
-	}
-	return nil
-}
-
-// Set gives a variable a value.
-func (w *Weights) Set(v *ir.Variable, value *ir.Value) {
-	if w.index == nil {
-		w.index = map[string]int{}
-	}
-	if i, ok := w.index[v.Name]; ok {
-		w.Values[i] = value
-		return
-	}
-	w.index[v.Name] = len(w.Variables)
-	w.Variables = append(w.Variables, v)
-	w.Values = append(w.Values, value)
-}
-
-// Of returns the values and variables of one kind.
-func (w *Weights) Of(kind ir.Kind) *Weights {
-	of := &Weights{}
-	for i, v := range w.Variables {
-		if v.Kind == kind {
-			of.Set(v, w.Values[i])
-		}
-	}
-	return of
-}
-
 // parameter returns the value of a weight or an alpha, declaring its variable at first use.
 func (s *Scope) parameter(name string, kind ir.Kind, shape []int, init ir.Init) *ir.Value {
-	v := s.Builder.Declare(ir.Variable{Name: name, Kind: kind, Type: ir.T(ir.F32, shape...), Init: init})
-	if value := s.Weights.Value(name); value != nil {
-		return value
-	}
-	value := s.Builder.Read(v)
-	s.Weights.Set(v, value)
-	return value
+	return s.Weights.Parameter(s.Builder, ir.Variable{Name: name, Kind: kind, Type: ir.T(ir.F32, shape...), Init: init})
 }
 
 // conv convolves x with a new weight. It starts uniform in ±1/√(fan-in), PyTorch's default since 1.0.

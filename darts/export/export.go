@@ -11,6 +11,7 @@ import (
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/data"
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/darts/weights"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -41,7 +42,7 @@ func (m Model) Module(batch int) (*ir.Module, error) {
 	module := ir.NewModule("derived")
 	b := ops.NewBuilder(module, Inference)
 	images := b.Input("images", ir.T(ir.F32, batch, m.Data.Channels, m.Data.Height, m.Data.Width))
-	logits, _ := m.Network.Forward(&cnn.Scope{Builder: b, Weights: &cnn.Weights{}}, images)
+	logits, _ := m.Network.Forward(&cnn.Scope{Builder: b, Weights: &model.Weights{}}, images)
 	b.Result("logits", logits)
 	_, err := b.Build()
 	return module, err

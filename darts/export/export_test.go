@@ -18,7 +18,7 @@ import (
 	"github.com/dartsc/dartsc/ops/onnx/onnxtest"
 )
 
-func model(t *testing.T, name string, imagenet bool) Model {
+func named(t *testing.T, name string, imagenet bool) Model {
 	t.Helper()
 	genotype, err := space.Parse(name)
 	if err != nil {
@@ -67,7 +67,7 @@ func TestRuntime(t *testing.T) {
 		for _, imagenet := range []bool{false, true} {
 			for _, fold := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/imagenet=%t/fold=%t", name, imagenet, fold), func(t *testing.T) {
-					m := model(t, name, imagenet)
+					m := named(t, name, imagenet)
 					w := trained(t, m)
 					exported, err := ONNX(context.Background(), m, Options{FoldBatchNorm: fold, Weights: w})
 					if err != nil {
@@ -109,7 +109,7 @@ func expected(t *testing.T, m Model, w *weights.Weights, batch int) onnxtest.Cas
 
 // TestWeightsMustFit: a file of other weights is refused by its first tensor that does not fit.
 func TestWeightsMustFit(t *testing.T) {
-	m := model(t, "DARTS_V2", false)
+	m := named(t, "DARTS_V2", false)
 	w := trained(t, m)
 	for _, c := range []struct {
 		name  string

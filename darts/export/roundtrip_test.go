@@ -18,7 +18,7 @@ import (
 func TestRoundTrip(t *testing.T) {
 	for i, name := range []string{"NASNet", "AmoebaNet", "DARTS_V1", "DARTS_V2"} {
 		for _, imagenet := range []bool{false, true} {
-			m := model(t, name, imagenet)
+			m := named(t, name, imagenet)
 			w := trained(t, m)
 			exported, err := ONNX(context.Background(), m, Options{FoldBatchNorm: i%2 == 0, Weights: w})
 			if err != nil {

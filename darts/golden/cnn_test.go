@@ -9,6 +9,7 @@ import (
 
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -54,7 +55,7 @@ func primitiveModule(t *testing.T, name string, xShape, yShape []int) *ir.Module
 
 	b := ops.NewBuilder(m, "train")
 	x, gy := b.Input("x", ir.T(ir.F32, xShape...)), b.Input("gy", ir.T(ir.F32, yShape...))
-	s := &cnn.Scope{Builder: b, Train: true, Weights: &cnn.Weights{}}
+	s := &cnn.Scope{Builder: b, Train: true, Weights: &model.Weights{}}
 	y := op.Build(s, x)
 	b.Result("y", y)
 	product := b.ReduceSum(b.Mul(y, gy), 0, 1, 2, 3)
@@ -68,7 +69,7 @@ func primitiveModule(t *testing.T, name string, xShape, yShape []int) *ir.Module
 	}
 
 	b = ops.NewBuilder(m, "eval")
-	b.Result("y", op.Build(&cnn.Scope{Builder: b, Weights: &cnn.Weights{}}, b.Input("x", ir.T(ir.F32, xShape...))))
+	b.Result("y", op.Build(&cnn.Scope{Builder: b, Weights: &model.Weights{}}, b.Input("x", ir.T(ir.F32, xShape...))))
 	if _, err := b.Build(); err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +187,7 @@ func derivedModule(t *testing.T, network cnn.Derived, shape []int) *ir.Module {
 	m := ir.NewModule("derived")
 	b := ops.NewBuilder(m, "train")
 	x, y := b.Input("x", ir.T(ir.F32, shape...)), b.Input("y", ir.T(ir.I32, shape[0]))
-	s := &cnn.Scope{Builder: b, Train: true, Weights: &cnn.Weights{}}
+	s := &cnn.Scope{Builder: b, Train: true, Weights: &model.Weights{}}
 	logits, auxiliary := network.Forward(s, x)
 	b.Result("logits", logits)
 	loss := b.CrossEntropy(logits, y, 0, "mean")
@@ -202,7 +203,7 @@ func derivedModule(t *testing.T, network cnn.Derived, shape []int) *ir.Module {
 		t.Fatal(err)
 	}
 	b = ops.NewBuilder(m, "eval")
-	logits, _ = network.Forward(&cnn.Scope{Builder: b, Weights: &cnn.Weights{}}, b.Input("x", ir.T(ir.F32, shape...)))
+	logits, _ = network.Forward(&cnn.Scope{Builder: b, Weights: &model.Weights{}}, b.Input("x", ir.T(ir.F32, shape...)))
 	b.Result("logits", logits)
 	if _, err := b.Build(); err != nil {
 		t.Fatal(err)
@@ -269,7 +270,7 @@ func checkCount(t *testing.T, name string, want []int) {
 	parts := strings.Split(name, "/")
 	m := ir.NewModule(name)
 	b := ops.NewBuilder(m, "train")
-	s := &cnn.Scope{Builder: b, Train: true, Weights: &cnn.Weights{}}
+	s := &cnn.Scope{Builder: b, Train: true, Weights: &model.Weights{}}
 	var channels, layers, aux int
 	var network cnn.Network
 	size := 32

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/darts/torchfile"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -35,7 +36,7 @@ func checkTorch(t *testing.T, path string) {
 	}
 	m := ir.NewModule("derived")
 	b := ops.NewBuilder(m, "eval")
-	logits, _ := c.derived().Forward(&cnn.Scope{Builder: b, Weights: &cnn.Weights{}}, b.Input("x", ir.T(ir.F32, c.shape("x")...)))
+	logits, _ := c.derived().Forward(&cnn.Scope{Builder: b, Weights: &model.Weights{}}, b.Input("x", ir.T(ir.F32, c.shape("x")...)))
 	b.Result("logits", logits)
 	if _, err := b.Build(); err != nil {
 		t.Fatal(err)

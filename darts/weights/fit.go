@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -145,7 +146,7 @@ func Variables(network cnn.Derived, channels int) ([]*ir.Variable, error) {
 	}
 	m := ir.NewModule("variables")
 	b := ops.NewBuilder(m, "evaluate")
-	logits, _ := network.Forward(&cnn.Scope{Builder: b, Weights: &cnn.Weights{}}, b.Input("images", ir.T(ir.F32, 1, channels, side, side)))
+	logits, _ := network.Forward(&cnn.Scope{Builder: b, Weights: &model.Weights{}}, b.Input("images", ir.T(ir.F32, 1, channels, side, side)))
 	b.Result("logits", logits)
 	_, err := b.Build()
 	return m.Variables, err
