@@ -54,7 +54,7 @@ func (e *evaluator) run(ctx context.Context, over data.Batches) (totals, error) 
 		}
 		for _, label := range e.labels {
 			if label >= 0 {
-				t.Images++
+				t.Count++
 			}
 		}
 		t.Loss += float64(e.loss[0])

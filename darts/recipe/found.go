@@ -75,7 +75,7 @@ func dataOf[C any](folder *run.Folder) (data.Summary, error) {
 	if err != nil {
 		return data.Summary{}, err
 	}
-	var s state[C]
+	var s state[C, data.Summary]
 	if err := checkpoint.DecodeState(&s); err != nil {
 		return data.Summary{}, fmt.Errorf("%s: %w", folder.Path(), err)
 	}

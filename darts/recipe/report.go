@@ -67,16 +67,16 @@ type stepReport struct {
 	GradNorm  float64  `json:"grad_norm"`            // of this step
 }
 
-// totals are sums over images.
+// totals are sums over images, or over words.
 type totals struct {
-	Images    int64   `json:"images"`
+	Count     int64   `json:"count"`
 	Loss      float64 `json:"loss"`
 	AlphaLoss float64 `json:"alpha_loss,omitempty"`
-	Correct   float64 `json:"correct"`
-	Correct5  float64 `json:"correct5"`
+	Correct   float64 `json:"correct,omitempty"`
+	Correct5  float64 `json:"correct5,omitempty"`
 }
 
-func (t totals) mean(sum float64) float64 { return sum / float64(max(t.Images, 1)) }
+func (t totals) mean(sum float64) float64 { return sum / float64(max(t.Count, 1)) }
 
 // train puts the means of an epoch's steps into a report, and valid those of its evaluation.
 func (r *EpochReport) train(t totals) {

@@ -75,9 +75,8 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 		return nil, err
 	}
 	s := &Search{}
-	s.config, s.options, s.data = config, o, d.Summary()
-	s.task = s
-	s.size = size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed}
+	s.set(s, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed}, o)
+	s.data = d.Summary()
 	if err := s.split(d); err != nil {
 		return nil, err
 	}
@@ -117,7 +116,7 @@ func (s *Search) split(d *data.Dataset) error {
 	if err != nil {
 		return err
 	}
-	s.weights, s.alphas, s.valid = d.Train.Sampled(train), d.Train.Sampled(valid), d.Train.Walked(walk)
+	s.weights, s.alphas, s.images = d.Train.Sampled(train), d.Train.Sampled(valid), d.Train.Walked(walk)
 	s.steps = s.weights.Steps()
 	return nil
 }

@@ -15,9 +15,9 @@ import (
 
 // state is what a checkpoint holds beside the variables. The position in the data is the step, since batches are a
 // function of it.
-type state[C any] struct {
-	Config C            `json:"config"`
-	Data   data.Summary `json:"data"`
+type state[C, D any] struct {
+	Config C `json:"config"`
+	Data   D `json:"data"`
 	standing
 }
 
@@ -25,6 +25,7 @@ type state[C any] struct {
 type standing struct {
 	Epoch  int    `json:"epoch"`
 	Step   int64  `json:"step"`
+	Start  int64  `json:"start"`          // the step at which the present epoch began
 	Totals totals `json:"totals"`         // of the present epoch
 	Last   totals `json:"last"`           // of the epoch before
 	Valid  totals `json:"valid"`          // of the last evaluation
@@ -32,25 +33,25 @@ type standing struct {
 }
 
 // start initialises the variables, or takes them from a checkpoint.
-func (l *loop[C]) start(from *run.Checkpoint) (*standing, error) {
+func (d *driver[C, D, R]) start(from *run.Checkpoint) (*standing, error) {
 	if from == nil {
-		if err := l.session.Initialize(l.size.seed); err != nil {
+		if err := d.session.Initialize(d.size.seed); err != nil {
 			return nil, err
 		}
-		return &standing{}, l.session.SetScalar(bilevel.Seed, float64(l.size.seed))
+		return &standing{}, d.session.SetScalar(bilevel.Seed, float64(d.size.seed))
 	}
-	var saved state[C]
+	var saved state[C, D]
 	if err := from.DecodeState(&saved); err != nil {
 		return nil, err
 	}
 	// Where the data set lies now does not matter; whether it is the same is asked next.
-	if field, got, want := difference(saved.Config, l.config, "data"); field != "" {
+	if field, got, want := difference(saved.Config, d.config, "data"); field != "" {
 		return nil, fmt.Errorf("the checkpoint at step %d is of another configuration: its %s is %v, config.json says %v", from.Step, field, got, want)
 	}
-	if field, got, want := difference(saved.Data, l.data, "path"); field != "" {
+	if field, got, want := difference(saved.Data, d.data, "path"); field != "" {
 		return nil, fmt.Errorf("the data set has changed since the checkpoint at step %d: its %s was %v and is %v now", from.Step, field, got, want)
 	}
-	return &saved.standing, l.restore(from)
+	return &saved.standing, d.restore(from)
 }
 
 // difference names the first field, as JSON has it, in which two structs differ, but for one that may.
@@ -67,33 +68,33 @@ func difference(a, b any, but string) (field string, x, y any) {
 
 // save writes a checkpoint: every variable of the plan (weights, alphas, optimisers, running statistics, counters) and
 // the state.
-func (l *loop[C]) save(folder *run.Folder, s *standing) error {
-	tensors, err := l.tensors(func(*plan.Variable) bool { return true })
+func (d *driver[C, D, R]) save(folder *run.Folder, s *standing) error {
+	tensors, err := d.tensors(func(*plan.Variable) bool { return true })
 	if err != nil {
 		return err
 	}
-	metadata := map[string]string{"format": "dartsc " + l.task.name() + " checkpoint"}
-	return folder.SaveCheckpoint(s.Step, tensors, metadata, state[C]{l.config, l.data, *s})
+	metadata := map[string]string{"format": "dartsc " + d.course.name() + " checkpoint"}
+	return folder.SaveCheckpoint(s.Step, tensors, metadata, state[C, D]{d.config, d.data, *s})
 }
 
 // tensors reads the variables of some kind.
-func (l *loop[C]) tensors(wanted func(*plan.Variable) bool) ([]safetensors.Tensor, error) {
+func (d *driver[C, D, R]) tensors(wanted func(*plan.Variable) bool) ([]safetensors.Tensor, error) {
 	var tensors []safetensors.Tensor
-	for i := range l.Plan().Variables {
-		v := &l.Plan().Variables[i]
+	for i := range d.Plan().Variables {
+		v := &d.Plan().Variables[i]
 		if !wanted(v) {
 			continue
 		}
 		if v.DType == plan.I64 {
 			values := make([]int64, v.Elements())
-			if err := l.session.Get(v.Name, values); err != nil {
+			if err := d.session.Get(v.Name, values); err != nil {
 				return nil, err
 			}
 			tensors = append(tensors, safetensors.FromInt64s(v.Name, v.Shape, values))
 			continue
 		}
 		values := make([]float32, v.Elements())
-		if err := l.session.Get(v.Name, values); err != nil {
+		if err := d.session.Get(v.Name, values); err != nil {
 			return nil, err
 		}
 		tensors = append(tensors, safetensors.FromFloat32s(v.Name, v.Shape, values))
@@ -102,11 +103,11 @@ func (l *loop[C]) tensors(wanted func(*plan.Variable) bool) ([]safetensors.Tenso
 }
 
 // restore sets every variable from a checkpoint.
-func (l *loop[C]) restore(from *run.Checkpoint) error {
+func (d *driver[C, D, R]) restore(from *run.Checkpoint) error {
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("the checkpoint at step %d is of another configuration: %s", from.Step, fmt.Sprintf(format, args...))
 	}
-	for _, v := range l.Plan().Variables {
+	for _, v := range d.Plan().Variables {
 		t, ok := from.Tensors.Lookup(v.Name)
 		if !ok {
 			return wrong("it has no %s", v.Name)
@@ -124,11 +125,11 @@ func (l *loop[C]) restore(from *run.Checkpoint) error {
 		if err != nil {
 			return wrong("%v", err)
 		}
-		if err := l.session.Set(v.Name, values); err != nil {
+		if err := d.session.Set(v.Name, values); err != nil {
 			return err
 		}
 	}
-	if got, want := len(from.Tensors.Tensors), len(l.Plan().Variables); got != want {
+	if got, want := len(from.Tensors.Tensors), len(d.Plan().Variables); got != want {
 		return wrong("it has %d tensors, this network %d variables", got, want)
 	}
 	return nil

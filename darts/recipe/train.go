@@ -18,7 +18,7 @@ import (
 // original).
 type Training struct {
 	loop[TrainConfig]
-	images  data.Batches
+	train   data.Batches
 	buffers buffers
 	on      string // what epochs are evaluated on: OnTest or OnHeldOut
 }
@@ -63,8 +63,7 @@ func NewTraining(ctx context.Context, config TrainConfig, o Options) (*Training,
 		return nil, err
 	}
 	t := &Training{}
-	t.config, t.options, t.task = config, o, t
-	t.size = size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed}
+	t.set(t, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed}, o)
 	if err := t.openData(ctx); err != nil {
 		return nil, err
 	}
@@ -93,8 +92,8 @@ func (t *Training) openData(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the training images: %w", err)
 	}
-	t.images = d.Train.Sampled(sampler)
-	t.steps = t.images.Steps()
+	t.train = d.Train.Sampled(sampler)
+	t.steps = t.train.Steps()
 	on, images := OnTest, d.Test
 	if t.config.TrainPortion < 1 {
 		on, images = OnHeldOut, d.Train
@@ -108,7 +107,7 @@ func (t *Training) openData(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.on, t.valid = on, images.Walked(walk)
+	t.on, t.images = on, images.Walked(walk)
 	return nil
 }
 
@@ -131,7 +130,7 @@ func (t *Training) controls(epoch int) map[string]float64 {
 }
 
 func (t *Training) read(ctx context.Context, step int64) error {
-	return t.images.Read(ctx, step, t.buffers.images, t.buffers.labels)
+	return t.train.Read(ctx, step, t.buffers.images, t.buffers.labels)
 }
 
 // report notes whether this is the best epoch so far.
