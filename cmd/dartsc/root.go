@@ -13,13 +13,13 @@ import (
 // newRoot makes the tree of commands. started is set once a command line has been understood.
 func newRoot(started *bool) *cobra.Command {
 	root := group("dartsc", "Search network architectures by gradient descent, compiled",
-		group("run", "Search cells, train networks", newRunSearch(), newRunTrain(), newRunInfer()),
+		group("run", "Search cells, train, test and use networks", newRunSearch(), newRunTrain(), newRunTest(), newRunInfer()),
 		group("compile", "Compile without running", newCompileSearch(), newCompileONNX()),
 		newInspect(),
 		newVerify(),
 		group("export", "Write networks for use elsewhere", newExportONNX(), newExportSafetensors(), newExportPTNames()),
 		group("import", "Read networks from elsewhere", newImportCheckpoint()),
-		group("arch", "Look at architectures", newArchList(), newArchShow(), newArchDraw()),
+		group("arch", "Look at architectures", newArchList(), newArchShow(), newArchDraw(), newArchCost()),
 		group("data", "Look at data sets", newDataList()),
 		newBenchCommand(),
 		newDoctor(),

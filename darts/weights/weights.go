@@ -22,35 +22,44 @@ import (
 // Weights are the tensors of a trained network.
 type Weights struct {
 	Path   string
-	Format string // of the file: "run folder", "safetensors" or "PyTorch"
+	Format string // RunFolder, Safetensors or PyTorch
 
 	// Tensors are the network's, in the file's order; what optimisers and counters had in a checkpoint is left out.
 	Tensors []safetensors.Tensor
 
+	Metadata map[string]string // of a safetensors file; nil for others
+
 	index map[string]int
 }
+
+// The formats.
+const (
+	RunFolder   = "run folder"
+	Safetensors = "safetensors"
+	PyTorch     = "PyTorch"
+)
 
 // format is a kind of file that weights may be in. It is recognised by the first bytes.
 type format struct {
 	name       string
 	recognised func(start []byte) bool
-	read       func(path string) ([]safetensors.Tensor, error)
+	read       func(path string) ([]safetensors.Tensor, map[string]string, error)
 }
 
 var formats = []format{
-	{"PyTorch", torchfile.Recognised, func(path string) ([]safetensors.Tensor, error) {
+	{PyTorch, torchfile.Recognised, func(path string) ([]safetensors.Tensor, map[string]string, error) {
 		f, err := torchfile.Read(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return f.Tensors, nil
+		return f.Tensors, nil, nil
 	}},
-	{"safetensors", func(start []byte) bool { return len(start) > 8 && start[8] == '{' }, func(path string) ([]safetensors.Tensor, error) {
+	{Safetensors, func(start []byte) bool { return len(start) > 8 && start[8] == '{' }, func(path string) ([]safetensors.Tensor, map[string]string, error) {
 		f, err := safetensors.Read(path)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return f.Tensors, nil
+		return f.Tensors, f.Metadata, nil
 	}},
 }
 
@@ -74,11 +83,13 @@ func Read(path string) (*Weights, error) {
 	start = start[:n]
 	for _, f := range formats {
 		if f.recognised(start) {
-			tensors, err := f.read(path)
+			tensors, metadata, err := f.read(path)
 			if err != nil {
 				return nil, err
 			}
-			return New(path, f.name, tensors), nil
+			w := New(path, f.name, tensors)
+			w.Metadata = metadata
+			return w, nil
 		}
 	}
 	return nil, fmt.Errorf("%s holds no weights that dartsc reads: want a run folder, a safetensors file, or a PyTorch file; it begins with %q", path, bytes.TrimRight(start, "\x00"))
@@ -93,7 +104,7 @@ func readRun(path string) (*Weights, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(path, "run folder", checkpoint.Tensors.Tensors), nil
+	return New(path, RunFolder, checkpoint.Tensors.Tensors), nil
 }
 
 // New makes weights of tensors that are in memory.
