@@ -17,19 +17,19 @@ import (
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bench"
-	"github.com/dartsc/dartsc/runtime/cpu"
+	"github.com/dartsc/dartsc/runtime/roofline"
 )
 
 type runBench struct {
 	options   bench.Options
 	workloads []string
-	workers   int
-	limit     byteSize
-	plan      string
-	peer      string
-	rounds    int
-	alone     bool
-	started   int64
+	deviceFlags
+	limit   byteSize
+	plan    string
+	peer    string
+	rounds  int
+	alone   bool
+	started int64
 }
 
 func newBenchCommand() *cobra.Command {
@@ -37,7 +37,7 @@ func newBenchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Time search and training steps", Args: noArgs,
 		Long: `Time single steps on random data and print one JSON line a workload: search1 and search2 (first and second order),
-train (DARTS_V2 with its auxiliary head). Each runs in a process of its own, whose largest memory is peak_mib.
+train (DARTS_V2 with its auxiliary head). Each runs in a process of its own, whose largest memory is peak_mib; on a GPU that is the plan's.
 
 --plan times the first program of a plan file instead, and says how long its process took from its start to the first
 step (start_s).
@@ -55,7 +55,7 @@ step (start_s).
 	flags.IntVar(&o.options.Layers, "layers", 0, "cells (default: the workload's)")
 	flags.IntVar(&o.options.Steps, "steps", 10, "timed steps")
 	flags.IntVar(&o.options.Warmup, "warmup", 3, "steps before that")
-	flags.IntVar(&o.workers, "workers", 0, "processors to use (default all)")
+	o.deviceFlags.bind(cmd)
 	bindMemoryLimit(flags, &o.limit)
 	flags.StringVar(&o.plan, "plan", "", "plan file to time in place of workloads")
 	flags.StringVar(&o.peer, "peer", "", "command to run beside each workload")
@@ -78,8 +78,11 @@ func (o *runBench) run(cmd *cobra.Command) error {
 			return usagef("--workloads %q: want some of %s", w, strings.Join(bench.Workloads(), ", "))
 		}
 	}
-	if o.options.Steps < 1 || o.options.Warmup < 0 || o.rounds < 1 || o.workers < 0 {
-		return usagef("--steps and --rounds must be at least 1, --warmup and --workers at least 0")
+	if o.options.Steps < 1 || o.options.Warmup < 0 || o.rounds < 1 {
+		return usagef("--steps and --rounds must be at least 1, --warmup at least 0")
+	}
+	if err := o.deviceFlags.check(); err != nil {
+		return err
 	}
 	if o.plan != "" {
 		for _, flag := range []string{"workloads", "batch", "channels", "layers", "memory-limit", "peer"} {
@@ -89,12 +92,12 @@ func (o *runBench) run(cmd *cobra.Command) error {
 		}
 		o.workloads = []string{o.plan}
 	}
+	// Also of the processes that time themselves, which then find the roofline in the cache.
+	if err := o.place(cmd.Context()); err != nil {
+		return err
+	}
 	if o.alone {
 		return o.runAlone(cmd)
-	}
-	// Before any process that times itself, which then finds it in the cache.
-	if _, err := rooflineOf(cmd.Context(), cpu.New(o.workers), false); err != nil {
-		return err
 	}
 	for _, w := range o.workloads {
 		if err := o.compare(cmd, w); err != nil {
@@ -104,22 +107,32 @@ func (o *runBench) run(cmd *cobra.Command) error {
 	return nil
 }
 
-// runAlone times in this process.
-func (o *runBench) runAlone(cmd *cobra.Command) (err error) {
-	device := cpu.New(o.workers)
-	if o.options.Roofline, err = rooflineOf(cmd.Context(), device, false); err != nil {
+// place reads the plan, if there is one, and finds the device and what it can do at most.
+func (o *runBench) place(ctx context.Context) (err error) {
+	target := ""
+	if o.plan != "" {
+		if o.options.Plan, err = plan.ReadFile(o.plan); err != nil {
+			return err
+		}
+		target = o.options.Plan.Target
+	}
+	if o.options.Device, err = o.deviceFlags.open(target); err != nil {
 		return err
 	}
-	o.options.Device, o.options.MemoryLimit = device, int64(o.limit)
+	if d, ok := o.options.Device.(roofline.Device); ok { // of GPUs nothing is measured
+		o.options.Roofline, err = rooflineOf(ctx, d, false)
+	}
+	return err
+}
+
+// runAlone times in this process.
+func (o *runBench) runAlone(cmd *cobra.Command) error {
+	o.options.MemoryLimit = int64(o.limit)
 	if o.started > 0 {
 		o.options.Started = time.Unix(0, o.started)
 	}
 	for _, w := range o.workloads {
-		if o.plan == "" {
-			o.options.Workload = w
-		} else if o.options.Plan, err = plan.ReadFile(o.plan); err != nil {
-			return err
-		}
+		o.options.Workload = w
 		r, err := bench.Run(cmd.Context(), o.options)
 		if err != nil {
 			return err
@@ -150,7 +163,7 @@ func (o *runBench) compare(cmd *cobra.Command, workload string) error {
 			arguments = append(arguments, size.flag, strconv.Itoa(size.value))
 		}
 	}
-	own := append([]string{"bench", "--alone", "--workers", strconv.Itoa(o.workers)}, arguments...)
+	own := append([]string{"bench", "--alone", "--workers", strconv.Itoa(o.workers), "--device", o.device, "--gpu", o.gpu}, arguments...)
 	if o.options.Profile {
 		own = append(own, "--profile")
 	}
@@ -188,8 +201,8 @@ func (o *runBench) compare(cmd *cobra.Command, workload string) error {
 	})
 }
 
-// measure runs a process that prints JSON lines, prints them with the memory that the process took at most, and
-// returns the median of the last line.
+// measure runs a process that prints JSON lines, prints them with the memory that the process took at most, if it ran
+// on the CPU, and returns the median of the last line.
 func measure(cmd *cobra.Command, process *exec.Cmd) (float64, error) {
 	var out, problems bytes.Buffer
 	process.Stdout, process.Stderr = &out, &problems
@@ -211,7 +224,8 @@ func measure(cmd *cobra.Command, process *exec.Cmd) (float64, error) {
 			return 0, fmt.Errorf("a line without median_ms: %s", line)
 		}
 		median = m
-		if peak := peakMiB(process.ProcessState); peak > 0 {
+		device, _ := r["device"].(string)
+		if peak := peakMiB(process.ProcessState); peak > 0 && !strings.HasPrefix(device, "cuda") { // else it is the device's memory
 			r["peak_mib"] = rounded(peak, 1)
 		}
 		for key, value := range r {

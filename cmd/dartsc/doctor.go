@@ -21,8 +21,8 @@ type doctorReport struct {
 	SelfCheck    string  `json:"self_check"`       // "ok", or what is wrong
 	GFLOPS       float64 `json:"matmul_gflops"`
 	Kernels      string  `json:"kernels"` // the set of CPU kernels in use
-	CUDA         string  `json:"cuda"`
 
+	CUDA         doctor.CUDA       `json:"cuda"`
 	Roofline     roofline.Roofline `json:"roofline"`
 	RooflineFile string            `json:"roofline_file,omitempty"` // where it is kept
 }
@@ -38,8 +38,8 @@ The roofline, what the processor can compute and its memory can move at most, is
 kept in the user's cache folder; inspect --cost and bench compare with it. --measure measures it again: on a busy machine
 it comes out too low.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := doctorReport{build: buildInfo(), Machine: doctor.Look(), SelfCheck: "ok", Kernels: cpu.Kernels(), CUDA: "not built"}
-			worst, failure := doctor.CheckStep(cmd.Context())
+			r := doctorReport{build: buildInfo(), Machine: doctor.Look(), SelfCheck: "ok", Kernels: cpu.Kernels(), CUDA: doctor.LookCUDA(cmd.Context())}
+			worst, failure := doctor.CheckStep(cmd.Context(), cpu.New(0))
 			if failure != nil {
 				r.SelfCheck = failure.Error()
 			}
@@ -57,6 +57,9 @@ it comes out too low.`,
 			}
 			if failure != nil {
 				return errors.New("the self-check failed: " + r.SelfCheck)
+			}
+			if check := r.CUDA.SelfCheck; check != "" && check != "ok" {
+				return errors.New("the self-check on the GPU failed: " + check)
 			}
 			return nil
 		},
@@ -87,10 +90,6 @@ func (r doctorReport) write(cmd *cobra.Command, asJSON bool) error {
 	if r.MemoryBytes > 0 {
 		memory = size(r.MemoryBytes)
 	}
-	check := r.SelfCheck
-	if check == "ok" {
-		check = fmt.Sprintf("ok, largest error %.1e", r.LargestError)
-	}
 	rows := [][]string{
 		{"dartsc", r.Version},
 		{"go", r.Go},
@@ -99,11 +98,40 @@ func (r doctorReport) write(cmd *cobra.Command, asJSON bool) error {
 		{"vectors", vectors},
 		{"kernels", r.Kernels + " (DARTSC_CPU forces others)"},
 		{"memory", memory},
-		{"self-check", check},
+		{"self-check", checked(r.SelfCheck, r.LargestError)},
 		{"matrix product", fmt.Sprintf("%.1f GFLOP/s", r.GFLOPS)},
-		{"CUDA", r.CUDA},
 	}
+	rows = append(rows, cudaRows(r.CUDA)...)
 	return table(cmd.OutOrStdout(), append(rows, r.rooflineRows()...)...)
+}
+
+// checked is the result of a self-check for people.
+func checked(result string, largest float64) string {
+	if result == "ok" {
+		return fmt.Sprintf("ok, largest error %.1e", largest)
+	}
+	return result
+}
+
+func cudaRows(c doctor.CUDA) [][]string {
+	driver, compiler := c.Problem, "not found (DARTSC_NVRTC may name its folder)"
+	if c.Driver != "" {
+		driver = "driver for CUDA " + c.Driver
+		if c.Problem != "" {
+			driver += "; " + c.Problem
+		}
+	}
+	if c.NVRTC != "" {
+		compiler = c.NVRTC + " (" + c.NVRTCPath + ")"
+	}
+	rows := [][]string{{"CUDA", driver}}
+	for _, d := range c.Devices {
+		rows = append(rows, []string{fmt.Sprintf("cuda:%d", d.Index), fmt.Sprintf("%s, %s, %s, %d multiprocessors", d.Name, d.Architecture, size(d.Bytes), d.Multiprocessors)})
+	}
+	if c.SelfCheck != "" {
+		rows = append(rows, []string{"self-check of cuda:0", checked(c.SelfCheck, c.Error)})
+	}
+	return append(rows, []string{"NVRTC", compiler})
 }
 
 func (r doctorReport) rooflineRows() [][]string {

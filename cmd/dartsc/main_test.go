@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,13 +11,20 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/dartsc/dartsc/runtime/cuda"
 )
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"dartsc": main}) }
 
-// TestScripts runs testdata/script. Every script finds the inputs of makeData beside it, and the golden cases in $GOLDEN.
+// TestScripts runs testdata/script. Every script finds the inputs of makeData beside it, the golden cases in $GOLDEN, and
+// the driver that stands in for CUDA's in $DRIVER; [cuda] holds in a build with CUDA.
 func TestScripts(t *testing.T) {
 	golden, err := filepath.Abs("../../darts/golden/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	driver, err := filepath.Abs("../../runtime/cuda")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,8 +32,16 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GOLDEN", golden)
+			env.Setenv("DRIVER", driver)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 			return makeData(env.WorkDir)
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "cuda" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			_, err := cuda.Look()
+			return !errors.Is(err, cuda.ErrNotBuilt), nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "flip": flip, "cut": cut},
 	})

@@ -9,19 +9,19 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
-	"github.com/dartsc/dartsc/runtime/cpu"
 )
 
 // runFlags are the flags of every command that makes a run folder, none of which changes what comes out.
 type runFlags struct {
 	command, usage     string // "train", "run train"
 	save, resume, dump string
-	workers            int
-	interval           time.Duration
-	limit              byteSize
-	json               bool
+	deviceFlags
+	interval time.Duration
+	limit    byteSize
+	json     bool
 }
 
 func (o *runFlags) bind(cmd *cobra.Command, usage string) {
@@ -29,7 +29,7 @@ func (o *runFlags) bind(cmd *cobra.Command, usage string) {
 	o.command, o.usage = cmd.Name(), usage
 	flags.StringVar(&o.save, "save", "", "folder of the run, which is made (default "+o.command+"-DATE-TIME)")
 	flags.StringVar(&o.resume, "resume", "", "go on with the run in this folder, under its own settings")
-	flags.IntVar(&o.workers, "workers", 0, "processors to use, which changes no result (default all)")
+	o.deviceFlags.bind(cmd)
 	flags.DurationVar(&o.interval, "checkpoint-interval", time.Minute, "time between checkpoints within an epoch; 0 for the ends of epochs only")
 	bindMemoryLimit(flags, &o.limit)
 	flags.StringVar(&o.dump, "dump", "", "folder for the text of the program after every pass of the compiler")
@@ -43,8 +43,8 @@ func (o *runFlags) bind(cmd *cobra.Command, usage string) {
 
 // check finds flags that do not go together; settings are those given that a resumed run has of its own.
 func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
-	if o.workers < 0 {
-		return usagef("--workers must be at least 1, or 0 for all processors")
+	if err := o.deviceFlags.check(); err != nil {
+		return err
 	}
 	if o.interval < 0 {
 		return usagef("--checkpoint-interval must be at least 0")
@@ -118,12 +118,17 @@ func (o *runFlags) defaultSave() {
 	}
 }
 
-// options are those of a loop that tells a listener of itself.
-func (o *runFlags) options(l listener) recipe.Options {
-	return recipe.Options{
-		Device: cpu.New(o.workers), Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
-		Logger: slog.Default(), OnStep: l.step, OnEpoch: l.epoch,
+// options are those of a loop that tells a listener of itself, of a plan that is compiled already or nil.
+func (o *runFlags) options(l listener, compiled *plan.Plan) (recipe.Options, error) {
+	target := ""
+	if compiled != nil {
+		target = compiled.Target
 	}
+	device, err := o.deviceFlags.open(target)
+	return recipe.Options{
+		Device: device, Plan: compiled, Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
+		Logger: slog.Default(), OnStep: l.step, OnEpoch: l.epoch,
+	}, err
 }
 
 // failed puts the error of a run that was stopped into words.

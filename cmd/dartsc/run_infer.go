@@ -11,7 +11,7 @@ import (
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/infer"
-	"github.com/dartsc/dartsc/runtime/cpu"
+	"github.com/dartsc/dartsc/runtime"
 )
 
 type runInfer struct {
@@ -21,8 +21,8 @@ type runInfer struct {
 	classes   []string
 	crop      float64
 	top       int
-	workers   int
-	json      bool
+	deviceFlags
+	json bool
 }
 
 func newRunInfer() *cobra.Command {
@@ -45,7 +45,7 @@ the shape of the network's input is scaled to it; --crop 0.875 takes less of it,
 	flags.StringSliceVar(&o.classes, "classes", nil, "names of the classes")
 	flags.Float64Var(&o.crop, "crop", 1, "part of an image's shorter side that is seen")
 	flags.IntVar(&o.top, "top", 5, "how many classes to print")
-	flags.IntVar(&o.workers, "workers", 0, "worker threads (default one for each processor)")
+	o.deviceFlags.bind(cmd)
 	flags.BoolVar(&o.json, "json", false, "print JSON, one line for each image")
 	return cmd
 }
@@ -59,11 +59,14 @@ func (o *runInfer) run(cmd *cobra.Command, path string) error {
 	case o.top < 1:
 		return usagef("--top %d: want a positive number", o.top)
 	}
-	p, err := o.plan(cmd, path)
+	if err := o.deviceFlags.check(); err != nil {
+		return err
+	}
+	p, device, err := o.plan(cmd, path)
 	if err != nil {
 		return err
 	}
-	c, err := infer.Open(p, cpu.New(o.workers))
+	c, err := infer.Open(p, device)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -81,25 +84,35 @@ func (o *runInfer) run(cmd *cobra.Command, path string) error {
 	return o.print(cmd.OutOrStdout(), guesses)
 }
 
-// plan reads a plan, or makes one of an ONNX file for as many images as there are.
-func (o *runInfer) plan(cmd *cobra.Command, path string) (*plan.Plan, error) {
+// plan reads a plan, or makes one of an ONNX file for as many images as there are, and finds the device that runs it.
+func (o *runInfer) plan(cmd *cobra.Command, path string) (*plan.Plan, runtime.Device, error) {
 	if strings.EqualFold(filepath.Ext(path), ".dplan") {
 		for _, name := range []string{"batch", "dim"} {
 			if cmd.Flags().Changed(name) {
-				return nil, usagef("--%s cannot go with a plan, whose sizes are fixed", name)
+				return nil, nil, usagef("--%s cannot go with a plan, whose sizes are fixed", name)
 			}
 		}
-		return plan.ReadFile(path)
+		p, err := plan.ReadFile(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		device, err := o.deviceFlags.open(p.Target)
+		return p, device, err
 	}
 	options, err := o.onnx.options(cmd.Flags())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	network, _, err := infer.ReadONNX(path, options)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return infer.Compile(cmd.Context(), network, infer.Options{Options: options, Version: version(), Logger: slog.Default()})
+	device, err := o.deviceFlags.open("")
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := infer.Compile(cmd.Context(), network, infer.Options{Options: options, Target: device.Target(), Version: version(), Logger: slog.Default()})
+	return p, device, err
 }
 
 // override puts what the flags say in the place of what the file says.

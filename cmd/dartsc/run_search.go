@@ -64,11 +64,15 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 		defer folder.Close()
 	}
 	listener := newListener(o.json, searchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options := o.options(listener)
+	var compiled *plan.Plan
 	if o.plan != "" {
-		if options.Plan, err = plan.ReadFile(o.plan); err != nil {
+		if compiled, err = plan.ReadFile(o.plan); err != nil {
 			return err
 		}
+	}
+	options, err := o.options(listener, compiled)
+	if err != nil {
+		return err
 	}
 	search, err := recipe.NewSearch(ctx, config, options)
 	if err != nil {

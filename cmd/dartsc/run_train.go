@@ -155,7 +155,11 @@ func (s *series) train(cmd *cobra.Command, name string, config recipe.TrainConfi
 func trainOnce(cmd *cobra.Command, o *runFlags, config recipe.TrainConfig, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
 	ctx := cmd.Context()
 	listener := newListener(o.json, trainTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	training, err := recipe.NewTraining(ctx, config, o.options(listener))
+	options, err := o.options(listener, nil)
+	if err != nil {
+		return "", err
+	}
+	training, err := recipe.NewTraining(ctx, config, options)
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", errors.New("stopped before the training began")

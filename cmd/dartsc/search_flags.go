@@ -59,7 +59,6 @@ func bindSearch(fs *pflag.FlagSet, c *recipe.SearchConfig) {
 
 // deadFlags are the original's train_search flags that it parses and does not use, or that mean nothing here.
 var deadFlags = []deadFlag{
-	{"gpu", "CUDA is not built yet, the search runs on the CPU"},
 	{"model-path", "the original's search never reads it; --save names the run folder"},
 	{"drop-path-prob", "the original's search never reads it; paths are dropped when a derived network is trained"},
 }

@@ -70,7 +70,6 @@ func bindTrain(fs *pflag.FlagSet, c *recipe.TrainConfig) {
 
 // deadTrainFlags are the original's flags of train.py and train_imagenet.py that mean nothing here.
 var deadTrainFlags = []deadFlag{
-	{"gpu", "CUDA is not built yet, the training runs on the CPU"},
 	{"model-path", "the original's training never reads it; --save names the run folder"},
 	{"parallel", "a training runs on one device; --workers says how many processors it uses"},
 }

@@ -35,7 +35,7 @@ type Options struct {
 	Profile       bool              // also say where the time goes
 }
 
-// Result is one line of output; peak memory is added by who knows the process.
+// Result is one line of output; on the CPU, peak memory is added by who knows the process.
 type Result struct {
 	Workload  string  `json:"workload"`
 	Mode      string  `json:"mode"`

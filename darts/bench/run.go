@@ -43,6 +43,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	total := cost.Total(launches)
 	r.GFLOPs, r.Roofline = total.FLOPs/1e9, 1000*total.Roofline
 	r.ItemsPerS, r.GFLOPPerS, r.Fraction = 1000*float64(r.Batch)/r.MedianMS, 1000*r.GFLOPs/r.MedianMS, r.Roofline/r.MedianMS
+	if r.Device != "cpu" {
+		r.PeakMiB = r.PlanMiB // all that is taken of the device's memory, but for the driver's own
+	}
 	if o.Profile {
 		r.Kernels = byKernel(launches, o.Steps)
 	}

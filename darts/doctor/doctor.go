@@ -50,9 +50,9 @@ func Look() Machine {
 // tolerance of float32 against the float64 reference, relative to 1 + |value|, over one small step.
 const tolerance = 1e-4
 
-// CheckStep compiles one step of a tiny second-order search, runs it on the CPU and compares its results with the
+// CheckStep compiles one step of a tiny second-order search, runs it on a device and compares its results with the
 // reference interpreter's. It returns the largest error; one that is too large is an error too.
-func CheckStep(ctx context.Context) (worst float64, err error) {
+func CheckStep(ctx context.Context, d runtime.Device) (worst float64, err error) {
 	m := ir.NewModule("doctor")
 	config := bilevel.Defaults()
 	config.Unrolled = true
@@ -61,7 +61,7 @@ func CheckStep(ctx context.Context) (worst float64, err error) {
 	if err := bilevel.BuildSearchStep(m, cnn.Supernet{Channels: 2, Layers: 1, Classes: 3}, config); err != nil {
 		return 0, err
 	}
-	s, err := open(ctx, m)
+	s, err := open(ctx, m, d)
 	if err != nil {
 		return 0, err
 	}
@@ -179,13 +179,13 @@ func widen[T uint8 | int32 | float32](values []T) []float64 {
 	return wide
 }
 
-// open compiles a module for this processor and loads it.
-func open(ctx context.Context, m *ir.Module) (*runtime.Session, error) {
-	p, err := compiler.Compile(ctx, m, compiler.Options{})
+// open compiles a module for a device and loads it.
+func open(ctx context.Context, m *ir.Module, d runtime.Device) (*runtime.Session, error) {
+	p, err := compiler.Compile(ctx, m, compiler.Options{Target: d.Target()})
 	if err != nil {
 		return nil, err
 	}
-	return runtime.Open(p, device.New(0))
+	return runtime.Open(p, d)
 }
 
 // Speed measures the product of two matrices of the given side on all processors, in GFLOP/s: the best of a few runs.
@@ -197,7 +197,7 @@ func Speed(ctx context.Context, side int) (float64, error) {
 	if _, err := b.Build(); err != nil {
 		return 0, err
 	}
-	s, err := open(ctx, m)
+	s, err := open(ctx, m, device.New(0))
 	if err != nil {
 		return 0, err
 	}

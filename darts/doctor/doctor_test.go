@@ -3,10 +3,12 @@ package doctor
 import (
 	"runtime"
 	"testing"
+
+	"github.com/dartsc/dartsc/runtime/cpu"
 )
 
 func TestCheckStep(t *testing.T) {
-	worst, err := CheckStep(t.Context())
+	worst, err := CheckStep(t.Context(), cpu.New(0))
 	if err != nil {
 		t.Fatal(err)
 	}

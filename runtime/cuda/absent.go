@@ -8,4 +8,4 @@ import "github.com/dartsc/dartsc/runtime"
 func Look() (Machine, error) { return Machine{}, ErrNotBuilt }
 
 // New returns ErrNotBuilt.
-func New(int) (runtime.Device, error) { return nil, ErrNotBuilt }
+func New(int, []string) (runtime.Device, error) { return nil, ErrNotBuilt }

@@ -7,25 +7,51 @@
 // memory. The package knows plans only: what a kernel does stands in compiler/lower/cuda.
 package cuda
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // ErrNotBuilt is in the chain of errors of builds without CUDA.
 var ErrNotBuilt = errors.New(`built without CUDA: CGO_CFLAGS="-O2 -I$PWD/runtime/cuda/driver/include" go build -tags cuda ./cmd/dartsc`)
 
 // Machine is what the driver sees.
 type Machine struct {
-	Driver  string       // newest version of CUDA that it supports, as "13.0"
-	Devices []Properties // in the driver's order, which CUDA_VISIBLE_DEVICES changes
+	Driver  string       `json:"driver,omitempty"`  // newest version of CUDA that it supports, as "13.0"
+	Devices []Properties `json:"devices,omitempty"` // in the driver's order, which CUDA_VISIBLE_DEVICES changes
 }
 
 // Properties describe a GPU.
 type Properties struct {
-	Index           int
-	Name            string
-	Architecture    string // compute capability, as sm_90
-	Bytes           int64  // of memory
-	Multiprocessors int
+	Index           int    `json:"index"`
+	Name            string `json:"name"`
+	Architecture    string `json:"architecture"` // compute capability, as sm_90
+	Bytes           int64  `json:"bytes"`        // of memory
+	Multiprocessors int    `json:"multiprocessors"`
 }
 
-// Target is the plan.Plan.Target that the GPU runs.
-func (p Properties) Target() string { return "cuda:" + p.Architecture }
+// target is the newest of the targets, named as cuda:sm_90, whose code runs on the GPU.
+func (p Properties) target(targets []string) (string, error) {
+	best, at := 0, -1
+	for i, target := range targets {
+		architecture, ok := strings.CutPrefix(target, "cuda:")
+		if c := capability(architecture); ok && c > best && c <= capability(p.Architecture) {
+			best, at = c, i
+		}
+	}
+	if at < 0 {
+		return "", fmt.Errorf("CUDA device %d (%s): is %s, and plans are made for %s", p.Index, p.Name, p.Architecture, strings.Join(targets, ", "))
+	}
+	return targets[at], nil
+}
+
+// capability is the number in sm_90, and 0 for other names: code for sm_90a runs on no other device.
+func capability(architecture string) int {
+	n, err := strconv.Atoi(strings.TrimPrefix(architecture, "sm_"))
+	if err != nil {
+		return 0
+	}
+	return n
+}

@@ -72,11 +72,12 @@ func properties(index int) (p Properties, err error) {
 // Device is one GPU.
 type Device struct {
 	Properties
+	plans  string // the target of the plans that it runs
 	device cu.Device
 }
 
-// New returns the GPU of that index.
-func New(index int) (runtime.Device, error) {
+// New returns the GPU of that index, for plans of the best of the targets that a compiler has, as cuda:sm_90.
+func New(index int, targets []string) (runtime.Device, error) {
 	m, err := Look()
 	if err != nil {
 		return nil, err
@@ -84,12 +85,23 @@ func New(index int) (runtime.Device, error) {
 	if index < 0 || index >= len(m.Devices) {
 		return nil, fmt.Errorf("no CUDA device %d: there are %d, numbered from 0", index, len(m.Devices))
 	}
+	p := m.Devices[index]
+	target, err := p.target(targets)
+	if err != nil {
+		return nil, err
+	}
 	d, err := cu.GetDevice(index)
 	if err != nil {
 		return nil, fmt.Errorf("CUDA device %d: %w", index, driver.Explain(err))
 	}
-	return Device{m.Devices[index], d}, nil
+	return Device{p, target, d}, nil
 }
+
+// Target implements runtime.Device.
+func (d Device) Target() string { return d.plans }
+
+// String names the device for people.
+func (d Device) String() string { return fmt.Sprintf("CUDA device %d (%s)", d.Index, d.Name) }
 
 // instance is a plan on a device. Work is put into one stream, in the order of the calls.
 type instance struct {
@@ -120,7 +132,7 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	defer goruntime.UnlockOSThread()
 	if err := i.load(); err != nil {
 		i.Close()
-		return nil, fmt.Errorf("plan %s on CUDA device %d (%s): %w", p.Name, d.Index, d.Name, err)
+		return nil, fmt.Errorf("plan %s on %v: %w", p.Name, d, err)
 	}
 	return i, nil
 }

@@ -21,6 +21,8 @@ import (
 
 const n = 8
 
+var targets = []string{"cpu", "cuda:sm_80", "cuda:sm_90"}
+
 // source is what the kernels of testdata/driver/kernels.c are on a GPU.
 const source = `
 extern "C" __global__ void scale(float *out, const float *in, int n, float factor) {
@@ -79,7 +81,7 @@ func example() *plan.Plan {
 func open(t *testing.T, p *plan.Plan) (*runtime.Session, error) {
 	t.Helper()
 	needDriver(t)
-	d, err := New(0)
+	d, err := New(0, targets)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,7 +365,7 @@ func TestLoadRefuses(t *testing.T) {
 		})
 	}
 	t.Run("another device's plan", func(t *testing.T) {
-		d, err := New(0)
+		d, err := New(0, targets)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -462,8 +464,25 @@ func TestLook(t *testing.T) {
 	if m.Driver != "13.0" || len(m.Devices) != 2 || m.Devices[1] != want {
 		t.Errorf("found %+v", m)
 	}
-	if _, err := New(2); err == nil || !strings.Contains(err.Error(), "no CUDA device 2: there are 2") {
+	if _, err := New(2, targets); err == nil || !strings.Contains(err.Error(), "no CUDA device 2: there are 2") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestTargets(t *testing.T) {
+	needFake(t)
+	for _, c := range []struct{ capability, want string }{{"90", "cuda:sm_90"}, {"80", "cuda:sm_80"}, {"89", "cuda:sm_80"}, {"120", "cuda:sm_90"}, {"75", ""}} {
+		t.Setenv("FAKE_CUDA_ARCH", c.capability)
+		d, err := New(0, targets)
+		if c.want == "" {
+			if err == nil || !strings.Contains(err.Error(), "is sm_75, and plans are made for cpu, cuda:sm_80, cuda:sm_90") {
+				t.Errorf("error %v", err)
+			}
+			continue
+		}
+		if err != nil || d.Target() != c.want {
+			t.Errorf("sm_%s runs %v, error %v", c.capability, d, err)
+		}
 	}
 }
 

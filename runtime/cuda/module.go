@@ -5,7 +5,6 @@ package cuda
 import (
 	"bytes"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"gorgonia.org/cu"
@@ -64,15 +63,6 @@ func imageFor(m *plan.Module, architecture string) ([]byte, error) {
 	}
 	object, err := library.Compile(nvrtc.Source{Name: m.Name + ".cu", Text: m.Source, Arch: architecture, Flags: m.Options})
 	return object.Code, err
-}
-
-// capability is the number in sm_90, and 0 for other names: code for sm_90a runs on no other device.
-func capability(architecture string) int {
-	n, err := strconv.Atoi(strings.TrimPrefix(architecture, "sm_"))
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // functions finds the kernels of a plan, and allows them the shared memory that their launches want.
