@@ -134,6 +134,9 @@ func (l *textListener) epoch(r recipe.EpochReport) {
 	if c := r.Cells; c != nil {
 		fmt.Fprintf(l.out, "  entropy %.4f, %.4f  skips %d, %d", c.EntropyNormal, c.EntropyReduce, c.SkipsNormal, c.SkipsReduce)
 	}
+	if c := r.Cells; c != nil && c.Cost != nil {
+		fmt.Fprintf(l.out, "  %s parameters, %s multiply-adds by penalty %.3f", grouped(c.Cost.Parameters), grouped(c.Cost.MultiplyAdds), c.Penalty)
+	}
 	fmt.Fprintln(l.out, speed)
 	if r.Genotype != "" {
 		fmt.Fprintf(l.out, "  %s\n", r.Genotype)

@@ -104,6 +104,7 @@ func readable(err error) error {
 	want, ok := map[string]string{
 		"bool": "true or false", "int": "a whole number", "uint64": "a whole number from 0", "float64": "a number",
 		"duration": "a duration such as 90s or 5m", "bytes": "an amount of memory such as 500MB or 2GiB",
+		"count": "a number such as 3500000, 3.5M or 600M",
 	}[flag.Value.Type()]
 	if !ok {
 		return err

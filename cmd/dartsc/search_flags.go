@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/recipe"
 )
 
@@ -25,6 +26,7 @@ func (f *searchFlags) bind(cmd *cobra.Command) {
 	bindSearch(cmd.Flags(), &f.config)
 	cmd.Flags().StringVar(&f.preset, "preset", "", "settings to start from: paper, the original's, or quick, a small search")
 	complete(cmd, "preset", presetQuick, presetPaper)
+	complete(cmd, "budget-form", budget.CIFAR.Name, budget.ImageNet.Name)
 	if err := cmd.MarkFlagDirname("data"); err != nil {
 		panic(err)
 	}
@@ -53,6 +55,9 @@ func bindSearch(fs *pflag.FlagSet, c *recipe.SearchConfig) {
 	fs.Float64Var(&c.TrainPortion, "train-portion", c.TrainPortion, "of the training images, for the weights; the rest is for the alphas")
 	fs.BoolVar(&c.Cutout, "cutout", c.Cutout, "cut a random square out of training images")
 	fs.IntVar(&c.CutoutLength, "cutout-length", c.CutoutLength, "side of that square in pixels")
+	fs.Var((*count)(&c.MaxParams), "max-params", "parameters that the derived network may have, as 3.3M: operations are penalised until it keeps to it")
+	fs.Var((*count)(&c.MaxFlops), "max-flops", "multiply-adds that it may take for an image, as 600M")
+	fs.StringVar(&c.BudgetForm, "budget-form", c.BudgetForm, "network in which both are counted, as in arch cost: cifar or imagenet")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "of all randomness")
 	fs.IntVar(&c.ReportFreq, "report-freq", c.ReportFreq, "steps between two reports")
 }

@@ -4,10 +4,12 @@
 package recipe
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 
 	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/data"
 )
@@ -32,6 +34,9 @@ type SearchConfig struct {
 	TrainPortion     float64 `json:"train_portion"` // of the training images, for the weights; the rest is for the alphas
 	Cutout           bool    `json:"cutout"`
 	CutoutLength     int     `json:"cutout_length"`
+	MaxParams        int64   `json:"max_params"`  // of the network derived, in the form named; 0: any number
+	MaxFlops         int64   `json:"max_flops"`   // its multiply-adds for an image
+	BudgetForm       string  `json:"budget_form"` // of budget.Forms
 	Seed             uint64  `json:"seed"`
 	ReportFreq       int     `json:"report_freq"` // steps between lines of metrics.jsonl
 }
@@ -42,7 +47,7 @@ func Paper() SearchConfig {
 		Epochs: 50, BatchSize: 64, InitChannels: 16, Layers: 8,
 		LearningRate: 0.025, LearningRateMin: 0.001, Momentum: 0.9, WeightDecay: 3e-4,
 		ArchLearningRate: 3e-4, ArchWeightDecay: 1e-3, GradClip: 5, TrainPortion: 0.5,
-		CutoutLength: 16, Seed: 2, ReportFreq: 50,
+		CutoutLength: 16, BudgetForm: budget.CIFAR.Name, Seed: 2, ReportFreq: 50,
 	}
 }
 
@@ -72,6 +77,9 @@ func (c SearchConfig) Validate() error {
 		{"--grad-clip", positive(c.GradClip), "positive"},
 		{"--train-portion", c.TrainPortion > 0 && c.TrainPortion < 1, "between 0 and 1, both excluded"},
 		{"--cutout-length", c.CutoutLength >= 1, "at least 1"},
+		{"--max-params", c.MaxParams >= 0, "at least 1"},
+		{"--max-flops", c.MaxFlops >= 0, "at least 1"},
+		{"--budget-form", c.limit().Form.Name != "", "cifar or imagenet"},
 		{"--report-freq", c.ReportFreq >= 1, "at least 1"},
 		{"--seed", c.Seed < 1<<53, "below 2^53"},
 	})
@@ -107,6 +115,17 @@ func dataOptions(path, imageSize string, seed uint64, workers int) (data.Options
 	size, err := data.ParseSize(imageSize)
 	o.Size = size
 	return o, err
+}
+
+// limit is what derived networks may cost. It has no form where the setting names none.
+func (c SearchConfig) limit() budget.Limit {
+	l := budget.Limit{Parameters: int(c.MaxParams), MultiplyAdds: c.MaxFlops}
+	for _, f := range budget.Forms() {
+		if f.Name == cmp.Or(c.BudgetForm, budget.CIFAR.Name) { // runs of before the setting have none
+			l.Form = f
+		}
+	}
+	return l
 }
 
 // network is the supernet for a data set.

@@ -3,6 +3,7 @@ package recipe
 import (
 	"time"
 
+	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/space"
 )
 
@@ -47,6 +48,10 @@ type Cells struct {
 	EntropyReduce float64 `json:"entropy_reduce"`
 	SkipsNormal   int     `json:"skips_normal"`
 	SkipsReduce   int     `json:"skips_reduce"`
+
+	// Under --max-params or --max-flops: what the derived network costs, and what the alphas were penalised by.
+	Cost    *budget.Cost `json:"cost,omitempty"`
+	Penalty float64      `json:"penalty,omitempty"`
 }
 
 // Best is the epoch of the highest accuracy, the first of equal ones.

@@ -66,6 +66,9 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
+	if err := config.limit().Check(); err != nil {
+		return nil, err
+	}
 	opened, err := config.DataOptions(o.Workers)
 	if err != nil {
 		return nil, err
@@ -147,13 +150,18 @@ func (s *Search) report(r *EpochReport, _ *standing) error {
 			alphas[i] = append(alphas[i], widen(values[:width]))
 		}
 	}
-	genotype, err := space.Derive(alphas[0], alphas[1])
+	limit := s.config.limit()
+	derived, err := limit.Derive(alphas[0], alphas[1])
 	if err != nil {
 		return err
 	}
+	genotype := derived.Genotype
 	r.Cells = &Cells{
 		EntropyNormal: space.Entropy(alphas[0]), EntropyReduce: space.Entropy(alphas[1]),
 		SkipsNormal: space.SkipConnects(genotype.Normal), SkipsReduce: space.SkipConnects(genotype.Reduce),
+	}
+	if limit.Bounds() {
+		r.Cells.Cost, r.Cells.Penalty = &derived.Cost, derived.Penalty
 	}
 	r.genotype, r.Genotype = genotype, genotype.String()
 	return nil
