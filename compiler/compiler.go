@@ -51,6 +51,10 @@ var passes = []struct {
 	{"schedule", always(pass.Schedule)},                                          // after fusion: a group moves as one
 }
 
+// levelled is the index of the first pass that depends on how much is computed twice: all before it run once for all
+// levels that a memory limit makes Compile try.
+var levelled = slices.Index(Passes(), "recompute")
+
 // settings are what passes depend on besides the module.
 type settings struct {
 	level  pass.Level  // how much is computed twice to save memory
@@ -114,13 +118,22 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	common, err := begin(m, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := common.run(ctx, levelled, o.Recompute); err != nil {
+		return nil, err
+	}
 	for level := o.Recompute; ; level++ {
-		s := settings{level, maps.Clone(o.Values)}
-		transformed, err := transform(ctx, m, o, s)
-		if err != nil {
+		c := common
+		if o.MemoryLimit > 0 && level < pass.RecomputeConvs { // another level may have to begin from here
+			c = common.fork()
+		}
+		if err := c.run(ctx, len(passes), level); err != nil {
 			return nil, err
 		}
-		p, err := lowerModule(ctx, transformed, target, o, s.values)
+		p, err := lowerModule(ctx, c.module, target, o, c.values)
 		if err != nil {
 			return nil, err
 		}
@@ -141,39 +154,63 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 // Transform runs the passes without a memory limit and returns the fused and scheduled module, which means the same as
 // the given one.
 func Transform(ctx context.Context, m *ir.Module, o Options) (*ir.Module, error) {
-	return transform(ctx, m, o, settings{o.Recompute, maps.Clone(o.Values)})
+	c, err := begin(m, o)
+	if err != nil {
+		return nil, err
+	}
+	return c.module, c.run(ctx, len(passes), o.Recompute)
 }
 
-func transform(ctx context.Context, m *ir.Module, o Options, s settings) (*ir.Module, error) {
+// compilation is a module on its way through the passes.
+type compilation struct {
+	options Options
+	module  *ir.Module
+	values  pass.Values
+	next    int // the pass that comes next
+	dump    dumper
+}
+
+// begin checks a module and copies it.
+func begin(m *ir.Module, o Options) (*compilation, error) {
 	if err := ir.Verify(m, ops.Rules); err != nil {
 		return nil, fmt.Errorf("compile %s: %w", m.Name, err)
 	}
-	m = m.Clone()
-	d := dumper{folder: o.Dump}
-	if err := d.write("input", m); err != nil {
-		return nil, err
-	}
-	for i, p := range passes {
+	c := &compilation{options: o, module: m.Clone(), values: maps.Clone(o.Values), dump: dumper{folder: o.Dump}}
+	return c, c.dump.write("input", c.module)
+}
+
+// fork copies a compilation where it stands.
+func (c *compilation) fork() *compilation {
+	forked := *c
+	forked.module, forked.values = c.module.Clone(), maps.Clone(c.values)
+	return &forked
+}
+
+// run runs the passes up to the one of that index.
+func (c *compilation) run(ctx context.Context, to int, level pass.Level) error {
+	o, m := c.options, c.module
+	for ; c.next < to; c.next++ {
+		p := passes[c.next]
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		start := time.Now()
-		if err := p.run(s)(m); err != nil {
-			return nil, fmt.Errorf("compile %s: pass %d, %s: %w", m.Name, i+1, p.name, err)
+		if err := p.run(settings{level, c.values})(m); err != nil {
+			return fmt.Errorf("compile %s: pass %d, %s: %w", m.Name, c.next+1, p.name, err)
 		}
 		if o.Logger != nil {
 			o.Logger.Debug("pass", "name", p.name, "operations", operations(m), "time", time.Since(start).Round(time.Microsecond))
 		}
 		if o.Verify {
 			if err := ir.Verify(m, ops.Rules); err != nil {
-				return nil, fmt.Errorf("compile %s: after pass %d, %s: %w", m.Name, i+1, p.name, err)
+				return fmt.Errorf("compile %s: after pass %d, %s: %w", m.Name, c.next+1, p.name, err)
 			}
 		}
-		if err := d.write(p.name, m); err != nil {
-			return nil, err
+		if err := c.dump.write(p.name, m); err != nil {
+			return err
 		}
 	}
-	return m, nil
+	return nil
 }
 
 func operations(m *ir.Module) int {

@@ -117,7 +117,7 @@ func (l *lowering) own(v *ir.Value) int {
 // inOrder returns the tensor of a value in the given layout, through a copy if it has another.
 func (l *lowering) inOrder(v *ir.Value, order plan.Layout) int {
 	t := l.operand(v)
-	if len(v.Type.Shape) != 4 || fmt.Sprint(l.out.Tensors[t].Order) == fmt.Sprint(order) {
+	if len(v.Type.Shape) != 4 || slices.Equal(l.out.Tensors[t].Order, order) {
 		return t
 	}
 	key := copyKey{t, fmt.Sprint(order)}
