@@ -142,6 +142,7 @@ var matmulCases = []opCase{
 func convCases(name string, x, w ir.Type, a ops.ConvAttrs, y ir.Type) []opCase {
 	return []opCase{
 		{name: "conv2d, " + name, in: types(x, w), build: binary(func(b *ops.Builder, x, w *ir.Value) *ir.Value { return b.Conv2D(x, w, a) })},
+		{name: "conv2d with bias, " + name, in: types(x, w, f64(w.Shape[0])), build: func(b *ops.Builder, in []*ir.Value) { b.Conv2DBias(in[0], in[1], in[2], a) }},
 		{name: "conv2d_input_grad, " + name, in: types(y, w), build: binary(func(b *ops.Builder, g, w *ir.Value) *ir.Value {
 			return b.Conv2DInputGrad(g, w, x.Shape, a)
 		})},

@@ -7,7 +7,7 @@ import (
 	"github.com/dartsc/dartsc/ir"
 )
 
-// Convolution in two dimensions, without bias: x [N,C,H,W], w [O,C/groups,KH,KW] → y [N,O,H',W'], where
+// Convolution in two dimensions: x [N,C,H,W], w [O,C/groups,KH,KW], and a bias [O] or none → y [N,O,H',W'], where
 // H' = (H + top + bottom - dilation·(KH-1) - 1)/stride + 1. Pads are [top, left, bottom, right]; a negative pad crops,
 // which is how FactorizedReduce's shifted branch becomes one convolution. Any kernel size, stride, dilation and number
 // of groups. The two gradients are operations of their own and differentiable in turn (each is bilinear).
@@ -16,16 +16,25 @@ var convAttrs = []AttrDef{{"dilations", []int{}}, {"groups", 0}, {"pads", []int{
 
 var convDefs = []*Def{
 	{
-		Kind: "conv2d", Operands: "x, w", Attrs: convAttrs,
+		Kind: "conv2d", Operands: "x, w[, bias]", Attrs: convAttrs,
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := wantConv(op); err != nil {
+			if err := wantConv(op, 3); err != nil {
 				return nil, err
 			}
-			out, err := convShape(op.Operands[0].Type.Shape, op.Operands[1].Type.Shape, ConvAttrsOf(op))
-			return []ir.Type{{DType: op.Operands[0].Type.DType, Shape: out}}, err
+			x, w := op.Operands[0].Type, op.Operands[1].Type
+			if len(op.Operands) == 3 {
+				if err := wantType(op, 2, ir.T(x.DType, w.Shape[0])); err != nil {
+					return nil, err
+				}
+			}
+			out, err := convShape(x.Shape, w.Shape, ConvAttrsOf(op))
+			return []ir.Type{{DType: x.DType, Shape: out}}, err
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
 			x, w, y := in[0], in[1], NewTensor(op.Results[0].Type)
+			if len(in) == 3 {
+				eachChannel(y.Type.Shape, func(i, c int) { y.Data[i] = in[2].Data[c] })
+			}
 			eachTap(x.Type.Shape, w.Type.Shape, y.Type.Shape, ConvAttrsOf(op), func(xi, wi, yi int) {
 				y.Data[yi] += x.Data[xi] * w.Data[wi]
 			})
@@ -33,9 +42,16 @@ var convDefs = []*Def{
 		},
 		Gradient: func(b *Builder, op *ir.Op, g []*ir.Value) []*ir.Value {
 			x, w, a := op.Operands[0], op.Operands[1], ConvAttrsOf(op)
-			return values(b.Conv2DInputGrad(g[0], w, x.Type.Shape, a), b.Conv2DWeightGrad(x, g[0], w.Type.Shape, a))
+			grads := values(b.Conv2DInputGrad(g[0], w, x.Type.Shape, a), b.Conv2DWeightGrad(x, g[0], w.Type.Shape, a))
+			if len(op.Operands) == 3 {
+				grads = append(grads, b.ReduceSum(g[0], 0, 2, 3))
+			}
+			return grads
 		},
-		FLOPs: func(op *ir.Op) float64 { return convFLOPs(op.Results[0].Type, op.Operands[1].Type) },
+		FLOPs: func(op *ir.Op) float64 {
+			y := op.Results[0].Type
+			return convFLOPs(y, op.Operands[1].Type) + float64((len(op.Operands)-2)*y.Elements())
+		},
 		ONNX: func(e Exporter, op *ir.Op) error {
 			a := ConvAttrsOf(op)
 			for _, p := range a.Pads {
@@ -44,16 +60,15 @@ var convDefs = []*Def{
 				}
 			}
 			kernel := op.Operands[1].Type.Shape[2:]
-			e.Node("Conv", []string{e.Name(op.Operands[0]), e.Name(op.Operands[1])}, op.Results,
-				ir.A("dilations", a.Dilations[:]), ir.A("group", a.Groups), ir.A("kernel_shape", kernel), ir.A("pads", a.Pads[:]), ir.A("strides", a.Strides[:]))
-			return nil
+			return onnxNode("Conv", ir.A("dilations", a.Dilations[:]), ir.A("group", a.Groups), ir.A("kernel_shape", kernel),
+				ir.A("pads", a.Pads[:]), ir.A("strides", a.Strides[:]))(e, op)
 		},
 	},
 	{
 		// conv2d_input_grad(g, w): the cotangent of x.
 		Kind: "conv2d_input_grad", Operands: "g, w", Attrs: append([]AttrDef{{"shape", []int{}}}, convAttrs...),
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := first(wantConv(op), wantShape(op, ir.F32, 4)); err != nil {
+			if err := first(wantConv(op, 2), wantShape(op, ir.F32, 4)); err != nil {
 				return nil, err
 			}
 			shape := op.Attrs.Ints("shape")
@@ -77,7 +92,7 @@ var convDefs = []*Def{
 		// conv2d_weight_grad(x, g): the cotangent of w.
 		Kind: "conv2d_weight_grad", Operands: "x, g", Attrs: append([]AttrDef{{"shape", []int{}}}, convAttrs...),
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
-			if err := first(wantConv(op), wantShape(op, ir.F32, 4)); err != nil {
+			if err := first(wantConv(op, 2), wantShape(op, ir.F32, 4)); err != nil {
 				return nil, err
 			}
 			shape := op.Attrs.Ints("shape")
@@ -126,8 +141,8 @@ func (a ConvAttrs) list(more ...ir.Attr) []ir.Attr {
 }
 
 // wantConv checks what a convolution and its gradients share.
-func wantConv(op *ir.Op) error {
-	return first(wantOperands(op, 2, 2), wantRank(op, 0, 4), wantRank(op, 1, 4), wantFloat(op, 0, 1),
+func wantConv(op *ir.Op, mostOperands int) error {
+	return first(wantOperands(op, 2, mostOperands), wantRank(op, 0, 4), wantRank(op, 1, 4), wantFloat(op, 0, 1),
 		wantInts(op, "strides", 2, 1), wantInts(op, "pads", 4, -attrLimit), wantInts(op, "dilations", 2, 1), wantInt(op, "groups", 1))
 }
 
@@ -198,6 +213,11 @@ func eachTap(x, w, y []int, a ConvAttrs, f func(xi, wi, yi int)) {
 // Conv2D convolves x [N,C,H,W] with w [O,C/groups,KH,KW].
 func (b *Builder) Conv2D(x, w *ir.Value, a ConvAttrs) *ir.Value {
 	return b.one("conv2d", values(x, w), a.list()...)
+}
+
+// Conv2DBias is Conv2D plus a bias [O].
+func (b *Builder) Conv2DBias(x, w, bias *ir.Value, a ConvAttrs) *ir.Value {
+	return b.one("conv2d", values(x, w, bias), a.list()...)
 }
 
 // Conv2DInputGrad is the cotangent of a convolution's input, whose shape is given.

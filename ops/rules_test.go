@@ -33,7 +33,7 @@ func TestRuleErrors(t *testing.T) {
 	}{
 		{"unknown operation", nil, op("fft", 1), `fft: unknown operation "fft"`},
 		{"no operands", nil, op("relu", 1), "relu: has 0 operands, wants x"},
-		{"no operands of several rules", nil, convWith([]int{1, 1}, []int{0, 0, 0, 0}, []int{1, 1}, 1), "conv2d: has 0 operands, wants x, w"},
+		{"no operands of several rules", nil, convWith([]int{1, 1}, []int{0, 0, 0, 0}, []int{1, 1}, 1), "conv2d: has 0 operands, wants x, w[, bias]"},
 		{"no operands of a norm", nil, op("batch_norm", 1, ir.A("eps", eps)), "batch_norm: has 0 operands, wants x, mean, var[, gamma, beta]"},
 		{"missing attributes", types(f32(2)), op("reduce_sum", 1), "reduce_sum: has 0 attributes, wants 1: [axes]"},
 		{"attribute of another name", types(f32(2)), op("reduce_sum", 1, ir.A("axis", 0)), "reduce_sum: attribute axes is missing or not of type []int"},

@@ -123,17 +123,15 @@ func (f *folding) affine(op *ir.Op) (scale, shift []float64) {
 	return scale, shift
 }
 
-// foldable says whether a value is a convolution of known weights, with a known bias or none, or joined of such, that
-// only one operation uses.
+// foldable says whether a value is a convolution of known weights and bias, or joined of such, that only one operation
+// uses.
 func (f *folding) foldable(v *ir.Value) bool {
 	if v.Def == nil || f.uses[v.ID] != 1 {
 		return false
 	}
 	switch operands := v.Def.Operands; v.Def.Kind {
 	case "conv2d":
-		return f.constant(operands[1]) != nil
-	case "bias_add":
-		return operands[0].Def != nil && operands[0].Def.Kind == "conv2d" && f.foldable(operands[0]) && f.constant(operands[1]) != nil
+		return !slices.ContainsFunc(operands[1:], func(v *ir.Value) bool { return f.constant(v) == nil })
 	case "concat":
 		return v.Def.Attrs.Int("axis") == 1 && !slices.ContainsFunc(operands, func(part *ir.Value) bool { return !f.foldable(part) })
 	}
@@ -144,8 +142,7 @@ func (f *folding) foldable(v *ir.Value) bool {
 func (f *folding) fold(v *ir.Value, scale, shift []float64) *ir.Value {
 	f.b.Place(v.Def)
 	operands := v.Def.Operands
-	switch v.Def.Kind {
-	case "concat":
+	if v.Def.Kind == "concat" {
 		parts, at := make([]*ir.Value, len(operands)), 0
 		for i, part := range operands {
 			next := at + part.Type.Shape[1]
@@ -154,12 +151,12 @@ func (f *folding) fold(v *ir.Value, scale, shift []float64) *ir.Value {
 		}
 		f.b.Place(v.Def)
 		return f.b.Concat(1, parts...)
-	case "bias_add":
-		moved := slices.Clone(shift)
-		for c, bias := range f.constant(operands[1]) {
-			moved[c] += bias * scale[c]
+	}
+	if len(operands) == 3 {
+		shift = slices.Clone(shift)
+		for c, bias := range f.constant(operands[2]) {
+			shift[c] += bias * scale[c]
 		}
-		return f.fold(operands[0], scale, moved)
 	}
 	w := f.constant(operands[1])
 	per := len(w) / len(scale)
@@ -170,8 +167,8 @@ func (f *folding) fold(v *ir.Value, scale, shift []float64) *ir.Value {
 	if read := operands[1].Def; read.Kind == ir.Read {
 		name = read.Variable.Name
 	}
-	y := f.b.Conv2D(operands[0], f.variable(name+".folded", operands[1].Type, w), ops.ConvAttrsOf(v.Def))
-	return f.b.BiasAdd(y, f.variable(name+".bias", ir.T(v.Type.DType, len(shift)), shift))
+	folded, bias := f.variable(name+".folded", operands[1].Type, w), f.variable(name+".bias", ir.T(v.Type.DType, len(shift)), shift)
+	return f.b.Conv2DBias(operands[0], folded, bias, ops.ConvAttrsOf(v.Def))
 }
 
 // variable reads a new variable that holds the given values.

@@ -53,7 +53,9 @@ func TestFold(t *testing.T) {
 		{"without scale", func(n *network) *ir.Value {
 			return n.BatchNorm(n.conv("w", n.x, 4), n.read("mean", -1, 1, 4), n.read("var", 1, 2, 4), nil, 1e-3)
 		}, 0, 2},
-		{"bias", func(n *network) *ir.Value { return n.norm("n", n.BiasAdd(n.conv("w", n.x, 4), n.read("b", -1, 1, 4))) }, 0, 2},
+		{"bias", func(n *network) *ir.Value {
+			return n.norm("n", n.Conv2DBias(n.x, n.read("w", -1, 1, 4, 3, 1, 1), n.read("b", -1, 1, 4), ops.Conv(1, 0)))
+		}, 0, 2},
 		{"two in a row", func(n *network) *ir.Value { return n.norm("n", n.norm("m", n.conv("w", n.x, 4))) }, 0, 2},
 		{"constants", func(n *network) *ir.Value {
 			zero, one := n.Constant(ir.T(ir.F32, 4), 0), n.Constant(ir.T(ir.F32, 4), 1)

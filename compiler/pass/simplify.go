@@ -184,5 +184,6 @@ func cropInConvolution(b *ops.Builder, op *ir.Op) *ir.Value {
 		a.Pads[i] -= before
 		a.Pads[2+i] -= after
 	}
-	return b.Conv2D(x, op.Operands[1], a)
+	operands := append([]*ir.Value{x}, op.Operands[1:]...)
+	return b.Op(op.Kind, 1, operands, op.Attrs.With("pads", a.Pads[:])...)[0]
 }

@@ -18,7 +18,7 @@ type folding struct {
 	norm map[*ir.Op]*ir.Op // of a conv2d
 }
 
-// findFolds finds the batch_norms whose operand is a convolution's result that nothing else uses, all parameters of
+// findFolds finds the batch_norms whose operand is the result of a convolution without bias that nothing else uses, all parameters of
 // both being variables.
 func findFolds(p *ir.Program) folding {
 	uses := p.Uses(p.Number())
@@ -28,7 +28,7 @@ func findFolds(p *ir.Program) folding {
 			continue
 		}
 		x := op.Operands[0]
-		if x.Def == nil || x.Def.Kind != "conv2d" || uses[x.ID] != 1 {
+		if x.Def == nil || x.Def.Kind != "conv2d" || len(x.Def.Operands) != 2 || uses[x.ID] != 1 {
 			continue
 		}
 		if areVariables(x.Def.Operands[1:]) && areVariables(op.Operands[1:]) {

@@ -90,6 +90,12 @@ func init() {
 				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value { return []*ir.Value{b.Conv2D(in[0], in[1], a)} },
 			},
 			kernelCase{
+				kernel: "conv2d", name: "bias_" + c.String(), operands: []operand{c.x(), c.k(), plain(c.o)},
+				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+					return []*ir.Value{b.Conv2DBias(in[0], in[1], in[2], a)}
+				},
+			},
+			kernelCase{
 				kernel: "conv2d_input_grad", name: c.String(), operands: []operand{c.y(), c.k()},
 				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
 					return []*ir.Value{b.Conv2DInputGrad(in[0], in[1], c.x().Shape, a)}
@@ -137,6 +143,12 @@ func prologueCases(c convCase, name string, more []operand, build func(*ops.Buil
 			kernel: "conv2d", name: name + "_" + c.String(), params: params, operands: append([]operand{c.x(), c.k()}, more...),
 			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
 				return []*ir.Value{b.Conv2D(build(b, in[0], in[2:]), in[1], c.a)}
+			},
+		},
+		kernelCase{
+			kernel: "conv2d", name: name + "_bias_" + c.String(), params: params, operands: append([]operand{c.x(), c.k(), plain(c.o)}, more...),
+			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				return []*ir.Value{b.Conv2DBias(build(b, in[0], in[3:]), in[1], in[2], c.a)}
 			},
 		},
 		kernelCase{

@@ -38,6 +38,7 @@ type instance struct {
 	free     [2]func() error
 	programs [][]bound // the launches of every program
 	pool     *pool
+	version  uint64 // counts the times that variables were set
 }
 
 // Load implements runtime.Device.
@@ -51,7 +52,7 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	if err := plan.Validate(p); err != nil {
 		return nil, err
 	}
-	i := &instance{plan: p}
+	i := &instance{plan: p, version: 1}
 	for space, size := range [2]int64{plan.Arena: p.ArenaBytes, plan.Variables: p.VariableBytes} {
 		var err error
 		if i.spaces[space], i.free[space], err = allocate(size); err != nil {
@@ -79,6 +80,7 @@ func (d Device) workers() int {
 // bind makes the tasks of all launches and returns the scratch that a worker needs.
 func (i *instance) bind() (scratch int, err error) {
 	w := &workspace{}
+	w.findWritten(i.plan)
 	for _, program := range i.plan.Programs {
 		launches, err := bindProgram(i.spaces, program, w)
 		if err != nil {
@@ -157,13 +159,16 @@ func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *work
 	if bound.out, err = bindTensors(spaces, program, l.Results, "result"); err != nil {
 		return task{}, err
 	}
+	for at, index := range l.Operands {
+		bound.in[at].fixed = w.fixed(program.Buffers[index])
+	}
 	if t, err = k(bound); err != nil {
 		return task{}, err
 	}
 	if t.scratch < 0 || t.scratch > mostScratch || bound.taken < 0 || bound.taken > mostScratch {
 		return task{}, fmt.Errorf("needs %d and %d elements of memory beside the plan's: at most %d", t.scratch, bound.taken, mostScratch)
 	}
-	for _, ph := range t.phases {
+	for _, ph := range slices.Concat(t.once, t.phases) {
 		if ph.parts < 0 || ph.parts > math.MaxInt32 {
 			return task{}, fmt.Errorf("has %d parts", ph.parts)
 		}
@@ -254,10 +259,14 @@ func (i *instance) runTask(ctx context.Context, t *task, number int, observe fun
 	if observe != nil {
 		start = time.Now()
 	}
-	for _, ph := range t.phases {
-		if err := i.pool.run(ph); err != nil {
+	if len(t.once) > 0 && t.prepared != i.version {
+		if err := i.pool.runAll(t.once); err != nil {
 			return err
 		}
+		t.prepared = i.version
+	}
+	if err := i.pool.runAll(t.phases); err != nil {
+		return err
 	}
 	if observe != nil {
 		observe(number, time.Since(start))
@@ -269,6 +278,9 @@ func (i *instance) runTask(ctx context.Context, t *task, number int, observe fun
 func (i *instance) Write(space plan.Space, offset int64, data []byte) error {
 	memory, err := i.memory(space, offset, len(data))
 	copy(memory, data)
+	if space == plan.Variables {
+		i.version++
+	}
 	return err
 }
 

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -38,6 +39,32 @@ type launch struct {
 type workspace struct {
 	size atomic.Int64
 	data []float32
+
+	written []plan.Buffer // what the programs change among the variables
+	kept    atomic.Int64  // elements of memory that launches keep
+}
+
+// mostKept bounds the elements that the launches of a plan keep: beyond it they make them anew each time.
+const mostKept = 1 << 28
+
+// fixed says whether a buffer holds a variable that no program changes.
+func (w *workspace) fixed(b plan.Buffer) bool {
+	return b.Space == plan.Variables && b.Stride == 0 && !slices.ContainsFunc(w.written, func(other plan.Buffer) bool {
+		return other.Stride != 0 || other.Offset < b.Offset+b.Bytes() && b.Offset < other.Offset+other.Bytes()
+	})
+}
+
+// findWritten lists the buffers of variables that launches write.
+func (w *workspace) findWritten(p *plan.Plan) {
+	for _, program := range p.Programs {
+		for _, l := range program.All() {
+			for _, r := range l.Results {
+				if b := program.Buffers[r]; b.Space == plan.Variables {
+					w.written = append(w.written, b)
+				}
+			}
+		}
+	}
 }
 
 // grow makes room for n elements.
@@ -54,14 +81,25 @@ func (l *launch) shared(n int) func() []float32 {
 	return func() []float32 { return w.data[from : from+n : from+n] }
 }
 
+// keep is shared for what depends on fixed operands alone: the launch has the memory for itself, and what fills it is
+// to be a phase of task.once. Without room for it, or if not fixed, it is shared memory and false.
+func (l *launch) keep(n int, fixed bool) (memory func() []float32, once bool) {
+	if !fixed || l.workspace.kept.Add(int64(n)) > mostKept {
+		return l.shared(n), false
+	}
+	own := view32(aligned(4 * n))
+	return func() []float32 { return own }, true
+}
+
 // tensor is a bound buffer: exactly one of the slices is set, by its type, in memory order (see plan.Layout).
 type tensor struct {
 	plan.Tensor
-	name name
-	f32  []float32
-	i64  []int64
-	i32  []int32
-	u8   []uint8
+	name  name
+	fixed bool // of an operand: nothing changes it while programs run
+	f32   []float32
+	i64   []int64
+	i32   []int32
+	u8    []uint8
 }
 
 // name is "operand 0" or "result 1", for messages. Hundreds of thousands are bound, so the text waits until it is needed.
@@ -74,8 +112,11 @@ func (n name) String() string { return fmt.Sprintf("%s %d", n.what, n.at) }
 
 // task is a launch ready to run.
 type task struct {
-	scratch int // float32 elements of scratch that every worker needs
+	scratch int     // float32 elements of scratch that every worker needs
+	once    []phase // of fixed operands alone: they run before the first phases, and again when variables were set
 	phases  []phase
+
+	prepared uint64 // the instance's version when once ran
 }
 
 // phase is work in parts; scratch belongs to the worker and holds anything.

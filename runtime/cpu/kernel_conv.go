@@ -7,28 +7,68 @@ func init() {
 	register("conv2d_input_grad", conv2dInputGrad)
 }
 
-// conv2d(x, w[, mean, var[, gamma, beta]]) → y, with a prologue on x.
+// conv2d(x, w[, bias][, mean, var[, gamma, beta]]) → y, with a prologue on x. There is a bias where the number of
+// operands is odd.
 func conv2d(l *launch) (task, error) {
-	c := check(l, 2, 6, 1)
+	c := check(l, 2, 7, 1)
 	x, w, y := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
 	g := c.convolution(x, w, y)
-	p := c.prologue(2, g.c)
+	bias := c.bias(2, g.o)
+	p := c.prologue(2+len(l.in)%2, g.c)
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return convolve(l, g, x.f32, p, func() []float32 { return w.f32 }, y.f32, nil, p.phases()), nil
+	return convolve(l, g, x.f32, p, filter{func() []float32 { return w.f32 }, w.fixed}, y.f32, nil, bias, p.phases()), nil
+}
+
+// bias reads the operand at a place, if the number of operands is odd.
+func (c *checker) bias(at, channels int) *offset {
+	if len(c.in)%2 == 0 {
+		return nil
+	}
+	t := c.operand(at, plan.F32)
+	c.vector(t, channels)
+	if c.err != nil {
+		return nil
+	}
+	scale := make([]float32, channels)
+	for i := range scale {
+		scale[i] = 1
+	}
+	return &offset{t.f32, make([]float32, channels), scale}
+}
+
+// offset is a bias for each channel.
+type offset struct{ bias, zero, one []float32 }
+
+// add adds the bias to whole pixels.
+func (o *offset) add(y []float32) {
+	if o != nil {
+		vec.normalize(y, y, o.zero, o.one, o.bias, false)
+	}
+}
+
+// filter is the weights of a convolution; fixed ones are packed once.
+type filter struct {
+	weights func() []float32
+	fixed   bool
 }
 
 // convolve is the task of a convolution after the given phases. With sum it is added to that, which may be y.
-func convolve(l *launch, g convolution, x []float32, p prologue, w func() []float32, y, sum []float32, phases []phase) task {
+func convolve(l *launch, g convolution, x []float32, p prologue, w filter, y, sum []float32, bias *offset, phases []phase) task {
 	source := padded{x: x, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
 	var rows func(y, x []float32, stride, count int)
+	var prepare []phase
 	if g.depthwise() {
-		rows = func(y, x []float32, stride, count int) { vec.depthwise(y, x, w(), g.window(count, stride)) }
+		rows = func(y, x []float32, stride, count int) { vec.depthwise(y, x, w.weights(), g.window(count, stride)) }
 	} else {
 		m := matricesOf(g)
-		b := l.shared(m.size())
-		phases = append(phases, m.pack(b, w))
+		b, once := l.keep(m.size(), w.fixed)
+		if pack := m.pack(b, w.weights); once {
+			prepare = append(prepare, pack)
+		} else {
+			phases = append(phases, pack)
+		}
 		rows = func(y, x []float32, stride, count int) { g.denseRows(y, x, b(), m, stride, count, sum != nil) }
 	}
 	work, room := g.blocks(), g.scratch()
@@ -45,6 +85,7 @@ func convolve(l *launch, g convolution, x []float32, p prologue, w func() []floa
 			}
 			if sum == nil || !g.depthwise() {
 				rows(out, x, stride, last-first)
+				bias.add(out)
 				continue
 			}
 			more := scratch[room:][:len(out)]
@@ -56,7 +97,7 @@ func convolve(l *launch, g convolution, x []float32, p prologue, w func() []floa
 	if sum != nil && g.depthwise() {
 		need += work.each * g.ow * g.o
 	}
-	return task{scratch: need, phases: append(phases, phase{parts, run})}
+	return task{scratch: need, once: prepare, phases: append(phases, phase{parts, run})}
 }
 
 // denseRows computes a number of output rows from padded rows that lie stride apart, by matrix products, and may add
@@ -144,7 +185,7 @@ func conv2dInputGrad(l *launch) (task, error) {
 		top: g.dh*(g.kh-1) - g.top, left: g.dw*(g.kw-1) - g.left, groups: g.groups,
 	}
 	turned := l.shared(len(w.f32))
-	return convolve(l, t, dy.f32, prologue{}, turned, dx.f32, sum, []phase{g.turn(turned, w.f32)}), nil
+	return convolve(l, t, dy.f32, prologue{}, filter{turned, false}, dx.f32, sum, nil, []phase{g.turn(turned, w.f32)}), nil
 }
 
 // shapeParam requires that parameter shape, which gradients carry, is the result's.

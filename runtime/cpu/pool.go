@@ -59,6 +59,16 @@ func (p *pool) close() {
 	p.stopped.Wait()
 }
 
+// runAll runs phases one after the other.
+func (p *pool) runAll(phases []phase) error {
+	for _, ph := range phases {
+		if err := p.run(ph); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // run does all parts of a phase and returns the panic of one of them.
 func (p *pool) run(ph phase) error {
 	if ph.parts == 1 || len(p.scratch) == 1 {

@@ -27,11 +27,11 @@ func convolution(t *translator, n *node) ([]*value, error) {
 	if err != nil {
 		return nil, err
 	}
-	y := t.Conv2D(t.tensor(n.in[0]), t.tensor(n.in[1]), ops.ConvAttrs{Strides: g.strides, Pads: g.pads, Dilations: g.dilations, Groups: groups})
+	a := ops.ConvAttrs{Strides: g.strides, Pads: g.pads, Dilations: g.dilations, Groups: groups}
 	if bias := n.input(2); bias != nil {
-		y = t.BiasAdd(y, t.tensor(bias))
+		return made(t.Conv2DBias(t.tensor(n.in[0]), t.tensor(n.in[1]), t.tensor(bias), a)), nil
 	}
-	return made(y), nil
+	return made(t.Conv2D(t.tensor(n.in[0]), t.tensor(n.in[1]), a)), nil
 }
 
 // windows are the positions of a kernel on an image: those of convolutions and poolings.
