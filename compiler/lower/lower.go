@@ -344,7 +344,7 @@ func (f *finisher) launches(out *plan.Program, at func(slot) (plan.Space, int64,
 		return moved
 	}
 	for i, l := range f.Launches {
-		if l.Kernel == Copy && f.slot[l.Operands[0]] == f.slot[l.Results[0]] && slices.Equal(f.Tensors[l.Operands[0]].Order, f.Tensors[l.Results[0]].Order) {
+		if l.Kernel == Copy && f.samePlace(l.Operands[0], l.Results[0]) {
 			continue // to where it is
 		}
 		l.Operands, l.Results = buffers(l.Operands), buffers(l.Results)
@@ -354,6 +354,12 @@ func (f *finisher) launches(out *plan.Program, at func(slot) (plan.Space, int64,
 		list = append(list, l.Launch)
 	}
 	return list
+}
+
+// samePlace says whether two tensors have one slot or one home, and one layout.
+func (f *finisher) samePlace(a, b int) bool {
+	x, y := f.slots[f.slot[a]].home, f.slots[f.slot[b]].home
+	return slices.Equal(f.Tensors[a].Order, f.Tensors[b].Order) && (f.slot[a] == f.slot[b] || x == y && x != (Home{}))
 }
 
 // inLoop says where the slots of a loop's body are.

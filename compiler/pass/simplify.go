@@ -65,7 +65,12 @@ func rewrite(b *ops.Builder, op *ir.Op, uses []int) *ir.Value {
 		case a == 0 && c == 1 && y.Type.Equal(op.Result().Type):
 			return y
 		}
-	case "weighted_sum", "weighted_sum_weight_grad":
+	case "weighted_sum":
+		if w, ok := constantOf(op.Operands[0]); ok && w != 0 && len(op.Operands) == 2 {
+			return b.Axpby(op.Operands[1], op.Operands[1], w, 0)
+		}
+		return dropZeroTerms(b, op)
+	case "weighted_sum_weight_grad":
 		return dropZeroTerms(b, op)
 	case "conv2d":
 		return cropInConvolution(b, op)

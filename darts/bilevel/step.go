@@ -8,10 +8,11 @@
 package bilevel
 
 import (
+	"slices"
 	"strings"
 
-	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/model"
+	"github.com/dartsc/dartsc/darts/rnn"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
@@ -36,12 +37,27 @@ const (
 	adamV    = "adam.v"
 )
 
-// Config is how a search step is made; the defaults of the original are in Defaults.
-type Config struct {
+// Levels is how both levels of a search are optimised.
+type Levels struct {
 	Unrolled bool // second order: the alphas see the weights after one more step (sec. 2.3)
 	SGD      SGD
 	Adam     ops.AdamAttrs
-	Batch    Batch
+
+	// ClipUnrolled clips the gradient of the unrolled step and the direction of the finite difference by SGD.GradClip as
+	// well, and takes the second-order term of the alphas' gradient times the clipping coefficient of the former, as the
+	// original does for recurrent cells. The original does not cap that coefficient at 1, which magnifies the term where
+	// nothing was clipped; UncappedClip does the same.
+	ClipUnrolled bool
+	UncappedClip bool
+
+	// Unmoved are weights that the unrolled step leaves where they are.
+	Unmoved []string
+}
+
+// Config is how a search step is made; the defaults of the original are in Defaults.
+type Config struct {
+	Levels
+	Batch Batch
 
 	// Inspect also returns logits, gradients of all weights and of the alphas: for tests and analysis.
 	Inspect bool
@@ -56,10 +72,10 @@ type SGD struct {
 
 // Defaults are the settings of the original's train_search.py.
 func Defaults() Config {
-	return Config{
+	return Config{Levels: Levels{
 		SGD:  SGD{Momentum: 0.9, WeightDecay: 3e-4, GradClip: 5},
 		Adam: ops.AdamAttrs{Beta1: 0.5, Beta2: 0.999, Eps: 1e-8, WeightDecay: 1e-3},
-	}
+	}}
 }
 
 // unrolledStep is the length of the finite difference for the Hessian-vector product: ε = 0.01/‖v‖ (footnote 2).
@@ -68,51 +84,23 @@ const unrolledStep = 0.01
 // search carries what the parts of a step share.
 type search struct {
 	*ops.Builder
-	config  Config
-	network cnn.Network
-	rate    *ir.Value
+	levels Levels
+	task   task
+	rate   *ir.Value
 }
 
-// pass is one forward pass: the loss, and what the network used.
+// task is a network on the two batches of a step. Each function builds one forward pass and its loss; weights may be
+// empty, and are filled.
+type task struct {
+	train func(w *model.Weights) pass                // on the training batch, as the alphas' gradient wants it
+	fit   func(w *model.Weights) pass                // on the training batch, as the weights are updated on it
+	valid func(w *model.Weights, unrolled bool) pass // on the validation batch; an unrolled network's statistics are thrown away
+}
+
+// pass is one forward pass: the loss to go down, and what the network used.
 type pass struct {
-	logits, loss *ir.Value
-	weights      *model.Weights
-}
-
-// BuildSearchStep adds the program SearchStep to a module.
-//
-// Inputs: train_images, train_labels, valid_images, valid_labels (see Batch). Results: loss, correct (top 1) and
-// correct5 (top 5) of the training batch before its update, valid_loss (the loss that the alphas were updated on),
-// grad_norm (of the weights, before clipping).
-func BuildSearchStep(m *ir.Module, network cnn.Network, config Config) error {
-	s := &search{Builder: ops.NewBuilder(m, SearchStep), config: config, network: network}
-	b := s.Builder
-	s.rate = b.Read(control(b, LearningRate, ir.F32))
-	draw := random(b)
-	var train, valid example
-	b.In("data", func() {
-		train = config.Batch.training(b, "train", draw)
-		valid = config.Batch.training(b, "valid", draw)
-	})
-	validLoss, alphaGradients := s.updateAlphas(train, valid)
-	fit, gradients, norm := s.updateWeights(train)
-	b.In("report", func() {
-		b.Result("loss", fit.loss)
-		b.Result("valid_loss", validLoss)
-		countCorrect(b, fit.logits, train.labels)
-		b.Result("grad_norm", norm)
-	})
-	if config.Inspect {
-		b.Result("logits", fit.logits)
-		for i, v := range fit.weights.Of(ir.Alpha).Variables {
-			b.Result("gradient/"+v.Name, alphaGradients[i])
-		}
-		for i, v := range fit.weights.Of(ir.Weight).Variables {
-			b.Result("gradient/"+v.Name, gradients[i])
-		}
-	}
-	_, err := b.Build()
-	return err
+	loss    *ir.Value
+	weights *model.Weights
 }
 
 // random reads the seed, and counts the step.
@@ -123,23 +111,16 @@ func random(b *ops.Builder) randomness {
 	return r
 }
 
-// forward builds the network once and its loss. Weights may be empty, and is filled.
-func (s *search) forward(batch example, weights *model.Weights, keepStatistics bool) pass {
-	scope := &cnn.Scope{Builder: s.Builder, Train: true, KeepStatistics: keepStatistics, Weights: weights}
-	logits, _ := s.network.Forward(scope, batch.images)
-	return pass{logits: logits, loss: s.CrossEntropy(logits, batch.labels, 0, "mean"), weights: weights}
-}
-
 // updateAlphas is the upper level: Adam on the alphas by the gradient of the validation loss. It returns that loss and
 // the gradients.
-func (s *search) updateAlphas(train, valid example) (loss *ir.Value, gradients []*ir.Value) {
+func (s *search) updateAlphas() (loss *ir.Value, gradients []*ir.Value) {
 	b := s.Builder
 	var alphas *model.Weights
-	if s.config.Unrolled {
-		alphas, loss, gradients = s.unrolledGradients(train, valid)
+	if s.levels.Unrolled {
+		alphas, loss, gradients = s.unrolledGradients()
 	} else {
 		b.In("alpha", func() {
-			p := s.forward(valid, &model.Weights{}, false)
+			p := s.task.valid(&model.Weights{}, false)
 			alphas, loss = p.weights.Of(ir.Alpha), p.loss
 			gradients = b.Gradient(p.loss, alphas.Values...)
 		})
@@ -151,7 +132,7 @@ func (s *search) updateAlphas(train, valid example) (loss *ir.Value, gradients [
 		rate := b.Read(control(b, AlphaLearningRate, ir.F32))
 		for i, v := range alphas.Variables {
 			m, u := moment(b, v, adamM), moment(b, v, adamV)
-			p, m2, u2 := b.Adam(alphas.Values[i], gradients[i], b.Read(m), b.Read(u), rate, t, s.config.Adam)
+			p, m2, u2 := b.Adam(alphas.Values[i], gradients[i], b.Read(m), b.Read(u), rate, t, s.levels.Adam)
 			b.Assign(v, p)
 			b.Assign(m, m2)
 			b.Assign(u, u2)
@@ -162,18 +143,29 @@ func (s *search) updateAlphas(train, valid example) (loss *ir.Value, gradients [
 
 // unrolledGradients is the second-order approximation (eq. 7 and 8): with w' one SGD step from w on the training batch,
 // ∇α L_valid(w', α) - rate·(∇α L_train(w+εv, α) - ∇α L_train(w-εv, α))/2ε, where v = ∇w' L_valid(w', α).
-func (s *search) unrolledGradients(train, valid example) (alphas *model.Weights, loss *ir.Value, gradients []*ir.Value) {
+func (s *search) unrolledGradients() (alphas *model.Weights, loss *ir.Value, gradients []*ir.Value) {
 	b := s.Builder
 	now := &model.Weights{} // weights and alphas as they are
 	unrolled := &model.Weights{}
+	var clipped *ir.Value // what the second-order term is scaled by; nil: 1
 	b.In("unroll", func() {
-		p := s.forward(train, now, false)
+		p := s.task.train(now)
 		weights := now.Of(ir.Weight)
-		one := b.Constant(ir.T(ir.F32), 1)
-		for i, g := range b.Gradient(p.loss, weights.Values...) {
-			w, v := weights.Values[i], weights.Variables[i]
-			next, _ := b.SGD(w, g, b.Read(moment(b, v, momentum)), s.rate, one, s.config.SGD.Momentum, s.config.SGD.WeightDecay)
-			unrolled.Set(v, b.Detach(next))
+		all := b.Gradient(p.loss, weights.Values...)
+		scale := b.Constant(ir.T(ir.F32), 1)
+		if s.levels.ClipUnrolled {
+			norm := b.GlobalNorm(all...)
+			scale = b.ClipScale(norm, s.levels.SGD.GradClip)
+			if clipped = scale; s.levels.UncappedClip {
+				clipped = b.Div(b.Constant(ir.T(ir.F32), s.levels.SGD.GradClip), b.Add(norm, b.Constant(ir.T(ir.F32), 1e-6)))
+			}
+		}
+		for i, g := range all {
+			next, _ := s.levels.SGD.step(b, weights.Variables[i], weights.Values[i], g, s.rate, scale)
+			if slices.Contains(s.levels.Unmoved, weights.Variables[i].Name) {
+				next = weights.Values[i]
+			}
+			unrolled.Set(weights.Variables[i], b.Detach(next))
 		}
 	})
 	alphas = now.Of(ir.Alpha)
@@ -183,7 +175,7 @@ func (s *search) unrolledGradients(train, valid example) (alphas *model.Weights,
 	weights := now.Of(ir.Weight)
 	var direction []*ir.Value // v
 	b.In("alpha", func() {
-		p := s.forward(valid, unrolled, true)
+		p := s.task.valid(unrolled, true)
 		loss = p.loss
 		all := b.Gradient(p.loss, append(append([]*ir.Value{}, alphas.Values...), unrolled.Of(ir.Weight).Values...)...)
 		gradients, direction = all[:len(alphas.Values)], all[len(alphas.Values):]
@@ -193,7 +185,11 @@ func (s *search) unrolledGradients(train, valid example) (alphas *model.Weights,
 	}
 	var epsilon *ir.Value
 	b.In("alpha", func() {
-		epsilon = b.Div(b.Constant(ir.T(ir.F32), unrolledStep), b.GlobalNorm(direction...))
+		norm := b.GlobalNorm(direction...)
+		epsilon = b.Div(b.Constant(ir.T(ir.F32), unrolledStep), norm)
+		if s.levels.ClipUnrolled { // a shorter direction moves the weights as far, but its product with the Hessian is smaller
+			clipped = b.Mul(clipped, b.ClipScale(norm, s.levels.SGD.GradClip))
+		}
 	})
 	at := func(phase string, sign float64) (found []*ir.Value) {
 		b.In(phase, func() {
@@ -204,7 +200,7 @@ func (s *search) unrolledGradients(train, valid example) (alphas *model.Weights,
 			for i, v := range weights.Variables {
 				moved.Set(v, b.Detach(b.Axpby(weights.Values[i], b.Mul(direction[i], epsilon), 1, sign)))
 			}
-			p := s.forward(train, moved, false)
+			p := s.task.train(moved)
 			found = b.Gradient(p.loss, alphas.Values...)
 		})
 		return found
@@ -212,6 +208,9 @@ func (s *search) unrolledGradients(train, valid example) (alphas *model.Weights,
 	plus, minus := at("hessian +", 1), at("hessian -", -1)
 	b.In("alpha", func() {
 		scale := b.Div(s.rate, b.Axpby(epsilon, epsilon, 2, 0))
+		if clipped != nil {
+			scale = b.Mul(scale, clipped)
+		}
 		for i := range gradients {
 			gradients[i] = b.Sub(gradients[i], b.Mul(b.Sub(plus[i], minus[i]), scale))
 		}
@@ -219,29 +218,39 @@ func (s *search) unrolledGradients(train, valid example) (alphas *model.Weights,
 	return alphas, loss, gradients
 }
 
-// updateWeights is the lower level: SGD with momentum on the weights, their gradients clipped together.
-func (s *search) updateWeights(train example) (p pass, gradients []*ir.Value, norm *ir.Value) {
+// updateWeights is the lower level: SGD on the weights, their gradients clipped together.
+func (s *search) updateWeights() (p pass, gradients []*ir.Value, norm *ir.Value) {
 	b := s.Builder
 	b.In("train", func() {
-		p = s.forward(train, &model.Weights{}, false)
-		gradients, norm = descend(b, p.loss, p.weights.Of(ir.Weight), s.rate, s.config.SGD)
+		p = s.task.fit(&model.Weights{})
+		weights := p.weights.Of(ir.Weight)
+		gradients = b.Gradient(p.loss, weights.Values...)
+		norm = s.levels.SGD.descend(b, weights, gradients, s.rate)
 	})
 	return p, gradients, norm
 }
 
-// descend is one step of SGD with momentum down a loss, the gradients clipped together. It returns the gradients and
-// their norm before clipping.
-func descend(b *ops.Builder, loss *ir.Value, weights *model.Weights, rate *ir.Value, c SGD) (gradients []*ir.Value, norm *ir.Value) {
-	gradients = b.Gradient(loss, weights.Values...)
+// descend takes one step down given gradients, clipped together, and returns their norm before clipping.
+func (c SGD) descend(b *ops.Builder, weights *model.Weights, gradients []*ir.Value, rate *ir.Value) (norm *ir.Value) {
 	norm = b.GlobalNorm(gradients...)
 	scale := b.ClipScale(norm, c.GradClip)
 	for i, v := range weights.Variables {
-		velocity := moment(b, v, momentum)
-		next, velocity2 := b.SGD(weights.Values[i], gradients[i], b.Read(velocity), rate, scale, c.Momentum, c.WeightDecay)
+		next, velocity := c.step(b, v, weights.Values[i], gradients[i], rate, scale)
 		b.Assign(v, next)
-		b.Assign(velocity, velocity2)
+		if velocity != nil {
+			b.Assign(moment(b, v, momentum), velocity)
+		}
 	}
-	return gradients, norm
+	return norm
+}
+
+// step returns a weight and its velocity after one update. Without momentum there is none: the weight is all that is
+// kept.
+func (c SGD) step(b *ops.Builder, v *ir.Variable, w, g, rate, scale *ir.Value) (next, velocity *ir.Value) {
+	if c.Momentum == 0 {
+		return b.Sub(w, b.Mul(b.Axpby(b.Mul(g, scale), w, 1, c.WeightDecay), rate)), nil
+	}
+	return b.SGD(w, g, b.Read(moment(b, v, momentum)), rate, scale, c.Momentum, c.WeightDecay)
 }
 
 // moment declares a variable of the optimiser beside the one it updates.
@@ -257,10 +266,10 @@ func control(b *ops.Builder, name string, dtype ir.DType) *ir.Variable {
 // optimiser's or the loop's. Checkpoints hold them all.
 func OfNetwork(name string) bool {
 	switch name {
-	case LearningRate, AlphaLearningRate, Seed, Step, DropPath, alphaUpdates:
+	case LearningRate, AlphaLearningRate, Seed, Step, DropPath, alphaUpdates, averageUpdates, rnn.HiddenTrain, rnn.HiddenValid, rnn.HiddenEvaluate:
 		return false
 	}
-	for _, moment := range []string{momentum, adamM, adamV} {
+	for _, moment := range []string{momentum, adamM, adamV, average} {
 		if strings.HasSuffix(name, "."+moment) {
 			return false
 		}

@@ -38,7 +38,7 @@ func BuildTrainStep(m *ir.Module, network cnn.Network, config TrainConfig) error
 		for _, head := range auxiliary {
 			loss = b.Axpby(loss, b.CrossEntropy(head, batch.labels, config.LabelSmoothing, "mean"), 1, config.AuxiliaryWeight)
 		}
-		_, norm := descend(b, loss, scope.Weights, rate, config.SGD)
+		norm := config.SGD.descend(b, scope.Weights, b.Gradient(loss, scope.Weights.Values...), rate)
 		b.Result("loss", loss)
 		countCorrect(b, logits, batch.labels)
 		b.Result("grad_norm", norm)

@@ -3,7 +3,6 @@ package golden
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -227,41 +226,6 @@ func auxiliaryWeightsOf(m *ir.Module) (n int) {
 		}
 	}
 	return n
-}
-
-// checkJSON: genotypes of given alphas, or parameter counts of full-size networks.
-func checkJSON(t *testing.T, path string) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var derivations []struct {
-		Normal   [][]float64 `json:"alphas_normal"`
-		Reduce   [][]float64 `json:"alphas_reduce"`
-		Genotype string      `json:"genotype"`
-	}
-	if json.Unmarshal(content, &derivations) == nil && len(derivations) > 0 && derivations[0].Reduce != nil {
-		for i, d := range derivations {
-			got, err := space.Derive(d.Normal, d.Reduce)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.String() != d.Genotype {
-				t.Errorf("case %d: derived %s, want %s", i, got, d.Genotype)
-			}
-		}
-		return
-	}
-	var counts map[string][]int
-	if json.Unmarshal(content, &counts) != nil || len(counts) == 0 {
-		t.Skip("recurrent cells are not supported yet")
-	}
-	for name, want := range counts {
-		if !strings.HasPrefix(name, "cifar/") && !strings.HasPrefix(name, "imagenet/") && !strings.HasPrefix(name, "search/") {
-			t.Skipf("%s: recurrent cells are not supported yet", name)
-		}
-		t.Run(strings.ReplaceAll(name, "/", "-"), func(t *testing.T) { checkCount(t, name, want) })
-	}
 }
 
 // checkCount compares the parameters of a network with and without its auxiliary head; names are like

@@ -59,8 +59,12 @@ func checkTensors(t *testing.T, c *testCase) {
 		checkSearch(t, c)
 	case c.meta("arch") != "" && c.meta("layers") != "" && c.has("logits_eval") && c.has("loss"):
 		checkDerived(t, c)
+	case c.meta("unrolled") != "" && c.has("init/alphas"):
+		checkTextSearch(t, c)
+	case c.meta("arch") != "" && c.has("final_average/encoder.weight"):
+		checkTextTraining(t, c)
 	default:
-		t.Skip("recurrent cells are not supported yet")
+		t.Fatalf("%q is no case that is known", c.meta("what"))
 	}
 }
 

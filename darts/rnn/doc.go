@@ -28,7 +28,7 @@
 //	  moves on hidden.train; averaged SGD keeps the averages of a weight w in the variable w.average, and counts its updates in asgd.updates
 //
 //	evaluate/T      the network without dropouts;  evaluate_average/T  the same with the averaged weights
-//	  inputs   length i64 [], tokens, targets i32 [T,E];  results  loss, the sum over all targets that are not -1; count of them
+//	  inputs   length i64 [], tokens, targets i32 [T,E];  results  loss, the sum over all targets that are not -1
 //	  moves on hidden.evaluate f32 [E,N]
 //
 // Controls (variables that the caller sets): learning_rate (of this step: the original scales it by length/bptt),

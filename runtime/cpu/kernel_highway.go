@@ -162,6 +162,9 @@ func bindHighway(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
+	if h.few() {
+		return h.forwardFew(y.f32, products, states), nil
+	}
 	r, n := h.bindRows(), h.n
 	parts := min(h.rows, partsOf(h.rows*n*terms))
 	return task{scratch: 4 * n, phases: []phase{{parts, func(part int, scratch []float32) {
@@ -205,6 +208,9 @@ func bindHighwayProductGrad(l *launch) (task, error) {
 	}
 	if c.err != nil {
 		return task{}, c.err
+	}
+	if h.few() {
+		return h.productGradFew(d, grads, products, s, g), nil
 	}
 	r, n := h.bindRows(), h.n
 	parts := min(h.rows, partsOf(h.rows*n*terms))
@@ -277,6 +283,9 @@ func bindHighwayStateGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
+	if h.few() {
+		return h.stateGradFew(d.f32, products, g), nil
+	}
 	r, n := h.bindRows(), h.n
 	parts := min(h.rows, partsOf(h.rows*n*terms))
 	return task{scratch: 2 * n, phases: []phase{{parts, func(part int, scratch []float32) {
@@ -347,6 +356,10 @@ func bindHighwayWeightGrad(l *launch) (task, error) {
 
 func (r gateRows) weightSums(sums []float64, gate, x, s, g, scratch []float32) {
 	n := r.n
+	if r.few() {
+		r.weightSumsFew(sums, gate, x, s, g)
+		return
+	}
 	open, t, rest := scratch[:n], scratch[n:2*n], scratch[2*n:3*n]
 	r.sigmoid(open, gate, gate, 0, 0)
 	r.mul(open, open, g, 0, 0)

@@ -45,6 +45,9 @@ func matMul(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
+	if m*n*k <= smallProduct {
+		return smallMatMul(y.f32, a.f32, b.f32, sum, m, n, k, transposeA, transposeB), nil
+	}
 	packedB := l.shared(vec.packed(k, n))
 	phases := []phase{{1, func(int, []float32) {
 		row, column := n, 1
@@ -76,6 +79,34 @@ func matMul(l *launch) (task, error) {
 		vec.gemm(y.f32[first*n:], n, rows()[first*k:], k, packedB(), last-first, n, k, sum != nil)
 	}})
 	return task{phases: phases}, nil
+}
+
+// smallProduct is the number of multiply-adds up to which a product is added up in float64, for nothing is lost by it. A
+// BatchNorm over a few rows magnifies the last bits of a product a thousand times.
+const smallProduct = 1 << 14
+
+func smallMatMul(y, a, b, sum []float32, m, n, k int, transposeA, transposeB bool) task {
+	aRow, aColumn, bRow, bColumn := k, 1, n, 1
+	if transposeA {
+		aRow, aColumn = 1, m
+	}
+	if transposeB {
+		bRow, bColumn = 1, k
+	}
+	return oneTask(phase{1, func(int, []float32) {
+		for i := range m {
+			for j := range n {
+				v := 0.0
+				for l := range k {
+					v += float64(a[i*aRow+l*aColumn]) * float64(b[l*bRow+j*bColumn])
+				}
+				if sum != nil {
+					v += float64(sum[i*n+j])
+				}
+				y[i*n+j] = float32(v)
+			}
+		}
+	}})
 }
 
 // bias_add(x [N,C] or [N,C,H,W], bias [C]) → x + bias

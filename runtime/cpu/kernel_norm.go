@@ -98,6 +98,9 @@ func batchNorm(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
+	if rows <= fewRows {
+		return task{phases: []phase{{1, func(int, []float32) { norm.applyToFew(y.f32, x.f32, relu) }}}}, nil
+	}
 	parts := pixelParts(rows, n)
 	return task{phases: []phase{norm.prepare(), {parts, func(part int, _ []float32) {
 		from, to := span(part, parts, rows)
@@ -169,6 +172,11 @@ func batchNormInputGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
+	if rows <= fewRows {
+		return task{phases: []phase{{1, func(int, []float32) {
+			inputGradOfFew(dx.f32, g.f32, x.f32, channel, rows, eps, float64(*weight))
+		}}}}, nil
+	}
 	coefficients := l.shared(4 * n)
 	prepare := func(int, []float32) {
 		all, factor := coefficients(), float64(*weight)
@@ -191,6 +199,37 @@ func batchNormInputGrad(l *launch) (task, error) {
 		vec.affine(dx.f32[from*n:to*n], g.f32[from*n:to*n], x.f32[from*n:to*n], all[:n], all[n:2*n], all[2*n:3*n], all[3*n:4*n])
 	}
 	return task{phases: []phase{{1, prepare}, {parts, run}}}, nil
+}
+
+// fewRows is up to how many rows BatchNorm and its gradient are worked out in float64: what is left of a cotangent when its mean and its
+// part along x are taken out may be much smaller than these.
+const fewRows = 16
+
+func (n *normalisation) applyToFew(y, x []float32, relu bool) {
+	for i := range y {
+		c := i % len(n.mean)
+		v := (float64(x[i]) - float64(n.mean[c])) / math.Sqrt(float64(n.variance[c])+n.eps)
+		if n.gamma != nil {
+			v = v*float64(n.gamma[c]) + float64(n.beta[c])
+		}
+		if y[i] = float32(v); relu {
+			y[i] = positivePart(y[i])
+		}
+	}
+}
+
+func inputGradOfFew(dx, g, x []float32, channel [5][]float32, rows int, eps, factor float64) {
+	n := len(channel[0])
+	for i := range dx {
+		c := i % n
+		inverse := 1 / math.Sqrt(float64(channel[1][c])+eps)
+		a := inverse * factor
+		if channel[4] != nil {
+			a *= float64(channel[4][c])
+		}
+		normal := (float64(x[i]) - float64(channel[0][c])) * inverse
+		dx[i] = float32(a * (float64(g[i]) - (float64(channel[2][c])+normal*float64(channel[3][c]))/float64(rows)))
+	}
 }
 
 var unscaled float32 = 1
