@@ -21,6 +21,7 @@ import (
 	"github.com/dartsc/dartsc/compiler/fuse"
 	"github.com/dartsc/dartsc/compiler/lower"
 	"github.com/dartsc/dartsc/compiler/lower/cpu"
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/memory"
 	"github.com/dartsc/dartsc/compiler/pass"
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -114,10 +115,6 @@ type Options struct {
 
 // Compile makes a plan of a module, which it leaves as it is.
 func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
-	target, err := targetOf(o.Target)
-	if err != nil {
-		return nil, err
-	}
 	common, err := begin(m, o)
 	if err != nil {
 		return nil, err
@@ -127,6 +124,10 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 	}
 	for level := o.Recompute; ; level++ {
 		c := common
+		target, err := targetOf(o.Target) // a new one each time: it collects code
+		if err != nil {
+			return nil, err
+		}
 		if o.MemoryLimit > 0 && level < pass.RecomputeConvs { // another level may have to begin from here
 			c = common.fork()
 		}
@@ -222,12 +223,15 @@ func operations(m *ir.Module) int {
 }
 
 // Targets returns the names of the targets.
-func Targets() []string { return []string{cpu.Name} }
+func Targets() []string { return append([]string{cpu.Name}, cuda.Names()...) }
 
 func targetOf(name string) (lower.Target, error) {
 	switch name {
 	case "", cpu.Name:
 		return cpu.Target{}, nil
+	}
+	if target := cuda.New(name); target != nil {
+		return target, nil
 	}
 	return nil, fmt.Errorf("unknown target %q: want one of %s", name, strings.Join(Targets(), ", "))
 }
@@ -255,7 +259,7 @@ func lowerModule(ctx context.Context, m *ir.Module, target lower.Target, o Optio
 		if err != nil {
 			return nil, err
 		}
-		placed := lower.Finish(lowered, offsets, target.Layout)
+		placed := lower.Finish(lowered, offsets, target)
 		out.Programs = append(out.Programs, placed)
 		out.ArenaBytes = max(out.ArenaBytes, placed.PeakBytes)
 		if o.Logger != nil {
@@ -263,6 +267,7 @@ func lowerModule(ctx context.Context, m *ir.Module, target lower.Target, o Optio
 				"lower bound", placed.LowerBound, "time", time.Since(start).Round(time.Microsecond))
 		}
 	}
+	out.Modules = target.Modules()
 	return out, plan.Validate(out)
 }
 

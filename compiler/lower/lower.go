@@ -17,6 +17,10 @@ type Target interface {
 	Layout(v *ir.Variable) plan.Layout
 	// Lower chooses kernels for the operations of a program, in their order.
 	Lower(p *ir.Program) (*Program, error)
+	// Copy says how the device runs kernel Copy from one tensor to another, or nil where a runtime knows it by name.
+	Copy(from, to plan.Tensor) *plan.DeviceLaunch
+	// Modules returns the code of all that has been lowered or copied so far.
+	Modules() []plan.Module
 }
 
 // Program is a program as launches over tensors that have no place yet.
@@ -84,9 +88,9 @@ func (p *Program) Add(t Tensor) int {
 	return len(p.Tensors) - 1
 }
 
-// Finish places the tensors of a program. Offsets gives the place of every variable, layout its order.
-func Finish(p *Program, offsets map[*ir.Variable]int64, layout func(*ir.Variable) plan.Layout) *plan.Program {
-	f := finish(p, layout)
+// Finish places the tensors of a program. Offsets gives the place of every variable.
+func Finish(p *Program, offsets map[*ir.Variable]int64, target Target) *plan.Program {
+	f := finish(p, target)
 	out := &plan.Program{Name: f.Name}
 	out.LowerBound, out.PeakBytes = f.place()
 	out.Launches = f.launches(out, func(s slot) (plan.Space, int64, int64) {
@@ -107,14 +111,14 @@ func Finish(p *Program, offsets map[*ir.Variable]int64, layout func(*ir.Variable
 
 // finish decides what shares memory, in the bodies of loops first: what they need for themselves is a tensor of the
 // program around them.
-func finish(p *Program, layout func(*ir.Variable) plan.Layout) *finisher {
-	f := &finisher{Program: p, layout: layout, bodies: map[int]*finisher{}}
+func finish(p *Program, target Target) *finisher {
+	f := &finisher{Program: p, target: target, bodies: map[int]*finisher{}}
 	for i := range p.Launches {
 		l := &p.Launches[i]
 		if l.Body == nil {
 			continue
 		}
-		body := finish(l.Body, layout)
+		body := finish(l.Body, target)
 		_, bytes := body.place()
 		body.scratch = p.Add(Tensor{Tensor: plan.Tensor{DType: plan.U8, Shape: []int{int(max(bytes, 1))}}})
 		l.scratch = []int{body.scratch}
@@ -130,7 +134,7 @@ func finish(p *Program, layout func(*ir.Variable) plan.Layout) *finisher {
 // finisher decides which slot of memory every tensor is in. Tensors that follow one another in place share a slot.
 type finisher struct {
 	*Program
-	layout      func(*ir.Variable) plan.Layout
+	target      Target
 	bodies      map[int]*finisher // of loops, by launch
 	scratch     int               // of a body: the tensor of the program around it that holds its arena
 	first, last []int             // launch that defines a tensor (-1: before all) and the last one that uses it
@@ -211,7 +215,7 @@ func (f *finisher) storeHomes() {
 // orderAt is the layout of what a home holds; around loops everything is row-major.
 func (f *finisher) orderAt(h Home) plan.Layout {
 	if h.Variable != nil {
-		return f.layout(h.Variable)
+		return f.target.Layout(h.Variable)
 	}
 	return nil
 }
@@ -219,7 +223,10 @@ func (f *finisher) orderAt(h Home) plan.Layout {
 // copy is the launch that copies a tensor at the end.
 func (f *finisher) copy(from, to int) Launch {
 	bytes := 2 * float64(f.Tensors[from].Bytes())
-	return Launch{Launch: plan.Launch{Kernel: Copy, Operands: []int{from}, Results: []int{to}, Phase: "end", Bytes: bytes}}
+	return Launch{Launch: plan.Launch{
+		Kernel: Copy, Operands: []int{from}, Results: []int{to}, Phase: "end", Bytes: bytes,
+		Device: f.target.Copy(f.Tensors[from].Tensor, f.Tensors[to].Tensor),
+	}}
 }
 
 // inHome says whether a write can be made by the launch that computes the value. Of several writes of one tensor the

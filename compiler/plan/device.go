@@ -70,8 +70,8 @@ const (
 	Float32Argument                     // Number
 )
 
-// Argument is one parameter of a kernel. The parameters of a kernel lie one after another, each aligned to its size,
-// as in a C struct.
+// Argument is one field of the struct that a kernel takes. They lie one after another, each aligned to its size, and the
+// whole is a multiple of 8 bytes.
 type Argument struct {
 	Kind    ArgumentKind
 	Index   int
@@ -93,17 +93,20 @@ func (d *DeviceLaunch) ArgumentBytes() int {
 	for _, a := range d.Arguments {
 		bytes = align(bytes, a.Size()) + a.Size()
 	}
-	return bytes
+	return align(bytes, 8)
 }
 
 // PackArguments appends the arguments to buffer, in the order and with the gaps that a kernel expects; address gives
 // the device address of an operand or a result.
 func (d *DeviceLaunch) PackArguments(buffer []byte, address func(kind ArgumentKind, index int) uint64) []byte {
 	start := len(buffer)
-	for _, a := range d.Arguments {
-		for (len(buffer)-start)%a.Size() != 0 {
+	pad := func(size int) {
+		for (len(buffer)-start)%size != 0 {
 			buffer = append(buffer, 0)
 		}
+	}
+	for _, a := range d.Arguments {
+		pad(a.Size())
 		var bits uint64
 		switch a.Kind {
 		case OperandArgument, ResultArgument:
@@ -117,6 +120,7 @@ func (d *DeviceLaunch) PackArguments(buffer []byte, address func(kind ArgumentKi
 			buffer = append(buffer, byte(bits>>(8*i)))
 		}
 	}
+	pad(8)
 	return buffer
 }
 

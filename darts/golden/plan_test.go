@@ -3,12 +3,16 @@ package golden
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/dartsc/dartsc/compiler"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/runtime"
 	"github.com/dartsc/dartsc/runtime/cpu"
+	"github.com/dartsc/dartsc/runtime/emulation"
 )
 
 // planned runs a compiled plan on the CPU.
@@ -20,11 +24,29 @@ type planned struct {
 
 func newPlanned(t *testing.T, m *ir.Module, o compiler.Options) engine {
 	t.Helper()
+	return newPlannedOn(t, m, o, cpu.New(2))
+}
+
+// emulated is a CUDA device on the processor. Each module costs a compilation, so the forty modules of single primitives,
+// which supernets hold as well, are left to the run with DARTSC_GOLDEN.
+func emulated(t *testing.T, target string) runtime.Device {
+	t.Helper()
+	if strings.Contains(t.Name(), "/cnn_ops.") && os.Getenv("DARTSC_GOLDEN") == "" {
+		t.Skip("DARTSC_GOLDEN is not set")
+	}
+	if _, err := exec.LookPath("g++"); err != nil {
+		t.Skip(emulation.ErrNoCompiler)
+	}
+	return emulation.Device{Plans: target, Cache: emulation.TestCache()}
+}
+
+func newPlannedOn(t *testing.T, m *ir.Module, o compiler.Options, d runtime.Device) engine {
+	t.Helper()
 	p, err := compiler.Compile(context.Background(), m, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := runtime.Open(p, cpu.New(2))
+	s, err := runtime.Open(p, d)
 	if err != nil {
 		t.Fatal(err)
 	}

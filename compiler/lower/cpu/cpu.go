@@ -37,6 +37,12 @@ func (Target) Layout(v *ir.Variable) plan.Layout {
 	return nil
 }
 
+// Copy returns nil: the runtime has the kernel.
+func (Target) Copy(from, to plan.Tensor) *plan.DeviceLaunch { return nil }
+
+// Modules returns nil: the runtime has all kernels.
+func (Target) Modules() []plan.Module { return nil }
+
 // Lower chooses the kernels.
 func (t Target) Lower(p *ir.Program) (*lower.Program, error) {
 	l := &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}}

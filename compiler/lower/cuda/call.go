@@ -1,0 +1,132 @@
+package cuda
+
+import (
+	"github.com/dartsc/dartsc/compiler/lower"
+	"github.com/dartsc/dartsc/compiler/plan"
+)
+
+const (
+	threads    = 256  // of every block; see kernels/common.cuh
+	mostBlocks = 1056 // of a launch whose threads loop: what fills 132 multiprocessors of 2048 threads
+)
+
+// call is a launch in the making. Fields of the kernel's struct are its arguments: in and out are called in their order.
+type call struct {
+	*specialisation
+	l         *lowering
+	template  string
+	launch    lower.Launch
+	arguments []plan.Argument
+	blocks    int
+	shared    int
+	counters  int
+}
+
+// call begins a launch of a kernel template. Kernel is what plans and profiles call it.
+func (l *lowering) call(kernel, template string) *call {
+	c := &call{specialisation: &specialisation{}, l: l, template: template, blocks: 1}
+	c.launch.Kernel = kernel
+	if l.at != nil {
+		c.launch.Phase, c.launch.Scope = l.at.Phase, l.at.Scope
+	}
+	return c
+}
+
+// in adds operands; it returns the position of the first.
+func (c *call) in(tensors ...int) int {
+	first := len(c.launch.Operands)
+	for _, t := range tensors {
+		c.arguments = append(c.arguments, plan.Argument{Kind: plan.OperandArgument, Index: len(c.launch.Operands)})
+		c.launch.Operands = append(c.launch.Operands, t)
+	}
+	return first
+}
+
+// none fills arguments that the specialisation does not look at.
+func (c *call) none(n int) {
+	kind := plan.OperandArgument
+	if len(c.launch.Operands) == 0 {
+		kind = plan.ResultArgument
+	}
+	for range n {
+		c.arguments = append(c.arguments, plan.Argument{Kind: kind})
+	}
+}
+
+// optional adds the tensors, or fills so many arguments where there are none.
+func (c *call) optional(n int, tensors ...int) {
+	c.in(tensors...)
+	c.none(n - len(tensors))
+}
+
+// out adds results; it returns the position of the first.
+func (c *call) out(tensors ...int) int {
+	first := len(c.launch.Results)
+	for _, t := range tensors {
+		c.arguments = append(c.arguments, plan.Argument{Kind: plan.ResultArgument, Index: len(c.launch.Results)})
+		c.launch.Results = append(c.launch.Results, t)
+	}
+	return first
+}
+
+// inPlace lets a result lie where operands are.
+func (c *call) inPlace(result int, operands ...int) {
+	for _, o := range operands {
+		c.launch.InPlace = append(c.launch.InPlace, lower.Alias{Operand: o, Result: result})
+	}
+}
+
+// integers adds numbers that are arguments, not constants of the specialisation; they follow all addresses.
+func (c *call) integers(list ...int) {
+	for _, v := range list {
+		c.arguments = append(c.arguments, plan.Argument{Kind: plan.Int32Argument, Integer: int64(v)})
+	}
+}
+
+// elements divides work on so many elements, V at a time, among threads that loop: fields size, V and blocks.
+func (c *call) elements(n, v int) {
+	c.int("size", n)
+	c.int("V", v)
+	c.loop(ceiling(n, v))
+}
+
+// loop gives as many threads as there are items of work, up to what fills a device; each takes further items in turn.
+func (c *call) loop(items int) {
+	c.blocks = max(1, min(ceiling(items, threads), mostBlocks))
+	c.int("blocks", c.blocks)
+}
+
+// emit appends the launch.
+func (c *call) emit() {
+	f := c.l.target.code.add(c.template, c.specialisation)
+	if c.counters > 0 {
+		first := c.l.target.code.counters(f.module, c.counters)
+		c.arguments = append(c.arguments, plan.Argument{Kind: plan.Int32Argument, Integer: int64(first)})
+	}
+	c.launch.Device = &plan.DeviceLaunch{
+		Module: f.module, Function: f.name, Grid: [3]int{c.blocks, 1, 1}, Block: [3]int{threads, 1, 1}, SharedBytes: c.shared, Arguments: c.arguments,
+	}
+	if c.launch.Kernel != lower.Copy && c.launch.Kernel != "fill" {
+		c.launch.FLOPs, c.l.flops = c.l.flops, 0
+	}
+	seen := map[int]bool{}
+	for _, list := range [][]int{c.launch.Operands, c.launch.Results} {
+		for _, t := range list {
+			if !seen[t] {
+				c.launch.Bytes += float64(c.l.out.Tensors[t].Bytes())
+			}
+			seen[t] = true
+		}
+	}
+	c.l.out.Launches = append(c.l.out.Launches, c.launch)
+}
+
+func ceiling(a, b int) int { return (a + b - 1) / b }
+
+// pack is how many neighbouring elements a thread takes at once: rows of this length must be whole packs.
+func pack(length int) int {
+	if length%4 == 0 {
+		return 4
+	}
+	return 1
+}

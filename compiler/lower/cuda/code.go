@@ -1,0 +1,175 @@
+package cuda
+
+import (
+	"embed"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+)
+
+//go:embed kernels
+var sources embed.FS
+
+// files are the kernels in an order in which they compile.
+var files = []string{
+	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu",
+	"loss.cu", "image.cu", "optimiser.cu",
+}
+
+// perModule is how many functions a module holds: modules compile side by side.
+const perModule = 32
+
+// code collects the functions of a plan: kernels with their specialisations, each once.
+type code struct {
+	functions map[string]function // by template and constants
+	list      []*unit
+}
+
+// unit is a module in the making.
+type unit struct {
+	specialisations strings.Builder
+	functions       int
+	counters        int
+}
+
+// function is where a kernel was put.
+type function struct {
+	module int
+	name   string
+}
+
+// add returns the function of a template with constants, which it writes if they are new.
+func (c *code) add(template string, s *specialisation) function {
+	key := template + s.tables.String() + s.fields.String()
+	if f, ok := c.functions[key]; ok {
+		return f
+	}
+	if len(c.list) == 0 || c.list[len(c.list)-1].functions == perModule {
+		c.list = append(c.list, &unit{})
+	}
+	u := c.list[len(c.list)-1]
+	u.functions++
+	f := function{len(c.list) - 1, fmt.Sprintf("%s_%d", template, len(c.functions))}
+	if c.functions == nil {
+		c.functions = map[string]function{}
+	}
+	c.functions[key] = f
+	name := fmt.Sprintf("S%d", len(c.functions)-1)
+	w := &u.specialisations
+	w.WriteByte('\n')
+	w.WriteString(strings.ReplaceAll(s.tables.String(), tablePrefix, name+"_"))
+	fmt.Fprintf(w, "struct %s {\n%s};\nKERNEL(%s, %s<%s>)\n", name, strings.ReplaceAll(s.fields.String(), tablePrefix, name+"_"), f.name, template, name)
+	return f
+}
+
+// counters reserves counters of a module, for reductions whose blocks wait for one another.
+func (c *code) counters(module, n int) (first int) {
+	u := c.list[module]
+	first = u.counters
+	u.counters += n
+	return first
+}
+
+// modules writes the sources.
+func (c *code) modules() []plan.Module {
+	var modules []plan.Module
+	for i, u := range c.list {
+		var w strings.Builder
+		fmt.Fprintf(&w, "// Module %d of %d. What every specialisation is of stands at the end.\nconstexpr int Counters = %d;\n\n", i, len(c.list), max(1, u.counters))
+		for _, name := range files {
+			text, err := sources.ReadFile("kernels/" + name)
+			if err != nil {
+				panic(err) // embedded: a file that is not there is seen by every test
+			}
+			fmt.Fprintf(&w, "// %s\n\n%s\n", name, text)
+		}
+		w.WriteString("// The specialisations.\n")
+		w.WriteString(u.specialisations.String())
+		modules = append(modules, plan.Module{
+			Name: fmt.Sprintf("kernels%d", i), Source: w.String(), Options: []string{"--std=c++17"},
+		})
+	}
+	return modules
+}
+
+// specialisation is the struct of constants of a kernel.
+type specialisation struct {
+	tables strings.Builder // arrays, which stand before the struct
+	fields strings.Builder
+}
+
+// tablePrefix stands for the name of the struct in the names of its tables, until that is known.
+const tablePrefix = "@"
+
+func (s *specialisation) int(name string, v int) {
+	fmt.Fprintf(&s.fields, "  static constexpr int %s = %d;\n", name, v)
+}
+
+func (s *specialisation) bool(name string, v bool) {
+	fmt.Fprintf(&s.fields, "  static constexpr bool %s = %t;\n", name, v)
+}
+
+// number is a constant of the precision of its digits: kernels convert where they use it.
+func (s *specialisation) number(name string, v float64) {
+	fmt.Fprintf(&s.fields, "  static constexpr double %s = %s;\n", name, literal(v))
+}
+
+// float is a constant of single precision.
+func (s *specialisation) float(name string, v float64) {
+	fmt.Fprintf(&s.fields, "  static constexpr float %s = (float)%s;\n", name, literal(v))
+}
+
+func (s *specialisation) typename(name string, t ir.DType) {
+	fmt.Fprintf(&s.fields, "  typedef %s %s;\n", typenames[t], name)
+}
+
+var typenames = map[ir.DType]string{ir.Bool: "u8", ir.U8: "u8", ir.I32: "int", ir.I64: "i64", ir.F32: "float", ir.F64: "double"}
+
+func (s *specialisation) ints(name string, list []int) {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = strconv.Itoa(v)
+	}
+	s.table("int", name, texts)
+}
+
+func (s *specialisation) floats(name string, list []float64) {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = "(float)" + literal(v)
+	}
+	s.table("float", name, texts)
+}
+
+// table is a function of an index, over constant memory where the index is not known to the compiler.
+func (s *specialisation) table(of, name string, texts []string) {
+	if len(texts) == 0 {
+		texts = []string{"0"}
+	}
+	fmt.Fprintf(&s.tables, "__constant__ constexpr %s %s%s[] = {%s};\n", of, tablePrefix, name, strings.Join(texts, ", "))
+	fmt.Fprintf(&s.fields, "  __device__ static constexpr %s %s(int i) { return %s%s[i]; }\n", of, name, tablePrefix, name)
+}
+
+// text is a member that is written out, a function.
+func (s *specialisation) text(text string) { s.fields.WriteString(text) }
+
+// literal writes a number of C++.
+func literal(v float64) string {
+	switch {
+	case math.IsInf(v, 1):
+		return "(1.0 / 0.0)"
+	case math.IsInf(v, -1):
+		return "(-1.0 / 0.0)"
+	case math.IsNaN(v):
+		return "(0.0 / 0.0)"
+	}
+	text := strconv.FormatFloat(v, 'g', -1, 64)
+	if !strings.ContainsAny(text, ".e") {
+		text += ".0"
+	}
+	return text
+}

@@ -1,0 +1,261 @@
+package cuda
+
+import (
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+var convolutions = map[string]func(l *lowering, op *ir.Op) error{
+	"conv2d": func(l *lowering, op *ir.Op) error {
+		return l.convolution(op, op.Operands[0], prologue{})
+	},
+	"conv2d_input_grad": func(l *lowering, op *ir.Op) error {
+		return l.inputGrad(op, nil, op.Result())
+	},
+	"conv2d_weight_grad": func(l *lowering, op *ir.Op) error {
+		return l.weightGrad(op, op.Operands[0], prologue{})
+	},
+	"matmul": func(l *lowering, op *ir.Op) error {
+		x, y := op.Operands[0].Type.Shape, op.Result().Type.Shape
+		k := x[1]
+		if op.Attrs.Bool("transpose_a") {
+			k = x[0]
+		}
+		c := l.call("matmul", "MatMul")
+		c.in(l.operand(op.Operands[0]), l.operand(op.Operands[1]))
+		c.out(l.result(op.Result(), nil))
+		c.bool("transpose_a", op.Attrs.Bool("transpose_a"))
+		c.bool("transpose_b", op.Attrs.Bool("transpose_b"))
+		c.product(y[0], y[1], k, !op.Attrs.Bool("transpose_a"), op.Attrs.Bool("transpose_b"))
+		c.emit()
+		return nil
+	},
+}
+
+// prologue is what happens to a convolution's input as it is loaded; see Prologue in kernels/common.cuh.
+type prologue struct {
+	kind       int
+	statistics []*ir.Value // mean, variance and, with kind 3, gamma and beta
+	eps        float64
+}
+
+// The kinds of prologues.
+const (
+	prologueRelu   = 1
+	prologueNorm   = 2
+	prologueAffine = 3
+)
+
+// prologueGroup lowers [batch_norm →] relu → convolution.
+func prologueGroup(l *lowering, body *ir.Program) (bool, error) {
+	var norm, relu, root *ir.Op
+	for _, op := range body.Ops {
+		switch {
+		case op.Kind == "batch_norm" && norm == nil && relu == nil:
+			norm = op
+		case op.Kind == "relu" && relu == nil && root == nil:
+			relu = op
+		case (op.Kind == "conv2d" || op.Kind == "conv2d_weight_grad") && root == nil:
+			root = op
+		default:
+			return false, nil
+		}
+	}
+	if relu == nil || root == nil || root.Operands[0] != relu.Result() || root.Operands[1] == relu.Result() || len(body.Results) != 1 {
+		return false, nil
+	}
+	x, p := relu.Operands[0], prologue{kind: prologueRelu}
+	if norm != nil {
+		if x != norm.Result() {
+			return false, nil
+		}
+		x, p = norm.Operands[0], prologue{kind: prologueNorm, statistics: norm.Operands[1:], eps: norm.Attrs.Float("eps")}
+		if len(p.statistics) == 4 {
+			p.kind = prologueAffine
+		}
+	}
+	if root.Kind == "conv2d" {
+		return true, l.convolution(root, x, p)
+	}
+	return true, l.weightGrad(root, x, p)
+}
+
+// accumulateGroup lowers conv2d_input_grad → add.
+func accumulateGroup(l *lowering, body *ir.Program) (bool, error) {
+	if len(body.Ops) != 2 || body.Ops[0].Kind != "conv2d_input_grad" || body.Ops[1].Kind != "add" || len(body.Results) != 1 {
+		return false, nil
+	}
+	gradient, sum := body.Ops[0], body.Ops[1]
+	addend := sum.Operands[0]
+	if addend == gradient.Result() {
+		addend = sum.Operands[1]
+	}
+	if addend == gradient.Result() || !addend.Type.Equal(sum.Result().Type) {
+		return false, nil
+	}
+	return true, l.inputGrad(gradient, addend, sum.Result())
+}
+
+func (c *call) prologue(p prologue) {
+	var tensors []int
+	for _, v := range p.statistics {
+		tensors = append(tensors, c.l.operand(v))
+	}
+	c.optional(4, tensors...)
+	c.int("prologue", p.kind)
+	c.float("eps", p.eps)
+}
+
+// shape are the fields that describe a convolution of x to y by weights w.
+func (c *call) shape(op *ir.Op, x, w, y []int) (depthwise, grouped bool) {
+	a := ops.ConvAttrsOf(op)
+	c.int("h", x[2])
+	c.int("w", x[3])
+	c.int("c", x[1])
+	c.int("oh", y[2])
+	c.int("ow", y[3])
+	c.int("kh", w[2])
+	c.int("kw", w[3])
+	c.int("sh", a.Strides[0])
+	c.int("sw", a.Strides[1])
+	c.int("dh", a.Dilations[0])
+	c.int("dw", a.Dilations[1])
+	c.int("ph", a.Pads[0])
+	c.int("pw", a.Pads[1])
+	depthwise = a.Groups == x[1] && a.Groups == w[0] && a.Groups > 1
+	grouped = a.Groups > 1 && !depthwise
+	if depthwise {
+		c.int("n", x[0])
+		return depthwise, grouped
+	}
+	c.int("images", x[0])
+	c.int("o", w[0])
+	if grouped {
+		c.int("groups", a.Groups)
+	}
+	return depthwise, grouped
+}
+
+// convolution lowers conv2d of x, which is not the operand where a prologue comes first.
+func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
+	xs, ws, ys := x.Type.Shape, op.Operands[1].Type.Shape, op.Result().Type.Shape
+	in, filter, out := l.image(x), l.filter(op.Operands[1]), l.result(op.Result(), channelsLast)
+	c := l.call("conv2d", "Convolution")
+	depthwise, grouped := c.shape(op, xs, ws, ys)
+	c.prologue(p)
+	c.in(in, filter)
+	c.out(out)
+	switch {
+	case depthwise:
+		c.template = "Depthwise"
+		v := pack(xs[1])
+		c.int("V", v)
+		c.loop(op.Result().Type.Elements() / v)
+	case grouped:
+		c.template = "Grouped"
+		c.loop(op.Result().Type.Elements())
+	default:
+		c.product(ys[0]*ys[2]*ys[3], ws[0], ws[1]*ws[2]*ws[3], true, false)
+	}
+	c.emit()
+	return nil
+}
+
+// inputGrad lowers conv2d_input_grad, added to addend unless that is nil.
+func (l *lowering) inputGrad(op *ir.Op, addend, result *ir.Value) error {
+	g, w := op.Operands[0], op.Operands[1]
+	xs, ws, ys := op.Result().Type.Shape, w.Type.Shape, g.Type.Shape
+	c := l.call("conv2d_input_grad", "ConvolutionInputGrad")
+	depthwise, grouped := c.shape(op, xs, ws, ys)
+	c.in(l.image(g), l.filter(w))
+	if addend != nil {
+		c.inPlace(0, c.in(l.image(addend)))
+	} else {
+		c.none(1)
+	}
+	c.bool("added", addend != nil)
+	c.out(l.result(result, channelsLast))
+	switch {
+	case depthwise:
+		c.template = "DepthwiseInputGrad"
+		v := pack(xs[1])
+		c.int("V", v)
+		c.loop(op.Result().Type.Elements() / v)
+	case grouped:
+		c.template = "GroupedInputGrad"
+		c.loop(op.Result().Type.Elements())
+	default:
+		c.product(xs[0]*xs[2]*xs[3], ws[1], ws[0]*ws[2]*ws[3], true, true)
+	}
+	c.emit()
+	return nil
+}
+
+// weightGrad lowers conv2d_weight_grad of x.
+func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
+	g := op.Operands[1]
+	xs, ws, ys := x.Type.Shape, op.Result().Type.Shape, g.Type.Shape
+	in, cotangent := l.image(x), l.image(g)
+	c := l.call("conv2d_weight_grad", "ConvolutionWeightGrad")
+	depthwise, grouped := c.shape(op, xs, ws, ys)
+	c.prologue(p)
+	c.in(in, cotangent)
+	c.out(l.result(op.Result(), filters))
+	pixels := ys[0] * ys[2] * ys[3]
+	switch {
+	case depthwise:
+		c.template = "DepthwiseWeightGrad"
+		c.columns(1, pixels, xs[1], 1, ws[2]*ws[3], plan.F32)
+	case grouped:
+		c.template = "GroupedWeightGrad"
+		c.loop(op.Result().Type.Elements())
+	default:
+		c.product(ws[1]*ws[2]*ws[3], ws[0], pixels, false, false)
+	}
+	c.emit()
+	return nil
+}
+
+// product divides an m by n product of depth k into tiles and, where there are few of them, into splits: the fields of
+// Product, scratch and counters. Along says whether neighbours of a and b in memory are neighbours along k.
+func (c *call) product(m, n, k int, aAlongK, bAlongK bool) {
+	bn := tile(n, 64)
+	bm := tile(m, 4096/bn)
+	if bm*bn > 4096 {
+		bm = 4096 / bn
+	}
+	groups := threads / (bm / 4 * (bn / 4))
+	bk := max(16, 4*groups)
+	tiles, steps := ceiling(m, bm)*ceiling(n, bn), ceiling(k, bk)
+	splits := max(1, min(2*132/tiles, steps/4))
+	c.int("m", m)
+	c.int("n", n)
+	c.int("k", k)
+	c.int("bm", bm)
+	c.int("bn", bn)
+	c.int("bk", bk)
+	c.int("splits", splits)
+	c.bool("a_along_k", aAlongK)
+	c.bool("b_along_k", bAlongK)
+	if splits > 1 {
+		c.out(c.l.scratch(plan.F32, splits*m*n))
+	} else {
+		c.arguments = append(c.arguments, plan.Argument{Kind: plan.ResultArgument}) // partial, which is not used
+	}
+	c.shared = 4 * bk * (bm + 4 + bn + 4)
+	if groups > 1 {
+		c.shared = max(c.shared, 4*16*threads)
+	}
+	c.blocks = tiles * splits
+	c.counters = tiles
+}
+
+// tile is the smallest of 16, 32, 64, … that holds n, at most most.
+func tile(n, most int) int {
+	t := 16
+	for t < n && t < most {
+		t *= 2
+	}
+	return t
+}

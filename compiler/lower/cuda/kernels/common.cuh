@@ -1,0 +1,134 @@
+// What all kernels share. A kernel is a template struct: its fields are the arguments of the launch, in order; its
+// parameter S is a specialisation, a struct of constants that the compiler generates (shapes, strides, flags); run(block)
+// is the work of one block. Every kernel has blocks of Threads threads in one row, so that launches can be joined.
+//
+// The same text compiles with NVRTC for a device, and with g++ -include emulation.h for the processor, where In, Out and
+// Shared check every access. So a kernel reaches memory only by those, by index, and waits only by __syncthreads and
+// the shuffles of a whole warp.
+
+typedef long long i64;
+typedef unsigned long long u64;
+typedef unsigned char u8;
+
+constexpr int Threads = 256;
+
+#ifndef DARTSC_EMULATION
+
+template <class T> using In = const T*;
+template <class T> using Out = T*;
+template <class T> using Shared = T*;
+
+extern __shared__ float4 shared_memory[];
+
+// shared is an array of so many elements in the block's dynamic shared memory, from a byte on that is a multiple of 16.
+template <class T> __device__ inline Shared<T> shared(int offset, int /*count*/) {
+  return reinterpret_cast<T*>(reinterpret_cast<char*>(shared_memory) + offset);
+}
+
+__device__ inline float4 load4(const float* p, int i) { return *reinterpret_cast<const float4*>(p + i); }
+__device__ inline void store4(float* p, int i, float4 v) { *reinterpret_cast<float4*>(p + i) = v; }
+
+// fresh reads what another block of this launch has written, past the first cache.
+template <class T> __device__ inline T fresh(const T* p, int i) { return __ldcg(p + i); }
+
+__device__ inline int thread() { return (int)threadIdx.x; }
+
+#define KERNEL(name, ...) \
+  extern "C" __global__ void __launch_bounds__(Threads) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
+
+#endif
+
+// Counters of blocks that have arrived, one for each reduction of a program: zero before and after every launch.
+__device__ unsigned counters[Counters];
+
+// last_block says, to all threads of a block, whether it is the last of so many blocks to come here, and so sees what
+// the others have written before. The sums of a reduction are then added in order by that block, whichever it is.
+__device__ inline bool last_block(int counter, int blocks) {
+  __threadfence();
+  __syncthreads();
+  bool last = false;
+  if (thread() == 0) last = atomicInc(&counters[counter], (unsigned)(blocks - 1)) == (unsigned)(blocks - 1);
+  last = __syncthreads_or(last);
+  __threadfence();
+  return last;
+}
+
+// Pack is V neighbouring elements, loaded at once where V is 4.
+template <int V> struct Pack {
+  float v[V];
+};
+
+template <int V, class P> __device__ inline Pack<V> load(P p, int i) {
+  Pack<V> out;
+  if constexpr (V == 4) {
+    float4 a = load4(p, i);
+    out.v[0] = a.x, out.v[1] = a.y, out.v[2] = a.z, out.v[3] = a.w;
+  } else {
+    for (int k = 0; k < V; k++) out.v[k] = p[i + k];
+  }
+  return out;
+}
+
+template <int V, class P> __device__ inline void store(P p, int i, const Pack<V>& a) {
+  if constexpr (V == 4) {
+    store4(p, i, make_float4(a.v[0], a.v[1], a.v[2], a.v[3]));
+  } else {
+    for (int k = 0; k < V; k++) p[i + k] = a.v[k];
+  }
+}
+
+template <int V> __device__ inline Pack<V> zero() {
+  Pack<V> out;
+  for (int k = 0; k < V; k++) out.v[k] = 0;
+  return out;
+}
+
+__device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
+__device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
+__device__ constexpr int ceiling(int a, int b) { return (a + b - 1) / b; }
+
+// Prologue is what happens to the input of a convolution as it is loaded: nothing (0), ReLU (1), or normalisation and
+// ReLU (2, with scale and shift 3).
+template <class S> struct Prologue {
+  In<float> mean, variance, gamma, beta;
+
+  template <int V> __device__ inline Pack<V> apply(Pack<V> x, int channel) const {
+    for (int k = 0; k < V; k++) {
+      if constexpr (S::prologue >= 2) {
+        float factor = rsqrtf(variance[channel + k] + S::eps);
+        x.v[k] = (x.v[k] - mean[channel + k]) * factor;
+        if constexpr (S::prologue == 3) x.v[k] = x.v[k] * gamma[channel + k] + beta[channel + k];
+      }
+      if constexpr (S::prologue >= 1) x.v[k] = fmaxf(x.v[k], 0.0f);
+    }
+    return x;
+  }
+};
+
+// Philox4x32-10 (Salmon et al. 2011), as internal/philox.
+struct Philox {
+  unsigned key0, key1, step, id;
+
+  __device__ inline Philox(i64 seed, i64 at, int stream)
+      : key0((unsigned)(u64)seed), key1((unsigned)((u64)seed >> 32)), step((unsigned)(u64)at), id((unsigned)stream) {}
+
+  // word is the random number at position i.
+  __device__ inline unsigned word(u64 i) const {
+    u64 block = i / 4;
+    unsigned c[4] = {(unsigned)block, (unsigned)(block >> 32), step, id};
+    unsigned k0 = key0, k1 = key1;
+    for (int round = 0; round < 10; round++) {
+      u64 p0 = (u64)0xD2511F53u * c[0], p1 = (u64)0xCD9E8D57u * c[2];
+      unsigned n0 = (unsigned)(p1 >> 32) ^ c[1] ^ k0, n2 = (unsigned)(p0 >> 32) ^ c[3] ^ k1;
+      c[0] = n0, c[1] = (unsigned)p1, c[2] = n2, c[3] = (unsigned)p0;
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+    int at = (int)(i % 4);
+    return at == 0 ? c[0] : at == 1 ? c[1] : at == 2 ? c[2] : c[3];
+  }
+
+  // below is an integer in [0, n), uniform a number in [0, 1).
+  __device__ inline int below(u64 i, int n) const { return (int)((u64)word(i) * (u64)n >> 32); }
+  __device__ inline float uniform(u64 i) const { return (float)(word(i) >> 8) * (1.0f / (1 << 24)); }
+};

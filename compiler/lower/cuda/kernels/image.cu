@@ -1,0 +1,76 @@
+// Augmentation. Raw images are u8 [N][H][W][C]; random numbers are those of the reference, by position.
+// S: n, h, w, c, stream, blocks.
+
+// RandomCrop pads by S::padding and cuts. 
+template <class S> struct RandomCrop {
+  In<u8> x;
+  In<i64> seed, step;
+  Out<u8> y;
+
+  __device__ void run(int block) const {
+    Philox random(seed[0], step[0], S::stream);
+    for (int i = block * Threads + thread(); i < S::n * S::h * S::w * S::c; i += S::blocks * Threads) {
+      int c = i % S::c, column = i / S::c % S::w, row = i / S::c / S::w % S::h, n = i / S::c / S::w / S::h;
+      int r = row + random.below(2 * (u64)n, 2 * S::padding + 1) - S::padding;
+      int q = column + random.below(2 * (u64)n + 1, 2 * S::padding + 1) - S::padding;
+      y[i] = r >= 0 && r < S::h && q >= 0 && q < S::w ? x[((n * S::h + r) * S::w + q) * S::c + c] : (u8)0;
+    }
+  }
+};
+
+// RandomFlip mirrors an image left to right with probability one half.
+template <class S> struct RandomFlip {
+  In<u8> x;
+  In<i64> seed, step;
+  Out<u8> y;
+
+  __device__ void run(int block) const {
+    Philox random(seed[0], step[0], S::stream);
+    for (int i = block * Threads + thread(); i < S::n * S::h * S::w * S::c; i += S::blocks * Threads) {
+      int c = i % S::c, column = i / S::c % S::w, row = i / S::c / S::w;
+      int q = random.below((u64)(row / S::h), 2) == 1 ? S::w - 1 - column : column;
+      y[i] = x[(row * S::w + q) * S::c + c];
+    }
+  }
+};
+
+// NormalizeImage: (v/255 - mean(c))/deviation(c). Images channels last are in the order of the files.
+template <class S> struct NormalizeImage {
+  In<u8> x;
+  Out<float> y;
+
+  __device__ void run(int block) const {
+    for (int i = block * Threads + thread(); i < S::n * S::h * S::w * S::c; i += S::blocks * Threads)
+      y[i] = ((float)x[i] / 255.0f - S::mean(i % S::c)) / S::deviation(i % S::c);
+  }
+};
+
+// Cutout zeros a square of side 2·S::half around a random centre.
+template <class S> struct Cutout {
+  In<float> x;
+  In<i64> seed, step;
+  Out<float> y;
+
+  __device__ void run(int block) const {
+    Philox random(seed[0], step[0], S::stream);
+    for (int i = block * Threads + thread(); i < S::n * S::h * S::w * S::c; i += S::blocks * Threads) {
+      int column = i / S::c % S::w, row = i / S::c / S::w % S::h, n = i / S::c / S::w / S::h;
+      int r = row - random.below(2 * (u64)n, S::h), q = column - random.below(2 * (u64)n + 1, S::w);
+      y[i] = -S::half <= r && r < S::half && -S::half <= q && q < S::half ? 0.0f : x[i];
+    }
+  }
+};
+
+// DropPath: rows dropped with probability p, the others divided by 1-p. S: size, row (elements), stream, blocks.
+template <class S> struct DropPath {
+  In<float> x, p;
+  In<i64> seed, step;
+  Out<float> y;
+
+  __device__ void run(int block) const {
+    Philox random(seed[0], step[0], S::stream);
+    float keep = 1 - p[0];
+    for (int i = block * Threads + thread(); i < S::size; i += S::blocks * Threads)
+      y[i] = random.uniform((u64)(i / S::row)) < keep ? x[i] / keep : 0.0f;
+  }
+};

@@ -1,0 +1,226 @@
+// Product computes tiles of c[m][n] = Σ a(m, k)·b(k, n) for whatever a and b are: matrices, or images seen as matrices by a
+// convolution. A block computes BM by BN results, BK products deep at a time, each thread 4 by 4 of them; where a tile has
+// fewer than 4096 results, several groups of threads share its products and their sums are added in order. With more than
+// one split the products are divided between blocks too, and the last block of a tile adds the splits in order.
+//
+// S: m, n, k, bm, bn, bk, splits. P: a(m, k) and b(k, n) for positions inside, put(m, n, value); fields partial
+// [splits][m][n] and counter. S::a_along_k, S::b_along_k: neighbours in memory are neighbours along k.
+template <class S, class P> struct Product {
+  static constexpr int TileM = ceiling(S::m, S::bm), TileN = ceiling(S::n, S::bn), Tiles = TileM * TileN;
+  static constexpr int Sub = (S::bm / 4) * (S::bn / 4), Groups = Threads / Sub, Depth = S::bk / Groups;
+  static constexpr int StrideA = S::bm + 4, StrideB = S::bn + 4; // rows apart in memory banks, aligned to 16 bytes
+  static constexpr int RoomA = 0, RoomB = 4 * S::bk * StrideA;   // bytes
+
+  __device__ static inline void run(const P& p, int block) {
+    int tile = block % Tiles, split = block / Tiles, m0 = tile / TileN * S::bm, n0 = tile % TileN * S::bn;
+    auto ta = shared<float>(RoomA, S::bk * StrideA);
+    auto tb = shared<float>(RoomB, S::bk * StrideB);
+    int group = thread() / Sub, local = thread() % Sub, tm = local / (S::bn / 4) * 4, tn = local % (S::bn / 4) * 4;
+    float sum[4][4] = {};
+    // Splits are whole steps of bk.
+    constexpr int Steps = ceiling(S::k, S::bk);
+    int from = (int)((i64)Steps * split / S::splits) * S::bk, to = smaller(S::k, (int)((i64)Steps * (split + 1) / S::splits) * S::bk);
+    for (int k0 = from; k0 < to; k0 += S::bk) {
+      load_tile<S::bm, S::m, StrideA, S::a_along_k>(ta, m0, k0, [&](int m, int k) { return p.a(m, k); });
+      load_tile<S::bn, S::n, StrideB, S::b_along_k>(tb, n0, k0, [&](int n, int k) { return p.b(k, n); });
+      __syncthreads();
+      float part[4][4] = {}; // sums of few products, added to sums of many: half the digits lost
+#pragma unroll
+      for (int k = 0; k < Depth; k++) {
+        float4 a = load4(ta, (group * Depth + k) * StrideA + tm), b = load4(tb, (group * Depth + k) * StrideB + tn);
+        float av[4] = {a.x, a.y, a.z, a.w}, bv[4] = {b.x, b.y, b.z, b.w};
+        for (int i = 0; i < 4; i++)
+          for (int j = 0; j < 4; j++) part[i][j] += av[i] * bv[j];
+      }
+      for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) sum[i][j] += part[i][j];
+      __syncthreads();
+    }
+    if constexpr (Groups > 1) {
+      auto room = shared<float>(0, Threads * 16);
+      for (int i = 0; i < 16; i++) room[thread() * 16 + i] = sum[i / 4][i % 4];
+      __syncthreads();
+      if (group == 0) {
+        for (int i = 0; i < 16; i++) {
+          double total = 0;
+          for (int g = 0; g < Groups; g++) total += (double)room[(g * Sub + local) * 16 + i];
+          sum[i / 4][i % 4] = (float)total;
+        }
+      }
+    }
+    if constexpr (S::splits == 1) {
+      if (group != 0) return;
+      for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++)
+          if (m0 + tm + i < S::m && n0 + tn + j < S::n) p.put(m0 + tm + i, n0 + tn + j, sum[i][j]);
+    } else {
+      if (group == 0) {
+        for (int i = 0; i < 4; i++)
+          for (int j = 0; j < 4; j++)
+            if (m0 + tm + i < S::m && n0 + tn + j < S::n) p.partial[(split * S::m + m0 + tm + i) * S::n + n0 + tn + j] = sum[i][j];
+      }
+      if (!last_block(p.counter + tile, S::splits)) return;
+      for (int i = thread(); i < S::bm * S::bn; i += Threads) {
+        int m = m0 + i / S::bn, n = n0 + i % S::bn;
+        if (m >= S::m || n >= S::n) continue;
+        double total = 0;
+        for (int s = 0; s < S::splits; s++) total += (double)fresh(p.partial, (s * S::m + m) * S::n + n);
+        p.put(m, n, (float)total);
+      }
+    }
+  }
+
+  // load_tile fills [bk][stride] of shared memory with get(x0+x, k0+k), zero outside.
+  template <int Extent, int Limit, int Stride, bool AlongK, class T, class F>
+  __device__ static inline void load_tile(T tile, int x0, int k0, F get) {
+    for (int i = thread(); i < Extent * S::bk; i += Threads) {
+      int x = AlongK ? i / S::bk : i % Extent, k = AlongK ? i % S::bk : i / Extent;
+      tile[k * Stride + x] = x0 + x < Limit && k0 + k < S::k ? get(x0 + x, k0 + k) : 0.0f;
+    }
+  }
+};
+
+// MatMul: c = a·b, either of them transposed (operation matmul). S: those of Product, transpose_a, transpose_b.
+template <class S> struct MatMul {
+  In<float> x, y;
+  Out<float> z, partial;
+  int counter;
+
+  __device__ inline float a(int m, int k) const { return S::transpose_a ? x[k * S::m + m] : x[m * S::k + k]; }
+  __device__ inline float b(int k, int n) const { return S::transpose_b ? y[n * S::k + k] : y[k * S::n + n]; }
+  __device__ inline void put(int m, int n, float v) const { z[m * S::n + n] = v; }
+  __device__ void run(int block) const { Product<S, MatMul>::run(*this, block); }
+};
+
+// Convolutions without groups, as products. S: those of Product; images, h, w, c (of x), oh, ow, o (of y), kh, kw, sh, sw,
+// dh, dw, ph, pw; prologue, eps. Images channels last, filters [KH][KW][C][O].
+
+// Convolution: rows are pixels of y, columns its channels, products taps times channels of x.
+template <class S> struct Convolution {
+  Prologue<S> before;
+  In<float> x, filter;
+  Out<float> y, partial;
+  int counter;
+
+  __device__ inline float a(int m, int k) const {
+    int column = m % S::ow, row = m / S::ow % S::oh, image = m / S::ow / S::oh, channel = k % S::c, tap = k / S::c;
+    int r = row * S::sh - S::ph + tap / S::kw * S::dh, q = column * S::sw - S::pw + tap % S::kw * S::dw;
+    if (r < 0 || r >= S::h || q < 0 || q >= S::w) return 0;
+    Pack<1> v = load<1>(x, ((image * S::h + r) * S::w + q) * S::c + channel);
+    return before.template apply<1>(v, channel).v[0];
+  }
+  __device__ inline float b(int k, int n) const { return filter[k * S::o + n]; }
+  __device__ inline void put(int m, int n, float v) const { y[m * S::o + n] = v; }
+  __device__ void run(int block) const { Product<S, Convolution>::run(*this, block); }
+};
+
+// ConvolutionInputGrad: rows are pixels of x, columns its channels, products taps times channels of y. Addend is added if
+// S::added.
+template <class S> struct ConvolutionInputGrad {
+  In<float> g, filter, addend;
+  Out<float> dx, partial;
+  int counter;
+
+  __device__ inline float a(int m, int k) const {
+    int column = m % S::w, row = m / S::w % S::h, image = m / S::w / S::h, channel = k % S::o, tap = k / S::o;
+    int r = row + S::ph - tap / S::kw * S::dh, q = column + S::pw - tap % S::kw * S::dw;
+    if (r < 0 || r % S::sh != 0 || r / S::sh >= S::oh || q < 0 || q % S::sw != 0 || q / S::sw >= S::ow) return 0;
+    return g[((image * S::oh + r / S::sh) * S::ow + q / S::sw) * S::o + channel];
+  }
+  __device__ inline float b(int k, int n) const { return filter[(k / S::o * S::c + n) * S::o + k % S::o]; }
+  __device__ inline void put(int m, int n, float v) const {
+    if constexpr (S::added) v += addend[m * S::c + n];
+    dx[m * S::c + n] = v;
+  }
+  __device__ void run(int block) const { Product<S, ConvolutionInputGrad>::run(*this, block); }
+};
+
+// ConvolutionWeightGrad: rows are taps times channels of x, columns channels of y, products pixels of y.
+template <class S> struct ConvolutionWeightGrad {
+  Prologue<S> before;
+  In<float> x, g;
+  Out<float> df, partial;
+  int counter;
+
+  __device__ inline float a(int m, int k) const {
+    int column = k % S::ow, row = k / S::ow % S::oh, image = k / S::ow / S::oh, channel = m % S::c, tap = m / S::c;
+    int r = row * S::sh - S::ph + tap / S::kw * S::dh, q = column * S::sw - S::pw + tap % S::kw * S::dw;
+    if (r < 0 || r >= S::h || q < 0 || q >= S::w) return 0;
+    Pack<1> v = load<1>(x, ((image * S::h + r) * S::w + q) * S::c + channel);
+    return before.template apply<1>(v, channel).v[0];
+  }
+  __device__ inline float b(int k, int n) const { return g[k * S::o + n]; }
+  __device__ inline void put(int m, int n, float v) const { df[m * S::o + n] = v; }
+  __device__ void run(int block) const { Product<S, ConvolutionWeightGrad>::run(*this, block); }
+};
+
+// Grouped convolutions that are not depthwise, a thread for a result: no search space of DARTS has one, but any graph may.
+// S: as Convolution, with groups; c and o are all channels.
+template <class S> struct Grouped {
+  static constexpr int C = S::c / S::groups, O = S::o / S::groups; // of a group
+  Prologue<S> before;
+  In<float> x, filter;
+  Out<float> y;
+
+  __device__ void run(int block) const {
+    for (int i = block * Threads + thread(); i < S::images * S::oh * S::ow * S::o; i += S::blocks * Threads) {
+      int o = i % S::o, pixel = i / S::o, column = pixel % S::ow, row = pixel / S::ow % S::oh, image = pixel / S::ow / S::oh;
+      float sum = 0;
+      for (int tap = 0; tap < S::kh * S::kw; tap++) {
+        int r = row * S::sh - S::ph + tap / S::kw * S::dh, q = column * S::sw - S::pw + tap % S::kw * S::dw;
+        if (r < 0 || r >= S::h || q < 0 || q >= S::w) continue;
+        for (int c = 0; c < C; c++) {
+          int channel = o / O * C + c;
+          Pack<1> v = load<1>(x, ((image * S::h + r) * S::w + q) * S::c + channel);
+          sum += before.template apply<1>(v, channel).v[0] * filter[(tap * C + c) * S::o + o];
+        }
+      }
+      y[i] = sum;
+    }
+  }
+};
+
+template <class S> struct GroupedInputGrad {
+  static constexpr int C = S::c / S::groups, O = S::o / S::groups;
+  In<float> g, filter, addend;
+  Out<float> dx;
+
+  __device__ void run(int block) const {
+    for (int i = block * Threads + thread(); i < S::images * S::h * S::w * S::c; i += S::blocks * Threads) {
+      int channel = i % S::c, pixel = i / S::c, column = pixel % S::w, row = pixel / S::w % S::h, image = pixel / S::w / S::h;
+      float sum = 0;
+      if constexpr (S::added) sum = addend[i];
+      for (int tap = 0; tap < S::kh * S::kw; tap++) {
+        int r = row + S::ph - tap / S::kw * S::dh, q = column + S::pw - tap % S::kw * S::dw;
+        if (r < 0 || r % S::sh != 0 || r / S::sh >= S::oh || q < 0 || q % S::sw != 0 || q / S::sw >= S::ow) continue;
+        for (int k = 0; k < O; k++) {
+          int o = channel / C * O + k;
+          sum += g[((image * S::oh + r / S::sh) * S::ow + q / S::sw) * S::o + o] * filter[(tap * C + channel % C) * S::o + o];
+        }
+      }
+      dx[i] = sum;
+    }
+  }
+};
+
+template <class S> struct GroupedWeightGrad {
+  static constexpr int C = S::c / S::groups, O = S::o / S::groups;
+  Prologue<S> before;
+  In<float> x, g;
+  Out<float> df;
+
+  __device__ void run(int block) const {
+    for (int i = block * Threads + thread(); i < S::kh * S::kw * C * S::o; i += S::blocks * Threads) {
+      int o = i % S::o, channel = o / O * C + i / S::o % C, tap = i / S::o / C;
+      double sum = 0;
+      for (int pixel = 0; pixel < S::images * S::oh * S::ow; pixel++) {
+        int column = pixel % S::ow, row = pixel / S::ow % S::oh, image = pixel / S::ow / S::oh;
+        int r = row * S::sh - S::ph + tap / S::kw * S::dh, q = column * S::sw - S::pw + tap % S::kw * S::dw;
+        if (r < 0 || r >= S::h || q < 0 || q >= S::w) continue;
+        Pack<1> v = load<1>(x, ((image * S::h + r) * S::w + q) * S::c + channel);
+        sum += before.template apply<1>(v, channel).v[0] * g[pixel * S::o + o];
+      }
+      df[i] = (float)sum;
+    }
+  }
+};

@@ -1,0 +1,46 @@
+package cuda
+
+import (
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+var poolings = map[string]func(l *lowering, op *ir.Op) error{
+	"max_pool2d":      pooling("MaxPool", false),
+	"avg_pool2d":      pooling("AveragePool", false),
+	"max_pool2d_grad": pooling("MaxPoolGrad", true),
+	"avg_pool2d_grad": pooling("AveragePoolGrad", true),
+}
+
+// pooling lowers a pooling, or its gradient, whose result has the shape of the pooling's input.
+func pooling(template string, gradient bool) func(l *lowering, op *ir.Op) error {
+	return func(l *lowering, op *ir.Op) error {
+		x, y := op.Operands[0].Type.Shape, op.Result().Type.Shape
+		if gradient {
+			x, y = y, x
+		}
+		a := ops.PoolAttrsOf(op)
+		c := l.call(op.Kind, template)
+		for _, v := range op.Operands {
+			c.in(l.image(v))
+		}
+		c.out(l.result(op.Result(), channelsLast))
+		c.int("n", x[0])
+		c.int("h", x[2])
+		c.int("w", x[3])
+		c.int("c", x[1])
+		c.int("oh", y[2])
+		c.int("ow", y[3])
+		c.int("kh", a.Kernel[0])
+		c.int("kw", a.Kernel[1])
+		c.int("sh", a.Strides[0])
+		c.int("sw", a.Strides[1])
+		c.int("ph", a.Pads[0])
+		c.int("pw", a.Pads[1])
+		c.bool("include", a.CountIncludePad)
+		c.int("V", pack(x[1]))
+		c.loop(op.Result().Type.Elements() / pack(x[1]))
+		c.emit()
+		return nil
+	}
+}

@@ -1,0 +1,278 @@
+package emulation_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+func elementwiseCases() (list []kernelCase) {
+	add := func(name string, in []ir.Type, fill fills, f func(b *ops.Builder, in []*ir.Value) *ir.Value) {
+		list = append(list, kernelCase{name: name, in: in, fill: fill, build: one(f)})
+	}
+	positive := fills{0: between(0.2, 3), 1: between(0.2, 3)}
+	for name, f := range map[string]func(*ops.Builder, *ir.Value) *ir.Value{
+		"neg": (*ops.Builder).Neg, "exp": (*ops.Builder).Exp, "tanh": (*ops.Builder).Tanh, "sigmoid": (*ops.Builder).Sigmoid,
+		"relu": (*ops.Builder).Relu, "log": (*ops.Builder).Log, "sqrt": (*ops.Builder).Sqrt,
+	} {
+		add(name, []ir.Type{f32(5, 7)}, positive, func(b *ops.Builder, in []*ir.Value) *ir.Value { return f(b, in[0]) })
+	}
+	for name, f := range map[string]func(*ops.Builder, *ir.Value, *ir.Value) *ir.Value{
+		"add": (*ops.Builder).Add, "sub": (*ops.Builder).Sub, "mul": (*ops.Builder).Mul, "div": (*ops.Builder).Div, "relu_grad": (*ops.Builder).ReluGrad,
+		"axpby": func(b *ops.Builder, x, y *ir.Value) *ir.Value { return b.Axpby(x, y, 1.5, -0.25) },
+	} {
+		g := func(b *ops.Builder, in []*ir.Value) *ir.Value { return f(b, in[0], in[1]) }
+		add(name, []ir.Type{f32(2, 3, 4, 5), f32(2, 3, 4, 5)}, fills{1: positive[1]}, g)
+		add(name+" scalar left", []ir.Type{f32(), f32(33)}, fills{1: positive[1]}, g)
+		add(name+" scalar right", []ir.Type{f32(2, 3, 1, 1), f32()}, fills{1: positive[1]}, g)
+	}
+	add("chain", []ir.Type{f32(1000), f32(1000), f32()}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+		return b.Mul(b.Relu(b.Axpby(in[0], b.Constant(f32(1000), 0.5), 2, 1)), b.Add(in[1], in[2]))
+	})
+	add("many blocks", []ir.Type{f32(300001)}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Neg(in[0]) })
+	add("counter", []ir.Type{ir.T(ir.I64), ir.T(ir.I64)}, fills{0: whole(1 << 20), 1: whole(9)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Add(in[0], in[1]) })
+	add("detach", []ir.Type{f32(6)}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Detach(b.Neg(in[0])) })
+	add("constant", []ir.Type{}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Constant(f32(3, 5), 0.25) })
+	add("cast", []ir.Type{ir.T(ir.I32, 9)}, fills{0: whole(99)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Cast(in[0], ir.F32) })
+	add("cast down", []ir.Type{f32(9)}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Cast(in[0], ir.I64) })
+	return list
+}
+
+func moveCases() (list []kernelCase) {
+	add := func(name string, in []ir.Type, f func(b *ops.Builder, in []*ir.Value) *ir.Value) {
+		list = append(list, kernelCase{name: name, in: in, build: one(f)})
+	}
+	for _, s := range [][]int{{2, 3, 4, 5}, {1, 8, 3, 3}} {
+		add(fmt.Sprint("slice ", s), []ir.Type{f32(s...)}, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+			return b.Slice(in[0], []int{0, 1, 1, 0}, []int{s[0], s[1], s[2], s[3] - 1})
+		})
+		add(fmt.Sprint("pad ", s), []ir.Type{f32(s...)}, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+			return b.Pad(in[0], []int{0, 1, 0, 2}, []int{1, 0, 3, 1})
+		})
+		add(fmt.Sprint("transpose ", s), []ir.Type{f32(s...)}, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+			return b.Transpose(in[0], 2, 0, 3, 1)
+		})
+		add(fmt.Sprint("reshape ", s), []ir.Type{f32(s...)}, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+			return b.Reshape(in[0], s[0], s[1]*s[2]*s[3])
+		})
+		add(fmt.Sprint("reshape to ", s), []ir.Type{f32(s[0]*s[1], s[2]*s[3])}, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+			return b.Reshape(in[0], s...)
+		})
+		add(fmt.Sprint("concat ", s), []ir.Type{f32(s...), f32(s[0], 4, s[2], s[3]), f32(s...)}, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+			return b.Concat(1, in...)
+		})
+	}
+	add("concat rows", []ir.Type{f32(2, 6), f32(5, 6)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Concat(0, in...) })
+	add("concat packs", []ir.Type{f32(2, 8, 3, 3), f32(2, 4, 3, 3)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Concat(1, in...) })
+	add("broadcast", []ir.Type{f32(3, 4)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Broadcast(in[0], []int{3, 4, 5, 2}, 2, 3) })
+	add("broadcast between", []ir.Type{f32(3)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Broadcast(in[0], []int{2, 3, 4}, 0, 2) })
+	return list
+}
+
+func reduceCases() (list []kernelCase) {
+	for _, c := range []struct{ shape, axes []int }{
+		{[]int{2, 3, 4, 5}, []int{2, 3}}, {[]int{3, 8, 9, 7}, []int{2, 3}}, {[]int{2, 3, 4, 5}, []int{0, 1, 2, 3}}, {[]int{70, 10}, []int{0}}, {[]int{70, 10}, []int{1}},
+		{[]int{5, 6, 7}, []int{0, 2}}, {[]int{2, 3, 4, 5}, []int{1}}, {[]int{2, 3, 4, 5}, []int{0, 3}}, {[]int{4, 1, 3}, []int{1}}, {[]int{6}, nil}, {[]int{100000}, []int{0}},
+		{[]int{2, 600, 3, 3}, []int{0, 2, 3}},
+	} {
+		list = append(list, kernelCase{name: fmt.Sprint("reduce ", c.shape, c.axes), in: []ir.Type{f32(c.shape...)}, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+			return []*ir.Value{b.ReduceSum(in[0], c.axes...), b.ReduceMean(in[0], c.axes...)}
+		}})
+	}
+	return list
+}
+
+// convolutionCases are those of the search spaces and random ones; each is compared with its two gradients, and all of
+// them with the prologues.
+func convolutionCases() (list []kernelCase) {
+	type shape struct {
+		x, w []int
+		a    ops.ConvAttrs
+	}
+	conv := func(n, c, h, w, o, k, stride, pad, dilation, groups int) shape {
+		return shape{[]int{n, c, h, w}, []int{o, c / groups, k, k}, ops.ConvAttrs{
+			Strides: [2]int{stride, stride}, Pads: [4]int{pad, pad, pad, pad}, Dilations: [2]int{dilation, dilation}, Groups: groups,
+		}}
+	}
+	shapes := []shape{
+		conv(2, 3, 8, 8, 12, 3, 1, 1, 1, 1), conv(2, 8, 7, 7, 8, 3, 1, 1, 1, 8), conv(2, 8, 9, 9, 8, 5, 2, 2, 1, 8), conv(1, 6, 9, 9, 6, 5, 1, 4, 2, 6),
+		conv(2, 16, 6, 6, 16, 1, 1, 0, 1, 1), conv(3, 20, 5, 5, 40, 1, 2, 0, 1, 1), conv(2, 8, 5, 5, 12, 3, 1, 1, 1, 4), conv(4, 4, 16, 16, 5, 1, 1, 0, 1, 1),
+		conv(1, 70, 5, 4, 90, 2, 1, 0, 1, 1), conv(2, 16, 20, 20, 16, 3, 1, 1, 1, 16),
+	}
+	crop := conv(2, 8, 6, 6, 4, 1, 2, 0, 1, 1)
+	crop.a.Pads = [4]int{-1, -1, 0, 0} // FactorizedReduce's second branch
+	wide := conv(2, 5, 7, 9, 5, 1, 1, 0, 1, 1)
+	wide.w[3], wide.a.Pads = 7, [4]int{0, 3, 0, 3} // half of a 7x1, 1x7
+	shapes = append(shapes, crop, wide)
+	r := rand.New(rand.NewPCG(3, 4))
+	for len(shapes) < 24 {
+		groups := 1 + r.IntN(3)*r.IntN(2)
+		s := shape{[]int{1 + r.IntN(3), groups * (1 + r.IntN(9)), 3 + r.IntN(9), 3 + r.IntN(9)}, nil, ops.ConvAttrs{
+			Strides: [2]int{1 + r.IntN(2), 1 + r.IntN(2)}, Dilations: [2]int{1 + r.IntN(2), 1 + r.IntN(2)}, Groups: groups,
+		}}
+		s.w = []int{groups * (1 + r.IntN(9)), s.x[1] / groups, 1 + r.IntN(3), 1 + r.IntN(3)}
+		for i := range s.a.Pads {
+			s.a.Pads[i] = r.IntN(4) - 1
+		}
+		if s.x[2]+s.a.Pads[0]+s.a.Pads[2] > s.a.Dilations[0]*(s.w[2]-1) && s.x[3]+s.a.Pads[1]+s.a.Pads[3] > s.a.Dilations[1]*(s.w[3]-1) {
+			shapes = append(shapes, s)
+		}
+	}
+	for i, s := range shapes {
+		c := s.x[1]
+		list = append(list, kernelCase{
+			name: fmt.Sprint("convolution ", s), in: []ir.Type{f32(s.x...), f32(s.w...), f32(c), f32(c), f32(c), f32(c)}, fill: fills{3: between(0.2, 3)},
+			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				x, w := in[0], in[1]
+				switch i % 4 {
+				case 1:
+					x = b.Relu(x)
+				case 2:
+					x = b.Relu(b.BatchNorm(x, in[2], in[3], nil, 1e-5))
+				case 3:
+					x = b.Relu(b.BatchNorm(x, in[2], in[3], in[4:6], 1e-3))
+				}
+				y := b.Conv2D(x, w, s.a)
+				g := b.Tanh(y)
+				dx := b.Conv2DInputGrad(g, w, s.x, s.a)
+				if i%3 == 0 {
+					dx = b.Add(in[0], dx)
+				}
+				return []*ir.Value{y, dx, b.Conv2DWeightGrad(x, g, s.w, s.a)}
+			},
+		})
+	}
+	for _, c := range []struct{ m, n, k int }{{2, 3, 5}, {64, 10, 256}, {70, 33, 17}, {5, 200, 3000}} {
+		list = append(list, kernelCase{name: fmt.Sprint("matmul ", c), in: []ir.Type{f32(c.m, c.k), f32(c.k, c.n), f32(c.k, c.m), f32(c.n, c.k), f32(c.n)}, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+			return []*ir.Value{
+				b.BiasAdd(b.MatMul(in[0], in[1], false, false), in[4]), b.MatMul(in[2], in[1], true, false), b.MatMul(in[0], in[3], false, true), b.MatMul(in[2], in[3], true, true),
+			}
+		}})
+	}
+	list = append(list, kernelCase{name: "bias_add of images", in: []ir.Type{f32(2, 3, 4, 5), f32(3)}, build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value {
+		return b.BiasAdd(in[0], in[1])
+	})})
+	return list
+}
+
+func normCases() (list []kernelCase) {
+	for _, s := range [][]int{{2, 3, 5, 4}, {3, 8, 6, 6}, {1, 300, 2, 2}, {4, 6}, {2, 16, 40, 40}} {
+		c := s[1]
+		list = append(list, kernelCase{
+			name: fmt.Sprint("batch_norm ", s), in: []ir.Type{f32(s...), f32(s...), f32(c), f32(c), f32(c), f32(c), f32(5)}, fill: fills{0: between(2, 5), 3: between(0.2, 3)},
+			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				x, g, mean, variance, affine := in[0], in[1], in[2], in[3], in[4:6]
+				m, v := b.BatchStats(x)
+				sum, sumX := b.BatchNormSums(g, x, mean, variance, 1e-5)
+				return []*ir.Value{
+					m, v, b.BatchNorm(x, mean, variance, nil, 1e-5), b.Relu(b.BatchNorm(x, mean, variance, affine, 1e-5)), sum, sumX,
+					b.BatchNormInputGrad(g, x, mean, variance, mean, variance, nil, 1e-5),
+					b.WeightedSum(in[6], []*ir.Value{b.BatchNormInputGrad(g, x, mean, variance, mean, variance, affine[:1], 1e-5)}, []int{3}),
+				}
+			},
+		})
+	}
+	return list
+}
+
+func poolCases() (list []kernelCase) {
+	for _, c := range []struct {
+		x       []int
+		a       ops.PoolAttrs
+		include bool
+	}{
+		{[]int{2, 8, 7, 7}, ops.Pool(3, 1, 1), false}, {[]int{2, 3, 8, 6}, ops.Pool(3, 2, 1), true}, {[]int{1, 4, 9, 9}, ops.Pool(5, 3, 0), false}, {[]int{2, 5, 6, 6}, ops.Pool(2, 2, 0), true},
+	} {
+		c.a.CountIncludePad = c.include
+		list = append(list, kernelCase{name: fmt.Sprint("pool ", c), in: []ir.Type{f32(c.x...)}, fill: fills{0: whole(6)}, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+			most, mean := b.MaxPool2D(in[0], c.a), b.AvgPool2D(in[0], c.a)
+			return []*ir.Value{most, mean, b.MaxPool2DGrad(b.Tanh(mean), in[0], c.a), b.AvgPool2DGrad(most, c.x, c.a)}
+		}})
+	}
+	return list
+}
+
+func mixtureCases() (list []kernelCase) {
+	for _, c := range []struct {
+		x     []int
+		terms int
+		norms int // how many of the first terms are normalised
+	}{{[]int{2, 8, 5, 5}, 7, 3}, {[]int{2, 3, 5, 4}, 2, 2}, {[]int{1, 4, 3, 3}, 1, 0}, {[]int{1, 4, 3, 3}, 90, 2}, {[]int{6}, 3, 0}, {[]int{2, 16, 30, 30}, 35, 20}} {
+		in := []ir.Type{f32(14, 8)}
+		fill := fills{}
+		for range c.terms {
+			in = append(in, f32(c.x...))
+		}
+		for range c.norms {
+			fill[len(in)+1] = between(0.2, 3)
+			in = append(in, f32(c.x[1]), f32(c.x[1]))
+		}
+		selected := make([]int, c.terms)
+		for i := range selected {
+			selected[i] = (5 * i) % 100
+		}
+		list = append(list, kernelCase{name: fmt.Sprint("mixture ", c), in: in, fill: fill, tolerance: 5e-6, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+			terms := append([]*ir.Value{}, in[1:1+c.terms]...)
+			dw := b.WeightedSumWeightGrad(b.Tanh(terms[0]), terms, selected, []int{14, 8})
+			for i := range c.norms {
+				at := 1 + c.terms + 2*i
+				terms[i] = b.BatchNorm(terms[i], in[at], in[at+1], nil, 1e-5)
+			}
+			return []*ir.Value{b.WeightedSum(in[0], terms, selected), dw}
+		}})
+	}
+	return list
+}
+
+func lossCases() (list []kernelCase) {
+	for _, c := range []struct {
+		rows, classes int
+		smoothing     float64
+		reduction     string
+	}{{5, 3, 0, "mean"}, {300, 10, 0.1, "sum"}, {33, 100, 0.1, "mean"}} {
+		labels := func(r *rand.Rand) float64 { return float64(r.IntN(c.classes+1) - 1) }
+		list = append(list, kernelCase{
+			name: fmt.Sprint("loss ", c), in: []ir.Type{f32(c.rows, c.classes), ir.T(ir.I32, c.rows), f32(), f32(c.rows, c.classes)}, fill: fills{1: labels},
+			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				y := b.Softmax(in[0])
+				return []*ir.Value{
+					y, b.SoftmaxGrad(in[3], y), b.CrossEntropy(in[0], in[1], c.smoothing, c.reduction), b.CrossEntropyGrad(in[2], in[0], in[1], c.smoothing, c.reduction),
+					b.Correct(in[0], in[1], 1), b.Correct(in[0], in[1], 2),
+				}
+			},
+		})
+	}
+	return list
+}
+
+func imageCases() (list []kernelCase) {
+	seeds := []ir.Type{ir.T(ir.I64), ir.T(ir.I64)}
+	pixels := fills{0: whole(256), 1: whole(1 << 20), 2: whole(99)}
+	images := append([]ir.Type{ir.T(ir.U8, 5, 8, 6, 3)}, seeds...)
+	add := func(name string, in []ir.Type, fill fills, f func(b *ops.Builder, in []*ir.Value) *ir.Value) {
+		list = append(list, kernelCase{name: name, in: in, fill: fill, build: one(f)})
+	}
+	add("random_crop", images, pixels, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.RandomCrop(in[0], in[1], in[2], 4, 7) })
+	add("random_flip", images, pixels, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.RandomFlip(in[0], in[1], in[2], 3) })
+	add("normalize_image", images[:1], pixels, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+		return b.NormalizeImage(in[0], []float64{0.5, 0.4, 0.3}, []float64{0.2, 0.3, 0.25})
+	})
+	add("cutout", append([]ir.Type{f32(6, 3, 9, 8)}, seeds...), fills{1: whole(1 << 20), 2: whole(99)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Cutout(in[0], in[1], in[2], 4, 11) })
+	add("drop_path", append([]ir.Type{f32(9, 3, 4, 4), f32()}, seeds...), fills{1: between(0.3, 0.4), 2: whole(1 << 20), 3: whole(99)}, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+		return b.DropPath(in[0], in[1], in[2], in[3], 5)
+	})
+	add("global_norm", []ir.Type{f32(3, 4), f32(5000), f32()}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.GlobalNorm(in...) })
+	add("clip_scale", []ir.Type{f32()}, fills{0: between(1, 9)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.ClipScale(in[0], 0.5) })
+	add("global_norm of many", many(500, f32(3, 2)), nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.GlobalNorm(in...) })
+	return list
+}
+
+func many(n int, t ir.Type) []ir.Type {
+	list := make([]ir.Type, n)
+	for i := range list {
+		list[i] = t
+	}
+	return list
+}

@@ -1,0 +1,216 @@
+package emulation_test
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+	"github.com/dartsc/dartsc/runtime"
+	"github.com/dartsc/dartsc/runtime/emulation"
+)
+
+const target = "cuda:sm_80"
+
+// kernelCase is a program of one operation, or of a few that fuse, on operands of the given types.
+type kernelCase struct {
+	name      string
+	in        []ir.Type
+	build     func(b *ops.Builder, in []*ir.Value) []*ir.Value
+	fill      map[int]func(r *rand.Rand) float64 // operands with values of their own
+	tolerance float64                            // largest error relative to the largest element; 0 is 2e-6
+}
+
+func f32(shape ...int) ir.Type { return ir.T(ir.F32, shape...) }
+
+func between(least, most float64) func(*rand.Rand) float64 {
+	return func(r *rand.Rand) float64 { return least + (most-least)*r.Float64() }
+}
+
+func whole(n int) func(*rand.Rand) float64 {
+	return func(r *rand.Rand) float64 { return float64(r.IntN(n)) }
+}
+
+func one(f func(b *ops.Builder, in []*ir.Value) *ir.Value) func(*ops.Builder, []*ir.Value) []*ir.Value {
+	return func(b *ops.Builder, in []*ir.Value) []*ir.Value { return []*ir.Value{f(b, in)} }
+}
+
+type fills = map[int]func(*rand.Rand) float64
+
+// cases are all comparisons; their programs make one plan, so that modules are few.
+func cases() []kernelCase {
+	return slices.Concat(elementwiseCases(), moveCases(), reduceCases(), convolutionCases(), normCases(), poolCases(), mixtureCases(), lossCases(), imageCases())
+}
+
+// TestKernels compares every kernel with the reference, threads and blocks running forwards and backwards, and requires
+// the same bits of both.
+func TestKernels(t *testing.T) {
+	list := cases()
+	m := ir.NewModule("kernels")
+	kinds := map[string]bool{}
+	for i, c := range list {
+		b := ops.NewBuilder(m, programName(i))
+		var in []*ir.Value
+		for j, typ := range c.in {
+			in = append(in, b.Input(fmt.Sprint("in", j), typ))
+		}
+		for j, v := range c.build(b, in) {
+			b.Result(fmt.Sprint("out", j), v)
+		}
+		program, err := b.Build()
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		for _, op := range program.Ops {
+			kinds[op.Kind] = true
+		}
+	}
+	for _, kind := range ops.Kinds() {
+		if cuda.Lowers(kind) && !kinds[kind] && kind != "sgd" && kind != "adam" { // those are in TestUpdates
+			t.Errorf("operation %s has no case: add one", kind)
+		}
+	}
+	forwards, backwards := sessions(t, m)
+	for i, c := range list {
+		t.Run(c.name, func(t *testing.T) {
+			inputs, want := c.reference(t, m.Program(programName(i)))
+			got := run(t, forwards, programName(i), inputs, want)
+			compare(t, got, want, c.tolerance)
+			for name, v := range run(t, backwards, programName(i), inputs, want) {
+				if !slices.Equal(v, got[name]) {
+					t.Errorf("%s: threads that run backwards compute other bits: a barrier is missing", name)
+				}
+			}
+		})
+	}
+}
+
+func programName(i int) string { return fmt.Sprint("case", i) }
+
+// sessions opens the module on a device whose threads run forwards, and on one whose threads run backwards.
+func sessions(t *testing.T, m *ir.Module) (forwards, backwards *runtime.Session) {
+	t.Helper()
+	skipWithoutCompiler(t)
+	p, err := compiler.Compile(t.Context(), m, compiler.Options{Target: target, Verify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return open(t, p, false), open(t, p, true)
+}
+
+func skipWithoutCompiler(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("g++"); err != nil {
+		t.Skip(emulation.ErrNoCompiler)
+	}
+}
+
+func open(t *testing.T, p *plan.Plan, reversed bool) *runtime.Session {
+	t.Helper()
+	s, err := runtime.Open(p, emulation.Device{Plans: target, Reversed: reversed, Cache: emulation.TestCache()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// reference fills the operands with numbers that float32 has, and evaluates the program in float64.
+func (c *kernelCase) reference(t *testing.T, program *ir.Program) (inputs map[string]any, want map[string]*ops.Tensor) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(7, uint64(len(c.name))))
+	inputs = map[string]any{}
+	in := map[string]*ops.Tensor{}
+	for i, typ := range c.in {
+		tensor := ops.NewTensor(typ)
+		for j := range tensor.Data {
+			if f := c.fill[i]; f != nil {
+				tensor.Data[j] = float64(float32(f(r)))
+			} else {
+				tensor.Data[j] = float64(float32(r.NormFloat64()))
+			}
+		}
+		in[fmt.Sprint("in", i)], inputs[fmt.Sprint("in", i)] = tensor, narrow(typ.DType, tensor.Data)
+	}
+	want, err := ops.Run(program, nil, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inputs, want
+}
+
+func run(t *testing.T, s *runtime.Session, program string, inputs map[string]any, want map[string]*ops.Tensor) map[string][]float64 {
+	t.Helper()
+	results := map[string]any{}
+	for name, tensor := range want {
+		results[name] = narrow(tensor.Type.DType, make([]float64, len(tensor.Data)))
+	}
+	for range 2 { // the second run must not see what the first one left behind
+		if err := s.Run(t.Context(), program, inputs, results); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := map[string][]float64{}
+	for name, data := range results {
+		out[name] = widen(data)
+	}
+	return out
+}
+
+func compare(t *testing.T, got map[string][]float64, want map[string]*ops.Tensor, tolerance float64) {
+	t.Helper()
+	if tolerance == 0 {
+		tolerance = 2e-6
+	}
+	for name, w := range want {
+		largest := 0.0
+		for _, v := range w.Data {
+			largest = max(largest, math.Abs(v))
+		}
+		for i, v := range w.Data {
+			if e := math.Abs(got[name][i] - v); !(e <= tolerance*largest) {
+				t.Errorf("%s %v at %d: got %v, want %v", name, w.Type, i, got[name][i], v)
+				break
+			}
+		}
+	}
+}
+
+func narrow(dtype ir.DType, data []float64) any {
+	switch dtype {
+	case ir.I64:
+		return convert[int64](data)
+	case ir.I32:
+		return convert[int32](data)
+	case ir.U8:
+		return convert[uint8](data)
+	}
+	return convert[float32](data)
+}
+
+func widen(data any) []float64 {
+	switch v := data.(type) {
+	case []int64:
+		return convert[float64](v)
+	case []int32:
+		return convert[float64](v)
+	case []uint8:
+		return convert[float64](v)
+	}
+	return convert[float64](data.([]float32))
+}
+
+func convert[To, From float32 | float64 | int64 | int32 | uint8](data []From) []To {
+	out := make([]To, len(data))
+	for i, v := range data {
+		out[i] = To(v)
+	}
+	return out
+}
