@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,6 +21,7 @@ import (
 type exportONNX struct {
 	genotype, run, imageSize, weights, out string
 	channels, layers, classes, inputs      int
+	precision, cell                        string
 	imagenet, fold, json                   bool
 	seed                                   uint64
 }
@@ -33,7 +35,10 @@ func newExportONNX() *cobra.Command {
 one of these, or what a run has found. Weights are fresh ones, or those of --weights under the original's names.
 
 With --run, the classes, the images' size and the normalisation are the run's. With --imagenet, the network has
-ImageNet's stems, and the defaults are the original's for it: 48 channels, 14 layers, 1000 classes, 224x224.`,
+ImageNet's stems, and the defaults are the original's for it: 48 channels, 14 layers, 1000 classes, 224x224.
+
+--cell writes one cell of the network alone, with the results of the two cells before it as inputs: the first one that
+reduces the image, the first normal one between others of its kind, or the one of that number.`,
 		Example: `  dartsc export onnx --genotype DARTS_V2 -o darts.onnx
   dartsc export onnx --run search-20260102-150405 --init-channels 16 --layers 8 -o network.onnx`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.execute(cmd) },
@@ -49,16 +54,23 @@ ImageNet's stems, and the defaults are the original's for it: 48 channels, 14 la
 	flags.BoolVar(&o.imagenet, "imagenet", false, "the original's network for ImageNet")
 	flags.StringVar(&o.weights, "weights", "", "trained weights: a PyTorch or safetensors file, or the folder of a training")
 	flags.BoolVar(&o.fold, "fold-batchnorm", false, "fold BatchNorm into the convolutions before it")
+	flags.StringVar(&o.precision, "precision", "fp32", "of stored weights: fp32, or fp16 for a file of half the size that computes in fp32")
+	flags.StringVar(&o.cell, "cell", "", "only one cell: normal, reduce, or its number")
 	flags.Uint64Var(&o.seed, "seed", 0, "of fresh weights")
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (required)")
 	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
 	complete(cmd, "genotype", space.Names()...)
+	complete(cmd, "precision", "fp32", "fp16")
+	complete(cmd, "cell", "normal", "reduce")
 	return cmd
 }
 
 func (o *exportONNX) execute(cmd *cobra.Command) error {
 	if o.out == "" {
 		return usagef("-o is missing: want the file to write")
+	}
+	if o.precision != "fp32" && o.precision != "fp16" {
+		return usagef("--precision %q: want fp32 or fp16", o.precision)
 	}
 	model, err := o.model(cmd.Flags())
 	if err != nil {
@@ -108,7 +120,26 @@ func (o *exportONNX) model(flags *pflag.FlagSet) (export.Model, error) {
 	if err := m.Network.Validate(); err != nil {
 		return m, &usageError{err}
 	}
-	return m, nil
+	m.Cell, err = o.cellNumber(m.Network)
+	return m, err
+}
+
+// cellNumber is the number of the cell that --cell names, nil for all of them.
+func (o *exportONNX) cellNumber(n cnn.Derived) (*int, error) {
+	number, err := -1, error(nil)
+	switch o.cell {
+	case "":
+		return nil, nil
+	case "normal", "reduce":
+		if number = n.FirstCell(o.cell == "reduce"); number < 0 {
+			return nil, usagef("--cell %s: a network of %d cells has none", o.cell, n.Layers)
+		}
+	default:
+		if number, err = strconv.Atoi(o.cell); err != nil || number < 0 || number >= n.Layers {
+			return nil, usagef("--cell %q: want normal, reduce, or a number from 0 to %d", o.cell, n.Layers-1)
+		}
+	}
+	return &number, nil
 }
 
 // imageNetDefaults are those of the original's train_imagenet.py.
@@ -133,7 +164,7 @@ func (o *exportONNX) write(ctx context.Context, w io.Writer, m export.Model, tra
 	if err != nil {
 		return err
 	}
-	model, err := export.ONNX(ctx, m, export.Options{FoldBatchNorm: o.fold, Weights: trained})
+	model, err := export.ONNX(ctx, m, export.Options{FoldBatchNorm: o.fold, HalfWeights: o.precision == "fp16", Weights: trained})
 	if err != nil {
 		return err
 	}
@@ -147,6 +178,10 @@ func (o *exportONNX) write(ctx context.Context, w io.Writer, m export.Model, tra
 			Parameters int    `json:"parameters"`
 			Genotype   string `json:"genotype"`
 		}{o.out, len(model), parameters, m.Network.Genotype.String()})
+	}
+	if m.Cell != nil {
+		_, err = fmt.Fprintf(w, "%s: cell %d, %s parameters, %s\n", o.out, *m.Cell, grouped(parameters), size(int64(len(model))))
+		return err
 	}
 	_, err = fmt.Fprintf(w, "%s: %s parameters, %d classes, images %dx%dx%d, %s\n", o.out, grouped(parameters),
 		m.Network.Classes, m.Data.Channels, m.Data.Height, m.Data.Width, size(int64(len(model))))

@@ -3,6 +3,7 @@ package cnn
 import (
 	"fmt"
 
+	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -46,18 +47,8 @@ func (n Derived) Forward(s *Scope, images *ir.Value) (*ir.Value, []*ir.Value) {
 	var previous, current *ir.Value
 	b.At("stem", func() { previous, current = n.stem(s, images) })
 	var auxiliary []*ir.Value
-	channels, reduced := n.Channels, n.ImageNet
-	for i := range n.Layers {
-		cell := derivedCell{name: fmt.Sprintf("cells.%d", i), edges: n.Genotype.Normal, concat: n.Genotype.NormalConcat, afterReduction: reduced}
-		kind := "normal"
-		if reduced = reduces(i, n.Layers); reduced {
-			channels *= 2
-			cell.reduction, cell.edges, cell.concat, kind = true, n.Genotype.Reduce, n.Genotype.ReduceConcat, "reduction"
-		}
-		cell.channels = channels
-		b.At(fmt.Sprintf("cell %d (%s)", i, kind), func() {
-			previous, current = current, cell.build(s, previous, current)
-		})
+	for i, cell := range n.cells() {
+		b.At(cell.title, func() { previous, current = current, cell.build(s, previous, current) })
 		if i == 2*n.Layers/3 && n.Auxiliary && s.Train {
 			b.At("auxiliary head", func() {
 				// The original's head begins with a ReLU in place, which the rest of the network sees. It changes
@@ -71,6 +62,70 @@ func (n Derived) Forward(s *Scope, images *ir.Value) (*ir.Value, []*ir.Value) {
 	var logits *ir.Value
 	b.At("classifier", func() { logits = s.classifier("classifier", current, n.Classes) })
 	return logits, auxiliary
+}
+
+// cells are the cells of the network in order.
+func (n Derived) cells() []derivedCell {
+	list := make([]derivedCell, n.Layers)
+	channels, reduced := n.Channels, n.ImageNet
+	for i := range list {
+		cell := derivedCell{
+			name: fmt.Sprintf("cells.%d", i), title: fmt.Sprintf("cell %d (normal)", i),
+			edges: n.Genotype.Normal, concat: n.Genotype.NormalConcat, afterReduction: reduced,
+		}
+		if reduced = reduces(i, n.Layers); reduced {
+			channels *= 2
+			cell.title = fmt.Sprintf("cell %d (reduction)", i)
+			cell.reduction, cell.edges, cell.concat = true, n.Genotype.Reduce, n.Genotype.ReduceConcat
+		}
+		cell.channels = channels
+		list[i] = cell
+	}
+	return list
+}
+
+// FirstCell is the number of the first cell that reduces the image, or that does not; of the latter preferably one
+// whose inputs are both of such cells. It is -1 where the network has none.
+func (n Derived) FirstCell(reduction bool) int {
+	found := -1
+	for i, cell := range n.cells() {
+		if cell.reduction != reduction {
+			continue
+		}
+		inner := i > 1 && !reduces(i-1, n.Layers) && !reduces(i-2, n.Layers)
+		if reduction || inner {
+			return i
+		}
+		if found < 0 {
+			found = i
+		}
+	}
+	return found
+}
+
+// Cell builds one cell of the network, by its number, on the results of the two before it. In the network they have the
+// types of CellInputs.
+func (n Derived) Cell(s *Scope, number int, before, last *ir.Value) (y *ir.Value) {
+	cell := n.cells()[number]
+	s.Builder.At(cell.title, func() { y = cell.build(s, before, last) })
+	return y
+}
+
+// CellInputs are the types of a cell's two inputs in a network on images of the given type.
+func (n Derived) CellInputs(number int, images ir.Type) (before, last ir.Type, err error) {
+	if err := n.Validate(); err != nil {
+		return before, last, err
+	}
+	if number < 0 || number >= n.Layers {
+		return before, last, fmt.Errorf("cell %d: the network has cells 0 to %d", number, n.Layers-1)
+	}
+	b := ops.NewBuilder(ir.NewModule("shapes"), "forward")
+	s := &Scope{Builder: b, Weights: &model.Weights{}}
+	first, second := n.stem(s, b.Input("images", images))
+	for _, cell := range n.cells()[:number] {
+		first, second = second, cell.build(s, first, second)
+	}
+	return first.Type, second.Type, b.Err()
 }
 
 // stem returns the two inputs of the first cell.
@@ -118,7 +173,8 @@ func (n Derived) auxiliaryHead(s *Scope, x *ir.Value) *ir.Value {
 
 // derivedCell is one cell of a derived network.
 type derivedCell struct {
-	name           string
+	name           string // prefix of its variables
+	title          string // for people
 	channels       int
 	edges          []space.Edge
 	concat         []int

@@ -23,9 +23,10 @@ import (
 // Inference is the program of a derived network: images f32 [N,C,H,W], normalised, to logits [N,classes].
 const Inference = "inference"
 
-// Model is a derived network with what it was made for.
+// Model is a derived network, or one cell of it, with what it was made for.
 type Model struct {
 	Network cnn.Derived
+	Cell    *int         // the number of the cell, or nil
 	Data    data.Summary // image size and channels, normalisation, classes
 	Seed    uint64       // of fresh weights
 	Version string       // of dartsc
@@ -34,6 +35,7 @@ type Model struct {
 // Options says how to write a model.
 type Options struct {
 	FoldBatchNorm bool             // into the convolutions before it
+	HalfWeights   bool             // weights of convolutions and of the classifier in half precision
 	Weights       *weights.Weights // nil: fresh ones
 }
 
@@ -41,9 +43,18 @@ type Options struct {
 func (m Model) Module(batch int) (*ir.Module, error) {
 	module := ir.NewModule("derived")
 	b := ops.NewBuilder(module, Inference)
-	images := b.Input("images", ir.T(ir.F32, batch, m.Data.Channels, m.Data.Height, m.Data.Width))
-	logits, _ := m.Network.Forward(&cnn.Scope{Builder: b, Weights: &model.Weights{}}, images)
-	b.Result("logits", logits)
+	images := ir.T(ir.F32, batch, m.Data.Channels, m.Data.Height, m.Data.Width)
+	scope := &cnn.Scope{Builder: b, Weights: &model.Weights{}}
+	if m.Cell != nil {
+		before, last, err := m.Network.CellInputs(*m.Cell, images)
+		if err != nil {
+			return nil, err
+		}
+		b.Result("state", m.Network.Cell(scope, *m.Cell, b.Input("before_last", before), b.Input("last", last)))
+	} else {
+		logits, _ := m.Network.Forward(scope, b.Input("images", images))
+		b.Result("logits", logits)
+	}
 	_, err := b.Build()
 	return module, err
 }
@@ -75,12 +86,18 @@ func ONNX(ctx context.Context, m Model, o Options) ([]byte, error) {
 		return nil, err
 	}
 	if o.Weights != nil {
-		if variables, err = o.Weights.Fit(m.Network, module.Variables); err != nil {
+		whole := m
+		whole.Cell = nil
+		network, err := whole.Module(1) // the file must fit the whole network, of which the cell is a part
+		if err != nil {
+			return nil, err
+		}
+		if variables, err = o.Weights.Fit(m.Network, network.Variables); err != nil {
 			return nil, fmt.Errorf("--weights: %w", err)
 		}
 	}
 	return onnx.Export(module, Inference, variables, onnx.Options{
-		FoldBatchNorm: o.FoldBatchNorm, ProducerVersion: m.Version, Metadata: m.metadata(),
+		FoldBatchNorm: o.FoldBatchNorm, HalfWeights: o.HalfWeights, ProducerVersion: m.Version, Metadata: m.metadata(),
 	})
 }
 
@@ -91,6 +108,13 @@ func (m Model) metadata() map[string]string {
 			text[i] = fmt.Sprint(v)
 		}
 		return strings.Join(text, ",")
+	}
+	if m.Cell != nil {
+		return map[string]string{
+			"genotype": m.Network.Genotype.String(),
+			"cell":     fmt.Sprint(*m.Cell),
+			"input":    "results of the two cells before it, float32 [batch,channels,height,width]",
+		}
 	}
 	return map[string]string{
 		"genotype":      m.Network.Genotype.String(),

@@ -3,10 +3,12 @@ package export
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/dartsc/dartsc/darts/infer"
 	"github.com/dartsc/dartsc/ops"
+	"github.com/dartsc/dartsc/ops/onnx/onnxruntime"
 	"github.com/dartsc/dartsc/ops/onnx/onnxtest"
 	"github.com/dartsc/dartsc/ops/onnx/reader"
 	"github.com/dartsc/dartsc/runtime"
@@ -75,4 +77,64 @@ func imported(t *testing.T, file []byte, c onnxtest.Case, batch int) *ops.Tensor
 		got.Data[i] = float64(v)
 	}
 	return got
+}
+
+// TestHalfWeights: a file with weights in half precision is smaller, and answers nearly the same; onnxruntime, where it
+// is there, answers exactly what our plan of it does.
+func TestHalfWeights(t *testing.T) {
+	m := named(t, "DARTS_V2", false)
+	w := trained(t, m)
+	whole, err := ONNX(t.Context(), m, Options{Weights: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fold := range []bool{false, true} {
+		file, err := ONNX(t.Context(), m, Options{Weights: w, HalfWeights: true, FoldBatchNorm: fold})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(file) >= len(whole) {
+			t.Errorf("%d bytes in half precision, %d in single", len(file), len(whole))
+		}
+		want := expected(t, m, w, 2)
+		got := imported(t, file, want, 2)
+		if d := got.Difference(want.Expected["logits"]); !(d > 1e-6 && d < 1e-2) {
+			t.Errorf("fold=%t: a relative difference of %g from single precision, want about 1e-3", fold, d)
+		}
+		if err := onnxruntime.Available(t.Context()); err != nil {
+			t.Logf("not compared with onnxruntime: %v", err)
+			continue
+		}
+		onnxtest.Compare(t, file, 1e-5, onnxtest.Case{Inputs: want.Inputs, Expected: map[string]*ops.Tensor{"logits": got}})
+	}
+}
+
+// TestCell: a cell alone has the two inputs, the result and the variables that it has in the network.
+func TestCell(t *testing.T) {
+	for _, imagenet := range []bool{false, true} {
+		m := named(t, "DARTS_V1", imagenet)
+		m.Network.Layers = 6 // cells 2 and 4 reduce
+		for i, want := range map[int]string{
+			m.Network.FirstCell(true): "f32[3,32,", m.Network.FirstCell(false): "f32[3,16,", 5: "f32[3,64,",
+		} {
+			m.Cell = &i
+			file, err := ONNX(t.Context(), m, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := reader.Read(file, reader.Options{Batch: 3})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := n.Module.Program(reader.Program)
+			if got := p.Results[0].Value.Type.String(); !strings.HasPrefix(got, want) || len(p.Inputs) != 2 {
+				t.Errorf("imagenet=%t, cell %d: %d inputs, result %s, want %s…", imagenet, i, len(p.Inputs), got, want)
+			}
+			for name := range n.Values {
+				if !strings.HasPrefix(name, fmt.Sprintf("cells.%d.", i)) {
+					t.Errorf("cell %d has variable %s", i, name)
+				}
+			}
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/dartsc/dartsc/internal/half"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops/onnx/onnxpb"
 )
@@ -25,7 +26,7 @@ func (e *exporter) variable(v *ir.Variable) string {
 	if e.err != nil {
 		return v.Name
 	}
-	name := e.initializer(v.Name, v.Type, data)
+	name := e.weight(v.Name, v.Type, data)
 	e.initializers[v] = name
 	return name
 }
@@ -46,6 +47,29 @@ func (e *exporter) floats(v *ir.Variable) []float64 {
 		data[i] = float64(f)
 	}
 	return data
+}
+
+// weight adds a tensor of f32 under that name, or the next free one, which it returns: in half precision with a Cast
+// behind it where that is asked for.
+func (e *exporter) weight(name string, t ir.Type, data []float64) string {
+	if !e.half || len(t.Shape) < 2 {
+		return e.initializer(name, t, data)
+	}
+	raw := make([]byte, 0, 2*len(data))
+	for i, v := range data {
+		h := half.Round(float32(v))
+		if math.IsInf(half.Float64(h), 0) && !math.IsInf(v, 0) {
+			e.fail(fmt.Errorf("element %d of %s is %v, which half precision does not hold", i, name, v))
+		}
+		raw = binary.LittleEndian.AppendUint16(raw, h)
+	}
+	name = unique(e.used, name)
+	stored := unique(e.used, name+".half")
+	e.graph.Initializer = append(e.graph.Initializer, &onnxpb.TensorProto{
+		Name: proto.String(stored), Dims: int64s(t.Shape), DataType: proto.Int32(int32(onnxpb.TensorProto_FLOAT16)), RawData: raw,
+	})
+	e.node("Cast", []string{stored}, []string{name}, ir.A("to", int(onnxpb.TensorProto_FLOAT)))
+	return name
 }
 
 // initializer adds a tensor under that name, or the next free one, which it returns.

@@ -35,6 +35,10 @@ type Options struct {
 	// parameters are variables and nothing else uses the convolution's result.
 	FoldBatchNorm bool
 
+	// HalfWeights writes variables of two or more dimensions, which are the weights of convolutions and linear layers, in
+	// half precision, each followed by a Cast to f32: the file is half as large, and nothing else is less exact.
+	HalfWeights bool
+
 	// ProducerVersion goes into the file beside the producer's name, dartsc.
 	ProducerVersion string
 
@@ -53,7 +57,7 @@ func Export(m *ir.Module, program string, variables map[string][]float32, opt Op
 		return nil, fmt.Errorf("export ONNX: %w", err)
 	}
 	e := &exporter{
-		variables: variables, graph: &onnxpb.GraphProto{Name: proto.String(program)},
+		variables: variables, half: opt.HalfWeights, graph: &onnxpb.GraphProto{Name: proto.String(program)},
 		names: map[*ir.Value]string{}, initializers: map[*ir.Variable]string{},
 		used: map[string]bool{}, nodes: map[string]bool{}, results: map[string]bool{},
 	}
@@ -83,6 +87,7 @@ func Export(m *ir.Module, program string, variables map[string][]float32, opt Op
 // exporter writes one program. It is the ops.Exporter that the table's entries see; the first error sticks.
 type exporter struct {
 	variables map[string][]float32
+	half      bool // weights in half precision
 	graph     *onnxpb.GraphProto
 	batch     batch
 

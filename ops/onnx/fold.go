@@ -76,7 +76,7 @@ func (e *exporter) fold(conv, norm *ir.Op) {
 	}
 	e.fail(ops.Lookup(conv.Kind).ONNX(foldedConv{
 		exporter: e,
-		weight:   e.initializer(weight.Name, weight.Type, w),
+		weight:   e.weight(weight.Name, weight.Type, w),
 		bias:     e.initializer(strings.TrimSuffix(weight.Name, ".weight")+".bias", norm.Operands[1].Type, bias),
 		results:  norm.Results,
 	}, conv))
