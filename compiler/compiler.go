@@ -12,8 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +23,6 @@ import (
 	"github.com/dartsc/dartsc/compiler/memory"
 	"github.com/dartsc/dartsc/compiler/pass"
 	"github.com/dartsc/dartsc/compiler/plan"
-	"github.com/dartsc/dartsc/internal/atomicfile"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
@@ -99,7 +96,7 @@ type Options struct {
 	Target   string            // "" and "cpu": this machine's processor
 	Version  string            // of dartsc, recorded in the plan
 	Metadata map[string]string // recorded in the plan
-	Dump     string            // folder for the text after every pass, or ""
+	Dump     string            // folder for the text after every pass and the page that shows them, or ""
 	Verify   bool              // check the module after every pass
 	Logger   *slog.Logger      // nil: silent
 
@@ -140,6 +137,9 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 		}
 		need := p.VariableBytes + p.ArenaBytes
 		if o.MemoryLimit <= 0 || need <= o.MemoryLimit {
+			if err := c.dump.finish(p); err != nil {
+				return nil, err
+			}
 			return p, nil
 		}
 		if o.Logger != nil {
@@ -159,7 +159,10 @@ func Transform(ctx context.Context, m *ir.Module, o Options) (*ir.Module, error)
 	if err != nil {
 		return nil, err
 	}
-	return c.module, c.run(ctx, len(passes), o.Recompute)
+	if err := c.run(ctx, len(passes), o.Recompute); err != nil {
+		return nil, err
+	}
+	return c.module, c.dump.finish(nil)
 }
 
 // compilation is a module on its way through the passes.
@@ -183,7 +186,7 @@ func begin(m *ir.Module, o Options) (*compilation, error) {
 // fork copies a compilation where it stands.
 func (c *compilation) fork() *compilation {
 	forked := *c
-	forked.module, forked.values = c.module.Clone(), maps.Clone(c.values)
+	forked.module, forked.values, forked.dump.page = c.module.Clone(), maps.Clone(c.values), c.dump.page.Fork()
 	return &forked
 }
 
@@ -269,29 +272,6 @@ func lowerModule(ctx context.Context, m *ir.Module, target lower.Target, o Optio
 	}
 	out.Modules = target.Modules()
 	return out, plan.Validate(out)
-}
-
-// dumper writes the text of a module after every pass into a folder.
-type dumper struct {
-	folder string
-	count  int
-}
-
-func (d *dumper) write(name string, m *ir.Module) error {
-	if d.folder == "" {
-		return nil
-	}
-	if d.count == 0 {
-		if err := os.MkdirAll(d.folder, 0o777); err != nil {
-			return fmt.Errorf("--dump: %w", err)
-		}
-	}
-	path := filepath.Join(d.folder, fmt.Sprintf("%02d-%s.txt", d.count, name))
-	d.count++
-	if err := atomicfile.Write(path, []byte(m.String())); err != nil {
-		return fmt.Errorf("--dump: %w", err)
-	}
-	return nil
 }
 
 // checkOrder reports a violation of passOrder: the first run of "after" must follow a run of "before".

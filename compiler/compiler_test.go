@@ -312,6 +312,10 @@ func TestDump(t *testing.T) {
 	if err != nil || len(files) != len(passes)+1 {
 		t.Fatalf("%d files after %d passes: %v", len(files), len(passes), err)
 	}
+	html, err := os.ReadFile(filepath.Join(folder, "compile.html"))
+	if err != nil || !strings.Contains(string(html), `"name":"schedule"`) || !strings.Contains(string(html), `"name":"launches"`) {
+		t.Errorf("compile.html: %v, %.300s", err, html)
+	}
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {

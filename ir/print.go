@@ -54,6 +54,13 @@ func (p *Program) write(b *strings.Builder, indent string) {
 	b.WriteString(")\n" + indent + "}")
 }
 
+// String returns the text form of one operation; values have the numbers that Program.Number gave them last.
+func (op *Op) String() string {
+	var b strings.Builder
+	op.write(&b, "")
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
 func (op *Op) write(b *strings.Builder, indent string) {
 	b.WriteString(indent)
 	for i, v := range op.Results {

@@ -44,7 +44,7 @@ their nodes, all at once. --emit ir is the text of the program as it is read, --
 	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (default the name of the ONNX file, .dplan)")
 	flags.StringVar(&o.emit, "emit", emitPlan, "where to stop: ir, fused or plan")
-	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass")
+	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass, and a page that shows them side by side")
 	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
 	complete(cmd, "emit", emitIR, emitFused, emitPlan)
 	complete(cmd, "target", compiler.Targets()...)

@@ -54,7 +54,7 @@ unless -o is given.`,
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (default search.dplan)")
 	flags.StringVar(&o.emit, "emit", emitPlan, "where to stop: ir, fused or plan")
 	bindMemoryLimit(flags, &o.limit)
-	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass")
+	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass, and a page that shows them side by side")
 	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
 	complete(cmd, "emit", emitIR, emitFused, emitPlan)
 	complete(cmd, "target", compiler.Targets()...)
