@@ -5,7 +5,9 @@ package cuda
 import (
 	"bytes"
 	"fmt"
+	goruntime "runtime"
 	"strings"
+	"sync"
 
 	"gorgonia.org/cu"
 
@@ -16,16 +18,15 @@ import (
 
 // loadModules gives the driver the plan's code.
 func (i *instance) loadModules() error {
-	for at := range i.plan.Modules {
-		m := &i.plan.Modules[at]
-		image, err := imageFor(m, i.device.Architecture)
-		if err != nil {
-			return fmt.Errorf("module %s: %w", m.Name, err)
-		}
+	images, err := imagesFor(i.plan.Modules, i.device.Architecture)
+	if err != nil {
+		return err
+	}
+	for at, image := range images {
 		log := make([]byte, 64<<10)
 		module, err := cu.LoadDataEx(string(image), &cu.JITErrorLogBuffer{Buffer: log})
 		if err != nil {
-			message := fmt.Errorf("module %s: %w", m.Name, driver.Explain(err))
+			message := fmt.Errorf("module %s: %w", i.plan.Modules[at].Name, driver.Explain(err))
 			if said := strings.TrimSpace(string(bytes.TrimRight(log, "\x00"))); said != "" {
 				message = fmt.Errorf("%w: %s", message, said)
 			}
@@ -35,6 +36,27 @@ func (i *instance) loadModules() error {
 		i.after(module.Unload)
 	}
 	return nil
+}
+
+// imagesFor returns the code of all modules for a device. What has to be compiled is compiled side by side.
+func imagesFor(modules []plan.Module, architecture string) ([][]byte, error) {
+	images, errs := make([][]byte, len(modules)), make([]error, len(modules))
+	free := make(chan bool, goruntime.GOMAXPROCS(0))
+	var group sync.WaitGroup
+	for at := range modules {
+		group.Go(func() {
+			free <- true
+			defer func() { <-free }()
+			images[at], errs[at] = imageFor(&modules[at], architecture)
+		})
+	}
+	group.Wait()
+	for at, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("module %s: %w", modules[at].Name, err)
+		}
+	}
+	return images, nil
 }
 
 // imageFor returns the code that fits a device best: machine code for exactly its architecture, else PTX for the latest
