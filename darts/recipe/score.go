@@ -72,20 +72,25 @@ func testOfRun(path string) (TestConfig, error) {
 	if err != nil {
 		return TestConfig{}, err
 	}
-	if task == TaskTrain {
+	switch task {
+	case "":
+		var c SearchConfig
+		err := folder.Config(&c)
+		return TestConfig{
+			Model: path, Supernet: true, InitChannels: c.InitChannels, Layers: c.Layers,
+			Data: c.Data, ImageSize: c.ImageSize, Seed: c.Seed, BatchSize: c.BatchSize,
+		}, err
+	case TaskTrain:
 		var c TrainConfig
 		err := folder.Config(&c)
 		return TestConfig{
 			Model: path, Genotype: c.Genotype, InitChannels: c.InitChannels, Layers: c.Layers, ImageNet: c.ImageNet,
 			Data: c.Data, ImageSize: c.ImageSize, Seed: c.Seed, BatchSize: c.BatchSize,
 		}, err
+	case TaskRepeat:
+		return TestConfig{}, fmt.Errorf("%s holds repeated trainings: name the folder of one of them", path)
 	}
-	var c SearchConfig
-	err = folder.Config(&c)
-	return TestConfig{
-		Model: path, Supernet: true, InitChannels: c.InitChannels, Layers: c.Layers,
-		Data: c.Data, ImageSize: c.ImageSize, Seed: c.Seed, BatchSize: c.BatchSize,
-	}, err
+	return TestConfig{}, fmt.Errorf("%s: cannot test a run of %q: want one of a search or of a training on images", path, task)
 }
 
 func (c TestConfig) network(d data.Summary) cnn.Network {
