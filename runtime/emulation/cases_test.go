@@ -123,7 +123,7 @@ func convolutionCases() (list []kernelCase) {
 	for i, s := range shapes {
 		c := s.x[1]
 		list = append(list, kernelCase{
-			name: fmt.Sprint("convolution ", s), in: []ir.Type{f32(s.x...), f32(s.w...), f32(c), f32(c), f32(c), f32(c)}, fill: fills{3: between(0.2, 3)},
+			name: fmt.Sprint("convolution ", s), in: []ir.Type{f32(s.x...), f32(s.w...), f32(c), f32(c), f32(c), f32(c), f32(s.w[0])}, fill: fills{3: between(0.2, 3)},
 			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
 				x, w := in[0], in[1]
 				switch i % 4 {
@@ -135,6 +135,9 @@ func convolutionCases() (list []kernelCase) {
 					x = b.Relu(b.BatchNorm(x, in[2], in[3], in[4:6], 1e-3))
 				}
 				y := b.Conv2D(x, w, s.a)
+				if i%5 < 2 {
+					y = b.Conv2DBias(x, w, in[6], s.a)
+				}
 				g := b.Tanh(y)
 				dx := b.Conv2DInputGrad(g, w, s.x, s.a)
 				if i%3 == 0 {

@@ -137,10 +137,14 @@ func (c *call) shape(op *ir.Op, x, w, y []int) (depthwise, grouped bool) {
 	return depthwise, grouped
 }
 
-// convolution lowers conv2d of x, which is not the operand where a prologue comes first.
+// convolution lowers conv2d of x, which is not the operand where a prologue comes first. A bias is a launch of its own.
 func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
+	result := op.Result()
+	if len(op.Operands) == 3 {
+		result = &ir.Value{Type: result.Type}
+	}
 	xs, ws, ys := x.Type.Shape, op.Operands[1].Type.Shape, op.Result().Type.Shape
-	in, filter, out := l.image(x), l.filter(op.Operands[1]), l.result(op.Result(), channelsLast)
+	in, filter, out := l.image(x), l.filter(op.Operands[1]), l.result(result, channelsLast)
 	c := l.call("conv2d", "Convolution")
 	depthwise, grouped := c.shape(op, xs, ws, ys)
 	c.prologue(p)
@@ -159,6 +163,9 @@ func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
 		c.product(ys[0]*ys[2]*ys[3], ws[0], ws[1]*ws[2]*ws[3], true, false)
 	}
 	c.emit()
+	if len(op.Operands) == 3 {
+		return losses["bias_add"](l, &ir.Op{Kind: "bias_add", Operands: []*ir.Value{result, op.Operands[2]}, Results: op.Results})
+	}
 	return nil
 }
 
