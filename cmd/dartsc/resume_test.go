@@ -20,6 +20,7 @@ import (
 
 // tinyRun is a run of 6 epochs of some 15 steps, and the results that it leaves.
 type tinyRun struct {
+	name    string
 	command string
 	args    []string
 	results []string
@@ -27,20 +28,27 @@ type tinyRun struct {
 
 var tinyRuns = []tinyRun{
 	{
-		"search", []string{"--init-channels", "2", "--layers", "1", "--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"},
+		"search", "search", []string{"--init-channels", "2", "--layers", "1", "--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"},
 		[]string{"genotypes.jsonl", "genotype.json", "normal.svg", "reduction.svg", "model.onnx"},
 	},
 	{
-		"train", []string{"--init-channels", "2", "--layers", "2", "--auxiliary=false", "--train-portion", "0.5", "--epochs", "6", "--batch-size", "4",
+		"train", "train", []string{"--init-channels", "2", "--layers", "2", "--auxiliary=false", "--train-portion", "0.5", "--epochs", "6", "--batch-size", "4",
 			"--report-freq", "4", "--checkpoint-interval", "50ms"},
-		[]string{"best.safetensors", "weights.safetensors", "model.onnx", "results.json"},
+		trainResults,
+	},
+	{
+		"train from files", "train", []string{"--preset", "imagenet", "--image-size", "32", "--init-channels", "2", "--layers", "2", "--auxiliary=false", "--train-portion", "0.5",
+			"--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"},
+		trainResults,
 	},
 }
+
+var trainResults = []string{"best.safetensors", "weights.safetensors", "model.onnx", "results.json"}
 
 // forEachRun tests both commands.
 func forEachRun(t *testing.T, test func(t *testing.T, r tinyRun)) {
 	for _, r := range tinyRuns {
-		t.Run(r.command, func(t *testing.T) { test(t, r) })
+		t.Run(r.name, func(t *testing.T) { test(t, r) })
 	}
 }
 

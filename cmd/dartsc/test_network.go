@@ -141,6 +141,10 @@ func (o *runTest) resolve(flags *pflag.FlagSet) (recipe.TestConfig, error) {
 			c.ImageSize = fmt.Sprintf("%dx%d", form.Height, form.Width)
 		}
 	}
+	c.Augment = own.Augment
+	if c.Augment == "" && c.ImageNet && c.Data != shapes {
+		c.Augment = recipe.AugmentResizedCrop
+	}
 	if !flags.Changed("seed") {
 		c.Seed = own.Seed
 	}

@@ -25,7 +25,7 @@ func Absent(classes int, size Size, channels int) (Summary, error) {
 		s.Mean, s.Std = slices.Clone(cifar10.mean), slices.Clone(cifar10.std)
 	case classes == 1000 && channels == 3:
 		s.Name = "imagenet"
-		s.Mean, s.Std = []float32{0.485, 0.456, 0.406}, []float32{0.229, 0.224, 0.225}
+		s.Mean, s.Std = slices.Clone(imageNetMean), slices.Clone(imageNetStd)
 	default:
 		for range channels {
 			s.Mean, s.Std = append(s.Mean, 0), append(s.Std, 1)

@@ -12,7 +12,7 @@ type Batches interface {
 	Read(ctx context.Context, step int64, images []uint8, labels []int32) error
 }
 
-// order says which images a step gets, and how many of them, from the first, count.
+// order says which images a step gets, and how many of them, from the first, count; nil after the end.
 type order interface {
 	steps() int
 	at(step int64) (indices []int, real int)
@@ -24,14 +24,25 @@ func (s *Sampler) at(step int64) ([]int, int) {
 	return indices, len(indices)
 }
 
-func (e *Evaluation) steps() int                 { return e.Steps() }
-func (e *Evaluation) at(step int64) ([]int, int) { return e.Batch(int(step)) }
+func (e *Evaluation) steps() int { return e.Steps() }
+func (e *Evaluation) at(step int64) ([]int, int) {
+	if step >= int64(e.Steps()) {
+		return nil, 0
+	}
+	return e.Batch(int(step))
+}
 
 // Sampled gives random batches of the split's images.
 func (s Split) Sampled(by *Sampler) Batches { return memoryBatches{s, by} }
 
 // Walked gives the batches of an evaluation.
 func (s Split) Walked(by *Evaluation) Batches { return memoryBatches{s, by} }
+
+// Sampled gives random batches of the training images, WalkedTrain and WalkedTest the batches of an evaluation on the
+// training or the test images; Files has the same.
+func (d *Dataset) Sampled(by *Sampler) Batches        { return d.Train.Sampled(by) }
+func (d *Dataset) WalkedTrain(by *Evaluation) Batches { return d.Train.Walked(by) }
+func (d *Dataset) WalkedTest(by *Evaluation) Batches  { return d.Test.Walked(by) }
 
 // memoryBatches are batches of images in memory.
 type memoryBatches struct {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
 	stddraw "image/draw"
 	_ "image/jpeg" // image.Decode reads JPEG
 	_ "image/png"  // image.Decode reads PNG
@@ -71,23 +70,29 @@ func imageError(path string, err error) error {
 	return fmt.Errorf("%s: the image is damaged or cut off: %w", path, err)
 }
 
-// decodeFile writes the image as RGB of the given size to rgb.
-func decodeFile(path string, size Size, crop float64, rgb []uint8) error {
+// decodeImage reads an image file.
+func decodeImage(path string) (image.Image, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := headerSize(path, bytes.NewReader(content)); err != nil {
-		return err
+		return nil, err
 	}
 	source, _, err := image.Decode(bytes.NewReader(content))
 	if err != nil {
-		return imageError(path, err)
+		return nil, imageError(path, err)
 	}
-	canvas := fit(source, size, crop)
-	for from, to := 0, 0; to < len(rgb); from, to = from+4, to+3 {
-		rgb[to], rgb[to+1], rgb[to+2] = canvas.Pix[from], canvas.Pix[from+1], canvas.Pix[from+2]
+	return source, nil
+}
+
+// decodeFile writes the image as RGB of the given size to rgb.
+func decodeFile(path string, size Size, crop float64, rgb []uint8) error {
+	source, err := decodeImage(path)
+	if err != nil {
+		return err
 	}
+	packRGB(fit(source, size, crop), rgb)
 	return nil
 }
 
@@ -110,11 +115,26 @@ func ReadImage(path string, size Size, channels int, crop float64) ([]uint8, err
 	return rgb, nil
 }
 
+// packRGB copies the colours of a canvas.
+func packRGB(canvas *image.RGBA, rgb []uint8) {
+	for from, to := 0, 0; to < len(rgb); from, to = from+4, to+3 {
+		rgb[to], rgb[to+1], rgb[to+2] = canvas.Pix[from], canvas.Pix[from+1], canvas.Pix[from+2]
+	}
+}
+
+// whiteCanvas is what images are drawn on: their transparent parts show white.
+func whiteCanvas(size Size) *image.RGBA {
+	canvas := image.NewRGBA(image.Rect(0, 0, size.Width, size.Height))
+	for i := range canvas.Pix {
+		canvas.Pix[i] = 0xff
+	}
+	return canvas
+}
+
 // fit draws the largest centred part of the image that has the target's shape, made smaller by crop, scaled to the
 // target's size. An image of that size already keeps its pixels as they are.
 func fit(source image.Image, size Size, crop float64) *image.RGBA {
-	canvas := image.NewRGBA(image.Rect(0, 0, size.Width, size.Height))
-	stddraw.Draw(canvas, canvas.Bounds(), image.NewUniform(color.White), image.Point{}, stddraw.Src)
+	canvas := whiteCanvas(size)
 	bounds := source.Bounds()
 	if bounds.Dx() == size.Width && bounds.Dy() == size.Height && crop == 1 {
 		stddraw.Draw(canvas, canvas.Bounds(), source, bounds.Min, stddraw.Over)

@@ -31,6 +31,7 @@ type TestConfig struct {
 	ImageNet     bool
 	Data         string // a folder, or "shapes"
 	ImageSize    string // "" for the size of the data
+	Augment      string // how the network was trained, which says how images are cropped: one of Augments, "" for AugmentCrop
 	Seed         uint64 // of generated data
 	BatchSize    int
 	Mean, Std    []float32 // by which pixels of [0, 1] are normalised; nil: as the model says, or else the data
@@ -60,6 +61,7 @@ func TestOf(path string) (TestConfig, error) {
 	c.InitChannels, _ = strconv.Atoi(w.Metadata["init_channels"])
 	c.Layers, _ = strconv.Atoi(w.Metadata["layers"])
 	c.ImageNet = w.Metadata["imagenet"] == "true"
+	c.Augment = w.Metadata["augment"]
 	return c, nil
 }
 
@@ -72,25 +74,20 @@ func testOfRun(path string) (TestConfig, error) {
 	if err != nil {
 		return TestConfig{}, err
 	}
-	switch task {
-	case "":
-		var c SearchConfig
-		err := folder.Config(&c)
-		return TestConfig{
-			Model: path, Supernet: true, InitChannels: c.InitChannels, Layers: c.Layers,
-			Data: c.Data, ImageSize: c.ImageSize, Seed: c.Seed, BatchSize: c.BatchSize,
-		}, err
-	case TaskTrain:
+	if task == TaskTrain {
 		var c TrainConfig
 		err := folder.Config(&c)
 		return TestConfig{
 			Model: path, Genotype: c.Genotype, InitChannels: c.InitChannels, Layers: c.Layers, ImageNet: c.ImageNet,
-			Data: c.Data, ImageSize: c.ImageSize, Seed: c.Seed, BatchSize: c.BatchSize,
+			Data: c.Data, ImageSize: c.ImageSize, Augment: c.Augment, Seed: c.Seed, BatchSize: c.BatchSize,
 		}, err
-	case TaskRepeat:
-		return TestConfig{}, fmt.Errorf("%s holds repeated trainings: name the folder of one of them", path)
 	}
-	return TestConfig{}, fmt.Errorf("%s: cannot test a run of %q: want one of a search or of a training on images", path, task)
+	var c SearchConfig
+	err = folder.Config(&c)
+	return TestConfig{
+		Model: path, Supernet: true, InitChannels: c.InitChannels, Layers: c.Layers,
+		Data: c.Data, ImageSize: c.ImageSize, Seed: c.Seed, BatchSize: c.BatchSize,
+	}, err
 }
 
 func (c TestConfig) network(d data.Summary) cnn.Network {
@@ -248,18 +245,19 @@ func (c TestConfig) open(ctx context.Context, workers int) (data.Summary, data.B
 	if err != nil {
 		return data.Summary{}, nil, err
 	}
-	d, err := data.Open(ctx, options)
+	set, err := openImages(ctx, c.Augment, options)
 	if err != nil {
 		return data.Summary{}, nil, err
 	}
-	if d.Test.Len() == 0 {
-		return data.Summary{}, nil, fmt.Errorf("data: %s has no test images: want a folder test/ or val/ beside train/", d.Name)
+	d := set.Summary()
+	if d.Test == 0 {
+		return d, nil, fmt.Errorf("data: %s has no test images: want a folder test/ or val/ beside train/", d.Name)
 	}
-	walk, err := data.NewEvaluation(indices(d.Test.Len()), c.BatchSize)
+	walk, err := data.NewEvaluation(indices(d.Test), c.BatchSize)
 	if err != nil {
-		return data.Summary{}, nil, err
+		return d, nil, err
 	}
-	return d.Summary(), d.Test.Walked(walk), nil
+	return d, set.WalkedTest(walk), nil
 }
 
 // score runs the program Evaluate of a session over images.

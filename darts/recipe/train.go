@@ -53,7 +53,7 @@ func TrainMetadata(config TrainConfig, d data.Summary) map[string]string {
 func (c TrainConfig) metadata() map[string]string {
 	return map[string]string{
 		"genotype": c.Genotype.String(), "init_channels": fmt.Sprint(c.InitChannels), "layers": fmt.Sprint(c.Layers),
-		"imagenet": fmt.Sprint(c.ImageNet), "auxiliary": fmt.Sprint(c.Auxiliary),
+		"imagenet": fmt.Sprint(c.ImageNet), "auxiliary": fmt.Sprint(c.Auxiliary), "augment": c.Augment,
 	}
 }
 
@@ -82,38 +82,31 @@ func (t *Training) openData(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := data.Open(ctx, options)
+	set, err := openImages(ctx, t.config.Augment, options)
 	if err != nil {
 		return err
 	}
-	t.data = d.Summary()
-	used, heldOut := data.SplitTrain(d.Train.Len(), t.config.TrainPortion)
+	t.data = set.Summary()
+	used, heldOut := data.SplitTrain(t.data.Train, t.config.TrainPortion)
 	sampler, err := data.NewSampler(used, t.config.BatchSize, t.config.Seed, weightStream)
 	if err != nil {
 		return fmt.Errorf("the training images: %w", err)
 	}
-	t.train = d.Train.Sampled(sampler)
+	t.train = set.Sampled(sampler)
 	t.steps = t.train.Steps()
-	on, images := OnTest, d.Test
-	if t.config.TrainPortion < 1 {
-		on, images = OnHeldOut, d.Train
-	} else {
-		heldOut = indices(d.Test.Len())
+	on, walked := OnHeldOut, set.WalkedTrain
+	if t.config.TrainPortion == 1 {
+		on, walked, heldOut = OnTest, set.WalkedTest, indices(t.data.Test)
 	}
 	if len(heldOut) == 0 {
-		return fmt.Errorf("data: %s has no %s to evaluate on: hold some of the training images out, as with --train-portion 0.9", d.Name, on)
+		return fmt.Errorf("data: %s has no %s to evaluate on: hold some of the training images out, as with --train-portion 0.9", t.data.Name, on)
 	}
 	walk, err := data.NewEvaluation(heldOut, t.config.BatchSize)
 	if err != nil {
 		return err
 	}
-	t.on, t.images = on, images.Walked(walk)
+	t.on, t.images = on, walked(walk)
 	return nil
-}
-
-func indices(n int) []int {
-	all, _ := data.SplitTrain(n, 1)
-	return all
 }
 
 // EvaluatedOn says which images the accuracies are of: OnTest or OnHeldOut.
