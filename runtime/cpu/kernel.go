@@ -91,6 +91,12 @@ func (l *launch) keep(n int, fixed bool) (memory func() []float32, once bool) {
 	return func() []float32 { return own }, true
 }
 
+// shared64 is the same for float64.
+func (l *launch) shared64(n int) func() []float64 {
+	all := l.shared(2 * n)
+	return func() []float64 { return wide64(all()) }
+}
+
 // tensor is a bound buffer: exactly one of the slices is set, by its type, in memory order (see plan.Layout).
 type tensor struct {
 	plan.Tensor

@@ -179,13 +179,17 @@ func conv2dInputGrad(l *launch) (task, error) {
 	if g.sh > 1 || g.sw > 1 {
 		return stridedInputGrad(l, g, dy.f32, w.f32, dx.f32, sum), nil
 	}
-	// With stride 1 the transpose of a convolution is one too, with its kernel turned around.
-	t := convolution{
+	t := g.transposed()
+	turned := l.shared(len(w.f32))
+	return convolve(l, t, dy.f32, prologue{}, filter{turned, false}, dx.f32, sum, nil, []phase{g.turn(turned, w.f32)}), nil
+}
+
+// transposed is the way back of a convolution with stride 1: one too, with its kernel turned around.
+func (g *convolution) transposed() convolution {
+	return convolution{
 		n: g.n, c: g.o, h: g.oh, w: g.ow, o: g.c, oh: g.h, ow: g.w, kh: g.kh, kw: g.kw, sh: 1, sw: 1, dh: g.dh, dw: g.dw,
 		top: g.dh*(g.kh-1) - g.top, left: g.dw*(g.kw-1) - g.left, groups: g.groups,
 	}
-	turned := l.shared(len(w.f32))
-	return convolve(l, t, dy.f32, prologue{}, filter{turned, false}, dx.f32, sum, nil, []phase{g.turn(turned, w.f32)}), nil
 }
 
 // shapeParam requires that parameter shape, which gradients carry, is the result's.

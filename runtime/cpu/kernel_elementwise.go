@@ -181,11 +181,7 @@ func (p *placer) instruction(i int) {
 		p.locations = append(p.locations, p.uniform(uniform{value: float32(c.Constants[0])}))
 		return
 	}
-	run := op.run
-	if fast := vec.rows[c.Op]; fast != nil {
-		run = fast
-	}
-	s := step{run: run, x: p.locations[c.Args[0]], y: p.locations[c.Args[op.args-1]]}
+	s := step{run: pointwiseRow(c.Op), x: p.locations[c.Args[0]], y: p.locations[c.Args[op.args-1]]}
 	if op.constants == 2 {
 		s.a, s.b = float32(c.Constants[0]), float32(c.Constants[1])
 	}

@@ -1,10 +1,6 @@
 package cpu
 
-import (
-	"math"
-
-	"github.com/dartsc/dartsc/compiler/plan"
-)
+import "github.com/dartsc/dartsc/compiler/plan"
 
 func init() {
 	register("batch_stats", batchStats)
@@ -42,49 +38,16 @@ func batchStats(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	parts := pixelParts(rows, n)
-	room := columnRoom(n)
-	// By part: mean, squares of differences to it, differences to the rounded mean, and that.
-	sums, squares, first := make([]float64, parts*room), make([]float64, parts*room), make([]float64, parts*room)
-	centers := make([]float32, parts*room)
+	m := l.moments(parts, n, mean.f32, variance.f32)
 	run := func(part int, _ []float32) {
 		from, to := span(part, parts, rows)
-		own, end := part*room, (part+1)*room
-		moments(sums[own:end], squares[own:end], first[own:end], centers[own:own+n], x.f32[from*n:to*n], to-from)
+		m.add(part, x.f32[from*n:to*n])
 	}
-	merge := func(int, []float32) {
-		for c := range n {
-			count, m, s := 0.0, 0.0, 0.0
-			for part := range parts {
-				from, to := span(part, parts, rows)
-				more := float64(to - from)
-				// Chan, Golub and LeVeque 1979: moments of a union from those of its parts.
-				d := sums[part*room+c] - m
-				s += squares[part*room+c] + d*d*count*more/(count+more)
-				m += d * more / (count + more)
-				count += more
-			}
-			mean.f32[c], variance.f32[c] = float32(m), float32(s/count)
-		}
+	count := func(part int) int {
+		from, to := span(part, parts, rows)
+		return to - from
 	}
-	return task{phases: []phase{{parts, run}, {1, merge}}}, nil
-}
-
-// moments computes mean and squared differences of every channel of so many rows. All have columnRoom.
-func moments(mean, square, first []float64, center, x []float32, rows int) {
-	n := len(center)
-	clear(mean)
-	vec.columnSums(mean, x, n)
-	for c := range n {
-		center[c] = float32(mean[c] / float64(rows))
-	}
-	clear(first)
-	clear(square)
-	vec.columnMoments(first, square, x, center)
-	for c := range n {
-		// The centre was rounded to float32: first corrects both moments for it.
-		mean[c] = float64(center[c]) + first[c]/float64(rows)
-		square[c] = max(0, square[c]-first[c]*first[c]/float64(rows))
-	}
+	return task{phases: []phase{{parts, run}, m.merge(count)}}, nil
 }
 
 // batch_norm(x, mean, var[, gamma, beta]) → y, with ReLU after it where parameter relu says so.
@@ -123,26 +86,12 @@ func batchNormSums(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	parts := pixelParts(rows, n)
-	room := columnRoom(n)
-	sums, products := make([]float64, parts*room), make([]float64, parts*room) // by part: Σg, Σg·(x - mean)
+	sums := l.products(parts, mean.f32, variance.f32, eps, sum.f32, sumX.f32)
 	run := func(part int, _ []float32) {
 		from, to := span(part, parts, rows)
-		s, p := sums[part*room:(part+1)*room], products[part*room:(part+1)*room]
-		clear(s)
-		clear(p)
-		vec.columnProducts(s, p, g.f32[from*n:to*n], x.f32[from*n:to*n], mean.f32)
+		sums.add(part, g.f32[from*n:to*n], x.f32[from*n:to*n])
 	}
-	merge := func(int, []float32) {
-		for c := range n {
-			var s, p float64
-			for at := c; at < len(sums); at += room {
-				s += sums[at]
-				p += products[at]
-			}
-			sum.f32[c], sumX.f32[c] = float32(s), float32(p/math.Sqrt(float64(variance.f32[c])+eps))
-		}
-	}
-	return task{phases: []phase{{parts, run}, {1, merge}}}, nil
+	return task{phases: []phase{{parts, run}, sums.merge()}}, nil
 }
 
 // batch_norm_input_grad(g, x, mean, var, Σg, Σg·x̂[, gamma][, weights]) → dx = a·g + b·(x - mean) + c with coefficients by
@@ -161,75 +110,19 @@ func batchNormInputGrad(l *launch) (task, error) {
 	rows, n := c.pixels(x)
 	c.like(g, x)
 	c.like(dx, x)
-	var channel [5][]float32 // mean, var, Σg, Σg·x̂, gamma or nil
-	for i := 2; i < operands; i++ {
-		t := c.operand(i, plan.F32)
-		c.vector(t, n)
-		if c.err == nil {
-			channel[i-2] = t.f32
-		}
-	}
+	grad := c.normGradient(2, operands, rows, n, eps, weight)
 	if c.err != nil {
 		return task{}, c.err
 	}
 	if rows <= fewRows {
-		return task{phases: []phase{{1, func(int, []float32) {
-			inputGradOfFew(dx.f32, g.f32, x.f32, channel, rows, eps, float64(*weight))
-		}}}}, nil
-	}
-	coefficients := l.shared(4 * n)
-	prepare := func(int, []float32) {
-		all, factor := coefficients(), float64(*weight)
-		copy(all[:n], channel[0])
-		for i := range n {
-			inverse := 1 / math.Sqrt(float64(channel[1][i])+eps)
-			a := inverse * factor
-			if channel[4] != nil {
-				a *= float64(channel[4][i])
-			}
-			all[n+i] = float32(a)
-			all[2*n+i] = float32(-a * inverse * float64(channel[3][i]) / float64(rows))
-			all[3*n+i] = float32(-a * float64(channel[2][i]) / float64(rows))
-		}
+		return task{phases: []phase{{1, func(int, []float32) { grad.applyToFew(dx.f32, g.f32, x.f32) }}}}, nil
 	}
 	parts := pixelParts(rows, n)
 	run := func(part int, _ []float32) {
-		all := coefficients()
 		from, to := span(part, parts, rows)
-		vec.affine(dx.f32[from*n:to*n], g.f32[from*n:to*n], x.f32[from*n:to*n], all[:n], all[n:2*n], all[2*n:3*n], all[3*n:4*n])
+		grad.apply(dx.f32[from*n:to*n], g.f32[from*n:to*n], x.f32[from*n:to*n])
 	}
-	return task{phases: []phase{{1, prepare}, {parts, run}}}, nil
-}
-
-// fewRows is up to how many rows BatchNorm and its gradient are worked out in float64: what is left of a cotangent when its mean and its
-// part along x are taken out may be much smaller than these.
-const fewRows = 16
-
-func (n *normalisation) applyToFew(y, x []float32, relu bool) {
-	for i := range y {
-		c := i % len(n.mean)
-		v := (float64(x[i]) - float64(n.mean[c])) / math.Sqrt(float64(n.variance[c])+n.eps)
-		if n.gamma != nil {
-			v = v*float64(n.gamma[c]) + float64(n.beta[c])
-		}
-		if y[i] = float32(v); relu {
-			y[i] = positivePart(y[i])
-		}
-	}
-}
-
-func inputGradOfFew(dx, g, x []float32, channel [5][]float32, rows int, eps, factor float64) {
-	n := len(channel[0])
-	for i := range dx {
-		c := i % n
-		inverse := 1 / math.Sqrt(float64(channel[1][c])+eps)
-		a := inverse * factor
-		if channel[4] != nil {
-			a *= float64(channel[4][c])
-		}
-		normal := (float64(x[i]) - float64(channel[0][c])) * inverse
-		dx[i] = float32(a * (float64(g[i]) - (float64(channel[2][c])+normal*float64(channel[3][c]))/float64(rows)))
-	}
+	return task{phases: []phase{grad.prepare(), {parts, run}}}, nil
 }
 
 var unscaled float32 = 1
@@ -241,13 +134,18 @@ func (c *checker) scaled(operands int) (rest int, weight *float32) {
 	if c.err != nil || at < 0 {
 		return operands, &unscaled
 	}
-	weights := c.operand(operands-1, plan.F32)
+	return operands - 1, c.element(operands-1, at)
+}
+
+// element returns the element that parameter scale names of an operand.
+func (c *checker) element(operand, at int) *float32 {
+	weights := c.operand(operand, plan.F32)
 	c.layout(weights, nil)
 	if c.err == nil && at >= len(weights.f32) {
 		c.failf("parameter scale is %d, the weights have %d elements", at, len(weights.f32))
 	}
 	if c.err != nil {
-		return operands, &unscaled
+		return &unscaled
 	}
-	return operands - 1, &weights.f32[at]
+	return &weights.f32[at]
 }

@@ -25,3 +25,12 @@ func view[T any](space []byte, t plan.Tensor, offset int64) []T {
 func view32(data []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(data))), len(data)/4)
 }
+
+// wide64 and narrow64 see memory as numbers of the other size.
+func wide64(data []float32) []float64 {
+	return unsafe.Slice((*float64)(unsafe.Pointer(unsafe.SliceData(data))), len(data)/2)
+}
+
+func narrow64(data []float64) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(data))), 2*len(data))
+}

@@ -28,6 +28,14 @@ var pointwise = map[string]pointwiseOp{
 	"constant":  {0, 1, nil},
 }
 
+// pointwiseRow returns the fastest loop of an operation.
+func pointwiseRow(op string) rowFunc {
+	if fast := vec.rows[op]; fast != nil {
+		return fast
+	}
+	return pointwise[op].run
+}
+
 func copyRow(dst, x, _ []float32, _, _ float32) { copy(dst, x) }
 
 func negRow(dst, x, _ []float32, _, _ float32) {

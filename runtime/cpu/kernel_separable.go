@@ -1,0 +1,97 @@
+package cpu
+
+import "github.com/dartsc/dartsc/compiler/plan"
+
+func init() { register("separable", separable) }
+
+// Depthwise separable convolutions, the primitives of DARTS, go image by image: what lies between the depthwise and the
+// pointwise convolution is made in the cache, forward and again backward, and never written to memory.
+
+// tileRows are the rows of pixels that go from one convolution to the other at a time: a few kilobytes.
+const tileRows = 4
+
+// separable(x, depthwise, pointwise[, mean, var[, gamma, beta]]) → z[, mean, var of z], with a prologue on x. The
+// parameters are those of the depthwise convolution; the pointwise one is 1×1.
+func separable(l *launch) (task, error) {
+	results := 1
+	if len(l.out) > 1 {
+		results = 3
+	}
+	c := check(l, 3, 7, results)
+	x, z := c.operand(0, plan.F32), c.result(0, plan.F32)
+	s := c.separable(x, c.operand(1, plan.F32), c.operand(2, plan.F32), z, 3)
+	var statistics [2]tensor
+	for i := 1; i < results; i++ {
+		statistics[i-1] = c.result(i, plan.F32)
+		c.vector(statistics[i-1], s.o)
+	}
+	if c.err != nil {
+		return task{}, c.err
+	}
+	g := s.depthwise
+	work, room := g.blocks(), g.scratch()
+	packed := l.shared(vec.packed(g.c, s.o))
+	phases := append(s.source.prologue.phases(), phase{1, func(int, []float32) { vec.pack(packed(), s.pointwise, s.o, 1, g.c, s.o) }})
+	var m *moments
+	if results == 3 {
+		m = l.moments(work.count(), s.o, statistics[0].f32, statistics[1].f32)
+	}
+	parts := work.parts(g.macs() + g.n*g.oh*g.ow*g.c*s.o)
+	run := func(part int, scratch []float32) {
+		padded, between := scratch[:room], scratch[room:]
+		from, to := span(part, parts, work.count())
+		for unit := from; unit < to; unit++ {
+			image, first, last := work.at(unit)
+			in, stride := s.source.rows(padded, image, first*g.sh, g.height(last-first))
+			out := z.f32[(image*g.oh+first)*g.ow*s.o : (image*g.oh+last)*g.ow*s.o]
+			for r := 0; r < last-first; r += tileRows {
+				rows := min(tileRows, last-first-r)
+				vec.depthwise(between, in[r*g.sh*stride:], s.weights, g.window(rows, stride))
+				vec.gemm(out[r*g.ow*s.o:], s.o, between, g.c, packed(), rows*g.ow, s.o, g.c, false)
+			}
+			if m != nil {
+				m.add(unit, out)
+			}
+		}
+	}
+	phases = append(phases, phase{parts, run})
+	if m != nil {
+		phases = append(phases, m.merge(func(unit int) int {
+			_, first, last := work.at(unit)
+			return (last - first) * g.ow
+		}))
+	}
+	return task{scratch: room + tileRows*g.ow*g.c, phases: phases}, nil
+}
+
+// separableConvolution is a depthwise convolution followed by a pointwise one, and how its input is read.
+type separableConvolution struct {
+	depthwise          convolution // from x to what lies between
+	o                  int         // channels of z
+	weights, pointwise []float32
+	source             padded
+}
+
+// separable reads the geometry from the parameters and the tensors in their places, and the prologue from the operands
+// from at on.
+func (c *checker) separable(x, depthwise, pointwise, z tensor, at int) separableConvolution {
+	c.image(x)
+	c.image(z)
+	c.rank(pointwise, 4)
+	c.layout(pointwise, outputsLast)
+	if c.err != nil {
+		return separableConvolution{}
+	}
+	between := tensor{name: name{"what lies between the convolutions", 0}, Tensor: plan.Tensor{DType: plan.F32, Shape: []int{z.Shape[0], x.Shape[1], z.Shape[2], z.Shape[3]}, Order: channelsLast}}
+	g := c.convolution(x, depthwise, between)
+	c.shape(pointwise, z.Shape[1], g.c, 1, 1)
+	if c.err == nil && (!g.depthwise() || z.Shape[0] != g.n) {
+		c.failf("%d images of %d channels in %d groups, to %d images: wants as many groups as channels, and images as they are", g.n, g.c, g.groups, z.Shape[0])
+	}
+	p := c.prologue(at, g.c)
+	if c.err != nil {
+		return separableConvolution{}
+	}
+	source := padded{x: x.f32, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
+	return separableConvolution{g, z.Shape[1], depthwise.f32, pointwise.f32, source}
+}

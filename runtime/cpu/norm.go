@@ -1,0 +1,181 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+)
+
+// What BatchNorm needs of whole tensors, taken unit by unit (an image, or some rows), so that kernels which make or read
+// them for other reasons can do it while they are in the cache. The results are those of the units in their order.
+
+// moments are mean and variance of every channel of what the units of a launch make.
+type moments struct {
+	channels, units int
+	mean, variance  []float32
+	workspace       func() []float64 // by unit: mean, squared differences to it; then a room for each to work in
+}
+
+// moments gathers the statistics of so many units.
+func (l *launch) moments(units, channels int, mean, variance []float32) *moments {
+	return &moments{channels, units, mean, variance, l.shared64(4 * units * columnRoom(channels))}
+}
+
+// of returns the rooms of a unit: mean, squared differences, and two to work in.
+func (m *moments) of(unit int) (mean, square, first, center []float64) {
+	room := columnRoom(m.channels)
+	all := m.workspace()[4*unit*room:][:4*room]
+	return all[:room], all[room : 2*room], all[2*room : 3*room], all[3*room:]
+}
+
+// add takes the pixels of a unit, all at once.
+func (m *moments) add(unit int, x []float32) {
+	n, rows := m.channels, float64(len(x)/m.channels)
+	mean, square, first, room := m.of(unit)
+	center := narrow64(room)[:n]
+	clear(mean)
+	vec.columnSums(mean, x, n)
+	for c := range n {
+		center[c] = float32(mean[c] / rows)
+	}
+	clear(first)
+	clear(square)
+	vec.columnMoments(first, square, x, center)
+	for c := range n {
+		// The centre was rounded to float32: first corrects both moments for it.
+		mean[c] = float64(center[c]) + first[c]/rows
+		square[c] = max(0, square[c]-first[c]*first[c]/rows)
+	}
+}
+
+// merge is the phase that writes the result; count is the number of pixels of a unit.
+func (m *moments) merge(count func(unit int) int) phase {
+	return phase{1, func(int, []float32) {
+		for c := range m.channels {
+			total, mean, square := 0.0, 0.0, 0.0
+			for unit := range m.units {
+				more := float64(count(unit))
+				// Chan, Golub and LeVeque 1979: moments of a union from those of its parts.
+				means, squares, _, _ := m.of(unit)
+				d := means[c] - mean
+				square += squares[c] + d*d*total*more/(total+more)
+				mean += d * more / (total + more)
+				total += more
+			}
+			m.mean[c], m.variance[c] = float32(mean), float32(square/total)
+		}
+	}}
+}
+
+// products are Σg and Σg·x̂ of every channel, where x̂ is x normalised.
+type products struct {
+	units          int
+	mean, variance []float32
+	eps            float64
+	sum, sumX      []float32
+	workspace      func() []float64 // by unit: Σg, Σg·(x - mean)
+}
+
+// products gathers the sums of so many units.
+func (l *launch) products(units int, mean, variance []float32, eps float64, sum, sumX []float32) *products {
+	return &products{units, mean, variance, eps, sum, sumX, l.shared64(2 * units * columnRoom(len(sum)))}
+}
+
+// add takes the pixels of a unit, all at once.
+func (p *products) add(unit int, g, x []float32) {
+	room := columnRoom(len(p.sum))
+	all := p.workspace()[2*unit*room:][:2*room]
+	clear(all)
+	vec.columnProducts(all[:room], all[room:], g, x, p.mean)
+}
+
+// merge is the phase that writes the results.
+func (p *products) merge() phase {
+	return phase{1, func(int, []float32) {
+		room := columnRoom(len(p.sum))
+		all := p.workspace()
+		for c := range p.sum {
+			var s, x float64
+			for at := c; at < 2*p.units*room; at += 2 * room {
+				s += all[at]
+				x += all[at+room]
+			}
+			p.sum[c], p.sumX[c] = float32(s), float32(x/math.Sqrt(float64(p.variance[c])+p.eps))
+		}
+	}}
+}
+
+// normGradient is BatchNorm's way back, dx = a·g + b·(x - mean) + c with coefficients by channel, times a weight.
+type normGradient struct {
+	channel      [5][]float32 // mean, var, Σg, Σg·x̂, gamma or nil
+	eps, count   float64      // pixels of the whole tensor
+	weight       *float32
+	coefficients func() []float32 // mean, a, b, c
+}
+
+// normGradient reads mean, var, Σg, Σg·x̂[, gamma] from the operands [at, end).
+func (c *checker) normGradient(at, end, rows, channels int, eps float64, weight *float32) *normGradient {
+	g := &normGradient{eps: eps, count: float64(rows), weight: weight, coefficients: c.shared(4 * channels)}
+	for i := at; i < end; i++ {
+		t := c.operand(i, plan.F32)
+		c.vector(t, channels)
+		if c.err == nil {
+			g.channel[i-at] = t.f32
+		}
+	}
+	return g
+}
+
+func (g *normGradient) prepare() phase {
+	return phase{1, func(int, []float32) {
+		all, factor, n := g.coefficients(), float64(*g.weight), len(g.channel[0])
+		copy(all[:n], g.channel[0])
+		for i := range n {
+			inverse := 1 / math.Sqrt(float64(g.channel[1][i])+g.eps)
+			a := inverse * factor
+			if gamma := g.channel[4]; gamma != nil {
+				a *= float64(gamma[i])
+			}
+			all[n+i] = float32(a)
+			all[2*n+i] = float32(-a * inverse * float64(g.channel[3][i]) / g.count)
+			all[3*n+i] = float32(-a * float64(g.channel[2][i]) / g.count)
+		}
+	}}
+}
+
+// apply is for whole pixels; dx may be g or x.
+func (g *normGradient) apply(dx, dy, x []float32) {
+	all, n := g.coefficients(), len(g.channel[0])
+	vec.affine(dx, dy, x, all[:n], all[n:2*n], all[2*n:3*n], all[3*n:4*n])
+}
+
+// fewRows is up to how many rows BatchNorm and its gradient are worked out in float64: what is left of a cotangent when
+// its mean and its part along x are taken out may be much smaller than these.
+const fewRows = 16
+
+func (n *normalisation) applyToFew(y, x []float32, relu bool) {
+	for i := range y {
+		c := i % len(n.mean)
+		v := (float64(x[i]) - float64(n.mean[c])) / math.Sqrt(float64(n.variance[c])+n.eps)
+		if n.gamma != nil {
+			v = v*float64(n.gamma[c]) + float64(n.beta[c])
+		}
+		if y[i] = float32(v); relu {
+			y[i] = positivePart(y[i])
+		}
+	}
+}
+
+func (g *normGradient) applyToFew(dx, dy, x []float32) {
+	channel, n := &g.channel, len(g.channel[0])
+	for i := range dx {
+		c := i % n
+		inverse := 1 / math.Sqrt(float64(channel[1][c])+g.eps)
+		a := inverse * float64(*g.weight)
+		if channel[4] != nil {
+			a *= float64(channel[4][c])
+		}
+		normal := (float64(x[i]) - float64(channel[0][c])) * inverse
+		dx[i] = float32(a * (float64(dy[i]) - (float64(channel[2][c])+normal*float64(channel[3][c]))/g.count))
+	}
+}
