@@ -2,6 +2,8 @@
 // so that a fused module prints, verifies and runs in the reference interpreter like any other. A group has an
 // attribute "group" that names its pattern, which the targets lower to a kernel:
 //
+//	separable     prologue → depthwise conv2d → pointwise conv2d → batch_stats, of which prologue and statistics may be absent
+//	separable_grad its way back, image by image, see separable.go
 //	prologue      [batch_norm →] relu → conv2d or conv2d_weight_grad: applied as the convolution loads its input
 //	norm_relu     batch_norm → relu
 //	mixture       batch_norm of some or all terms → weighted_sum: a node of a supernet in one pass over memory
@@ -15,6 +17,7 @@ package fuse
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -22,12 +25,14 @@ import (
 
 // The values of the attribute "group".
 const (
-	Prologue    = "prologue"
-	NormRelu    = "norm_relu"
-	Mixture     = "mixture"
-	Scaled      = "scaled"
-	Accumulate  = "accumulate"
-	Elementwise = "elementwise"
+	Separable     = "separable"
+	SeparableGrad = "separable_grad"
+	Prologue      = "prologue"
+	NormRelu      = "norm_relu"
+	Mixture       = "mixture"
+	Scaled        = "scaled"
+	Accumulate    = "accumulate"
+	Elementwise   = "elementwise"
 )
 
 // Fuse groups the operations of every program. It wants a module after Decompose; nothing may share or simplify after it.
@@ -50,6 +55,7 @@ func fuseProgram(m *ir.Module, p *ir.Program) error {
 		}
 	}
 	g := newGrouping(m, p)
+	g.separables()
 	g.prologues()
 	g.mixtures()
 	g.accumulations()
@@ -65,8 +71,11 @@ type grouping struct {
 	users   map[*ir.Value][]*ir.Op
 	results map[*ir.Value]bool // returned by the program: must exist
 	members map[*ir.Op][]*ir.Op
-	pattern map[*ir.Op]string // by root
-	gone    map[*ir.Op]bool   // computed only inside groups
+	pattern map[*ir.Op]string      // by root
+	gone    map[*ir.Op]bool        // computed only inside groups
+	outputs map[*ir.Op][]*ir.Value // by root: the results of the group; nil: those of the root
+	roots   map[*ir.Op][]*ir.Op    // of members of separable groups
+	at      map[*ir.Op]int         // position in the program
 }
 
 func newGrouping(m *ir.Module, p *ir.Program) *grouping {
@@ -74,8 +83,10 @@ func newGrouping(m *ir.Module, p *ir.Program) *grouping {
 		module: m, program: p,
 		users: map[*ir.Value][]*ir.Op{}, results: map[*ir.Value]bool{},
 		members: map[*ir.Op][]*ir.Op{}, pattern: map[*ir.Op]string{}, gone: map[*ir.Op]bool{},
+		outputs: map[*ir.Op][]*ir.Value{}, roots: map[*ir.Op][]*ir.Op{}, at: map[*ir.Op]int{},
 	}
-	for _, op := range p.Ops {
+	for i, op := range p.Ops {
+		g.at[op] = i
 		for _, v := range op.Operands {
 			g.users[v] = append(g.users[v], op)
 		}
@@ -99,30 +110,25 @@ func (g *grouping) private(v *ir.Value, f func(user *ir.Op) bool) bool {
 	return true
 }
 
-// prologues joins ReLU, and the normalisation before it, to the convolutions that read it.
+// prologues joins ReLU, and the normalisation before it, to the convolutions that read it. Those in separable groups
+// bring their groups along, which may also hold the gradient of the ReLU.
 func (g *grouping) prologues() {
 	for _, op := range g.program.Ops {
-		if op.Kind != "relu" || len(op.Result().Type.Shape) != 4 {
+		if op.Kind != "relu" || len(op.Result().Type.Shape) != 4 || g.gone[op] {
 			continue
 		}
 		norm := op.Operands[0].Def
-		if norm != nil && (norm.Kind != "batch_norm" || !g.private(norm.Result(), func(user *ir.Op) bool { return user == op })) {
+		masked := func(user *ir.Op) bool { return user == op || user.Kind == "relu_grad" && len(g.roots[user]) > 0 }
+		if norm != nil && (norm.Kind != "batch_norm" || !g.private(norm.Result(), masked)) {
 			norm = nil
 		}
-		convolutions := g.private(op.Result(), func(user *ir.Op) bool {
-			return (user.Kind == "conv2d" || user.Kind == "conv2d_weight_grad") && user.Operands[0] == op.Result() && user.Operands[1] != op.Result()
-		})
 		switch {
-		case convolutions:
+		case g.private(op.Result(), convolves(op)):
 			for _, user := range g.users[op.Result()] {
-				g.pattern[user] = Prologue
-				if norm != nil {
-					g.members[user] = append(g.members[user], norm)
-				}
-				g.members[user] = append(g.members[user], op)
+				g.prologue(user, norm, op)
 			}
 			g.gone[op] = true
-		case norm != nil:
+		case norm != nil && len(g.users[norm.Result()]) == 1:
 			g.pattern[op], g.members[op] = NormRelu, []*ir.Op{norm}
 		default:
 			continue
@@ -133,15 +139,45 @@ func (g *grouping) prologues() {
 	}
 }
 
+// convolves says of the users of an operation which are convolutions, or gradients of filters, of its result.
+func convolves(op *ir.Op) func(user *ir.Op) bool {
+	return func(user *ir.Op) bool {
+		return (user.Kind == "conv2d" || user.Kind == "conv2d_weight_grad") && user.Operands[0] == op.Result() && user.Operands[1] != op.Result()
+	}
+}
+
+// prologue makes ReLU, and the normalisation unless it is nil, members of a convolution's group or groups.
+func (g *grouping) prologue(convolution, norm, relu *ir.Op) {
+	roots := slices.Clone(g.roots[convolution])
+	if !g.gone[convolution] && g.pattern[convolution] == "" { // it is there by itself, whether or not a group makes it again
+		g.pattern[convolution], roots = Prologue, append(roots, convolution)
+	}
+	for _, root := range roots {
+		if norm != nil {
+			g.join(root, norm)
+		}
+		g.join(root, relu)
+	}
+}
+
+// join makes an operation a member of a group, which stand in the order of the program.
+func (g *grouping) join(root, op *ir.Op) {
+	members := g.members[root]
+	at, there := slices.BinarySearchFunc(members, op, func(a, b *ir.Op) int { return g.at[a] - g.at[b] })
+	if !there {
+		g.members[root] = slices.Insert(members, at, op)
+	}
+}
+
 // mixtures joins the normalisation of terms to the weighted sums that alone use them, and a scaling to the gradient
 // of the normalisation before it. Normalisations with scale and shift stay: supernets have none.
 func (g *grouping) mixtures() {
 	for _, op := range g.program.Ops {
-		if op.Kind != "weighted_sum" {
+		if op.Kind != "weighted_sum" || g.gone[op] || g.pattern[op] != "" {
 			continue
 		}
 		only := func(user *ir.Op) bool { return user == op }
-		if x := op.Operands[1].Def; len(op.Operands) == 2 && x != nil && x.Kind == "batch_norm_input_grad" && g.private(op.Operands[1], only) && g.pattern[x] == "" {
+		if x := op.Operands[1].Def; len(op.Operands) == 2 && x != nil && x.Kind == "batch_norm_input_grad" && g.private(op.Operands[1], only) && g.pattern[x] == "" && !g.gone[x] {
 			g.pattern[op], g.members[op], g.gone[x] = Scaled, []*ir.Op{x}, true
 			continue
 		}
@@ -167,12 +203,12 @@ func mixes(op *ir.Op) bool { return op.Kind == "weighted_sum" && len(op.Result()
 // accumulations joins the gradient of a convolution's input, or a matrix product, to the addition that is its only user.
 func (g *grouping) accumulations() {
 	for _, op := range g.program.Ops {
-		if op.Kind != "add" || op.Operands[0] == op.Operands[1] {
+		if op.Kind != "add" || op.Operands[0] == op.Operands[1] || g.gone[op] || g.pattern[op] != "" {
 			continue
 		}
 		// The later one of two, so that the other is there before it.
 		for _, v := range []*ir.Value{op.Operands[1], op.Operands[0]} {
-			if v.Def != nil && accumulates(v.Def) && v.Type.Equal(op.Result().Type) && g.private(v, func(user *ir.Op) bool { return user == op }) {
+			if v.Def != nil && accumulates(v.Def) && !g.gone[v.Def] && g.pattern[v.Def] == "" && v.Type.Equal(op.Result().Type) && g.private(v, func(user *ir.Op) bool { return user == op }) {
 				g.pattern[op], g.members[op], g.gone[v.Def] = Accumulate, []*ir.Op{v.Def}, true
 				break
 			}
@@ -248,7 +284,7 @@ func (g *grouping) rebuild() error {
 		body, operands := g.body(op, replaced)
 		b.Place(op)
 		fused := b.Fuse(body, operands, ir.A("group", g.pattern[op]))
-		for i, v := range op.Results {
+		for i, v := range g.outputsOf(op) {
 			replaced[v] = fused[i]
 		}
 		kept = append(kept, b.Program.Ops...)
@@ -302,8 +338,21 @@ func (g *grouping) body(root *ir.Op, replaced map[*ir.Value]*ir.Value) (body *ir
 	for _, member := range g.members[root] {
 		clone(member)
 	}
-	for _, v := range clone(root).Results {
-		body.Results = append(body.Results, ir.Result{Name: root.Kind, Value: v})
+	clone(root)
+	for i, v := range g.outputsOf(root) {
+		name := v.Def.Kind
+		if slices.ContainsFunc(body.Results, func(r ir.Result) bool { return r.Name == name }) {
+			name = fmt.Sprint(name, " ", i)
+		}
+		body.Results = append(body.Results, ir.Result{Name: name, Value: inside[v]})
 	}
 	return body, operands
+}
+
+// outputsOf are the results of a group.
+func (g *grouping) outputsOf(root *ir.Op) []*ir.Value {
+	if outputs := g.outputs[root]; outputs != nil {
+		return outputs
+	}
+	return root.Results
 }

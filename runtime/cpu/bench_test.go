@@ -69,3 +69,32 @@ func benchmark(b *testing.B, k kernelCase, workers int, flops float64) {
 	}
 	b.ReportMetric(flops*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 }
+
+// BenchmarkSeparable reports GFLOP/s of separable convolutions of a supernet and of their way back, what is made again
+// counted.
+func BenchmarkSeparable(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		separableCase
+	}{
+		{"3x3_16", separableCase{convCase: convCase{4, 16, 32, 32, 16, 3, 3, attrs(1, 1, 1, 16)}, out: 16}},
+		{"5x5_16", separableCase{convCase: convCase{4, 16, 32, 32, 16, 5, 5, attrs(1, 2, 1, 16)}, out: 16}},
+		{"dilated5x5_32", separableCase{convCase: convCase{64, 32, 16, 16, 32, 5, 5, attrs(1, 4, 2, 32)}, out: 32}},
+		{"3x3_64", separableCase{convCase: convCase{64, 64, 8, 8, 64, 3, 3, attrs(1, 1, 1, 64)}, out: 64}},
+		{"3x3_32stride2", separableCase{convCase: convCase{64, 32, 32, 32, 32, 3, 3, attrs(2, 1, 1, 32)}, out: 32}},
+	} {
+		y := c.y().Elements()
+		taps, depth := c.kh*c.kw, c.c
+		b.Run(c.name+"/forward", func(b *testing.B) {
+			benchmark(b, c.forward(prologues[2], true), 1, 2*float64(y*(taps+depth)))
+		})
+		for _, weighted := range []bool{false, true} {
+			flops := 2 * float64(y*(taps+depth))
+			if weighted {
+				flops += 2 * float64(y*(2*taps+depth))
+			}
+			k := c.back(prologues[2], wayBack{normalized: true, weights: weighted, mask: true, sums: true})
+			b.Run(fmt.Sprintf("%s/backward/weights=%v", c.name, weighted), func(b *testing.B) { benchmark(b, k, 1, flops) })
+		}
+	}
+}

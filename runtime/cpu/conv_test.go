@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/ir"
@@ -110,19 +111,37 @@ func init() {
 			})
 		if i < 12 || i%5 == 0 {
 			for _, p := range prologues {
-				prologueCases(c, p.name, p.operands(c.c), p.build)
+				prologueCases(c, p)
 			}
 		}
 	}
 }
 
-// prologues are the prologues of a convolution, as operations on x with further operands.
-var prologues = []struct {
+// prologueCase is a prologue of a convolution: operations on x with further operands, statistics and the like.
+type prologueCase struct {
 	name     string
-	operands func(channels int) []operand
-	build    func(b *ops.Builder, x *ir.Value, more []*ir.Value) *ir.Value
-}{
-	{"relu", func(int) []operand { return nil }, func(b *ops.Builder, x *ir.Value, _ []*ir.Value) *ir.Value { return b.Relu(x) }},
+	operands func(channels int) []operand                                  // nil: none
+	build    func(b *ops.Builder, x *ir.Value, more []*ir.Value) *ir.Value // nil: x as it is
+}
+
+func (p prologueCase) relu() bool { return strings.Contains(p.name, "relu") }
+
+func (p prologueCase) of(channels int) []operand {
+	if p.operands == nil {
+		return nil
+	}
+	return p.operands(channels)
+}
+
+func (p prologueCase) apply(b *ops.Builder, x *ir.Value, more []*ir.Value) *ir.Value {
+	if p.build == nil {
+		return x
+	}
+	return p.build(b, x, more)
+}
+
+var prologues = []prologueCase{
+	{"relu", nil, func(b *ops.Builder, x *ir.Value, _ []*ir.Value) *ir.Value { return b.Relu(x) }},
 	{"batch_norm", func(n int) []operand { return []operand{plain(n), positive(n)} },
 		func(b *ops.Builder, x *ir.Value, m []*ir.Value) *ir.Value {
 			return b.BatchNorm(x, m[0], m[1], nil, 1e-5)
@@ -133,7 +152,8 @@ var prologues = []struct {
 		}},
 }
 
-func prologueCases(c convCase, name string, more []operand, build func(*ops.Builder, *ir.Value, []*ir.Value) *ir.Value) {
+func prologueCases(c convCase, p prologueCase) {
+	name, more, build := p.name, p.of(c.c), p.apply
 	params := plan.Params{"prologue": name}
 	if len(more) > 0 {
 		params["eps"] = 1e-5

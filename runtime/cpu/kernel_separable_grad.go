@@ -4,7 +4,7 @@ import "github.com/dartsc/dartsc/compiler/plan"
 
 func init() { register("separable_grad", separableGrad) }
 
-// separable_grad(g, x, depthwise, pointwise[, z, mean, var, Σg, Σg·ẑ[, gamma]][, weights][, sum][, mean, var[, gamma,
+// separable_grad(g[, x], depthwise, pointwise[, z, mean, var, Σg, Σg·ẑ[, gamma]][, weights][, sum][, mean, var[, gamma,
 // beta]]) → dx[, d(depthwise), d(pointwise)][, Σdx, Σdx·x̂] is the way back through
 //
 //	x ─ prologue ─ depthwise ─ pointwise ─ z ─ BatchNorm ─ · weight
@@ -13,9 +13,9 @@ func init() { register("separable_grad", separableGrad) }
 // normalized (and affine) that there is a BatchNorm behind z, with norm_eps; scale which of the weights follows;
 // accumulate that sum is added to the cotangent of what the prologue gives; mask that dx is the cotangent of the
 // prologue's normalised x, behind its ReLU; weights that both filters' gradients are results, and sums those of the
-// prologue's BatchNorm for dx.
+// prologue's BatchNorm for dx. Without mask and weights there is no x.
 func separableGrad(l *launch) (task, error) {
-	c := check(l, 4, 16, len(l.out))
+	c := check(l, 3, 16, len(l.out))
 	b := c.separableGradient()
 	if c.err != nil {
 		return task{}, c.err
@@ -79,15 +79,20 @@ type separableGradient struct {
 func (c *checker) separableGradient() *separableGradient {
 	flag := c.boolParam
 	b := &separableGradient{mask: flag("mask"), relu: pointwiseRow("relu_grad")}
-	g, x, dx := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
-	depthwise, pointwise := c.operand(2, plan.F32), c.operand(3, plan.F32)
-	next := 4 // operand
+	next := 0 // operand
 	take := func() tensor { next++; return c.operand(next-1, plan.F32) }
+	g, dx, weights := take(), c.result(0, plan.F32), flag("weights")
+	x := dx
+	if b.mask || weights {
+		x = take()
+	}
+	depthwise, pointwise := take(), take()
 	if flag("normalized") {
-		z, end, weight := take(), 9, &unscaled
+		z, weight := take(), &unscaled
 		c.like(z, g)
+		end := next + 4
 		if flag("affine") {
-			end = 10
+			end++
 		}
 		if at := optional(c, "scale", -1, "a whole number"); at >= 0 {
 			weight = c.element(end, at)
@@ -111,7 +116,7 @@ func (c *checker) separableGradient() *separableGradient {
 		c.failf("parameter mask is true, prologue is %q: wants a ReLU", c.Params.Text("prologue"))
 	}
 	result := 1
-	if flag("weights") {
+	if weights {
 		dw, dp := c.result(1, plan.F32), c.result(2, plan.F32)
 		c.like(dw, depthwise)
 		c.like(dp, pointwise)
