@@ -77,8 +77,8 @@ func BenchmarkSeparable(b *testing.B) {
 		name string
 		separableCase
 	}{
-		{"3x3_16", separableCase{convCase: convCase{4, 16, 32, 32, 16, 3, 3, attrs(1, 1, 1, 16)}, out: 16}},
-		{"5x5_16", separableCase{convCase: convCase{4, 16, 32, 32, 16, 5, 5, attrs(1, 2, 1, 16)}, out: 16}},
+		{"3x3_16", separableCase{convCase: convCase{64, 16, 32, 32, 16, 3, 3, attrs(1, 1, 1, 16)}, out: 16}},
+		{"5x5_16", separableCase{convCase: convCase{64, 16, 32, 32, 16, 5, 5, attrs(1, 2, 1, 16)}, out: 16}},
 		{"dilated5x5_32", separableCase{convCase: convCase{64, 32, 16, 16, 32, 5, 5, attrs(1, 4, 2, 32)}, out: 32}},
 		{"3x3_64", separableCase{convCase: convCase{64, 64, 8, 8, 64, 3, 3, attrs(1, 1, 1, 64)}, out: 64}},
 		{"3x3_32stride2", separableCase{convCase: convCase{64, 32, 32, 32, 32, 3, 3, attrs(2, 1, 1, 32)}, out: 32}},

@@ -2,14 +2,14 @@ package cpu
 
 // Portable loops over the channels of pixels: what BatchNorm is made of.
 
-// sumRows is how many pixels are added in float32 before they go into float64.
-const sumRows = 64
+// columnBlock is how many pixels are added in float32 before they go into float64.
+const columnBlock = 16
 
 func columnSums(sum []float64, x []float32, channels int) {
 	n, rows := channels, len(x)/channels
 	for c := range n {
-		for from := 0; from < rows; from += sumRows {
-			sum[c] += float64(columnSum(x[from*n+c:], n, min(sumRows, rows-from)))
+		for from := 0; from < rows; from += columnBlock {
+			sum[c] += float64(columnSum(x[from*n+c:], n, min(columnBlock, rows-from)))
 		}
 	}
 }
@@ -36,8 +36,8 @@ func columnMoments(first, second []float64, x, center []float32) {
 	n := len(center)
 	rows := len(x) / n
 	for c, center := range center {
-		for from := 0; from < rows; from += sumRows {
-			d, s := columnMoment(x[from*n+c:], n, min(sumRows, rows-from), center)
+		for from := 0; from < rows; from += columnBlock {
+			d, s := columnMoment(x[from*n+c:], n, min(columnBlock, rows-from), center)
 			first[c] += float64(d)
 			second[c] += float64(s)
 		}
@@ -68,8 +68,8 @@ func columnProducts(sum, product []float64, g, x, center []float32) {
 	n := len(center)
 	rows := len(x) / n
 	for c, center := range center {
-		for from := 0; from < rows; from += sumRows {
-			s, p := columnProduct(g[from*n+c:], x[from*n+c:], n, min(sumRows, rows-from), center)
+		for from := 0; from < rows; from += columnBlock {
+			s, p := columnProduct(g[from*n+c:], x[from*n+c:], n, min(columnBlock, rows-from), center)
 			sum[c] += float64(s)
 			product[c] += float64(p)
 		}

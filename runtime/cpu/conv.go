@@ -169,17 +169,37 @@ type padded struct {
 // rows returns the padded rows [from, from+count) of an image and their distance. It reads x in place where nothing is
 // to be added, else it fills scratch.
 func (p *padded) rows(scratch []float32, image, from, count int) (rows []float32, stride int) {
+	f := p.feed(scratch, image, from, count)
+	f.until(count)
+	return f.rows, f.stride
+}
+
+// feed is rows, filled as they are needed: what has just been written is still in the first cache.
+type feed struct {
+	padded
+	rows   []float32
+	stride int
+	pixels []float32
+	from   int // the image's row that the first one is, without pads
+	filled int // how many there are
+}
+
+// feed is for the same rows.
+func (p *padded) feed(scratch []float32, image, from, count int) feed {
 	pixels := p.x[image*p.h*p.w*p.c : (image+1)*p.h*p.w*p.c]
 	first := from - p.top
 	if p.inPlace() && first >= 0 && first+count <= p.h {
-		return pixels[(first*p.w-p.left)*p.c:], p.w * p.c
+		return feed{rows: pixels[(first*p.w-p.left)*p.c:], stride: p.w * p.c, filled: count}
 	}
-	stride = p.width * p.c
-	rows = scratch[:count*stride]
-	for r := range count {
-		p.row(rows[r*stride:(r+1)*stride], pixels, first+r)
+	stride := p.width * p.c
+	return feed{padded: *p, rows: scratch[:count*stride], stride: stride, pixels: pixels, from: first}
+}
+
+// until fills the rows before a number.
+func (f *feed) until(row int) {
+	for ; f.filled < row; f.filled++ {
+		f.row(f.rows[f.filled*f.stride:(f.filled+1)*f.stride], f.pixels, f.from+f.filled)
 	}
-	return rows, stride
 }
 
 // inPlace says whether rows that need no rows of pads can be read where they are.

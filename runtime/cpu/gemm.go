@@ -54,7 +54,7 @@ func put(c []float32, v, w float32, add bool) {
 
 // gemmBlock is how many products are added in float32 before they go into a float64. Long sums lose accuracy otherwise,
 // which a BatchNorm over few values (an auxiliary head on a small batch) makes a hundred times worse.
-const gemmBlock = 32
+const gemmBlock = 24
 
 // tile multiplies three rows, at 0, d1 and d2 of a, with the two columns of b.
 func tile(a []float32, d1, d2 int, b []float32) (s00, s01, s10, s11, s20, s21 float32) {

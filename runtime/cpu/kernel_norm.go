@@ -41,7 +41,8 @@ func batchStats(l *launch) (task, error) {
 	m := l.moments(parts, n, mean.f32, variance.f32)
 	run := func(part int, _ []float32) {
 		from, to := span(part, parts, rows)
-		m.add(part, x.f32[from*n:to*n])
+		m.add(part, x.f32[from*n:to*n], true)
+		m.end(part, to-from)
 	}
 	count := func(part int) int {
 		from, to := span(part, parts, rows)
@@ -89,7 +90,7 @@ func batchNormSums(l *launch) (task, error) {
 	sums := l.products(parts, mean.f32, variance.f32, eps, sum.f32, sumX.f32)
 	run := func(part int, _ []float32) {
 		from, to := span(part, parts, rows)
-		sums.add(part, g.f32[from*n:to*n], x.f32[from*n:to*n])
+		sums.add(part, g.f32[from*n:to*n], x.f32[from*n:to*n], true)
 	}
 	return task{phases: []phase{{parts, run}, sums.merge()}}, nil
 }

@@ -7,8 +7,12 @@ func init() { register("separable", separable) }
 // Depthwise separable convolutions, the primitives of DARTS, go image by image: what lies between the depthwise and the
 // pointwise convolution is made in the cache, forward and again backward, and never written to memory.
 
-// tileRows are the rows of pixels that go from one convolution to the other at a time: a few kilobytes.
-const tileRows = 4
+// tileElements is about how many numbers go from one convolution to the other at a time: what is made of them, and
+// what they are made of, stays in the first cache.
+const tileElements = 1 << 11
+
+// tileRows are the rows of pixels of that many elements.
+func tileRows(row int) int { return max(1, tileElements/row) }
 
 // separable(x, depthwise, pointwise[, mean, var[, gamma, beta]]) → z[, mean, var of z], with a prologue on x. The
 // parameters are those of the depthwise convolution; the pointwise one is 1×1.
@@ -36,21 +40,27 @@ func separable(l *launch) (task, error) {
 	if results == 3 {
 		m = l.moments(work.count(), s.o, statistics[0].f32, statistics[1].f32)
 	}
+	tile := tileRows(g.ow * g.c)
 	parts := work.parts(g.macs() + g.n*g.oh*g.ow*g.c*s.o)
 	run := func(part int, scratch []float32) {
 		padded, between := scratch[:room], scratch[room:]
 		from, to := span(part, parts, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
-			in, stride := s.source.rows(padded, image, first*g.sh, g.height(last-first))
+			in := s.source.feed(padded, image, first*g.sh, g.height(last-first))
 			out := z.f32[(image*g.oh+first)*g.ow*s.o : (image*g.oh+last)*g.ow*s.o]
-			for r := 0; r < last-first; r += tileRows {
-				rows := min(tileRows, last-first-r)
-				vec.depthwise(between, in[r*g.sh*stride:], s.weights, g.window(rows, stride))
-				vec.gemm(out[r*g.ow*s.o:], s.o, between, g.c, packed(), rows*g.ow, s.o, g.c, false)
+			for r := 0; r < last-first; r += tile {
+				rows := min(tile, last-first-r)
+				in.until(g.height(r + rows))
+				z := out[r*g.ow*s.o:][:rows*g.ow*s.o]
+				vec.depthwise(between, in.rows[r*g.sh*in.stride:], s.weights, g.window(rows, in.stride))
+				vec.gemm(z, s.o, between, g.c, packed(), rows*g.ow, s.o, g.c, false)
+				if m != nil {
+					m.add(unit, z, r == 0)
+				}
 			}
 			if m != nil {
-				m.add(unit, out)
+				m.end(unit, len(out)/s.o)
 			}
 		}
 	}
@@ -61,7 +71,7 @@ func separable(l *launch) (task, error) {
 			return (last - first) * g.ow
 		}))
 	}
-	return task{scratch: room + tileRows*g.ow*g.c, phases: phases}, nil
+	return task{scratch: room + tile*g.ow*g.c, phases: phases}, nil
 }
 
 // separableConvolution is a depthwise convolution followed by a pointwise one, and how its input is read.

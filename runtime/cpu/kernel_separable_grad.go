@@ -161,19 +161,15 @@ func (b *separableGradient) pack() phase {
 	return phase{1, func(int, []float32) { vec.pack(b.packed(), b.pointwise, 1, b.o, b.o, b.geometry.c) }}
 }
 
-// The scratch of a worker holds the padded input of an image, the cotangent of what lies between the convolutions, that
-// with its pads or a row of it, a row or an image to add, and tiles of the cotangent of z and of what lies between.
+// rooms are the parts of a worker's scratch: the padded input of an image, the cotangent of what lies between the
+// convolutions, that with its pads or a row of it, rows of dx, and tiles of the cotangent of z and of what lies between.
 func (b *separableGradient) rooms() [6]int {
-	g := &b.geometry
-	tile := min(tileRows, g.oh) * g.ow
-	more := g.w * g.c
+	g, pads := &b.geometry, b.back.height(b.geometry.h)*b.back.width()
 	if b.strided() {
-		return [6]int{g.height(g.oh) * g.width() * g.c, g.oh * g.ow * g.c, g.width() * g.c, more, tile * b.o, tile * g.c}
+		pads = g.width()
 	}
-	if b.sum != nil {
-		more = g.h * g.w * g.c
-	}
-	return [6]int{g.height(g.oh) * g.width() * g.c, g.oh * g.ow * g.c, b.back.height(g.h) * b.back.width() * g.c, more, tile * b.o, tile * g.c}
+	tile := tileRows(g.ow*g.c) * g.ow
+	return [6]int{g.height(g.oh) * g.width() * g.c, g.oh * g.ow * g.c, pads * g.c, tileRows(g.w*g.c) * g.w * g.c, tile * b.o, tile * g.c}
 }
 
 func (b *separableGradient) scratch() int {
@@ -193,99 +189,113 @@ func (b *separableGradient) image(image int, scratch, dw, dp []float32) {
 		room[i], scratch = scratch[:n], scratch[n:]
 	}
 	g := &b.geometry
-	var x []float32
-	stride := 0
+	var x feed
 	if dw != nil {
-		x, stride = b.source.rows(room[0], image, 0, g.height(g.oh))
+		x = b.source.feed(room[0], image, 0, g.height(g.oh))
 	}
-	between := room[1]
-	for r := 0; r < g.oh; r += tileRows {
-		rows := min(tileRows, g.oh-r)
-		b.tile(between[r*g.ow*g.c:], x, (image*g.oh+r)*g.ow, r, rows, stride, room[4], room[5], dp)
+	between, tile := room[1], tileRows(g.ow*g.c)
+	for r := 0; r < g.oh; r += tile {
+		rows := min(tile, g.oh-r)
+		b.between(between[r*g.ow*g.c:], (image*g.oh+r)*g.ow, rows*g.ow, room[4])
+		if dw == nil {
+			continue
+		}
+		x.until(g.height(r + rows))
+		in, window := x.rows[r*g.sh*x.stride:], g.window(rows, x.stride)
+		again, dz := room[5], b.cotangent(room[4], (image*g.oh+r)*g.ow, rows*g.ow, true)
+		vec.depthwise(again, in, b.weights, window)
+		for p := 0; p < rows*g.ow; p += longestSum {
+			vec.outer(dp, b.o, again[p*g.c:], g.c, dz[p*b.o:], b.o, min(longestSum, rows*g.ow-p), g.c, b.o)
+		}
+		vec.correlate(dw, in, between[r*g.ow*g.c:], window)
 	}
-	if dw != nil {
-		vec.correlate(dw, x, between, g.window(g.oh, stride))
-	}
-	at := image * g.h * g.w * g.c
-	dx := b.dx[at:][:g.h*g.w*g.c]
-	if b.sum != nil {
-		copy(dx, b.sum[at:]) // nothing moves where they are the same
-	}
-	if b.strided() {
-		b.spread(dx, between, room[2])
-	} else {
-		b.convolveBack(dx, between, room[2], room[3])
-	}
-	if b.mask {
-		b.maskRows(dx, at, room[3])
-	}
-	if b.sums != nil {
-		b.sums.add(image, dx, b.source.x[at:][:len(dx)])
-	}
+	b.input(image, between, room[2], room[3])
 }
 
-// tile computes the cotangent of some rows between the convolutions, from the given pixel of the batch on, and adds
-// their share of the pointwise filter's gradient. The rows begin at row r of the image, whose padded input is x.
-func (b *separableGradient) tile(between, x []float32, pixel, r, rows, stride int, dz, again, dp []float32) {
-	g := &b.geometry
-	pixels := rows * g.ow
-	cotangent := b.g[pixel*b.o:][:pixels*b.o]
-	if b.norm != nil {
-		dz = dz[:pixels*b.o]
-		b.norm.apply(dz, cotangent, b.z[pixel*b.o:][:pixels*b.o])
-		cotangent = dz
+// cotangent returns the cotangent of some pixels of z, in dz if it has to be computed, unless it is there already.
+func (b *separableGradient) cotangent(dz []float32, pixel, pixels int, there bool) []float32 {
+	from, to := pixel*b.o, (pixel+pixels)*b.o
+	if b.norm == nil {
+		return b.g[from:to]
 	}
-	if dp != nil {
-		vec.depthwise(again, x[r*g.sh*stride:], b.weights, g.window(rows, stride))
-		for p := 0; p < pixels; p += longestSum {
-			vec.outer(dp, b.o, again[p*g.c:], g.c, cotangent[p*b.o:], b.o, min(longestSum, pixels-p), g.c, b.o)
+	dz = dz[:to-from]
+	if !there {
+		b.norm.apply(dz, b.g[from:to], b.z[from:to])
+	}
+	return dz
+}
+
+// between computes the cotangent of some pixels between the convolutions, from the given pixel of the batch on.
+func (b *separableGradient) between(dst []float32, pixel, pixels int, dz []float32) {
+	c := b.geometry.c
+	vec.gemm(dst, c, b.cotangent(dz, pixel, pixels, false), b.o, b.packed(), pixels, c, b.o, false)
+}
+
+// input computes the cotangent of an image from that between the convolutions, some rows at a time.
+func (b *separableGradient) input(image int, between, pads, more []float32) {
+	g, t := &b.geometry, &b.back
+	source := padded{x: between, c: t.c, h: t.h, w: t.w, top: t.top, left: t.left, width: t.width()}
+	var back feed
+	if !b.strided() {
+		back = source.feed(pads, 0, 0, t.height(g.h))
+	}
+	row := g.w * g.c
+	tile := tileRows(row)
+	for h := 0; h < g.h; h += tile {
+		rows := min(tile, g.h-h)
+		from, to := (image*g.h+h)*row, (image*g.h+h+rows)*row
+		dx := b.dx[from:to]
+		if b.strided() {
+			if b.sum == nil {
+				clear(dx)
+			} else {
+				copy(dx, b.sum[from:to]) // nothing moves where they are the same
+			}
+			b.spread(dx, between, pads, h, rows)
+		} else {
+			back.until(t.height(h + rows))
+			b.convolveBack(dx, back.rows[h*back.stride:], more, t.window(rows, back.stride), from)
+		}
+		if b.mask {
+			b.maskRows(dx, b.source.x[from:to], more)
+		}
+		if b.sums != nil {
+			b.sums.add(image, dx, b.source.x[from:to], h == 0)
 		}
 	}
-	vec.gemm(between, g.c, cotangent, b.o, b.packed(), pixels, g.c, b.o, false)
 }
 
-// convolveBack goes through the depthwise convolution with stride 1.
-func (b *separableGradient) convolveBack(dx, between, pads, more []float32) {
-	t := &b.back
-	source := padded{x: between, c: t.c, h: t.h, w: t.w, top: t.top, left: t.left, width: t.width()}
-	rows, stride := source.rows(pads, 0, 0, t.height(t.oh))
+// convolveBack goes through the depthwise convolution with stride 1, for rows of dx that begin at an element.
+func (b *separableGradient) convolveBack(dx, rows, more []float32, s window, at int) {
 	if b.sum == nil {
-		vec.depthwise(dx, rows, b.turned(), t.window(t.oh, stride))
+		vec.depthwise(dx, rows, b.turned(), s)
 		return
 	}
+	copy(dx, b.sum[at:]) // nothing moves where they are the same
 	more = more[:len(dx)]
-	vec.depthwise(more, rows, b.turned(), t.window(t.oh, stride))
+	vec.depthwise(more, rows, b.turned(), s)
 	vec.add(dx, more)
 }
 
-// spread goes through it with any stride.
-func (b *separableGradient) spread(dx, between, row []float32) {
+// spread goes through it with any stride, for so many rows of dx from row h on.
+func (b *separableGradient) spread(dx, between, scratch []float32, h, rows int) {
 	g := &b.geometry
-	if b.sum == nil {
-		clear(dx)
-	}
 	add := func(x, dy []float32, kh int) {
 		s := g.window(1, 0)
 		s.kh = 1
 		vec.scatter(x, dy, b.weights[kh*g.kw*g.c:(kh+1)*g.kw*g.c], s)
 	}
-	for h := range g.h {
-		g.spreadRow(dx[h*g.w*g.c:][:g.w*g.c], row, between, h, add)
+	for r := range rows {
+		g.spreadRow(dx[r*g.w*g.c:][:g.w*g.c], scratch, between, h+r, add)
 	}
 }
 
-// maskRows goes through the ReLU of the prologue; the rows of x begin at an element.
-func (b *separableGradient) maskRows(dx []float32, at int, row []float32) {
-	x := b.source.x[at:][:len(dx)]
-	norm := b.source.prologue.norm
-	if norm == nil {
-		b.relu(dx, dx, x, 0, 0)
-		return
+// maskRows goes through the ReLU of the prologue.
+func (b *separableGradient) maskRows(dx, x, more []float32) {
+	if norm := b.source.prologue.norm; norm != nil {
+		more = more[:len(x)]
+		norm.apply(more, x, false)
+		x = more
 	}
-	n := b.geometry.w * b.geometry.c
-	row = row[:n]
-	for i := 0; i < len(dx); i += n {
-		norm.apply(row, x[i:i+n], false)
-		b.relu(dx[i:i+n], dx[i:i+n], row, 0, 0)
-	}
+	b.relu(dx, dx, x, 0, 0)
 }

@@ -13,7 +13,7 @@ import (
 type moments struct {
 	channels, units int
 	mean, variance  []float32
-	workspace       func() []float64 // by unit: mean, squared differences to it; then a room for each to work in
+	workspace       func() []float64 // by unit: mean, squared differences to it, differences to a centre, and that
 }
 
 // moments gathers the statistics of so many units.
@@ -21,30 +21,37 @@ func (l *launch) moments(units, channels int, mean, variance []float32) *moments
 	return &moments{channels, units, mean, variance, l.shared64(4 * units * columnRoom(channels))}
 }
 
-// of returns the rooms of a unit: mean, squared differences, and two to work in.
-func (m *moments) of(unit int) (mean, square, first, center []float64) {
+// of returns the rooms of a unit.
+func (m *moments) of(unit int) (mean, square, sum, center []float64) {
 	room := columnRoom(m.channels)
 	all := m.workspace()[4*unit*room:][:4*room]
 	return all[:room], all[room : 2*room], all[2*room : 3*room], all[3*room:]
 }
 
-// add takes the pixels of a unit, all at once.
-func (m *moments) add(unit int, x []float32) {
-	n, rows := m.channels, float64(len(x)/m.channels)
-	mean, square, first, room := m.of(unit)
+// add takes pixels of a unit, piece by piece. The differences are to the mean of the first piece, so that a mean far from
+// zero costs no digits; end corrects them for it.
+func (m *moments) add(unit int, x []float32, first bool) {
+	n := m.channels
+	mean, square, sum, room := m.of(unit)
 	center := narrow64(room)[:n]
-	clear(mean)
-	vec.columnSums(mean, x, n)
-	for c := range n {
-		center[c] = float32(mean[c] / rows)
+	if first {
+		clear(mean)
+		clear(sum)
+		clear(square)
+		vec.columnSums(mean, x, n)
+		for c := range center {
+			center[c] = float32(mean[c] / float64(len(x)/n))
+		}
 	}
-	clear(first)
-	clear(square)
-	vec.columnMoments(first, square, x, center)
-	for c := range n {
-		// The centre was rounded to float32: first corrects both moments for it.
-		mean[c] = float64(center[c]) + first[c]/rows
-		square[c] = max(0, square[c]-first[c]*first[c]/rows)
+	vec.columnMoments(sum, square, x, center)
+}
+
+// end is for a unit of which so many pixels have been added.
+func (m *moments) end(unit, pixels int) {
+	mean, square, sum, room := m.of(unit)
+	for c, center := range narrow64(room)[:m.channels] {
+		mean[c] = float64(center) + sum[c]/float64(pixels)
+		square[c] = max(0, square[c]-sum[c]*sum[c]/float64(pixels))
 	}
 }
 
@@ -81,11 +88,13 @@ func (l *launch) products(units int, mean, variance []float32, eps float64, sum,
 	return &products{units, mean, variance, eps, sum, sumX, l.shared64(2 * units * columnRoom(len(sum)))}
 }
 
-// add takes the pixels of a unit, all at once.
-func (p *products) add(unit int, g, x []float32) {
+// add takes pixels of a unit, piece by piece.
+func (p *products) add(unit int, g, x []float32, first bool) {
 	room := columnRoom(len(p.sum))
 	all := p.workspace()[2*unit*room:][:2*room]
-	clear(all)
+	if first {
+		clear(all)
+	}
 	vec.columnProducts(all[:room], all[room:], g, x, p.mean)
 }
 

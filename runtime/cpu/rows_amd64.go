@@ -32,6 +32,9 @@ func (a *assembly) sgd(newW, newVelocity, w, g, velocity []float32, s sgdStep) {
 	}
 }
 
+// sumRows is how many pixels are added in float32, in four chains, before they go into float64.
+const sumRows = 64
+
 // eachRows calls run for the rows of channels that n elements are: at most so many at a time, from element at on.
 func eachRows(n, channels, atMost int, run func(at, rows int)) {
 	for rows, r := n/channels, 0; r < rows; r += atMost {
