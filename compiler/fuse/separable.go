@@ -37,7 +37,9 @@ func (g *grouping) separable(op *ir.Op) {
 	if before == nil || before.Kind != "conv2d" || !depthwise(before) || before.Phase != op.Phase || before.Operands[0] == before.Operands[1] {
 		return
 	}
-	again := func(user *ir.Op) bool { return user == op || user.Kind == "conv2d_weight_grad" && len(g.roots[user]) > 0 }
+	again := func(user *ir.Op) bool {
+		return user == op || user.Kind == "conv2d_weight_grad" && len(g.roots[user]) > 0
+	}
 	if !g.private(before.Result(), again) {
 		return
 	}
