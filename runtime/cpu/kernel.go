@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -40,8 +41,8 @@ type workspace struct {
 	size atomic.Int64
 	data []float32
 
-	written []plan.Buffer // what the programs change among the variables
-	kept    atomic.Int64  // elements of memory that launches keep
+	written []region     // what the programs change among the variables
+	kept    atomic.Int64 // elements of memory that launches keep
 }
 
 // mostKept bounds the elements that the launches of a plan keep: beyond it they make them anew each time.
@@ -49,20 +50,34 @@ const mostKept = 1 << 28
 
 // fixed says whether a buffer holds a variable that no program changes.
 func (w *workspace) fixed(b plan.Buffer) bool {
-	return b.Space == plan.Variables && b.Stride == 0 && !slices.ContainsFunc(w.written, func(other plan.Buffer) bool {
-		return other.Stride != 0 || other.Offset < b.Offset+b.Bytes() && b.Offset < other.Offset+other.Bytes()
-	})
+	if b.Space != plan.Variables || b.Stride != 0 {
+		return false
+	}
+	next, _ := slices.BinarySearchFunc(w.written, b.Offset, func(r region, offset int64) int { return cmp.Compare(r.to, offset+1) })
+	return next == len(w.written) || w.written[next].from >= b.Offset+b.Bytes()
 }
 
-// findWritten lists the buffers of variables that launches write.
+// region is memory from an offset to another.
+type region struct{ from, to int64 }
+
+// findWritten lists what launches write among the variables, in order, neighbours joined.
 func (w *workspace) findWritten(p *plan.Plan) {
+	var all []region
 	for _, program := range p.Programs {
 		for _, l := range program.All() {
 			for _, r := range l.Results {
 				if b := program.Buffers[r]; b.Space == plan.Variables {
-					w.written = append(w.written, b)
+					all = append(all, region{b.Offset, b.Offset + int64(l.Times-1)*b.Stride + b.Bytes()})
 				}
 			}
+		}
+	}
+	slices.SortFunc(all, func(a, b region) int { return cmp.Compare(a.from, b.from) })
+	for _, r := range all {
+		if n := len(w.written); n > 0 && r.from <= w.written[n-1].to {
+			w.written[n-1].to = max(w.written[n-1].to, r.to)
+		} else {
+			w.written = append(w.written, r)
 		}
 	}
 }
