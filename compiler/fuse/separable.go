@@ -34,7 +34,7 @@ func (g *grouping) separables() {
 // back, which makes it again; and to the statistics of its result.
 func (g *grouping) separable(op *ir.Op) {
 	before := op.Operands[0].Def
-	if before == nil || before.Kind != "conv2d" || !depthwise(before) || before.Phase != op.Phase || before.Operands[0] == before.Operands[1] {
+	if before == nil || before.Kind != "conv2d" || !depthwise(before) || len(before.Operands) != 2 || before.Phase != op.Phase || before.Operands[0] == before.Operands[1] {
 		return
 	}
 	again := func(user *ir.Op) bool {

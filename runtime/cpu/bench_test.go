@@ -86,7 +86,7 @@ func BenchmarkSeparable(b *testing.B) {
 		y := c.y().Elements()
 		taps, depth := c.kh*c.kw, c.c
 		b.Run(c.name+"/forward", func(b *testing.B) {
-			benchmark(b, c.forward(prologues[2], true), 1, 2*float64(y*(taps+depth)))
+			benchmark(b, c.forward(prologues[2], true, false), 1, 2*float64(y*(taps+depth)))
 		})
 		for _, weighted := range []bool{false, true} {
 			flops := 2 * float64(y*(taps+depth))

@@ -13,7 +13,7 @@ func conv2d(l *launch) (task, error) {
 	c := check(l, 2, 7, 1)
 	x, w, y := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
 	g := c.convolution(x, w, y)
-	bias := c.bias(2, g.o)
+	bias := c.bias(2, g.o, len(l.in)%2 == 1)
 	p := c.prologue(2+len(l.in)%2, g.c)
 	if c.err != nil {
 		return task{}, c.err
@@ -21,9 +21,9 @@ func conv2d(l *launch) (task, error) {
 	return convolve(l, g, x.f32, p, filter{func() []float32 { return w.f32 }, w.fixed}, y.f32, nil, bias, p.phases()), nil
 }
 
-// bias reads the operand at a place, if the number of operands is odd.
-func (c *checker) bias(at, channels int) *offset {
-	if len(c.in)%2 == 0 {
+// bias reads the operand at a place, if there is a bias.
+func (c *checker) bias(at, channels int, present bool) *offset {
+	if !present || c.err != nil {
 		return nil
 	}
 	t := c.operand(at, plan.F32)

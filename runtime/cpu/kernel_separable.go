@@ -14,16 +14,24 @@ const tileElements = 1 << 11
 // tileRows are the rows of pixels of that many elements.
 func tileRows(row int) int { return max(1, tileElements/row) }
 
-// separable(x, depthwise, pointwise[, mean, var[, gamma, beta]]) → z[, mean, var of z], with a prologue on x. The
-// parameters are those of the depthwise convolution; the pointwise one is 1×1.
+// separable(x, depthwise, pointwise[, bias][, mean, var[, gamma, beta]]) → z[, mean, var of z], with a prologue on x. The
+// parameters are those of the depthwise convolution; the pointwise one is 1×1, and has a bias where the number of
+// operands is even.
 func separable(l *launch) (task, error) {
 	results := 1
 	if len(l.out) > 1 {
 		results = 3
 	}
-	c := check(l, 3, 7, results)
+	c := check(l, 3, 8, results)
 	x, z := c.operand(0, plan.F32), c.result(0, plan.F32)
-	s := c.separable(x, c.operand(1, plan.F32), c.operand(2, plan.F32), z, 3)
+	biased := len(l.in)%2 == 0
+	at := 3
+	if biased {
+		at = 4
+	}
+	pointwise := c.operand(2, plan.F32)
+	s := c.separable(x, c.operand(1, plan.F32), pointwise, z, at)
+	bias := c.bias(3, s.o, biased)
 	var statistics [2]tensor
 	for i := 1; i < results; i++ {
 		statistics[i-1] = c.result(i, plan.F32)
@@ -34,8 +42,12 @@ func separable(l *launch) (task, error) {
 	}
 	g := s.depthwise
 	work, room := g.blocks(), g.scratch()
-	packed := l.shared(vec.packed(g.c, s.o))
-	phases := append(s.source.prologue.phases(), phase{1, func(int, []float32) { vec.pack(packed(), s.pointwise, s.o, 1, g.c, s.o) }})
+	packed, once := l.keep(vec.packed(g.c, s.o), pointwise.fixed)
+	prepare := []phase{{1, func(int, []float32) { vec.pack(packed(), s.pointwise, s.o, 1, g.c, s.o) }}}
+	phases := s.source.prologue.phases()
+	if !once {
+		phases, prepare = append(phases, prepare...), nil
+	}
 	var m *moments
 	if results == 3 {
 		m = l.moments(work.count(), s.o, statistics[0].f32, statistics[1].f32)
@@ -55,6 +67,7 @@ func separable(l *launch) (task, error) {
 				z := out[r*g.ow*s.o:][:rows*g.ow*s.o]
 				vec.depthwise(between, in.rows[r*g.sh*in.stride:], s.weights, g.window(rows, in.stride))
 				vec.gemm(z, s.o, between, g.c, packed(), rows*g.ow, s.o, g.c, false)
+				bias.add(z)
 				if m != nil {
 					m.add(unit, z, r == 0)
 				}
@@ -71,7 +84,7 @@ func separable(l *launch) (task, error) {
 			return (last - first) * g.ow
 		}))
 	}
-	return task{scratch: room + tile*g.ow*g.c, phases: phases}, nil
+	return task{scratch: room + tile*g.ow*g.c, once: prepare, phases: phases}, nil
 }
 
 // separableConvolution is a depthwise convolution followed by a pointwise one, and how its input is read.

@@ -22,7 +22,7 @@ func init() {
 			for j, p := range append(prologues, prologueCase{name: ""}) {
 				draw := (8*i + 4*k + j) * 2654435761 >> 7
 				bit := func(n int) bool { return draw>>n&1 == 1 }
-				kernelCases = append(kernelCases, s.forward(p, bit(0)), s.back(p, wayBack{
+				kernelCases = append(kernelCases, s.forward(p, bit(0), false), s.forward(p, c.n > 1 && bit(1), true), s.back(p, wayBack{
 					normalized: bit(0), affine: bit(1), scaled: bit(2), accumulate: bit(3), weights: bit(4), mask: bit(5), sums: bit(6),
 				}))
 			}
@@ -57,13 +57,21 @@ func (c separableCase) params(p prologueCase) plan.Params {
 	return params
 }
 
-func (c separableCase) forward(p prologueCase, statistics bool) kernelCase {
+func (c separableCase) forward(p prologueCase, statistics, biased bool) kernelCase {
+	var bias []operand
+	if biased {
+		bias = []operand{plain(c.out)}
+	}
 	return kernelCase{
-		kernel: "separable", name: c.name(p), params: c.params(p),
-		operands:  slices.Concat([]operand{c.x()}, c.filters(), p.of(c.c)),
+		kernel: "separable", name: fmt.Sprint(c.name(p), " biased=", biased), params: c.params(p),
+		operands:  slices.Concat([]operand{c.x()}, c.filters(), bias, p.of(c.c)),
 		tolerance: 5e-5, // a mean may be near zero
 		build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
-			z := b.Conv2D(b.Conv2D(p.apply(b, in[0], in[3:]), in[1], c.a), in[2], attrs(1, 0, 1, 1))
+			between := b.Conv2D(p.apply(b, in[0], in[3+len(bias):]), in[1], c.a)
+			z := b.Conv2D(between, in[2], attrs(1, 0, 1, 1))
+			if biased {
+				z = b.Conv2DBias(between, in[2], in[3], attrs(1, 0, 1, 1))
+			}
 			if !statistics {
 				return []*ir.Value{z}
 			}

@@ -69,6 +69,9 @@ func (l *lowering) separable(op *ir.Op, outer map[*ir.Value]*ir.Value) error {
 		add(x, channelsLast)
 		add(p.depthwise.Operands[1], filters)
 		add(p.pointwise.Operands[1], filters)
+		for _, bias := range p.pointwise.Operands[2:] {
+			add(bias, nil)
+		}
 	} else {
 		maps.Copy(params, p.flags())
 		add(p.cotangent(), channelsLast)
