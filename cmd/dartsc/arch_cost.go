@@ -39,7 +39,7 @@ type formCost struct {
 	TrainBatch     int     `json:"train_batch"`
 	Training       int64   `json:"training_bytes"`
 	Target         string  `json:"target"`
-	LatencySeconds float64 `json:"latency_seconds"` // predicted, of one inference batch
+	LatencySeconds float64 `json:"latency_seconds,omitempty"` // predicted, of one inference batch; 0 where the target's roofline is not known
 }
 
 func newArchCost() *cobra.Command {
@@ -49,7 +49,7 @@ func newArchCost() *cobra.Command {
 		Long: `Say what the networks of a genotype cost in the two forms of the papers, for CIFAR (36 channels, 20 layers, 32x32) and
 for ImageNet (48 channels, 14 layers, 224x224): parameters without the auxiliary head; multiply-adds of convolutions and
 linear layers for one image; the memory of the inference plan and of the training plan with the auxiliary head; and the
-time that the roofline of this machine predicts for an inference. The first use measures the roofline.`,
+time that the roofline of this machine's CPU predicts for an inference. The first use measures the roofline.`,
 		Example: `  dartsc arch cost DARTS_V2
   dartsc arch cost genotype.json --form cifar --init-channels 16 --layers 8 --batch 32`,
 		ValidArgsFunction: cobra.FixedCompletions(space.Names(), cobra.ShellCompDirectiveDefault),
@@ -94,10 +94,14 @@ func (o *archCost) run(ctx context.Context, w io.Writer, flags *pflag.FlagSet, a
 	}
 	rows := [][]string{{"form", "channels", "layers", "images", "parameters", "multiply-adds", "inference", "training", "predicted on " + o.target}}
 	for _, c := range costs {
+		latency := "unknown"
+		if c.LatencySeconds > 0 {
+			latency = fmt.Sprintf("%.1f ms", 1e3*c.LatencySeconds)
+		}
 		rows = append(rows, []string{
 			c.Form, fmt.Sprint(c.Channels), fmt.Sprint(c.Layers), fmt.Sprintf("%dx%d", c.Height, c.Width),
 			grouped(c.Parameters), grouped(c.MultiplyAdds), fmt.Sprintf("%s at batch %d", size(c.Inference), c.Batch),
-			fmt.Sprintf("%s at batch %d", size(c.Training), c.TrainBatch), fmt.Sprintf("%.1f ms", 1e3*c.LatencySeconds),
+			fmt.Sprintf("%s at batch %d", size(c.Training), c.TrainBatch), latency,
 		})
 	}
 	return table(w, rows...)
@@ -164,7 +168,11 @@ func (o *archCost) cost(ctx context.Context, f budget.Form, genotype space.Genot
 		return c, err
 	}
 	c.Inference, c.Training = budget.Memory(inference), budget.Memory(training)
-	machine, err := rooflineOf(ctx, cpu.New(0), false)
+	device := cpu.New(0)
+	if o.target != device.Target() {
+		return c, nil // of which no roofline is known
+	}
+	machine, err := rooflineOf(ctx, device, false)
 	if err != nil {
 		return c, err
 	}

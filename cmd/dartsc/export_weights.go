@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,8 +31,10 @@ state_dict. In Python: model.load_state_dict(safetensors.torch.load_file("FILE")
 a run, or from a PyTorch or safetensors file.`,
 		Example: "  dartsc export safetensors train-20260102-150405 -o model.safetensors",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd.OutOrStdout(), args[0], func(w io.Writer, tensors []safetensors.Tensor) error {
-				return safetensors.Encode(w, tensors, map[string]string{"format": "pt"})
+			return o.run(cmd.OutOrStdout(), args[0], func(w io.Writer, trained *weights.Weights) error {
+				metadata := map[string]string{"format": "pt"}
+				maps.Copy(metadata, trained.Metadata)
+				return safetensors.Encode(w, trained.Tensors, metadata)
 			})
 		},
 	}
@@ -52,7 +55,9 @@ run, or from a PyTorch or safetensors file. Without -o it lists the names.`,
 			if o.out == "" {
 				return o.list(cmd.OutOrStdout(), args[0])
 			}
-			return o.run(cmd.OutOrStdout(), args[0], torchfile.Encode)
+			return o.run(cmd.OutOrStdout(), args[0], func(w io.Writer, trained *weights.Weights) error {
+				return torchfile.Encode(w, trained.Tensors)
+			})
 		},
 	}
 	o.bind(cmd)
@@ -66,8 +71,8 @@ func (o *exportWeights) bind(cmd *cobra.Command) {
 	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
 }
 
-// tensors reads what is to be written.
-func (o *exportWeights) tensors(from string) ([]safetensors.Tensor, error) {
+// read reads what is to be written.
+func (o *exportWeights) read(from string) (*weights.Weights, error) {
 	w, err := weights.Read(from)
 	if err != nil {
 		return nil, err
@@ -75,26 +80,26 @@ func (o *exportWeights) tensors(from string) ([]safetensors.Tensor, error) {
 	if o.noAuxiliary {
 		w.Tensors = slices.DeleteFunc(w.Tensors, func(t safetensors.Tensor) bool { return strings.HasPrefix(t.Name, weights.AuxiliaryPrefix) })
 	}
-	return w.Tensors, nil
+	return w, nil
 }
 
-func (o *exportWeights) run(stdout io.Writer, from string, encode func(io.Writer, []safetensors.Tensor) error) error {
+func (o *exportWeights) run(stdout io.Writer, from string, encode func(io.Writer, *weights.Weights) error) error {
 	if o.out == "" {
 		return usagef("-o is missing: want the file to write")
 	}
-	tensors, err := o.tensors(from)
+	trained, err := o.read(from)
 	if err != nil {
 		return err
 	}
-	if err := writeTensors(o.out, tensors, encode); err != nil {
+	if err := writeTensors(o.out, func(w io.Writer) error { return encode(w, trained) }); err != nil {
 		return err
 	}
-	return reportTensors(stdout, o.out, tensors, o.json)
+	return reportTensors(stdout, o.out, trained.Tensors, o.json)
 }
 
 // list prints the names, element types and shapes.
 func (o *exportWeights) list(stdout io.Writer, from string) error {
-	tensors, err := o.tensors(from)
+	trained, err := o.read(from)
 	if err != nil {
 		return err
 	}
@@ -104,7 +109,7 @@ func (o *exportWeights) list(stdout io.Writer, from string) error {
 		Shape []int  `json:"shape"`
 	}
 	rows, entries := [][]string{{"name", "type", "shape"}}, []entry{}
-	for _, t := range tensors {
+	for _, t := range trained.Tensors {
 		rows = append(rows, []string{t.Name, t.DType, strings.ReplaceAll(fmt.Sprint(t.Shape), " ", ",")})
 		entries = append(entries, entry{t.Name, t.DType, t.Shape})
 	}
@@ -115,13 +120,13 @@ func (o *exportWeights) list(stdout io.Writer, from string) error {
 }
 
 // writeTensors writes a file of tensors whole or not at all.
-func writeTensors(path string, tensors []safetensors.Tensor, encode func(io.Writer, []safetensors.Tensor) error) error {
+func writeTensors(path string, encode func(io.Writer) error) error {
 	file, err := atomicfile.Create(path)
 	if err != nil {
 		return err
 	}
 	defer file.Abort()
-	if err := encode(file, tensors); err != nil {
+	if err := encode(file); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return file.Commit()

@@ -47,10 +47,7 @@ func (o *importCheckpoint) run(stdout io.Writer, path string) error {
 	if f.Class != "" {
 		metadata["class"] = f.Class
 	}
-	err = writeTensors(o.out, f.Tensors, func(w io.Writer, tensors []safetensors.Tensor) error {
-		return safetensors.Encode(w, tensors, metadata)
-	})
-	if err != nil {
+	if err := writeTensors(o.out, func(w io.Writer) error { return safetensors.Encode(w, f.Tensors, metadata) }); err != nil {
 		return err
 	}
 	if err := reportTensors(stdout, o.out, f.Tensors, o.json); err != nil || o.json {

@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/data"
@@ -66,11 +67,19 @@ func (n imported) Forward(s *cnn.Scope, images *ir.Value) (*ir.Value, []*ir.Valu
 			}
 		})
 	}
-	logits := p.Results[0].Value
-	if logits.Def != nil && logits.Def.Kind == "softmax" {
-		logits = logits.Def.Operands[0]
+	return values[logitsOf(p.Results[0].Value)], nil
+}
+
+// logitsOf is what goes into a softmax that a result [N,classes] is of, perhaps by another shape; or the result.
+func logitsOf(result *ir.Value) *ir.Value {
+	v := result
+	for v.Def != nil && (v.Def.Kind == "reshape" || v.Def.Kind == "transpose" && slices.IsSorted(v.Def.Attrs.Ints("order"))) {
+		v = v.Def.Operands[0]
 	}
-	return values[logits], nil
+	if v.Def == nil || v.Def.Kind != "softmax" || !slices.Equal(v.Type.Shape, result.Type.Shape) {
+		return result
+	}
+	return v.Def.Operands[0]
 }
 
 // classes is how many the network tells apart.

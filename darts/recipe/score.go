@@ -74,20 +74,25 @@ func testOfRun(path string) (TestConfig, error) {
 	if err != nil {
 		return TestConfig{}, err
 	}
-	if task == TaskTrain {
+	switch task {
+	case "":
+		var c SearchConfig
+		err := folder.Config(&c)
+		return TestConfig{
+			Model: path, Supernet: true, InitChannels: c.InitChannels, Layers: c.Layers,
+			Data: c.Data, ImageSize: c.ImageSize, Seed: c.Seed, BatchSize: c.BatchSize,
+		}, err
+	case TaskTrain:
 		var c TrainConfig
 		err := folder.Config(&c)
 		return TestConfig{
 			Model: path, Genotype: c.Genotype, InitChannels: c.InitChannels, Layers: c.Layers, ImageNet: c.ImageNet,
 			Data: c.Data, ImageSize: c.ImageSize, Augment: c.Augment, Seed: c.Seed, BatchSize: c.BatchSize,
 		}, err
+	case TaskRepeat:
+		return TestConfig{}, fmt.Errorf("%s holds repeated trainings: name the folder of one of them", path)
 	}
-	var c SearchConfig
-	err = folder.Config(&c)
-	return TestConfig{
-		Model: path, Supernet: true, InitChannels: c.InitChannels, Layers: c.Layers,
-		Data: c.Data, ImageSize: c.ImageSize, Seed: c.Seed, BatchSize: c.BatchSize,
-	}, err
+	return TestConfig{}, fmt.Errorf("%s: cannot test a run of %q: want one of a search or of a training on images", path, task)
 }
 
 func (c TestConfig) network(d data.Summary) cnn.Network {
@@ -186,17 +191,10 @@ func (u subject) format() string {
 	return "ONNX"
 }
 
-// normalised is a data set with the normalisation that the model was trained under, as far as that is known: an ONNX
-// file may say it, and the original's ImageNet networks have all seen the same. Otherwise it is the data set's own.
+// normalised is a data set with the normalisation that the model wants: the one that is given, or the one that an ONNX
+// file says, or else the data's own.
 func (u subject) normalised(c TestConfig, d data.Summary) (data.Summary, error) {
 	metadata := u.imported.metadata()
-	if c.ImageNet && u.weights != nil && u.weights.Format == weights.PyTorch {
-		imageNet, err := data.Absent(1000, data.Size{Height: d.Height, Width: d.Width}, 3)
-		if err != nil {
-			return d, err
-		}
-		d.Mean, d.Std = imageNet.Mean, imageNet.Std
-	}
 	for _, n := range []struct {
 		key   string
 		given []float32

@@ -9,7 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/space"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+	"github.com/dartsc/dartsc/ops/onnx"
+	"github.com/dartsc/dartsc/runtime"
 	"github.com/dartsc/dartsc/runtime/cpu"
 )
 
@@ -79,5 +86,73 @@ func TestTestErrors(t *testing.T) {
 	}
 	if s, err := Test(context.Background(), config, Options{Device: cpu.New(1)}); err != nil || s.Images != 500 {
 		t.Errorf("%+v, error %v", s, err)
+	}
+}
+
+// TestSoftmax: where an ONNX file ends in a softmax, the loss is that of the logits all the same.
+func TestSoftmax(t *testing.T) {
+	const batch, side, classes = 2, 4, 3
+	folder := t.TempDir()
+	files := map[string]string{}
+	for _, kind := range []string{"logits", "probabilities"} {
+		m := ir.NewModule(kind)
+		b := ops.NewBuilder(m, "inference")
+		images := b.Input("images", ir.T(ir.F32, 1, 3, side, side))
+		w := b.Declare(ir.Variable{Name: "w", Kind: ir.Weight, Type: ir.T(ir.F32, classes, 3)})
+		y := b.MatMul(b.ReduceMean(images, 2, 3), b.Read(w), false, true)
+		if kind == "probabilities" {
+			y = b.Softmax(y)
+		}
+		b.Result("y", y)
+		if _, err := b.Build(); err != nil {
+			t.Fatal(err)
+		}
+		content, err := onnx.Export(m, "inference", map[string][]float32{"w": {1, 2, 3, -4, 5, 6, 7, -8, 9}}, onnx.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[kind] = filepath.Join(folder, kind+".onnx")
+		if err := os.WriteFile(files[kind], content, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pixels, labels := make([]uint8, batch*side*side*3), []int32{0, 2}
+	for i := range pixels {
+		pixels[i] = uint8(37 * i)
+	}
+	d := data.Summary{Name: "test", Classes: make([]string, classes), Height: side, Width: side, Channels: 3, Mean: make([]float32, 3), Std: []float32{1, 1, 1}}
+	losses := map[string]float32{}
+	for kind, path := range files {
+		c := TestConfig{Model: path, BatchSize: batch}
+		u, err := c.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, values, err := u.evaluation(c, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := compiler.Compile(context.Background(), m, compiler.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := runtime.Open(p, cpu.New(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		for name, v := range values {
+			if err := s.Set(name, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		loss := make([]float32, 1)
+		if err := s.Run(context.Background(), bilevel.Evaluate, map[string]any{"images": pixels, "labels": labels}, map[string]any{"loss": loss}); err != nil {
+			t.Fatal(err)
+		}
+		losses[kind] = loss[0]
+	}
+	if losses["logits"] != losses["probabilities"] || losses["logits"] == 0 {
+		t.Errorf("losses %v", losses)
 	}
 }

@@ -46,10 +46,13 @@ func Encode(w io.Writer, tensors []safetensors.Tensor) error {
 	return archive.Close()
 }
 
+// zipVersion is that of the zip format that plain records need.
+const zipVersion = 20
+
 // store adds a record as it is, its size and sum before it.
 func store(archive *zip.Writer, name string, data []byte) error {
 	w, err := archive.CreateRaw(&zip.FileHeader{
-		Name: "archive/" + name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(data),
+		Name: "archive/" + name, CreatorVersion: zipVersion, ReaderVersion: zipVersion, Method: zip.Store, CRC32: crc32.ChecksumIEEE(data),
 		CompressedSize64: uint64(len(data)), UncompressedSize64: uint64(len(data)),
 	})
 	if err != nil {
