@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // open returns this machine's compiler, or skips.
@@ -139,4 +140,73 @@ func TestWithin(t *testing.T) {
 			t.Errorf("%s: found %v", layout, found)
 		}
 	}
+}
+
+func TestCompileCached(t *testing.T) {
+	l := openHere(t)
+	folder := filepath.Join(t.TempDir(), "cache")
+	source := Source{Name: "scale.cu", Text: scale, Headers: factor, Arch: "sm_90"}
+	compile := func(s Source) Object {
+		t.Helper()
+		object, err := l.CompileCached(folder, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return object
+	}
+	kept := func() []os.DirEntry {
+		t.Helper()
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return entries
+	}
+	first := compile(source)
+	if len(kept()) != 1 {
+		t.Fatalf("%d files are kept", len(kept()))
+	}
+	path := filepath.Join(folder, kept()[0].Name())
+	long := time.Now().Add(-unused - time.Hour)
+	if err := os.Chtimes(path, long, long); err != nil {
+		t.Fatal(err)
+	}
+	if again := compile(source); !bytes.Equal(again.Code, first.Code) {
+		t.Error("the cache gives other code")
+	}
+	for _, other := range []Source{
+		{Name: "scale.cu", Text: scale, Headers: factor, Arch: "sm_80"},
+		{Name: "scale.cu", Text: scale, Headers: map[string]string{"factor.h": "#define FACTOR 2.0f\n"}, Arch: "sm_90"},
+		{Name: "scale.cu", Text: scale, Headers: factor, Arch: "sm_90", Flags: []string{"--use_fast_math"}},
+	} {
+		if got := compile(other); bytes.Equal(got.Code, first.Code) && other.Flags == nil {
+			t.Errorf("%s with %v: the code of another source", other.Arch, other.Headers)
+		}
+	}
+	if len(kept()) != 4 {
+		t.Errorf("%d files are kept, want 4: one was used, none is old", len(kept()))
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)-1] ^= 1
+	if err := os.WriteFile(path, content, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if again := compile(source); !bytes.Equal(again.Code, first.Code) {
+		t.Error("a damaged object is used")
+	}
+	if err := os.Chtimes(path, long, long); err != nil {
+		t.Fatal(err)
+	}
+	compile(Source{Name: "new.cu", Text: scale, Headers: factor, Arch: "sm_90"})
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("an object that was not used for long stays: %v", err)
+	}
+	folder = filepath.Join(path, "no folder") // what cannot be kept is compiled all the same
+	if err := os.WriteFile(path, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	compile(source)
 }

@@ -34,7 +34,7 @@ extern "C" __global__ void accumulate(float *out, const float *in, int n, float 
   if (i < n) out[i] += factor * in[i];
 }
 extern "C" __global__ void count(long long *out, int gap, long long amount) { *out += amount; }
-extern "C" __global__ void fault(float *out) { *(float *)8 = 1; }
+extern "C" __global__ void fault(float *out, const float *in, int n, float factor) { *(float *)8 = 1; }
 extern "C" __global__ void __launch_bounds__(128) narrow() {}
 `
 
@@ -343,7 +343,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"bad PTX", "", "", func(p *plan.Plan) { p.Modules[0].Images[0].Data = []byte("no PTX") }, "module kernels: result 218 of the driver in tests (CUDA_ERROR_INVALID_PTX): ptxas application ptx input, line 1"},
 		{"an unknown kernel", "", "", func(p *plan.Plan) { launch(p, 1).Function = "other" }, "launch 1 (axpy at cell 0): find kernel other: result 500"},
 		{"no kernel", "", "", func(p *plan.Plan) { p.Programs[0].Launches[2].Device = nil }, "launch 2 (count): has no kernel for the device"},
-		{"too many threads", "", "", func(p *plan.Plan) { launch(p, 0).Function, launch(p, 0).Block = "narrow", [3]int{16, 16, 1} }, "kernel narrow: blocks of 256 threads, its registers allow 128"},
+		{"too many threads", "", "", func(p *plan.Plan) {
+			launch(p, 0).Function, launch(p, 0).Block, launch(p, 0).Arguments = "narrow", [3]int{16, 16, 1}, nil
+		}, "kernel narrow: blocks of 256 threads, its registers allow 128"},
+		{"an argument too few", "", "", func(p *plan.Plan) { launch(p, 1).Arguments = launch(p, 1).Arguments[:3] }, "launch 1 (axpy at cell 0): kernel accumulate: takes 4 arguments, the launch has 3"},
+		{"an argument of another size", "", "", func(p *plan.Plan) { launch(p, 2).Arguments[1].Kind = plan.Int64Argument }, "kernel count: takes argument 1 at byte 8 with 4 bytes, the launch has it at byte 8 with 8"},
 		{"a plan that is not valid", "", "", func(p *plan.Plan) { p.VariableBytes = 0 }, "variable"},
 		{"no code", nvrtc.Variable, "/nonexistent", func(p *plan.Plan) { p.Modules[0].Images = nil }, "module kernels: the plan holds no code for sm_90, and its source cannot be compiled here: NVRTC was not found"},
 	} {

@@ -24,13 +24,14 @@ var (
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "dartsc-driver")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	os.Setenv("XDG_CACHE_HOME", folder)
 	if onFake && os.Getenv(driver.Variable) == "" {
-		folder, err := os.MkdirTemp("", "dartsc-driver")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(folder)
 		library := filepath.Join(folder, "libcuda.so.1")
 		build := exec.Command("gcc", "-Wall", "-Wextra", "-Werror", "-O1", "-shared", "-fPIC", "-I", "driver/include", "-o", library,
 			"testdata/driver/libcuda.c", "testdata/driver/kernels.c", "-lpthread")

@@ -5,6 +5,8 @@ package cuda
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"strings"
 	"sync"
@@ -83,7 +85,13 @@ func imageFor(m *plan.Module, architecture string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the plan holds no code for %s, and its source cannot be compiled here: %w", architecture, err)
 	}
-	object, err := library.Compile(nvrtc.Source{Name: m.Name + ".cu", Text: m.Source, Arch: architecture, Flags: m.Options})
+	source := nvrtc.Source{Name: m.Name + ".cu", Text: m.Source, Arch: architecture, Flags: m.Options}
+	var object nvrtc.Object
+	if folder, none := os.UserCacheDir(); none == nil {
+		object, err = library.CompileCached(filepath.Join(folder, "dartsc", "cuda"), source)
+	} else {
+		object, err = library.Compile(source)
+	}
 	return object.Code, err
 }
 
@@ -103,6 +111,8 @@ type key struct {
 type limits struct {
 	threads     int // of a block
 	sharedBytes int // that it has been allowed
+	parameters  []driver.Parameter
+	known       bool // whether parameters are known
 }
 
 // usualSharedBytes is what every kernel may have without being allowed more.
@@ -121,9 +131,15 @@ func (f *functions) get(modules []cu.Module, d *plan.DeviceLaunch) (cu.Function,
 		if err != nil {
 			return function, fmt.Errorf("kernel %s: %w", d.Function, driver.Explain(err))
 		}
-		f.found[k], f.allowed[function] = function, limits{threads, usualSharedBytes}
+		parameters, known := driver.Parameters(function)
+		f.found[k], f.allowed[function] = function, limits{threads, usualSharedBytes, parameters, known}
 	}
 	l := f.allowed[function]
+	if l.known {
+		if err := checkArguments(d.Arguments, l.parameters); err != nil {
+			return function, fmt.Errorf("kernel %s: %w", d.Function, err)
+		}
+	}
 	if want := d.Block[0] * d.Block[1] * d.Block[2]; want > l.threads {
 		return function, fmt.Errorf("kernel %s: blocks of %d threads, its registers allow %d on this device", d.Function, want, l.threads)
 	}
@@ -134,7 +150,26 @@ func (f *functions) get(modules []cu.Module, d *plan.DeviceLaunch) (cu.Function,
 		if err := driver.AllowSharedBytes(function, d.SharedBytes); err != nil {
 			return function, fmt.Errorf("kernel %s: %d bytes of shared memory: %w", d.Function, d.SharedBytes, err)
 		}
-		f.allowed[function] = limits{l.threads, d.SharedBytes}
+		l.sharedBytes = d.SharedBytes
+		f.allowed[function] = l
 	}
 	return function, nil
+}
+
+// checkArguments holds the arguments of a launch against what the kernel takes. An argument too few, or one of another
+// size, would be read from somewhere else.
+func checkArguments(arguments []plan.Argument, parameters []driver.Parameter) error {
+	if len(arguments) != len(parameters) {
+		return fmt.Errorf("takes %d arguments, the launch has %d", len(parameters), len(arguments))
+	}
+	offset := 0
+	for i, a := range arguments {
+		size := a.Size()
+		offset = (offset + size - 1) / size * size
+		if got := (driver.Parameter{Offset: offset, Size: size}); got != parameters[i] {
+			return fmt.Errorf("takes argument %d at byte %d with %d bytes, the launch has it at byte %d with %d", i, parameters[i].Offset, parameters[i].Size, offset, size)
+		}
+		offset += size
+	}
+	return nil
 }

@@ -92,6 +92,24 @@ func Launch(f cu.Function, grid, block [3]int, sharedBytes int, s cu.Stream, arg
 	return failure(C.driver_launch(function(f), &dimensions[0], C.uint(sharedBytes), stream(s), unsafe.Pointer(unsafe.SliceData(arguments)), C.size_t(len(arguments))))
 }
 
+// Parameter is where an argument of a kernel lies in its packed arguments.
+type Parameter struct{ Offset, Size int }
+
+// Parameters returns the parameters of a kernel, or false where the driver is too old to know them (before CUDA 12.4).
+func Parameters(f cu.Function) (list []Parameter, known bool) {
+	for {
+		var offset, size C.size_t
+		switch C.cuFuncGetParamInfo(function(f), C.size_t(len(list)), &offset, &size) {
+		case C.CUDA_SUCCESS:
+			list = append(list, Parameter{int(offset), int(size)})
+		case C.CUDA_ERROR_INVALID_VALUE: // there is none of that index
+			return list, true
+		default:
+			return nil, false
+		}
+	}
+}
+
 // AllowSharedBytes lets a kernel be launched with so many bytes of dynamic shared memory, which it needs from 48 KB on.
 func AllowSharedBytes(f cu.Function, bytes int) error {
 	return failure(C.cuFuncSetAttribute(function(f), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(bytes)))

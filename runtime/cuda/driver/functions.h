@@ -9,7 +9,7 @@
   X(cuCtxEnablePeerAccess) X(cuCtxDisablePeerAccess) X(cuModuleLoad) X(cuModuleLoadData) X(cuModuleLoadDataEx) X(cuModuleLoadFatBinary) \
   X(cuModuleUnload) X(cuModuleGetFunction) X(cuModuleGetGlobal_v2) X(cuModuleGetTexRef) X(cuModuleGetSurfRef) X(cuLinkCreate_v2) \
   X(cuLinkAddData_v2) X(cuLinkAddFile_v2) X(cuLinkComplete) X(cuLinkDestroy) X(cuFuncGetAttribute) X(cuFuncSetAttribute) \
-  X(cuFuncSetCacheConfig) X(cuFuncSetSharedMemConfig) X(cuLaunchKernel) X(cuOccupancyMaxActiveBlocksPerMultiprocessor) X(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags) \
+  X(cuFuncGetParamInfo) X(cuFuncSetCacheConfig) X(cuFuncSetSharedMemConfig) X(cuLaunchKernel) X(cuOccupancyMaxActiveBlocksPerMultiprocessor) X(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags) \
   X(cuMemGetInfo_v2) X(cuMemAlloc_v2) X(cuMemAllocPitch_v2) X(cuMemAllocManaged) X(cuMemFree_v2) X(cuMemAllocHost_v2) X(cuMemFreeHost) \
   X(cuMemGetAddressRange_v2) X(cuMemAdvise) X(cuMemPrefetchAsync) X(cuPointerGetAttribute) X(cuPointerSetAttribute) X(cuMemcpy) \
   X(cuMemcpyAsync) X(cuMemcpyPeer) X(cuMemcpyPeerAsync) X(cuMemcpyHtoD_v2) X(cuMemcpyDtoH_v2) X(cuMemcpyDtoD_v2) X(cuMemcpyHtoDAsync_v2) \

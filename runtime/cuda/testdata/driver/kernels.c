@@ -61,7 +61,8 @@ static CUresult fault(const void *packed, size_t bytes, unsigned long long threa
 static const struct {
   const char *name;
   CUresult (*run)(const void *packed, size_t bytes, unsigned long long threads);
-} kernels[] = {{"scale", scale}, {"accumulate", accumulate}, {"count", count}, {"fault", fault}};
+  const char *sizes; // of the arguments, a digit each
+} kernels[] = {{"scale", scale, "8844"}, {"accumulate", accumulate, "8844"}, {"count", count, "848"}, {"fault", fault, "8844"}, {"narrow", fault, ""}};
 
 CUresult fake_kernel(const char *name, const char *arguments, size_t bytes, const unsigned int *grid, const unsigned int *block) {
   unsigned long long threads = 1;
@@ -69,6 +70,20 @@ CUresult fake_kernel(const char *name, const char *arguments, size_t bytes, cons
   for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++)
     if (strcmp(name, kernels[i].name) == 0) return kernels[i].run(arguments, bytes, threads);
   return CUDA_SUCCESS;
+}
+
+CUresult fake_parameter(const char *name, size_t index, size_t *offset, size_t *size) {
+  for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
+    if (strcmp(name, kernels[i].name) != 0) continue;
+    if (index >= strlen(kernels[i].sizes)) return CUDA_ERROR_INVALID_VALUE;
+    for (size_t at = *offset = 0; at <= index; at++) {
+      if (at > 0) *offset += *size;
+      *size = kernels[i].sizes[at] - '0';
+      *offset = (*offset + *size - 1) / *size * *size;
+    }
+    return CUDA_SUCCESS;
+  }
+  return CUDA_ERROR_NOT_SUPPORTED;
 }
 
 int fake_threads(const char *name) { return strcmp(name, "narrow") == 0 ? 128 : 1024; }

@@ -388,6 +388,11 @@ CUresult cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfuncti
   return leave(CUDA_SUCCESS);
 }
 
+CUresult cuFuncGetParamInfo(CUfunction function, size_t index, size_t *offset, size_t *size) {
+  ENTER_CONTEXT("cuFuncGetParamInfo %s %zu", function->name, index);
+  return leave(fake_parameter(function->name, index, offset, size));
+}
+
 CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
   ENTER_CONTEXT("cuFuncSetAttribute %s %d %d", function->name, attribute, value);
   if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value > 227 << 10) return leave(CUDA_ERROR_INVALID_VALUE);
