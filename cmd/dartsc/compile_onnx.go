@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,8 +13,6 @@ import (
 	"github.com/dartsc/dartsc/compiler"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/infer"
-	"github.com/dartsc/dartsc/internal/atomicfile"
-	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops/onnx/reader"
 )
 
@@ -43,20 +39,17 @@ their nodes, all at once. --emit ir is the text of the program as it is read, --
 	o.onnx.bind(flags)
 	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (default the name of the ONNX file, .dplan)")
-	flags.StringVar(&o.emit, "emit", emitPlan, "where to stop: ir, fused or plan")
+	flags.StringVar(&o.emit, "emit", emitPlan, emitUsage)
 	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass, and a page that shows them side by side")
 	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
-	complete(cmd, "emit", emitIR, emitFused, emitPlan)
+	complete(cmd, "emit", emits...)
 	complete(cmd, "target", compiler.Targets()...)
 	return cmd
 }
 
 func (o *compileONNX) run(cmd *cobra.Command, path string) error {
-	if !slices.Contains([]string{emitIR, emitFused, emitPlan}, o.emit) {
-		return usagef("--emit %q: want ir, fused or plan", o.emit)
-	}
-	if o.json && o.emit != emitPlan {
-		return usagef("--json cannot go with --emit %s: it prints the summary of a plan", o.emit)
+	if err := checkEmit(o.emit, o.target, o.json); err != nil {
+		return err
 	}
 	options, err := o.onnx.options(cmd.Flags())
 	if err != nil {
@@ -67,7 +60,7 @@ func (o *compileONNX) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	if o.emit != emitPlan {
+	if o.emit == emitIR || o.emit == emitFused {
 		return o.emitText(cmd.Context(), cmd.OutOrStdout(), network)
 	}
 	p, err := infer.Compile(cmd.Context(), network, infer.Options{
@@ -75,6 +68,15 @@ func (o *compileONNX) run(cmd *cobra.Command, path string) error {
 	})
 	if err != nil {
 		return err
+	}
+	if o.emit == emitCUDA {
+		return writeCode(cmd.OutOrStdout(), o.out, p, o.emit)
+	}
+	if err := assemble(cmd.Context(), p, o.emit == emitPTX); err != nil {
+		return err
+	}
+	if o.emit == emitPTX {
+		return writeCode(cmd.OutOrStdout(), o.out, p, o.emit)
 	}
 	took := time.Since(start)
 	if o.out == "" {
@@ -96,16 +98,4 @@ func (o *compileONNX) emitText(ctx context.Context, stdout io.Writer, n *reader.
 		}
 	}
 	return writeModule(stdout, o.out, module)
-}
-
-// writeModule writes the text of a module to a file, or to standard output.
-func writeModule(stdout io.Writer, path string, module *ir.Module) error {
-	if path == "" || path == "-" {
-		_, err := io.WriteString(stdout, module.String())
-		return err
-	}
-	if err := atomicfile.Write(path, []byte(module.String())); err != nil {
-		return fmt.Errorf("--output: %w", err)
-	}
-	return nil
 }

@@ -27,13 +27,6 @@ type compileSearch struct {
 	json                    bool
 }
 
-// What --emit stops at.
-const (
-	emitIR    = "ir"
-	emitFused = "fused"
-	emitPlan  = "plan"
-)
-
 func newCompileSearch() *cobra.Command {
 	var o compileSearch
 	cmd := &cobra.Command{
@@ -41,10 +34,14 @@ func newCompileSearch() *cobra.Command {
 		Long: `Compile the programs of a search, the step and the evaluation, to a plan file, with the flags of run search.
 
 Without --data it compiles for images of CIFAR-10's shape, which --classes and --image-size change. --emit stops
-earlier: ir is the text of the programs as they are built, fused the text after all passes; both go to standard output
-unless -o is given.`,
+earlier: ir is the text of the programs as they are built, fused the text after all passes, cuda the kernels of a plan
+for a GPU in CUDA C++, ptx what NVIDIA's run-time compiler makes of them; all go to standard output unless -o is given.
+
+A plan for a GPU holds the kernels' source and, where that compiler (NVRTC) is found, machine code and PTX. No GPU is
+needed to compile one.`,
 		Example: `  dartsc compile search --unrolled -o search.dplan
-  dartsc compile search --layers 4 --emit fused | less`,
+  dartsc compile search --layers 4 --emit fused | less
+  dartsc compile search --target cuda:sm_90 --emit cuda -o kernels.cu`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	flags := cmd.Flags()
@@ -52,24 +49,21 @@ unless -o is given.`,
 	flags.IntVar(&o.classes, "classes", 10, "number of classes, without --data")
 	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (default search.dplan)")
-	flags.StringVar(&o.emit, "emit", emitPlan, "where to stop: ir, fused or plan")
+	flags.StringVar(&o.emit, "emit", emitPlan, emitUsage)
 	bindMemoryLimit(flags, &o.limit)
 	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass, and a page that shows them side by side")
 	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
-	complete(cmd, "emit", emitIR, emitFused, emitPlan)
+	complete(cmd, "emit", emits...)
 	complete(cmd, "target", compiler.Targets()...)
 	return cmd
 }
 
 func (o *compileSearch) run(cmd *cobra.Command) error {
-	if !slices.Contains([]string{emitIR, emitFused, emitPlan}, o.emit) {
-		return usagef("--emit %q: want ir, fused or plan", o.emit)
+	if err := checkEmit(o.emit, o.target, o.json); err != nil {
+		return err
 	}
 	if !slices.Contains(compiler.Targets(), o.target) {
 		return usagef("--target %q: want %s", o.target, strings.Join(compiler.Targets(), ", "))
-	}
-	if o.json && o.emit != emitPlan {
-		return usagef("--json cannot go with --emit %s: it prints the summary of a plan", o.emit)
 	}
 	if cmd.Flags().Changed("classes") && o.flags.config.Data != "" {
 		return usagef("--classes cannot go with --data, which has classes of its own")
@@ -90,12 +84,21 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 		Target: o.target, Version: version(), Metadata: recipe.SearchMetadata(config, summary), Dump: o.dump, Logger: slog.Default(),
 		MemoryLimit: int64(o.limit),
 	}
-	if o.emit != emitPlan {
+	if o.emit == emitIR || o.emit == emitFused {
 		return o.emitText(cmd.Context(), cmd.OutOrStdout(), module, options)
 	}
 	p, err := compiler.Compile(cmd.Context(), module, options)
 	if err != nil {
 		return err
+	}
+	if o.emit == emitCUDA {
+		return writeCode(cmd.OutOrStdout(), o.out, p, o.emit)
+	}
+	if err := assemble(cmd.Context(), p, o.emit == emitPTX); err != nil {
+		return err
+	}
+	if o.emit == emitPTX {
+		return writeCode(cmd.OutOrStdout(), o.out, p, o.emit)
 	}
 	took := time.Since(start)
 	if o.out == "" {

@@ -151,6 +151,12 @@ func (o *inspect) writeText(w io.Writer, path string, p *plan.Plan) error {
 	if err := table(w, programRows(s)...); err != nil {
 		return err
 	}
+	if len(s.Modules) > 0 {
+		fmt.Fprintln(w)
+		if err := table(w, moduleRows(s.Modules)...); err != nil {
+			return err
+		}
+	}
 	for i, program := range p.Programs {
 		fmt.Fprintln(w)
 		if err := table(w, kernelRows(s.Programs[i])...); err != nil {
@@ -170,6 +176,33 @@ func (o *inspect) writeText(w io.Writer, path string, p *plan.Plan) error {
 		}
 	}
 	return nil
+}
+
+// moduleRows lists the device code of a plan and, where it was compiled, the functions that take the most registers and
+// all that spill some.
+func moduleRows(modules []plan.ModuleSummary) [][]string {
+	rows := [][]string{{"module", "source", "code"}}
+	var functions []plan.FunctionSummary
+	for _, m := range modules {
+		rows = append(rows, []string{m.Name, size(int64(m.SourceBytes)), strings.Join(m.Images, ", ")})
+		functions = append(functions, m.Functions...)
+	}
+	if len(functions) == 0 {
+		return rows
+	}
+	slices.SortFunc(functions, func(a, b plan.FunctionSummary) int {
+		return cmp.Or(b.SpillBytes-a.SpillBytes, b.Registers-a.Registers, strings.Compare(a.Name, b.Name))
+	})
+	rows = append(rows, []string{""}, []string{"function", "registers", "shared", "spilled"})
+	const shown = 12
+	for i, f := range functions {
+		if i >= shown && f.SpillBytes == 0 {
+			rows = append(rows, []string{fmt.Sprintf("and %d with no more", len(functions)-i)})
+			break
+		}
+		rows = append(rows, []string{f.Name, fmt.Sprint(f.Registers), size(int64(f.SharedBytes)), size(int64(f.SpillBytes))})
+	}
+	return rows
 }
 
 func kernelRows(p plan.ProgramSummary) [][]string {
