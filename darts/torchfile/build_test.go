@@ -27,6 +27,13 @@ func text(s string) string {
 	return "X" + string(binary.LittleEndian.AppendUint32(nil, uint32(len(s)))) + s
 }
 
+// short and framed are of protocol 4.
+func short(s string) string { return "\x8c" + string([]byte{byte(len(s))}) + s }
+
+func framed(object string) string {
+	return "\x80\x04\x95" + string(binary.LittleEndian.AppendUint64(nil, uint64(len(object)))) + object
+}
+
 func number(n int) string { return "J" + string(binary.LittleEndian.AppendUint32(nil, uint32(n))) }
 
 func tuple(items ...string) string { return "(" + join(items) + "t" }

@@ -80,15 +80,19 @@ func (c *class) Call(args ...any) (any, error) {
 		return rebuildFromType(c, args)
 	case ourOrderedDict.String():
 		return orderedDict(args)
+	case "torch.Size":
+		if len(args) == 1 {
+			return args[0], nil // a tuple
+		}
 	case "__builtin__.xrange", "__builtin__.range", "__builtin__.set", "__builtin__.bytearray", "__builtin__.complex", "__builtin__.slice",
 		"builtins.range", "builtins.set", "builtins.bytearray", "builtins.complex", "builtins.slice",
 		"_codecs.encode", "collections.defaultdict", "collections.Counter", "copyreg._reconstructor", "pathlib.PosixPath",
 		"numpy.dtype", "numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
 		"numpy._core.multiarray.scalar", "numpy._core.multiarray._reconstruct",
-		"torch.Size", "torch.device", "torch.nn.backends.thnn._get_thnn_function_backend":
+		"torch.device", "torch.nn.backends.thnn._get_thnn_function_backend":
 		return c.PyNew(args...)
 	}
-	return nil, fmt.Errorf("it wants %.100s to be called, which is no part of a checkpoint: nothing in the file has been executed", c)
+	return nil, fmt.Errorf("it wants %.100s to be called, which dartsc does not do: nothing in the file has been executed", c)
 }
 
 // object is an instance of a class that is not known here.
@@ -111,10 +115,8 @@ func (o *object) PySetState(state any) error {
 }
 
 // Set and Append are for classes derived from dict and list, whose items do not matter here.
-func (o *object) Set(_, _ any)   {}
-func (o *object) Append(_ any)   {}
-func (o *object) Add(_ any)      {}
-func (t *tensor) String() string { return fmt.Sprintf("tensor of shape %v", t.shape) }
+func (o *object) Set(_, _ any) {}
+func (o *object) Append(_ any) {}
 
 // dict is an OrderedDict, or attributes.
 type dict struct {
