@@ -14,6 +14,7 @@ import (
 func newRoot(started *bool) *cobra.Command {
 	root := group("dartsc", "Search network architectures by gradient descent, compiled",
 		group("run", "Search cells, train, test and use networks", newRunSearch(), newRunTrain(), newRunTest(), newRunInfer()),
+		newSelect(),
 		group("compile", "Compile without running", newCompileSearch(), newCompileONNX()),
 		newInspect(),
 		newVerify(),

@@ -97,7 +97,7 @@ func commandOf(task string) string {
 	case recipe.TaskTrain, recipe.TaskRepeat:
 		return "run train"
 	}
-	return "run " + task
+	return task
 }
 
 // begin makes the run's folder, or takes the one it goes on with back to its last checkpoint.

@@ -32,8 +32,8 @@ With --data it reads CIFAR-10 or CIFAR-100 in the binary version, or a folder tr
 paper's settings. --preset chooses the other settings; flags that are given count in any case.
 
 A run folder comes out (--save; search-DATE-TIME where that is not given): config.json, metrics.jsonl, genotypes.jsonl
-(one line an epoch), checkpoints, and at the end genotype.json, normal.svg, reduction.svg and model.onnx. Interrupted
-by Ctrl-C it finishes the step and saves; --resume RUN goes on exactly, also after a kill.`,
+(one line an epoch), checkpoints, and at the end genotype.json, normal.svg, reduction.svg, model.onnx and
+results.json. Interrupted by Ctrl-C it finishes the step and saves; --resume RUN goes on exactly, also after a kill.`,
 		Example: `  dartsc run search
   dartsc run search --data cifar-10-batches-bin --epochs 50 --unrolled
   dartsc run search --resume search-20260102-150405`,
@@ -46,7 +46,7 @@ by Ctrl-C it finishes the step and saves; --resume RUN goes on exactly, also aft
 }
 
 func (o *runSearch) run(cmd *cobra.Command) error {
-	ctx, flags := cmd.Context(), cmd.Flags()
+	flags := cmd.Flags()
 	if err := o.check(flags, o.flags.given(flags)); err != nil {
 		return err
 	}
@@ -63,38 +63,58 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 	if folder != nil {
 		defer folder.Close()
 	}
-	listener := newListener(o.json, searchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	var compiled *plan.Plan
 	if o.plan != "" {
 		if compiled, err = plan.ReadFile(o.plan); err != nil {
 			return err
 		}
 	}
+	path, err := searchOnce(cmd, &o.runFlags, config, compiled, func() (*run.Checkpoint, *run.Folder, error) { return o.begin(config, folder) })
+	return o.failed(err, path)
+}
+
+// search is one search of a series; one that has ended is not done again.
+func (s *series) search(cmd *cobra.Command, name string, config recipe.SearchConfig) (result recipe.SearchResult, err error) {
+	if found, err := s.result(name, &result); err != nil || found {
+		return result, err
+	}
+	begin := func() (*run.Checkpoint, *run.Folder, error) { return s.run(name, config) }
+	if _, err = searchOnce(cmd, s.flags, config, nil, begin); err != nil {
+		return result, err
+	}
+	_, err = s.result(name, &result)
+	return result, err
+}
+
+// searchOnce runs a search, compiled before or, with nil, now, in the folder that begin makes or opens once everything
+// else is ready. It returns the folder's path.
+func searchOnce(cmd *cobra.Command, o *runFlags, config recipe.SearchConfig, compiled *plan.Plan, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
+	ctx := cmd.Context()
+	listener := newListener(o.json, searchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	options, err := o.options(listener, compiled)
 	if err != nil {
-		return err
+		return "", err
 	}
 	search, err := recipe.NewSearch(ctx, config, options)
 	if err != nil {
 		if ctx.Err() != nil {
-			return errors.New("stopped before the search began")
+			return "", errors.New("stopped before the search began")
 		}
-		return err
+		return "", err
 	}
 	defer search.Close()
-	checkpoint, folder, err := o.begin(config, folder)
+	checkpoint, folder, err := begin()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer folder.Close()
 	listener.start(folder.Path(), search, checkpoint)
 	report, err := search.Run(ctx, folder, checkpoint)
 	listener.end()
-	if err != nil {
-		return o.failed(err, folder.Path())
+	if err == nil {
+		listener.done(folder.Path(), report)
 	}
-	listener.done(folder.Path(), report)
-	return nil
+	return folder.Path(), err
 }
 
 // settings returns the settings of the search, and the run that it goes on with, or nil.

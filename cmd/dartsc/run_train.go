@@ -107,13 +107,10 @@ func (o *runTrain) settings(flags *pflag.FlagSet) (recipe.RepeatConfig, *run.Fol
 // repeat trains under several seeds.
 func (o *runTrain) repeat(cmd *cobra.Command, config recipe.RepeatConfig, folder *run.Folder) error {
 	s := &series{flags: &o.runFlags, config: config, folder: folder}
-	if folder != nil {
-		o.save = folder.Path()
-	}
 	defer s.close()
 	var results []recipe.TrainResult
 	for i := range config.Repeats {
-		result, err := s.train(cmd, fmt.Sprintf("seed-%d", config.Training(i).Seed), config.Training(i))
+		result, err := s.train(cmd, config.Name(i), config.Training(i))
 		if err != nil {
 			return o.failed(err, s.path())
 		}
@@ -136,17 +133,15 @@ func (o *runTrain) repeat(cmd *cobra.Command, config recipe.RepeatConfig, folder
 }
 
 // train is one training of a series; one that has ended is not done again.
-func (s *series) train(cmd *cobra.Command, name string, config recipe.TrainConfig) (recipe.TrainResult, error) {
-	if s.folder != nil {
-		if result, found, err := recipe.ReadTrainResult(s.path(name)); err != nil || found {
-			return result, err
-		}
+func (s *series) train(cmd *cobra.Command, name string, config recipe.TrainConfig) (result recipe.TrainResult, err error) {
+	if found, err := s.result(name, &result); err != nil || found {
+		return result, err
 	}
-	path, err := trainOnce(cmd, s.flags, config, func() (*run.Checkpoint, *run.Folder, error) { return s.run(name, config) })
-	if err != nil {
-		return recipe.TrainResult{}, err
+	begin := func() (*run.Checkpoint, *run.Folder, error) { return s.run(name, config) }
+	if _, err = trainOnce(cmd, s.flags, config, begin); err != nil {
+		return result, err
 	}
-	result, _, err := recipe.ReadTrainResult(path)
+	_, err = s.result(name, &result)
 	return result, err
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -74,22 +76,15 @@ func (f *searchFlags) warnings(flags *pflag.FlagSet) []string { return warnings(
 // resolve returns the preset's settings with the flags that were given. Without --preset, the shapes get the quick
 // settings and other data the paper's.
 func (f *searchFlags) resolve(flags *pflag.FlagSet) (recipe.SearchConfig, error) {
-	preset := f.preset
-	if preset == "" {
-		preset = presetPaper
-		if f.config.Data == "" || f.config.Data == shapes {
-			preset = presetQuick
-		}
-	}
 	var config recipe.SearchConfig
-	switch preset {
+	switch f.presetOf() {
 	case presetQuick:
 		config = recipe.Quick()
 	case presetPaper:
 		config = recipe.Paper()
 		config.Data = shapes
 	default:
-		return config, usagef("--preset %q: want quick or paper", preset)
+		return config, usagef("--preset %q: want quick or paper", f.preset)
 	}
 	err := searchBinder(&config).overlay(flags)
 	if err != nil {
@@ -102,6 +97,14 @@ func (f *searchFlags) resolve(flags *pflag.FlagSet) (recipe.SearchConfig, error)
 		return config, &usageError{err}
 	}
 	return config, nil
+}
+
+// presetOf is the preset that is given, or that the data asks for.
+func (f *searchFlags) presetOf() string {
+	if f.preset == "" && (f.config.Data == "" || f.config.Data == shapes) {
+		return presetQuick
+	}
+	return cmp.Or(f.preset, presetPaper)
 }
 
 // given lists the flags on a command line that are settings of a search.

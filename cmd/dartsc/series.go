@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
 )
 
@@ -21,7 +22,18 @@ type series struct {
 
 // path is where the series, or a run of it, has its folder.
 func (s *series) path(inside ...string) string {
-	return filepath.Join(append([]string{s.flags.save}, inside...)...)
+	if s.folder == nil {
+		return ""
+	}
+	return filepath.Join(append([]string{s.folder.Path()}, inside...)...)
+}
+
+// result reads what came out of a run inside, if it has ended.
+func (s *series) result(name string, into any) (found bool, err error) {
+	if s.folder == nil {
+		return false, nil
+	}
+	return recipe.ReadResult(s.path(name), into)
 }
 
 // begin makes the folder of the series, unless it has been opened.

@@ -16,13 +16,13 @@ import (
 
 // Found is what a run has come to so far.
 type Found struct {
-	Task     string // TaskTrain, or "" for a search
+	Task     string // "" for a search
 	Data     data.Summary
 	Genotype space.Genotype
 }
 
 // ReadFound reads a run folder, also while the run goes on: the genotype of a search's end or, before that, of its last
-// epoch; or the one that a training trains.
+// epoch; the one that trainings train; or the one that was selected.
 func ReadFound(path string) (Found, error) {
 	folder, err := run.OpenReadOnly(path)
 	if err != nil {
@@ -33,27 +33,48 @@ func ReadFound(path string) (Found, error) {
 		return Found{}, err
 	}
 	f := Found{Task: task}
-	if task == TaskTrain {
+	switch task {
+	case TaskTrain:
 		var config TrainConfig
 		if err := folder.Config(&config); err != nil {
 			return Found{}, err
 		}
 		f.Genotype = config.Genotype
 		f.Data, err = dataOf[TrainConfig](folder)
+	case TaskRepeat: // the first of them knows the data
+		var config RepeatConfig
+		if err := folder.Config(&config); err != nil {
+			return Found{}, err
+		}
+		return ReadFound(filepath.Join(path, config.Name(0)))
+	case TaskSelect: // and so does the first search
+		var config SelectConfig
+		if err := folder.Config(&config); err != nil {
+			return Found{}, err
+		}
+		first, err := ReadFound(filepath.Join(path, config.SearchName(0)))
+		if err != nil {
+			return Found{}, err
+		}
+		f.Data = first.Data
+		if f.Genotype, err = space.ParseFile(filepath.Join(path, "genotype.json")); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%s has chosen no cell yet", path)
+		}
 		return f, err
+	default:
+		var config SearchConfig
+		if err := folder.Config(&config); err != nil {
+			return Found{}, err
+		}
+		if f.Genotype, err = lastGenotype(path); err != nil {
+			return Found{}, err
+		}
+		f.Data, err = dataOf[SearchConfig](folder)
 	}
-	var config SearchConfig
-	if err := folder.Config(&config); err != nil {
-		return Found{}, err
-	}
-	if f.Genotype, err = lastGenotype(path); err != nil {
-		return Found{}, err
-	}
-	f.Data, err = dataOf[SearchConfig](folder)
 	return f, err
 }
 
-// Task says what a folder is the run of: TaskTrain, or "" for a search.
+// Task says what a folder is the run of: TaskTrain, TaskRepeat, TaskSelect, or "" for a search.
 func Task(folder *run.Folder) (string, error) {
 	var fields map[string]json.RawMessage
 	if err := folder.Config(&fields); err != nil {

@@ -1,11 +1,8 @@
 package recipe
 
 import (
-	"encoding/json"
 	"fmt"
 	"math"
-
-	"github.com/dartsc/dartsc/darts/run"
 )
 
 // TaskRepeat is RepeatConfig's Task.
@@ -25,6 +22,9 @@ func (c RepeatConfig) Training(i int) TrainConfig {
 	t.Seed += uint64(i)
 	return t
 }
+
+// Name is the folder of one of them.
+func (c RepeatConfig) Name(i int) string { return fmt.Sprintf("seed-%d", c.Training(i).Seed) }
 
 // RepeatResult is results.json of repeated trainings.
 type RepeatResult struct {
@@ -63,13 +63,4 @@ func spread(values []float64) (s Spread) {
 	}
 	s.Deviation = math.Sqrt(s.Deviation / float64(len(values)-1))
 	return s
-}
-
-// WriteResult writes a result as results.json.
-func WriteResult(folder *run.Folder, result any) error {
-	text, err := json.MarshalIndent(result, "", "  ")
-	if err != nil {
-		return err
-	}
-	return folder.WriteFile(Results, append(text, '\n'))
 }

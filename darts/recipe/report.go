@@ -91,3 +91,8 @@ func (r *EpochReport) train(t totals) {
 func (r *EpochReport) valid(t totals) {
 	r.ValidLoss, r.ValidTop1, r.ValidTop5 = t.mean(t.Loss), 100*t.mean(t.Correct), 100*t.mean(t.Correct5)
 }
+
+// scores are those of the epoch's evaluation.
+func (r EpochReport) scores() Scores {
+	return Scores{Loss: r.ValidLoss, Top1: r.ValidTop1, Top5: r.ValidTop5}
+}

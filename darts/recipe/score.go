@@ -89,8 +89,8 @@ func testOfRun(path string) (TestConfig, error) {
 			Model: path, Genotype: c.Genotype, InitChannels: c.InitChannels, Layers: c.Layers, ImageNet: c.ImageNet,
 			Data: c.Data, ImageSize: c.ImageSize, Augment: c.Augment, Seed: c.Seed, BatchSize: c.BatchSize,
 		}, err
-	case TaskRepeat:
-		return TestConfig{}, fmt.Errorf("%s holds repeated trainings: name the folder of one of them", path)
+	case TaskRepeat, TaskSelect:
+		return TestConfig{}, fmt.Errorf("%s holds several runs: name one of the folders in it", path)
 	}
 	return TestConfig{}, fmt.Errorf("%s: cannot test a run of %q: want one of a search or of a training on images", path, task)
 }

@@ -170,7 +170,3 @@ func (s *Search) report(r *EpochReport, _ *standing) error {
 func (s *Search) record(folder *run.Folder, r EpochReport) error {
 	return folder.AppendGenotype(genotypeLine{Epoch: r.Epoch, Step: r.Step, Genotype: r.genotype, Text: r.Genotype, Cells: *r.Cells})
 }
-
-func (s *Search) finish(ctx context.Context, folder *run.Folder, r EpochReport) error {
-	return writeResults(ctx, folder, s.config, s.data, r.genotype, s.options)
-}

@@ -15,12 +15,12 @@ import (
 // TrainConfig is everything that decides the result of a training, as SearchConfig is of a search: config.json of its
 // run folder, under the names of the original's flags.
 type TrainConfig struct {
-	Task            string         `json:"task"`       // "train"
-	Arch            string         `json:"arch"`       // as it was given
-	Genotype        space.Genotype `json:"genotype"`   // what that means
-	Data            string         `json:"data"`       // a folder, or "shapes"
-	ImageSize       string         `json:"image_size"` // as SearchConfig's
-	Augment         string         `json:"augment"`    // one of Augments
+	Task            string         `json:"task"`              // "train"
+	Arch            string         `json:"arch"`              // as it was given
+	Genotype        space.Genotype `json:"genotype,omitzero"` // what that means
+	Data            string         `json:"data"`              // a folder, or "shapes"
+	ImageSize       string         `json:"image_size"`        // as SearchConfig's
+	Augment         string         `json:"augment"`           // one of Augments
 	Epochs          int            `json:"epochs"`
 	BatchSize       int            `json:"batch_size"`
 	InitChannels    int            `json:"init_channels"`

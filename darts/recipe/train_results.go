@@ -2,12 +2,6 @@ package recipe
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/dartsc/dartsc/darts/export"
 	"github.com/dartsc/dartsc/darts/run"
@@ -18,7 +12,6 @@ import (
 const (
 	LastWeights = "weights.safetensors" // after the last epoch, which published numbers are of
 	BestWeights = "best.safetensors"    // after the epoch of the highest accuracy
-	Results     = "results.json"
 )
 
 // TrainResult is results.json: what came out of a training.
@@ -67,22 +60,6 @@ func (t *Training) finish(ctx context.Context, folder *run.Folder, r EpochReport
 	return WriteResult(folder, TrainResult{
 		Task: TaskTrain, Arch: t.config.Arch, Genotype: t.config.Genotype.String(), Data: t.data.Name,
 		Seed: t.config.Seed, Epochs: t.config.Epochs, Parameters: parameters, EvaluatedOn: t.on,
-		Last: Scores{Loss: r.ValidLoss, Top1: r.ValidTop1, Top5: r.ValidTop5}, Best: *r.Best,
+		Last: r.scores(), Best: *r.Best,
 	})
-}
-
-// ReadTrainResult reads results.json of a training that has ended; found is false for one that has not.
-func ReadTrainResult(path string) (result TrainResult, found bool, err error) {
-	file := filepath.Join(path, Results)
-	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return result, false, nil
-	}
-	if err != nil {
-		return result, false, err
-	}
-	if err := json.Unmarshal(text, &result); err != nil {
-		return result, false, fmt.Errorf("%s: %w", file, err)
-	}
-	return result, true, nil
 }

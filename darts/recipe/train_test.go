@@ -70,7 +70,8 @@ func TestTraining(t *testing.T) {
 		t.Errorf("the training loss went from %v to %v only", first.TrainLoss, last.TrainLoss)
 	}
 	best := slices.MaxFunc(reports, func(a, b EpochReport) int { return int(10 * (a.ValidTop1 - b.ValidTop1)) })
-	result, found, err := ReadTrainResult(path)
+	var result TrainResult
+	found, err := ReadResult(path, &result)
 	if err != nil || !found {
 		t.Fatalf("%s found %t, error %v", Results, found, err)
 	}
@@ -155,5 +156,31 @@ func TestRepeated(t *testing.T) {
 	}
 	if first, third := (RepeatConfig{Train: TrainConfig{Seed: 5}}).Training(0), (RepeatConfig{Train: TrainConfig{Seed: 5}}).Training(2); first.Seed != 5 || third.Seed != 7 {
 		t.Errorf("seeds %d and %d, want 5 and 7", first.Seed, third.Seed)
+	}
+}
+
+// TestSelected: by the last epoch's accuracy, then by loss, then by the order of the searches.
+func TestSelected(t *testing.T) {
+	candidate := func(seed uint64, top1, loss, best float64) Candidate {
+		return Candidate{
+			Search:   SearchResult{Seed: seed},
+			Training: TrainResult{Genotype: string('a' + rune(seed)), Last: Scores{Top1: top1, Loss: loss}, Best: Best{Top1: best}},
+		}
+	}
+	r := Selected([]Candidate{candidate(0, 90, 1, 99), candidate(1, 91, 2, 91), candidate(2, 91, 1, 91), candidate(3, 91, 1, 91)})
+	var order []uint64
+	for i, c := range r.Candidates {
+		order = append(order, c.Search.Seed)
+		if c.Chosen != (i == 0) {
+			t.Errorf("candidate %d chosen: %t", i, c.Chosen)
+		}
+	}
+	if !slices.Equal(order, []uint64{2, 3, 1, 0}) || r.Genotype != "c" {
+		t.Errorf("order %v, genotype %s; want 2 3 1 0 and c", order, r.Genotype)
+	}
+	for _, c := range []SelectConfig{PaperSelection(), QuickSelection()} {
+		if a, b := c.SearchOf(0), c.SearchOf(1); b.Seed != a.Seed+1 || c.Retrain.TrainPortion != c.Search.TrainPortion {
+			t.Errorf("searches under seeds %d and %d, retrained on %v", a.Seed, b.Seed, c.Retrain.TrainPortion)
+		}
 	}
 }
