@@ -62,18 +62,30 @@ func Of(f Form, g space.Genotype) (Cost, error) {
 	if err != nil {
 		return Cost{}, err
 	}
-	var c Cost
+	return Cost{Parameters: parameters(m), MultiplyAdds: multiplyAdds(program.Ops)}, nil
+}
+
+// parameters counts the trained numbers of a module.
+func parameters(m *ir.Module) (n int) {
 	for _, v := range m.Variables {
 		if v.Kind == ir.Weight {
-			c.Parameters += v.Type.Elements()
+			n += v.Type.Elements()
 		}
 	}
-	for _, op := range program.Ops {
-		if op.Kind == "conv2d" || op.Kind == "matmul" {
-			c.MultiplyAdds += int64(ops.FLOPs(op) / 2)
+	return n
+}
+
+// multiplyAdds are those of convolutions and products of matrices, in loops over time as often as they run.
+func multiplyAdds(list []*ir.Op) (n int64) {
+	for _, op := range list {
+		switch {
+		case op.Kind == ir.Scan:
+			n += int64(ir.LoopOf(op).Steps) * multiplyAdds(op.Body.Ops)
+		case op.Kind == "conv2d" || op.Kind == "matmul":
+			n += int64(ops.FLOPs(op) / 2)
 		}
 	}
-	return c, nil
+	return n
 }
 
 // Inference compiles the evaluation of a network for a batch of images.

@@ -57,3 +57,40 @@ func TestPlans(t *testing.T) {
 		t.Errorf("inference takes %v bytes, training %v", inference, training)
 	}
 }
+
+// TestText: parameters as the original's code counts them, and multiply-adds of one word by hand: two gates from the input
+// and the state, two for each of eight nodes, and the decoder.
+func TestText(t *testing.T) {
+	for _, c := range []struct {
+		form TextForm
+		want int
+	}{{PTB, 22960000}, {WikiText2, 33127878}} {
+		for _, name := range []string{"DARTS_V1", "DARTS_V2"} {
+			g, ok := space.NamedRecurrent(name)
+			if !ok {
+				t.Fatal(name)
+			}
+			got, err := OfText(c.form, g)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, v := int64(c.form.Hidden), int64(c.form.Vocabulary)
+			if want := (Cost{c.want, 2*n*2*n + 8*n*2*n + n*v}); got != want {
+				t.Errorf("%s %s: %+v, want %+v", c.form.Name, name, got, want)
+			}
+		}
+	}
+	small := TextForm{Name: "small", Vocabulary: 50, Hidden: 16, Steps: 8}
+	g, _ := space.NamedRecurrent("DARTS_V2")
+	inference, err := TextInference(context.Background(), small, g, 4, "cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	training, err := TextTraining(context.Background(), small, g, 4, "cpu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Memory(inference) >= Memory(training) {
+		t.Errorf("inference takes %d bytes, training %d", Memory(inference), Memory(training))
+	}
+}
