@@ -135,7 +135,7 @@ func (d *decoder) program(in *planpb.Program) (*Program, error) {
 
 func (d *decoder) launch(in *planpb.Launch, out *Launch) (err error) {
 	out.Operands, out.Results = indices(in.Operands), indices(in.Results)
-	out.FLOPs, out.Bytes = in.Flops, in.Bytes
+	out.FLOPs, out.Bytes, out.Sets = in.Flops, in.Bytes, index(in.Sets)
 	if out.Kernel, err = d.text(in.Kernel); err != nil {
 		return err
 	}

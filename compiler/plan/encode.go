@@ -61,7 +61,7 @@ func (e *encoder) program(p *Program) *planpb.Program {
 func (e *encoder) launch(l *Launch) *planpb.Launch {
 	out := &planpb.Launch{
 		Kernel: e.text(l.Kernel), Operands: unsigned(l.Operands), Results: unsigned(l.Results), Params: e.paramSet(l.Params),
-		Phase: e.text(l.Phase), Scope: e.text(l.Scope), Flops: l.FLOPs, Bytes: l.Bytes, Device: e.device(l.Device),
+		Phase: e.text(l.Phase), Scope: e.text(l.Scope), Flops: l.FLOPs, Bytes: l.Bytes, Device: e.device(l.Device), Sets: uint32(l.Sets),
 	}
 	for _, c := range l.Code {
 		out.Code = append(out.Code, &planpb.Instruction{Op: e.text(c.Op), Args: unsigned(c.Args), Constants: c.Constants})

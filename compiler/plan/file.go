@@ -21,7 +21,7 @@ import (
 // its length (u64), numbers little-endian; the payload is a planpb.Plan.
 const (
 	magic        = "DPLAN\n"
-	version      = 2 // 2: loops
+	version      = 3 // 2: loops; 3: sets of operands
 	headerBytes  = len(magic) + 4 + sha256.Size + 8
 	largestBytes = 1 << 30 // a file beyond this is none of ours, and is not read
 )

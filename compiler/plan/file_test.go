@@ -84,7 +84,9 @@ func large(launches int) *Plan {
 }
 
 func TestRoundTrip(t *testing.T) {
-	for _, want := range []*Plan{small(), looped(), large(3000), {Name: "empty"}} {
+	sets := small()
+	sets.Programs[0].Launches[1].Sets = 1
+	for _, want := range []*Plan{small(), looped(), sets, large(3000), {Name: "empty"}} {
 		t.Run(want.Name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "a.dplan")
 			if err := WriteFile(path, want); err != nil {
@@ -153,8 +155,8 @@ func TestDecodeErrorsSayWhich(t *testing.T) {
 		{"half a header", data[:20], "truncated"},
 		{"half a payload", data[:len(data)/2], "truncated"},
 		{"bytes after the end", append(slices.Clone(data), 0), "damaged"},
-		{"newer", edit(len(magic), 7), "made by a newer dartsc: version 7, this dartsc reads 2"},
-		{"older", edit(len(magic), 0), "made by an older dartsc: version 0, this dartsc reads 2"},
+		{"newer", edit(len(magic), 7), "made by a newer dartsc: version 7, this dartsc reads 3"},
+		{"older", edit(len(magic), 0), "made by an older dartsc: version 0, this dartsc reads 3"},
 		{"a byte of the payload", edit(headerBytes+3, 0xff), "checksum does not match"},
 		{"a byte of the checksum", edit(len(magic)+4, data[len(magic)+4]^1), "checksum does not match"},
 		{"an absurd length", edit(headerBytes-8, binary.LittleEndian.AppendUint64(nil, math.MaxUint64)...), "truncated"},
@@ -263,6 +265,12 @@ func TestValidate(t *testing.T) {
 		{"result overlaps an operand in part", at(func(p *program) { p.Buffers[1].Offset = 476 }), "overlaps operand 0 in part"},
 		{"one result twice", at(func(p *program) { p.Launches[1].Results = []int{2, 2} }), "results 0 and 1 overlap"},
 		{"very many results", at(func(p *program) { p.Launches[1].Results = make([]int, 257) }), "257 results"},
+		{"sets of two sizes", at(func(p *program) { p.Launches[0].Sets = 3 }), "in 3 sets, want sets of one size"},
+		{"negative sets", at(func(p *program) { p.Launches[0].Sets = -1 }), "in -1 sets"},
+		{"sets without results", at(func(p *program) { p.Launches[0] = Launch{Kernel: "k", Sets: 1 << 40} }), "want sets of one size with results"},
+		{"sets that read each other's results", at(func(p *program) {
+			p.Launches[0] = Launch{Kernel: "k", Operands: []int{0, 1}, Results: []int{1, 2}, Sets: 2}
+		}), "result 0 is operand 1, which is of another set"},
 		{"infinite cost", at(func(p *program) { p.Launches[0].FLOPs = math.Inf(1) }), "finite"},
 		{"negative cost", at(func(p *program) { p.Launches[0].Bytes = -1 }), "from 0"},
 		{"parameter of another type", at(func(p *program) { p.Launches[1].Params["i"] = int32(1) }), "int32"},

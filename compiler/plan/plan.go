@@ -132,10 +132,14 @@ type Program struct {
 
 // Launch is one kernel over bound operands. FLOPs and Bytes are what it must do at least, for cost models and
 // profiles; Phase and Scope say where it comes from in the model.
+//
+// With more than one set the kernel runs on so many sets of operands, which stand in Operands one after the other, as
+// their results do in Results; in any order, since no set reads what another writes.
 type Launch struct {
 	Kernel   string
 	Operands []int // indices into Program.Buffers
 	Results  []int
+	Sets     int // 0 is one
 	Params   Params
 	Code     []Instruction // of kernel "elementwise"
 	Device   *DeviceLaunch // nil on the CPU, which binds kernels by name
@@ -144,6 +148,21 @@ type Launch struct {
 	Scope    string
 	FLOPs    float64
 	Bytes    float64
+}
+
+// Set returns the launch of one set of operands alone, with the cost of all.
+func (l *Launch) Set(i int) Launch {
+	one, sets := *l, max(l.Sets, 1)
+	one.Sets = 0
+	one.Operands = part(l.Operands, i, sets)
+	one.Results = part(l.Results, i, sets)
+	return one
+}
+
+// part is the i-th of so many equal parts.
+func part(list []int, i, parts int) []int {
+	n := len(list) / parts
+	return list[i*n : (i+1)*n : (i+1)*n]
 }
 
 // Instruction is one operation of a fused elementwise kernel. Registers 0 to n-1 hold the n operands of the launch;

@@ -236,6 +236,9 @@ func validateLaunch(l *Launch, spans []span, modules int) error {
 			}
 		}
 	}
+	if sets := max(l.Sets, 1); l.Sets < 0 || len(l.Operands)%sets != 0 || len(l.Results)%sets != 0 || sets > 1 && (len(l.Results) == 0 || l.Loop != nil || l.Device != nil) {
+		return fmt.Errorf("has %d operands and %d results in %d sets, want sets of one size with results, and one set for a loop or device code", len(l.Operands), len(l.Results), l.Sets)
+	}
 	if err := validateOverlap(l, spans); err != nil {
 		return err
 	}
@@ -255,16 +258,25 @@ func validateLaunch(l *Launch, spans []span, modules int) error {
 // largestResults bounds the work of validateOverlap.
 const largestResults = 256
 
-// validateOverlap refuses results that share memory with each other, or with an operand other than exactly.
+// validateOverlap refuses results that share memory with each other, or with an operand other than exactly and of the
+// same set.
 func validateOverlap(l *Launch, spans []span) error {
 	if len(l.Results) > largestResults {
 		return fmt.Errorf("has %d results, want at most %d", len(l.Results), largestResults)
 	}
+	sets := max(l.Sets, 1)
 	for i, r := range l.Results {
 		result := spans[r]
 		for j, o := range l.Operands {
-			if operand := spans[o]; result.overlaps(operand) && !result.same(operand) {
+			operand := spans[o]
+			if !result.overlaps(operand) {
+				continue
+			}
+			if !result.same(operand) {
 				return fmt.Errorf("result %d overlaps operand %d in part", i, j)
+			}
+			if i*sets/len(l.Results) != j*sets/len(l.Operands) {
+				return fmt.Errorf("result %d is operand %d, which is of another set", i, j)
 			}
 		}
 		for j, other := range l.Results[:i] {
@@ -277,7 +289,7 @@ func validateOverlap(l *Launch, spans []span) error {
 }
 
 func validateCode(l *Launch) error {
-	registers := len(l.Operands)
+	registers := len(l.Operands) / max(l.Sets, 1)
 	for i, c := range l.Code {
 		for _, r := range c.Args {
 			if r < 0 || r >= registers {
@@ -290,8 +302,8 @@ func validateCode(l *Launch) error {
 		return nil
 	}
 	results := l.Params.Ints("results")
-	if len(results) != len(l.Results) {
-		return fmt.Errorf("code gives %d results, the launch has %d", len(results), len(l.Results))
+	if want := len(l.Results) / max(l.Sets, 1); len(results) != want {
+		return fmt.Errorf("code gives %d results, the launch has %d", len(results), want)
 	}
 	for _, r := range results {
 		if r < 0 || r >= registers {

@@ -158,6 +158,11 @@ func group(launches []Launch, key func(Launch) Group) []Group {
 func shape(p *plan.Program, l *plan.Launch) string {
 	const shownOperands, longestList = 3, 4
 	var b strings.Builder
+	if l.Sets > 1 {
+		fmt.Fprintf(&b, "%d × ", l.Sets)
+		one := l.Set(0)
+		l = &one
+	}
 	for i, o := range l.Operands {
 		if i == shownOperands {
 			fmt.Fprintf(&b, "+%d ", len(l.Operands)-i)

@@ -152,56 +152,78 @@ func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *work
 	if err := checkOverlap(program, l); err != nil {
 		return task{}, err
 	}
-	bound := &launch{Launch: l, workspace: w}
+	if l.Sets <= 1 {
+		t, _, err = bindSet(spaces, program, l, w, k, 0)
+		return t, err
+	}
+	sets, taken := make([]task, l.Sets), 0
+	for i := range sets {
+		one := l.Set(i)
+		if sets[i], taken, err = bindSet(spaces, program, &one, w, k, taken); err != nil {
+			return task{}, fmt.Errorf("set %d: %w", i, err)
+		}
+	}
+	return joined(sets)
+}
+
+// bindSet binds a kernel to one set of operands. It may use the workspace from the element that others have taken, and
+// returns what is taken then.
+func bindSet(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspace, k kernel, taken int) (t task, now int, err error) {
+	bound := &launch{Launch: l, workspace: w, taken: taken}
 	if bound.in, err = bindTensors(spaces, program, l.Operands, "operand"); err != nil {
-		return task{}, err
+		return task{}, 0, err
 	}
 	if bound.out, err = bindTensors(spaces, program, l.Results, "result"); err != nil {
-		return task{}, err
+		return task{}, 0, err
 	}
 	for at, index := range l.Operands {
 		bound.in[at].fixed = w.fixed(program.Buffers[index])
 	}
 	if t, err = k(bound); err != nil {
-		return task{}, err
+		return task{}, 0, err
 	}
 	if t.scratch < 0 || t.scratch > mostScratch || bound.taken < 0 || bound.taken > mostScratch {
-		return task{}, fmt.Errorf("needs %d and %d elements of memory beside the plan's: at most %d", t.scratch, bound.taken, mostScratch)
+		return task{}, 0, fmt.Errorf("needs %d and %d elements of memory beside the plan's: at most %d", t.scratch, bound.taken, mostScratch)
 	}
 	for _, ph := range slices.Concat(t.once, t.phases) {
 		if ph.parts < 0 || ph.parts > math.MaxInt32 {
-			return task{}, fmt.Errorf("has %d parts", ph.parts)
+			return task{}, 0, fmt.Errorf("has %d parts", ph.parts)
 		}
 	}
 	w.grow(bound.taken)
-	return t, nil
+	return t, bound.taken, nil
 }
 
 // mostScratch bounds the elements of scratch and of workspace: what an absurd plan would take beside its own memory.
 const mostScratch = 1 << 28
 
-// checkOverlap requires that results lie apart from each other and from operands, but for what mayAlias allows.
+// checkOverlap requires that results lie apart from each other and from operands, but for what mayAlias allows. That
+// sets of operands lie apart, a valid plan says already.
 func checkOverlap(program *plan.Program, l *plan.Launch) error {
-	overlap := func(a, b plan.Buffer) bool {
-		return a.Space == b.Space && a.Offset < b.Offset+b.Bytes() && b.Offset < a.Offset+a.Bytes()
-	}
 	inPlace := slices.Contains(mayAlias, l.Kernel) || l.Kernel == "matmul" && len(l.Operands) == 3
-	for i, r := range l.Results {
-		result := program.Buffers[r]
-		for j, other := range l.Results[:i] {
-			if overlap(result, program.Buffers[other]) {
-				return fmt.Errorf("results %d and %d share memory", j, i)
+	for set := range max(l.Sets, 1) {
+		one := l.Set(set)
+		for i, r := range one.Results {
+			result := program.Buffers[r]
+			for j, other := range one.Results[:i] {
+				if overlap(result, program.Buffers[other]) {
+					return fmt.Errorf("results %d and %d share memory", j, i)
+				}
 			}
-		}
-		for j, o := range l.Operands {
-			operand := program.Buffers[o]
-			same := operand.Offset == result.Offset && operand.Bytes() == result.Bytes()
-			if overlap(result, operand) && !(inPlace && same) {
-				return fmt.Errorf("result %d and operand %d share memory", i, j)
+			for j, o := range one.Operands {
+				operand := program.Buffers[o]
+				same := operand.Offset == result.Offset && operand.Bytes() == result.Bytes()
+				if overlap(result, operand) && !(inPlace && same) {
+					return fmt.Errorf("result %d and operand %d share memory", i, j)
+				}
 			}
 		}
 	}
 	return nil
+}
+
+func overlap(a, b plan.Buffer) bool {
+	return a.Space == b.Space && a.Offset < b.Offset+b.Bytes() && b.Offset < a.Offset+a.Bytes()
 }
 
 func bindTensors(spaces [2][]byte, program *plan.Program, buffers []int, what string) ([]tensor, error) {

@@ -60,6 +60,7 @@ func (t Target) Lower(p *ir.Program) (*lower.Program, error) {
 		l.op0 = &ir.Op{Phase: "report"}
 		l.out.Results = append(l.out.Results, lower.Port{Name: r.Name, Tensor: l.own(r.Value)})
 	}
+	join(l.out)
 	return l.out, nil
 }
 

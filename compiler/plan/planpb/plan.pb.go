@@ -1191,6 +1191,7 @@ type Launch struct {
 	Bytes         float64                `protobuf:"fixed64,9,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	Device        *DeviceLaunch          `protobuf:"bytes,10,opt,name=device,proto3" json:"device,omitempty"`
 	Loop          *Loop                  `protobuf:"bytes,11,opt,name=loop,proto3" json:"loop,omitempty"`
+	Sets          uint32                 `protobuf:"varint,12,opt,name=sets,proto3" json:"sets,omitempty"` // 0: one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1300,6 +1301,13 @@ func (x *Launch) GetLoop() *Loop {
 		return x.Loop
 	}
 	return nil
+}
+
+func (x *Launch) GetSets() uint32 {
+	if x != nil {
+		return x.Sets
+	}
+	return 0
 }
 
 type Loop struct {
@@ -1665,7 +1673,7 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"\x06tensor\x18\x01 \x01(\rR\x06tensor\x12(\n" +
 	"\x05space\x18\x02 \x01(\x0e2\x12.dartsc.plan.SpaceR\x05space\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06stride\x18\x04 \x01(\x03R\x06stride\"\xce\x02\n" +
+	"\x06stride\x18\x04 \x01(\x03R\x06stride\"\xe2\x02\n" +
 	"\x06Launch\x12\x16\n" +
 	"\x06kernel\x18\x01 \x01(\rR\x06kernel\x12\x1a\n" +
 	"\boperands\x18\x02 \x03(\rR\boperands\x12\x18\n" +
@@ -1678,7 +1686,8 @@ const file_planpb_plan_proto_rawDesc = "" +
 	"\x05bytes\x18\t \x01(\x01R\x05bytes\x121\n" +
 	"\x06device\x18\n" +
 	" \x01(\v2\x19.dartsc.plan.DeviceLaunchR\x06device\x12%\n" +
-	"\x04loop\x18\v \x01(\v2\x11.dartsc.plan.LoopR\x04loop\"\x81\x01\n" +
+	"\x04loop\x18\v \x01(\v2\x11.dartsc.plan.LoopR\x04loop\x12\x12\n" +
+	"\x04sets\x18\f \x01(\rR\x04sets\"\x81\x01\n" +
 	"\x04Loop\x12\x14\n" +
 	"\x05steps\x18\x01 \x01(\rR\x05steps\x12\x18\n" +
 	"\areverse\x18\x02 \x01(\bR\areverse\x12\x18\n" +
