@@ -160,6 +160,14 @@ func widen(v []float32) []float64 {
 	return out
 }
 
+// matrix cuts values into rows.
+func matrix(values []float32, width int) (rows [][]float64) {
+	for ; len(values) > 0; values = values[width:] {
+		rows = append(rows, widen(values[:width]))
+	}
+	return rows
+}
+
 // rateAt is the weights' learning rate in an epoch counted from 0.
 func (c SearchConfig) rateAt(epoch int) float64 {
 	return cosine(epoch, c.Epochs, c.LearningRate, c.LearningRateMin)

@@ -15,16 +15,17 @@ import (
 
 // Options is what does not change a run's result.
 type Options struct {
-	Device     runtime.Device
-	Workers    int           // for decoding images; 0: one a processor
-	Checkpoint time.Duration // between checkpoints within an epoch; 0: at the ends of epochs only
-	Version    string        // of dartsc, for plans and models
-	Plan       *plan.Plan    // what these settings were compiled to before, or nil
-	Dump       string        // folder for the text after every pass of the compiler, or ""
-	Memory     int64         // bytes that the plan may take; 0: as many as it likes
-	Logger     *slog.Logger  // nil: silent
-	OnStep     func(Progress)
-	OnEpoch    func(EpochReport)
+	Device      runtime.Device
+	Workers     int           // for decoding images; 0: one a processor
+	Checkpoint  time.Duration // between checkpoints within an epoch; 0: at the ends of epochs only
+	Version     string        // of dartsc, for plans and models
+	Plan        *plan.Plan    // what these settings were compiled to before, or nil
+	Dump        string        // folder for the text after every pass of the compiler, or ""
+	Memory      int64         // bytes that the plan may take; 0: as many as it likes
+	Logger      *slog.Logger  // nil: silent
+	OnStep      func(Progress)
+	OnEpoch     func(EpochReport)
+	OnTextEpoch func(TextReport)
 }
 
 // driver takes a compiled course through its epochs, and keeps its checkpoints. C is the configuration of the course, D
@@ -105,6 +106,9 @@ func (d *driver[C, D, R]) Close() error { return d.session.Close() }
 // ErrStopped is returned by Run when its context ended: the state is saved, and Run can go on from it.
 var ErrStopped = errors.New("stopped; the state is saved")
 
+// errGivenUp is a step's word that the rest of its epoch is not to be run.
+var errGivenUp = errors.New("the epoch is given up")
+
 // Run goes to the end, from a checkpoint or, with nil, from the start. It writes checkpoints, logs and, at the end, the
 // results into the folder. When ctx ends it finishes the step, saves a checkpoint and returns ErrStopped.
 func (d *driver[C, D, R]) Run(ctx context.Context, folder *run.Folder, from *run.Checkpoint) (none R, err error) {
@@ -112,7 +116,7 @@ func (d *driver[C, D, R]) Run(ctx context.Context, folder *run.Folder, from *run
 	if err != nil {
 		return none, err
 	}
-	for s.Epoch < d.size.epochs {
+	for s.Epoch < d.size.epochs && !s.Ended {
 		if err := d.epoch(ctx, folder, s); err != nil {
 			return none, err
 		}
@@ -140,6 +144,9 @@ func (d *driver[C, D, R]) epoch(ctx context.Context, folder *run.Folder, s *stan
 			return d.stop(folder, s)
 		}
 		if err := d.course.step(ctx, folder, s); err != nil {
+			if errors.Is(err, errGivenUp) {
+				return d.nextEpoch(folder, s)
+			}
 			if ctx.Err() != nil { // while reading images: no step has begun
 				return d.stop(folder, s)
 			}
@@ -181,14 +188,19 @@ func (d *driver[C, D, R]) endEpoch(folder *run.Folder, s *standing) error {
 	if err := d.course.record(folder, r); err != nil {
 		return err
 	}
-	s.Epoch++
-	s.Start = s.Step
-	s.Last, s.Totals = s.Totals, totals{}
-	if err := d.save(folder, s); err != nil {
+	if err := d.nextEpoch(folder, s); err != nil {
 		return err
 	}
 	if d.onEpoch != nil {
 		d.onEpoch(r)
 	}
 	return nil
+}
+
+// nextEpoch moves on to the next epoch and saves.
+func (d *driver[C, D, R]) nextEpoch(folder *run.Folder, s *standing) error {
+	s.Epoch++
+	s.Start = s.Step
+	s.Last, s.Totals = s.Totals, totals{}
+	return d.save(folder, s)
 }

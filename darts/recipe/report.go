@@ -13,6 +13,8 @@ type Progress struct {
 	Step, Steps   int // within the epoch, Step counted from 1
 	Loss          float64
 	Top1          float64 // percent, over the epoch so far
+	Perplexity    float64 // the same of text
+	Words         int64   // that the epoch has read so far
 	Time          time.Duration
 }
 

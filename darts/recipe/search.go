@@ -146,9 +146,7 @@ func (s *Search) report(r *EpochReport, _ *standing) error {
 		if err := s.session.Get(name, values); err != nil {
 			return err
 		}
-		for width := v.Shape[1]; len(values) > 0; values = values[width:] {
-			alphas[i] = append(alphas[i], widen(values[:width]))
-		}
+		alphas[i] = matrix(values, v.Shape[1])
 	}
 	limit := s.config.limit()
 	derived, err := limit.Derive(alphas[0], alphas[1])

@@ -30,6 +30,10 @@ type standing struct {
 	Last   totals `json:"last"`           // of the epoch before
 	Valid  totals `json:"valid"`          // of the last evaluation
 	Best   *Best  `json:"best,omitempty"` // of a training, over all evaluations
+
+	// Of a training on text.
+	Text  *textStanding `json:"text,omitempty"`
+	Ended bool          `json:"ended,omitempty"` // before the last epoch
 }
 
 // start initialises the variables, or takes them from a checkpoint.
@@ -58,6 +62,12 @@ func (d *driver[C, D, R]) start(from *run.Checkpoint) (*standing, error) {
 func difference(a, b any, but string) (field string, x, y any) {
 	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range va.NumField() {
+		if va.Type().Field(i).Anonymous {
+			if field, x, y := difference(va.Field(i).Interface(), vb.Field(i).Interface(), but); field != "" {
+				return field, x, y
+			}
+			continue
+		}
 		name, _, _ := strings.Cut(va.Type().Field(i).Tag.Get("json"), ",")
 		if x, y := va.Field(i).Interface(), vb.Field(i).Interface(); name != but && !reflect.DeepEqual(x, y) {
 			return name, x, y
@@ -104,16 +114,21 @@ func (d *driver[C, D, R]) tensors(wanted func(*plan.Variable) bool) ([]safetenso
 
 // restore sets every variable from a checkpoint.
 func (d *driver[C, D, R]) restore(from *run.Checkpoint) error {
-	wrong := func(format string, args ...any) error {
-		return fmt.Errorf("the checkpoint at step %d is of another configuration: %s", from.Step, fmt.Sprintf(format, args...))
+	if err := d.setAll(from.Tensors); err != nil {
+		return fmt.Errorf("the checkpoint at step %d is of another configuration: %w", from.Step, err)
 	}
+	return nil
+}
+
+// setAll sets every variable from a file that has them all, and nothing else.
+func (d *driver[C, D, R]) setAll(from *safetensors.File) error {
 	for _, v := range d.Plan().Variables {
-		t, ok := from.Tensors.Lookup(v.Name)
+		t, ok := from.Lookup(v.Name)
 		if !ok {
-			return wrong("it has no %s", v.Name)
+			return fmt.Errorf("it has no %s", v.Name)
 		}
 		if !slices.Equal(t.Shape, v.Shape) {
-			return wrong("%s has shape %v, this network's has %v", v.Name, t.Shape, v.Shape)
+			return fmt.Errorf("%s has shape %v, this network's has %v", v.Name, t.Shape, v.Shape)
 		}
 		var values any
 		var err error
@@ -123,14 +138,14 @@ func (d *driver[C, D, R]) restore(from *run.Checkpoint) error {
 			values, err = t.Float32s()
 		}
 		if err != nil {
-			return wrong("%v", err)
+			return err
 		}
 		if err := d.session.Set(v.Name, values); err != nil {
 			return err
 		}
 	}
-	if got, want := len(from.Tensors.Tensors), len(d.Plan().Variables); got != want {
-		return wrong("it has %d tensors, this network %d variables", got, want)
+	if got, want := len(from.Tensors), len(d.Plan().Variables); got != want {
+		return fmt.Errorf("it has %d tensors, this network %d variables", got, want)
 	}
 	return nil
 }

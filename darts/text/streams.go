@@ -57,9 +57,12 @@ func (s Streams) Even(bptt int) []Window {
 	return windows
 }
 
-// Wrapped is the window that a search validates on while it trains on the rows from start: as many rows of a text that
-// may be shorter, from its beginning again when it is through.
-func (s Streams) Wrapped(start, bptt int) Window { return s.cut(start%(s.Rows-1), bptt) }
+// Wrapped is the window that a search validates on while it trains on so many rows from start: as many rows, counted in a
+// text that may be shorter and then begins again. The text must have more rows than the window. (The original cuts the
+// last window before the text begins again, and starts each of them a row further on.)
+func (s Streams) Wrapped(start, length int) Window {
+	return Window{Start: start % (s.Rows - length), Length: length, Drawn: length}
+}
 
 func (s Streams) cut(start, drawn int) Window {
 	return Window{Start: start, Length: min(drawn, s.Rows-1-start), Drawn: drawn}
@@ -68,16 +71,16 @@ func (s Streams) cut(start, drawn int) Window {
 // Lengths says how long the windows of training are. Each is about BPTT rows, or half of that one time in twenty.
 type Lengths struct {
 	BPTT int
-	// Vary draws the lengths from the normal distribution around that, of deviation 5, no shorter than 5 rows and no longer
-	// than Longest. Without it they are exactly that, as in a search.
-	Vary bool
+	// Vary draws the lengths from the normal distribution around that, of deviation 5, no shorter than 5 rows and no more
+	// than Delta longer than BPTT. Without it they are exactly that, as in a search.
+	Vary  bool
+	Delta int
 }
 
 const (
-	halfOneIn     = 20 // windows, the original's 0.95
-	deviation     = 5
-	shortest      = 5
-	longestBeyond = 20 // rows beyond BPTT, the original's --max_seq_len_delta
+	halfOneIn = 20 // windows, the original's 0.95
+	deviation = 5
+	shortest  = 5
 
 	// Streams of the seed: which windows are half as long, and the lengths.
 	meanStream   = 0x5445_0001
@@ -87,7 +90,7 @@ const (
 // Longest is the longest window there can be.
 func (l Lengths) Longest() int {
 	if l.Vary {
-		return l.BPTT + longestBeyond
+		return max(shortest, l.BPTT+l.Delta)
 	}
 	return l.BPTT
 }
@@ -111,4 +114,22 @@ func (l Lengths) Windows(s Streams, seed uint64, epoch int) []Window {
 		windows = append(windows, s.cut(start, length))
 	}
 	return windows
+}
+
+// Fill copies the words of a window and what follows them to tokens and targets, which have room for as many rows or
+// more: beyond the window, tokens are 0 and targets -1, which counts as no word.
+func (s Streams) Fill(w Window, tokens, targets []int32) error {
+	words, next, err := s.At(w)
+	if err != nil {
+		return err
+	}
+	if len(tokens) < len(words) || len(targets) != len(tokens) {
+		return fmt.Errorf("window of %d rows of %d words: room for %d words and %d targets", w.Length, s.Batch, len(tokens), len(targets))
+	}
+	n := copy(tokens, words)
+	copy(targets, next)
+	for i := n; i < len(tokens); i++ {
+		tokens[i], targets[i] = 0, -1
+	}
+	return nil
 }

@@ -30,7 +30,7 @@ func TestStreams(t *testing.T) {
 			t.Errorf("no error for %+v", w)
 		}
 	}
-	if w := s.Wrapped(5, 2); w != (Window{Start: 1, Length: 1, Drawn: 2}) {
+	if w := s.Wrapped(5, 1); w != (Window{Start: 1, Length: 1, Drawn: 1}) {
 		t.Errorf("the window on row 5 of 2 is %+v", w)
 	}
 	for _, batch := range []int{0, 6} {
@@ -47,7 +47,7 @@ func TestWindows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range []Lengths{{BPTT: 35}, {BPTT: 35, Vary: true}} {
+	for _, l := range []Lengths{{BPTT: 35}, {BPTT: 35, Vary: true, Delta: 20}} {
 		windows := l.Windows(s, 1, 4)
 		if !slices.Equal(windows, l.Windows(s, 1, 4)) || slices.Equal(windows, l.Windows(s, 1, 5)) || slices.Equal(windows, l.Windows(s, 2, 4)) {
 			t.Errorf("%+v: windows are not a function of seed and epoch", l)
@@ -102,12 +102,12 @@ func TestShortTexts(t *testing.T) {
 		if read != rows-1 {
 			t.Errorf("%d rows: an evaluation reads %d, want %d", rows, read, rows-1)
 		}
-		for _, l := range []Lengths{{BPTT: 1}, {BPTT: 7}, {BPTT: 35, Vary: true}} {
+		for _, l := range []Lengths{{BPTT: 1}, {BPTT: 7}, {BPTT: 35, Vary: true, Delta: 20}} {
 			for _, w := range l.Windows(s, 3, 0) {
 				if _, _, err := s.At(w); err != nil {
 					t.Errorf("%d rows, %+v: %v", rows, l, err)
 				}
-				if _, _, err := s.At(s.Wrapped(w.Start+1000, l.BPTT)); err != nil {
+				if _, _, err := s.At(s.Wrapped(w.Start+1000, w.Length)); err != nil {
 					t.Errorf("%d rows, %+v: %v", rows, l, err)
 				}
 			}

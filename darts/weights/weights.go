@@ -27,7 +27,7 @@ type Weights struct {
 	// Tensors are the network's, in the file's order; what optimisers and counters had in a checkpoint is left out.
 	Tensors []safetensors.Tensor
 
-	Metadata map[string]string // of a safetensors file; nil for others
+	Metadata map[string]string // of a safetensors file; of a pickled recurrent model its genotype
 
 	index map[string]int
 }
@@ -52,7 +52,7 @@ var formats = []format{
 		if err != nil {
 			return nil, nil, err
 		}
-		return f.Tensors, nil, nil
+		return f.Tensors, metadataOf(f), nil
 	}},
 	{Safetensors, func(start []byte) bool { return len(start) > 8 && start[8] == '{' }, func(path string) ([]safetensors.Tensor, map[string]string, error) {
 		f, err := safetensors.Read(path)
@@ -93,6 +93,14 @@ func Read(path string) (*Weights, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s holds no weights that dartsc reads: want a run folder, a safetensors file, or a PyTorch file; it begins with %q", path, bytes.TrimRight(start, "\x00"))
+}
+
+// metadataOf is what the original's pickled recurrent model says of itself.
+func metadataOf(f *torchfile.File) map[string]string {
+	if genotype, ok := f.Attributes["rnns.0.genotype"].(string); ok {
+		return map[string]string{"genotype": genotype}
+	}
+	return nil
 }
 
 func readRun(path string) (*Weights, error) {

@@ -1,0 +1,173 @@
+package recipe
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/bilevel"
+	"github.com/dartsc/dartsc/darts/rnn"
+	"github.com/dartsc/dartsc/darts/run"
+	"github.com/dartsc/dartsc/darts/space"
+	"github.com/dartsc/dartsc/darts/text"
+	"github.com/dartsc/dartsc/darts/weights"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/runtime"
+)
+
+// TextTestConfig says which recurrent network is measured on which text.
+type TextTestConfig struct {
+	Model     string // file of weights
+	Genotype  space.Recurrent
+	Data      string // a folder, or text.Grammar
+	Seed      uint64 // of generated text
+	BatchSize int    // rows that the text is cut into; the original's test has 1
+	BPTT      int
+}
+
+// TextTestOf is how a recurrent model is measured as far as it says so itself: a run folder knows its cell and its text,
+// a file its cell.
+func TextTestOf(path string) (TextTestConfig, error) {
+	c := TextTestConfig{Model: path, BatchSize: 1, BPTT: 35}
+	if info, err := os.Stat(path); err != nil {
+		return c, err
+	} else if info.IsDir() {
+		folder, err := run.OpenReadOnly(path)
+		if err != nil {
+			return c, err
+		}
+		if task, err := Task(folder); err != nil || task != TaskTextTrain {
+			return c, fmt.Errorf("%s is not the run of a recurrent training: want one that dartsc run train rnn made, or a file of weights", path)
+		}
+		var config TextTrainConfig
+		err = folder.Config(&config)
+		c.Model, c.Genotype, c.Data, c.Seed, c.BPTT = filepath.Join(path, BestWeights), config.Genotype, config.Data, config.Seed, config.BPTT
+		return c, err
+	}
+	w, err := weights.Read(path)
+	if err != nil || w.Metadata["genotype"] == "" {
+		return c, err
+	}
+	if c.Genotype, err = space.ParseRecurrent(w.Metadata["genotype"]); err != nil {
+		return c, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// TextScore is how a network does on a text.
+type TextScore struct {
+	Model      string  `json:"model"`
+	Format     string  `json:"format"` // of the model's file
+	Data       string  `json:"data"`
+	Words      int64   `json:"words"`
+	Parameters int     `json:"parameters"`
+	Loss       float64 `json:"loss"` // nats a word
+	Perplexity float64 `json:"perplexity"`
+	Unigram    float64 `json:"unigram_perplexity"` // of the validation text
+	Seconds    float64 `json:"seconds"`            // without reading and compiling
+}
+
+// TestText measures a network on the test text of its data. Nothing is written.
+func TestText(ctx context.Context, c TextTestConfig, o Options) (TextScore, error) {
+	if err := c.Genotype.Validate(); err != nil {
+		return TextScore{}, fmt.Errorf("--arch: %w", err)
+	}
+	if err := firstWrong([]check{{"--batch-size", c.BatchSize >= 1, "at least 1"}, {"--bptt", c.BPTT >= 1, "at least 1"}}); err != nil {
+		return TextScore{}, err
+	}
+	w, err := weights.Read(c.Model)
+	if err != nil {
+		return TextScore{}, err
+	}
+	corpus, err := text.Open(c.Data, c.Seed)
+	if err != nil {
+		return TextScore{}, err
+	}
+	d := corpus.Summary()
+	table, ok := w.Lookup("encoder.weight")
+	if !ok || len(table.Shape) != 2 {
+		return TextScore{}, fmt.Errorf("%s holds no recurrent network: it has no encoder.weight [words, nhid]", c.Model)
+	}
+	if table.Shape[0] != d.Vocabulary {
+		return TextScore{}, fmt.Errorf("%s has %d words, the vocabulary of %s has %d: --data must be the text that it was trained on", c.Model, table.Shape[0], d.Name, d.Vocabulary)
+	}
+	l := rnn.Language{Vocabulary: d.Vocabulary, Hidden: table.Shape[1], Genotype: &c.Genotype}
+	m := ir.NewModule("rnn test")
+	if err := bilevel.BuildTextEvaluate(m, l, rowsOf(corpus.Test, c.BatchSize), c.BPTT, false); err != nil {
+		return TextScore{}, err
+	}
+	p, err := compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), Version: o.Version, Logger: o.Logger})
+	if err != nil {
+		return TextScore{}, err
+	}
+	session, err := runtime.Open(p, o.Device)
+	if err != nil {
+		return TextScore{}, err
+	}
+	defer session.Close()
+	s := TextScore{Model: c.Model, Format: w.Format, Data: d.Name, Unigram: d.Unigram}
+	if s.Parameters, err = setText(session, w); err != nil {
+		return s, err
+	}
+	e, err := newTextEvaluator(session, corpus.Test, c.BatchSize, c.BPTT)
+	if err != nil {
+		return s, err
+	}
+	start := time.Now()
+	t, err := e.run(ctx, false)
+	s.Seconds, s.Words, s.Loss = time.Since(start).Seconds(), t.Count, t.mean(t.Loss)
+	s.Perplexity = math.Exp(s.Loss)
+	return s, err
+}
+
+// setText sets the weights of a session's model, and counts them.
+func setText(session *runtime.Session, w *weights.Weights) (parameters int, err error) {
+	var wanted []plan.Variable
+	for _, v := range session.Plan().Variables {
+		if v.Kind == ir.Weight.String() {
+			wanted = append(wanted, v)
+			parameters += v.Elements()
+		}
+	}
+	values, err := fitText(w, wanted)
+	if err != nil {
+		return 0, err
+	}
+	for name, v := range values {
+		if err := session.Set(name, v); err != nil {
+			return 0, err
+		}
+	}
+	return parameters, nil
+}
+
+// fitText returns the values of a recurrent model's weights, which must be all there in the right shapes. The file may
+// hold the tied decoder a second time, as the original's does, and nothing else.
+func fitText(w *weights.Weights, wanted []plan.Variable) (map[string][]float32, error) {
+	values := map[string][]float32{}
+	for _, v := range wanted {
+		t, ok := w.Lookup(v.Name)
+		if !ok {
+			return nil, fmt.Errorf("%s has no tensor %s %v, which this cell needs: is it of another --arch?", w.Path, v.Name, v.Shape)
+		}
+		if !slices.Equal(t.Shape, v.Shape) {
+			return nil, fmt.Errorf("%s: tensor %s has shape %v, this model's has %v", w.Path, v.Name, t.Shape, v.Shape)
+		}
+		var err error
+		if values[v.Name], err = t.Float32s(); err != nil {
+			return nil, fmt.Errorf("%s: %w", w.Path, err)
+		}
+	}
+	for _, t := range w.Tensors {
+		if values[t.Name] == nil && t.Name != "decoder.weight" {
+			return nil, fmt.Errorf("%s has a tensor %s %v, which this cell has not: is it of another --arch?", w.Path, t.Name, t.Shape)
+		}
+	}
+	return values, nil
+}
