@@ -10,74 +10,101 @@ import (
 	"golang.org/x/term"
 
 	"github.com/dartsc/dartsc/compiler/plan"
-	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
 )
 
-// listener tells of a run as it goes.
-type listener interface {
-	start(path string, of running, from *run.Checkpoint)
+// listener tells of a run as it goes; R reports an epoch.
+type listener[R any] interface {
+	start(path string, of running, data any, from *run.Checkpoint)
 	step(recipe.Progress)
-	epoch(recipe.EpochReport)
+	epoch(R)
 	end() // whichever way it ends
-	done(path string, last recipe.EpochReport)
+	done(path string, last R)
 }
 
 // running is a search or a training that begins.
 type running interface {
 	Plan() *plan.Plan
-	Data() data.Summary
 	CompileTime() time.Duration
 	StepsPerEpoch() int
 }
 
 // terms are what a listener knows of a run beforehand.
-type terms struct {
+type terms[R any] struct {
 	config                    any
 	epochs, batch, reportFreq int
 	step                      string // the program of a step
 	summary                   string // the settings in a few words
-	done                      func(path string, last recipe.EpochReport) string
+	unit                      string // what steps read: images or words
+	score                     func(recipe.Progress) string
+	epoch                     func(R) (line, genotype string) // genotype is "" where there is none
+	done                      func(path string, last R) (text string, event any)
+	stepEvent                 func(p recipe.Progress, rate float64) any
 }
 
-func newListener(json bool, t terms, stdout, stderr io.Writer) listener {
+func newListener[R any](json bool, t terms[R], stdout, stderr io.Writer) listener[R] {
 	if json {
-		return &jsonListener{terms: t, out: stdout}
+		return &jsonListener[R]{terms: t, out: stdout}
 	}
 	return newTextListener(t, stdout, stderr)
 }
 
-// pace measures images a second since it was last asked.
-type pace struct {
-	since time.Time
-	steps int
+// imageTerms is what the runs on images have in common.
+func imageTerms(config any, epochs, batch, reportFreq int) terms[recipe.EpochReport] {
+	return terms[recipe.EpochReport]{
+		config: config, epochs: epochs, batch: batch, reportFreq: reportFreq, unit: "images",
+		score: func(p recipe.Progress) string { return fmt.Sprintf("loss %.4f  top1 %.2f%%", p.Loss, p.Top1) },
+		epoch: func(r recipe.EpochReport) (line, genotype string) { return imageEpoch(r, epochs) },
+		stepEvent: func(p recipe.Progress, rate float64) any {
+			return stepEvent{"step", p.Epoch, p.Step, p.Steps, p.Loss, p.Top1, rate}
+		},
+	}
 }
 
-func (p *pace) take(batch int) float64 {
-	rate := float64(p.steps*batch) / time.Since(p.since).Seconds()
+// imageEpoch says how an epoch on images went.
+func imageEpoch(r recipe.EpochReport, epochs int) (line, genotype string) {
+	line = fmt.Sprintf("epoch %d/%d  train loss %.4f  top1 %.2f%%  valid loss %.4f  top1 %.2f%%  top5 %.2f%%",
+		r.Epoch+1, epochs, r.TrainLoss, r.TrainTop1, r.ValidLoss, r.ValidTop1, r.ValidTop5)
+	if c := r.Cells; c != nil {
+		line += fmt.Sprintf("  entropy %.4f, %.4f  skips %d, %d", c.EntropyNormal, c.EntropyReduce, c.SkipsNormal, c.SkipsReduce)
+		if c.Cost != nil {
+			line += fmt.Sprintf("  %s parameters, %s multiply-adds by penalty %.3f", grouped(c.Cost.Parameters), grouped(c.Cost.MultiplyAdds), c.Penalty)
+		}
+	}
+	return line, r.Genotype
+}
+
+// pace measures images or words a second since it was last asked.
+type pace struct {
+	since time.Time
+	items int
+}
+
+func (p *pace) take() float64 {
+	rate := float64(p.items) / time.Since(p.since).Seconds()
 	*p = pace{since: time.Now()}
 	return rate
 }
 
 // textListener writes lines for people: a bar on a terminal, every report_freq steps a line elsewhere.
-type textListener struct {
-	terms    terms
+type textListener[R any] struct {
+	terms    terms[R]
 	out      io.Writer
 	terminal io.Writer // nil where there is none
 	bar      *progressbar.ProgressBar
 	pace     pace
 }
 
-func newTextListener(t terms, stdout, stderr io.Writer) *textListener {
-	l := &textListener{terms: t, out: stdout}
+func newTextListener[R any](t terms[R], stdout, stderr io.Writer) *textListener[R] {
+	l := &textListener[R]{terms: t, out: stdout}
 	if file, ok := stderr.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		l.terminal = stderr
 	}
 	return l
 }
 
-func (l *textListener) start(path string, of running, from *run.Checkpoint) {
+func (l *textListener[R]) start(path string, of running, data any, from *run.Checkpoint) {
 	summary := plan.Summarize(of.Plan())
 	step := summary.Program(l.terms.step)
 	alphas := ""
@@ -85,7 +112,7 @@ func (l *textListener) start(path string, of running, from *run.Checkpoint) {
 		alphas = fmt.Sprintf(", %s alphas", grouped(n))
 	}
 	fmt.Fprintf(l.out, "%v; %s parameters%s; %s launches a step, memory %s (lower bound %s), ",
-		of.Data(), grouped(summary.Elements("weight")), alphas, grouped(step.Launches), size(step.PeakBytes), size(step.LowerBound))
+		data, grouped(summary.Elements("weight")), alphas, grouped(step.Launches), size(step.PeakBytes), size(step.LowerBound))
 	if took := of.CompileTime(); took > 0 {
 		fmt.Fprintf(l.out, "compiled in %.1f s\n", took.Seconds())
 	} else {
@@ -98,8 +125,8 @@ func (l *textListener) start(path string, of running, from *run.Checkpoint) {
 	l.pace = pace{since: time.Now()}
 }
 
-func (l *textListener) step(p recipe.Progress) {
-	l.pace.steps++
+func (l *textListener[R]) step(p recipe.Progress) {
+	l.pace.items += p.Items
 	if l.terminal != nil {
 		l.draw(p)
 		return
@@ -107,57 +134,51 @@ func (l *textListener) step(p recipe.Progress) {
 	if p.Step%l.terms.reportFreq != 0 && p.Step != p.Steps {
 		return
 	}
-	fmt.Fprintf(l.out, "epoch %d/%d  step %d/%d  loss %.4f  top1 %.2f%%  %.1f images/s\n",
-		p.Epoch+1, p.Epochs, p.Step, p.Steps, p.Loss, p.Top1, l.pace.take(l.terms.batch))
+	fmt.Fprintf(l.out, "epoch %d/%d  step %d/%d  %s  %.1f %s/s\n",
+		p.Epoch+1, p.Epochs, p.Step, p.Steps, l.terms.score(p), l.pace.take(), l.terms.unit)
 	if p.Step == p.Steps {
 		l.pace.since = time.Now()
 	}
 }
 
-func (l *textListener) draw(p recipe.Progress) {
+func (l *textListener[R]) draw(p recipe.Progress) {
 	if l.bar == nil {
 		l.bar = progressbar.NewOptions(p.Steps, progressbar.OptionSetWriter(l.terminal),
 			progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(100*time.Millisecond))
 	}
 	_ = l.bar.Set(p.Step) // a bar that cannot be drawn is no reason to stop
-	l.bar.Describe(fmt.Sprintf("epoch %d/%d  loss %.4f  top1 %.2f%%", p.Epoch+1, p.Epochs, p.Loss, p.Top1))
+	l.bar.Describe(fmt.Sprintf("epoch %d/%d  %s", p.Epoch+1, p.Epochs, l.terms.score(p)))
 }
 
-func (l *textListener) epoch(r recipe.EpochReport) {
+func (l *textListener[R]) epoch(r R) {
 	l.end()
 	speed := ""
 	if l.terminal != nil {
-		speed = fmt.Sprintf("  %.1f images/s", l.pace.take(l.terms.batch))
+		speed = fmt.Sprintf("  %.1f %s/s", l.pace.take(), l.terms.unit)
 	}
-	fmt.Fprintf(l.out, "epoch %d/%d  train loss %.4f  top1 %.2f%%  valid loss %.4f  top1 %.2f%%  top5 %.2f%%",
-		r.Epoch+1, l.terms.epochs, r.TrainLoss, r.TrainTop1, r.ValidLoss, r.ValidTop1, r.ValidTop5)
-	if c := r.Cells; c != nil {
-		fmt.Fprintf(l.out, "  entropy %.4f, %.4f  skips %d, %d", c.EntropyNormal, c.EntropyReduce, c.SkipsNormal, c.SkipsReduce)
-	}
-	if c := r.Cells; c != nil && c.Cost != nil {
-		fmt.Fprintf(l.out, "  %s parameters, %s multiply-adds by penalty %.3f", grouped(c.Cost.Parameters), grouped(c.Cost.MultiplyAdds), c.Penalty)
-	}
-	fmt.Fprintln(l.out, speed)
-	if r.Genotype != "" {
-		fmt.Fprintf(l.out, "  %s\n", r.Genotype)
+	line, genotype := l.terms.epoch(r)
+	fmt.Fprintln(l.out, line+speed)
+	if genotype != "" {
+		fmt.Fprintf(l.out, "  %s\n", genotype)
 	}
 	l.pace = pace{since: time.Now()}
 }
 
-func (l *textListener) end() {
+func (l *textListener[R]) end() {
 	if l.bar != nil {
 		_ = l.bar.Clear()
 		l.bar = nil
 	}
 }
 
-func (l *textListener) done(path string, r recipe.EpochReport) {
-	fmt.Fprintln(l.out, l.terms.done(path, r))
+func (l *textListener[R]) done(path string, r R) {
+	text, _ := l.terms.done(path, r)
+	fmt.Fprintln(l.out, text)
 }
 
 // jsonListener writes one object a line for scripts.
-type jsonListener struct {
-	terms terms
+type jsonListener[R any] struct {
+	terms terms[R]
 	out   io.Writer
 	pace  pace
 }
@@ -195,11 +216,11 @@ type doneEvent struct {
 	Genotype  string  `json:"genotype,omitempty"` // of a search
 }
 
-func (l *jsonListener) start(path string, of running, from *run.Checkpoint) {
+func (l *jsonListener[R]) start(path string, of running, data any, from *run.Checkpoint) {
 	summary := plan.Summarize(of.Plan())
 	step := summary.Program(l.terms.step)
 	event := startEvent{
-		Event: "start", Run: path, Version: version(), Config: l.terms.config, Data: of.Data(), StepsPerEpoch: of.StepsPerEpoch(),
+		Event: "start", Run: path, Version: version(), Config: l.terms.config, Data: data, StepsPerEpoch: of.StepsPerEpoch(),
 		Parameters: summary.Elements("weight"), Alphas: summary.Elements("alpha"), Launches: step.Launches,
 		PeakBytes: step.PeakBytes, LowerBound: step.LowerBound, CompileSeconds: rounded(of.CompileTime().Seconds(), 3),
 	}
@@ -210,23 +231,24 @@ func (l *jsonListener) start(path string, of running, from *run.Checkpoint) {
 	l.pace = pace{since: time.Now()}
 }
 
-func (l *jsonListener) step(p recipe.Progress) {
-	l.pace.steps++
+func (l *jsonListener[R]) step(p recipe.Progress) {
+	l.pace.items += p.Items
 	if p.Step%l.terms.reportFreq == 0 || p.Step == p.Steps {
-		l.write(stepEvent{"step", p.Epoch, p.Step, p.Steps, p.Loss, p.Top1, rounded(l.pace.take(l.terms.batch), 2)})
+		l.write(l.terms.stepEvent(p, rounded(l.pace.take(), 2)))
 	}
 }
 
-func (l *jsonListener) epoch(r recipe.EpochReport) {
+func (l *jsonListener[R]) epoch(r R) {
 	l.write(r)
 	l.pace = pace{since: time.Now()}
 }
 
-func (l *jsonListener) end() {}
+func (l *jsonListener[R]) end() {}
 
-func (l *jsonListener) done(path string, r recipe.EpochReport) {
-	l.write(doneEvent{"done", path, r.ValidTop1, r.Genotype})
+func (l *jsonListener[R]) done(path string, r R) {
+	_, event := l.terms.done(path, r)
+	l.write(event)
 }
 
 // write leaves errors to the output, which keeps them for the end of the command.
-func (l *jsonListener) write(event any) { _ = writeJSON(l.out, event) }
+func (l *jsonListener[R]) write(event any) { _ = writeJSON(l.out, event) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -96,6 +97,10 @@ func commandOf(task string) string {
 		return "run search"
 	case recipe.TaskTrain, recipe.TaskRepeat:
 		return "run train"
+	case recipe.TaskTextSearch:
+		return "run search rnn"
+	case recipe.TaskTextTrain:
+		return "run train rnn"
 	}
 	return task
 }
@@ -118,8 +123,8 @@ func (o *runFlags) defaultSave() {
 	}
 }
 
-// options are those of a loop that tells a listener of itself, of a plan that is compiled already or nil.
-func (o *runFlags) options(l listener, compiled *plan.Plan) (recipe.Options, error) {
+// options are those of a run that tells of its steps, of a plan that is compiled already or nil.
+func (o *runFlags) options(step func(recipe.Progress), compiled *plan.Plan) (recipe.Options, error) {
 	target := ""
 	if compiled != nil {
 		target = compiled.Target
@@ -127,7 +132,7 @@ func (o *runFlags) options(l listener, compiled *plan.Plan) (recipe.Options, err
 	device, err := o.deviceFlags.open(target)
 	return recipe.Options{
 		Device: device, Plan: compiled, Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
-		Logger: slog.Default(), OnStep: l.step, OnEpoch: l.epoch,
+		Logger: slog.Default(), OnStep: step,
 	}, err
 }
 
@@ -137,4 +142,36 @@ func (o *runFlags) failed(err error, folder string) error {
 		return fmt.Errorf("stopped; the state is saved: go on with dartsc %s --resume %s", o.usage, folder)
 	}
 	return err
+}
+
+// unbegun puts the error of a run that could not begin into words.
+func unbegun(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("stopped before the run began")
+	}
+	return err
+}
+
+// ready is a search or a training that is ready to run; R reports an epoch.
+type ready[R any] interface {
+	running
+	Run(context.Context, *run.Folder, *run.Checkpoint) (R, error)
+	Close() error
+}
+
+// drive runs what is ready in the folder that begin makes or opens, and closes both. It returns the folder's path.
+func drive[R any](ctx context.Context, l listener[R], r ready[R], data any, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
+	defer r.Close()
+	checkpoint, folder, err := begin()
+	if err != nil {
+		return "", err
+	}
+	defer folder.Close()
+	l.start(folder.Path(), r, data, checkpoint)
+	report, err := r.Run(ctx, folder, checkpoint)
+	l.end()
+	if err == nil {
+		l.done(folder.Path(), report)
+	}
+	return folder.Path(), err
 }

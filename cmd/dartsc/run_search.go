@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -42,6 +41,7 @@ results.json. Interrupted by Ctrl-C it finishes the step and saves; --resume RUN
 	o.flags.bind(cmd)
 	o.bind(cmd, "run search")
 	cmd.Flags().StringVar(&o.plan, "plan", "", "plan file that dartsc compile search made with these settings, in place of compiling")
+	cmd.AddCommand(newRunSearchRNN())
 	return cmd
 }
 
@@ -91,30 +91,16 @@ func (s *series) search(cmd *cobra.Command, name string, config recipe.SearchCon
 func searchOnce(cmd *cobra.Command, o *runFlags, config recipe.SearchConfig, compiled *plan.Plan, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
 	ctx := cmd.Context()
 	listener := newListener(o.json, searchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener, compiled)
+	options, err := o.options(listener.step, compiled)
 	if err != nil {
 		return "", err
 	}
+	options.OnEpoch = listener.epoch
 	search, err := recipe.NewSearch(ctx, config, options)
 	if err != nil {
-		if ctx.Err() != nil {
-			return "", errors.New("stopped before the search began")
-		}
-		return "", err
+		return "", unbegun(ctx, err)
 	}
-	defer search.Close()
-	checkpoint, folder, err := begin()
-	if err != nil {
-		return "", err
-	}
-	defer folder.Close()
-	listener.start(folder.Path(), search, checkpoint)
-	report, err := search.Run(ctx, folder, checkpoint)
-	listener.end()
-	if err == nil {
-		listener.done(folder.Path(), report)
-	}
-	return folder.Path(), err
+	return drive(ctx, listener, search, search.Data(), begin)
 }
 
 // settings returns the settings of the search, and the run that it goes on with, or nil.
@@ -134,17 +120,16 @@ func (o *runSearch) settings(flags *pflag.FlagSet) (recipe.SearchConfig, *run.Fo
 }
 
 // searchTerms is what a listener says of a search.
-func searchTerms(c recipe.SearchConfig) terms {
+func searchTerms(c recipe.SearchConfig) terms[recipe.EpochReport] {
 	order := "first order"
 	if c.Unrolled {
 		order = "second order"
 	}
-	return terms{
-		config: c, epochs: c.Epochs, batch: c.BatchSize, reportFreq: c.ReportFreq, step: bilevel.SearchStep,
-		summary: fmt.Sprintf("%d channels, %d layers, %s", c.InitChannels, c.Layers, order),
-		done: func(path string, r recipe.EpochReport) string {
-			return fmt.Sprintf("done: top1 %.2f%% on the validation half; genotype.json, normal.svg, reduction.svg and model.onnx are in %s\n"+
-				"next: dartsc run train --arch %s", r.ValidTop1, path, path)
-		},
+	t := imageTerms(c, c.Epochs, c.BatchSize, c.ReportFreq)
+	t.step, t.summary = bilevel.SearchStep, fmt.Sprintf("%d channels, %d layers, %s", c.InitChannels, c.Layers, order)
+	t.done = func(path string, r recipe.EpochReport) (string, any) {
+		return fmt.Sprintf("done: top1 %.2f%% on the validation half; genotype.json, normal.svg, reduction.svg and model.onnx are in %s\n"+
+			"next: dartsc run train --arch %s", r.ValidTop1, path, path), doneEvent{"done", path, r.ValidTop1, r.Genotype}
 	}
+	return t
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -52,6 +51,7 @@ mean and the deviation of the accuracies.`,
 	o.bind(cmd, "run train")
 	cmd.Flags().IntVar(&o.repeats, "repeats", 1, "trainings, under seeds that count up, for the mean and the deviation of the accuracy")
 	complete(cmd, "arch", space.Names()...)
+	cmd.AddCommand(newRunTrainRNN())
 	return cmd
 }
 
@@ -150,40 +150,26 @@ func (s *series) train(cmd *cobra.Command, name string, config recipe.TrainConfi
 func trainOnce(cmd *cobra.Command, o *runFlags, config recipe.TrainConfig, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
 	ctx := cmd.Context()
 	listener := newListener(o.json, trainTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener, nil)
+	options, err := o.options(listener.step, nil)
 	if err != nil {
 		return "", err
 	}
+	options.OnEpoch = listener.epoch
 	training, err := recipe.NewTraining(ctx, config, options)
 	if err != nil {
-		if ctx.Err() != nil {
-			return "", errors.New("stopped before the training began")
-		}
-		return "", err
+		return "", unbegun(ctx, err)
 	}
-	defer training.Close()
-	checkpoint, folder, err := begin()
-	if err != nil {
-		return "", err
-	}
-	defer folder.Close()
-	listener.start(folder.Path(), training, checkpoint)
-	report, err := training.Run(ctx, folder, checkpoint)
-	listener.end()
-	if err == nil {
-		listener.done(folder.Path(), report)
-	}
-	return folder.Path(), err
+	return drive(ctx, listener, training, training.Data(), begin)
 }
 
 // trainTerms is what a listener says of a training.
-func trainTerms(c recipe.TrainConfig) terms {
-	return terms{
-		config: c, epochs: c.Epochs, batch: c.BatchSize, reportFreq: c.ReportFreq, step: bilevel.TrainStep,
-		summary: fmt.Sprintf("%s, %d channels, %d layers", c.Arch, c.InitChannels, c.Layers),
-		done: func(path string, r recipe.EpochReport) string {
-			return fmt.Sprintf("done: top1 %.2f%%  top5 %.2f%% after the last epoch, top1 %.2f%% after the best, epoch %d; "+
-				"weights.safetensors, best.safetensors, model.onnx and results.json are in %s", r.ValidTop1, r.ValidTop5, r.Best.Top1, r.Best.Epoch+1, path)
-		},
+func trainTerms(c recipe.TrainConfig) terms[recipe.EpochReport] {
+	t := imageTerms(c, c.Epochs, c.BatchSize, c.ReportFreq)
+	t.step, t.summary = bilevel.TrainStep, fmt.Sprintf("%s, %d channels, %d layers", c.Arch, c.InitChannels, c.Layers)
+	t.done = func(path string, r recipe.EpochReport) (string, any) {
+		return fmt.Sprintf("done: top1 %.2f%%  top5 %.2f%% after the last epoch, top1 %.2f%% after the best, epoch %d; "+
+				"weights.safetensors, best.safetensors, model.onnx and results.json are in %s", r.ValidTop1, r.ValidTop5, r.Best.Top1, r.Best.Epoch+1, path),
+			doneEvent{"done", path, r.ValidTop1, r.Genotype}
 	}
+	return t
 }

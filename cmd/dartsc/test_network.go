@@ -65,6 +65,7 @@ For other files --arch, --init-channels and --layers say which network they are 
 	bindMemoryLimit(flags, &o.limit)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	complete(cmd, "arch", space.Names()...)
+	cmd.AddCommand(newRunTestRNN())
 	return cmd
 }
 

@@ -104,23 +104,28 @@ func dataOf[C any](folder *run.Folder) (data.Summary, error) {
 }
 
 func lastGenotype(path string) (space.Genotype, error) {
-	g, err := space.ParseFile(filepath.Join(path, "genotype.json"))
+	return lastLine(path, space.ParseFile, func(l genotypeLine) space.Genotype { return l.Genotype })
+}
+
+// lastLine reads the genotype of a search's end, or of the last line of its genotypes.jsonl.
+func lastLine[G, L any](path string, parse func(string) (G, error), of func(L) G) (none G, err error) {
+	g, err := parse(filepath.Join(path, "genotype.json"))
 	if !errors.Is(err, fs.ErrNotExist) {
 		return g, err
 	}
 	log := filepath.Join(path, "genotypes.jsonl")
 	text, err := os.ReadFile(log)
 	if err != nil {
-		return space.Genotype{}, err
+		return none, err
 	}
 	end := bytes.LastIndexByte(text, '\n') // what follows is being written
 	if end < 0 {
-		return space.Genotype{}, fmt.Errorf("%s has no genotype yet: its first epoch has not ended", path)
+		return none, fmt.Errorf("%s has no genotype yet: its first epoch has not ended", path)
 	}
 	last := text[bytes.LastIndexByte(text[:end], '\n')+1 : end]
-	var line genotypeLine
+	var line L
 	if err := json.Unmarshal(last, &line); err != nil {
-		return space.Genotype{}, fmt.Errorf("%s: its last line: %w", log, err)
+		return none, fmt.Errorf("%s: its last line: %w", log, err)
 	}
-	return line.Genotype, nil
+	return of(line), nil
 }

@@ -125,7 +125,7 @@ func (l *loop[C]) step(ctx context.Context, folder *run.Folder, s *standing) err
 	if l.options.OnStep != nil {
 		l.options.OnStep(Progress{
 			Epoch: s.Epoch, Epochs: l.size.epochs, Step: inEpoch, Steps: l.steps,
-			Loss: t.mean(t.Loss), Top1: 100 * t.mean(t.Correct), Time: time.Since(start),
+			Loss: t.mean(t.Loss), Top1: 100 * t.mean(t.Correct), Items: l.size.batch, Time: time.Since(start),
 		})
 	}
 	return nil

@@ -14,7 +14,7 @@ type Progress struct {
 	Loss          float64
 	Top1          float64 // percent, over the epoch so far
 	Perplexity    float64 // the same of text
-	Words         int64   // that the epoch has read so far
+	Items         int     // images or words that the step read
 	Time          time.Duration
 }
 

@@ -177,7 +177,7 @@ func (l *textLoop[C]) tell(folder *run.Folder, s *standing, search bool, took ti
 	if l.options.OnStep != nil {
 		l.options.OnStep(Progress{
 			Epoch: s.Epoch, Epochs: l.settings.Epochs, Step: inEpoch, Steps: len(l.windows),
-			Loss: r.TrainLoss, Perplexity: r.TrainPerplexity, Words: t.Count, Time: took,
+			Loss: r.TrainLoss, Perplexity: r.TrainPerplexity, Items: int(l.length[0]) * l.settings.BatchSize, Time: took,
 		})
 	}
 	return nil
