@@ -21,6 +21,8 @@ import (
 //	truncated/    the same with half an image missing in data_batch_3.bin
 //	emptyclass/   an image folder with a class folder without images
 //	badjpeg/      an image folder with a JPEG that is cut off
+//	text/         a corpus of six words
+//	halftext/     a corpus without a training text; badtext/ one that is not UTF-8; emptytext/ one with an empty file
 //	foreign.dplan a plan of an unknown target
 func makeData(root string) error {
 	files := map[string][]byte{}
@@ -45,6 +47,13 @@ func makeData(root string) error {
 		}
 		files["truncated/"+name+".bin"] = records
 	}
+	for name, sentences := range map[string]int{"train": 24, "valid": 14, "test": 6} {
+		files["text/"+name+".txt"] = sentencesOf(sentences)
+		files["badtext/"+name+".txt"] = []byte("the\ncat \xff\n")
+		files["emptytext/"+name+".txt"] = sentencesOf(2)
+	}
+	files["emptytext/valid.txt"] = nil
+	files["halftext/valid.txt"] = sentencesOf(2)
 	for name, content := range files {
 		path := filepath.Join(root, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -89,6 +98,18 @@ func cifarRecords(batch int) []byte {
 		for p := range 3 * 32 * 32 {
 			b.WriteByte(byte(p*7 + i*50 + batch*11))
 		}
+	}
+	return b.Bytes()
+}
+
+// sentencesOf is a text in which no stretch repeats the one before.
+func sentencesOf(n int) []byte {
+	var b bytes.Buffer
+	for i := range n {
+		for j := range 2 + i*i%3 {
+			fmt.Fprint(&b, []string{"the ", "cat ", "dog ", "sat ", "ran "}[(i*i+j*(i+2))%5])
+		}
+		b.WriteByte('\n')
 	}
 	return b.Bytes()
 }

@@ -22,24 +22,35 @@ import (
 type tinyRun struct {
 	name    string
 	command string
+	data    string
 	args    []string
 	results []string
 }
 
 var tinyRuns = []tinyRun{
 	{
-		"search", "search", []string{"--init-channels", "2", "--layers", "1", "--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"},
+		"search", "search", "images", []string{"--init-channels", "2", "--layers", "1", "--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"},
 		[]string{"genotypes.jsonl", "genotype.json", "normal.svg", "reduction.svg", "model.onnx"},
 	},
 	{
-		"train", "train", []string{"--init-channels", "2", "--layers", "2", "--auxiliary=false", "--train-portion", "0.5", "--epochs", "6", "--batch-size", "4",
+		"train", "train", "images", []string{"--init-channels", "2", "--layers", "2", "--auxiliary=false", "--train-portion", "0.5", "--epochs", "6", "--batch-size", "4",
 			"--report-freq", "4", "--checkpoint-interval", "50ms"},
 		trainResults,
 	},
 	{
-		"train from files", "train", []string{"--preset", "imagenet", "--image-size", "32", "--init-channels", "2", "--layers", "2", "--auxiliary=false", "--train-portion", "0.5",
+		"train from files", "train", "images", []string{"--preset", "imagenet", "--image-size", "32", "--init-channels", "2", "--layers", "2", "--auxiliary=false", "--train-portion", "0.5",
 			"--epochs", "6", "--batch-size", "4", "--report-freq", "4", "--checkpoint-interval", "50ms"},
 		trainResults,
+	},
+	{
+		"search rnn", "search rnn", "text", []string{"--preset", "quick", "--nhid", "6", "--epochs", "6", "--batch-size", "4", "--bptt", "3", "--dropoute", "0.1", "--dropouth", "0.2",
+			"--log-interval", "3", "--checkpoint-interval", "50ms"},
+		[]string{"genotypes.jsonl", "genotype.json", "recurrent.svg", "results.json"},
+	},
+	{
+		"train rnn", "train rnn", "text", []string{"--preset", "quick", "--nhid", "6", "--epochs", "8", "--batch-size", "3", "--bptt", "3", "--max-seq-len-delta", "3", "--nonmono", "1",
+			"--dropoute", "0.1", "--dropouth", "0.2", "--log-interval", "3", "--checkpoint-interval", "5ms"},
+		[]string{"best.safetensors", "rollback.safetensors", "genotype.json", "recurrent.svg", "results.json"},
 	},
 }
 
@@ -74,7 +85,7 @@ func newUninterrupted(t *testing.T, r tinyRun) *uninterrupted {
 }
 
 func (b *uninterrupted) dartsc(args ...string) (*exec.Cmd, *bytes.Buffer) {
-	cmd := exec.Command("dartsc", append([]string{"run", b.command}, args...)...)
+	cmd := exec.Command("dartsc", append(append([]string{"run"}, strings.Fields(b.command)...), args...)...)
 	cmd.Dir = b.folder
 	output := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = output, output
@@ -84,7 +95,7 @@ func (b *uninterrupted) dartsc(args ...string) (*exec.Cmd, *bytes.Buffer) {
 // begin runs a new run to its end.
 func (b *uninterrupted) begin(run string, args ...string) {
 	b.Helper()
-	cmd, output := b.dartsc(append([]string{"--data", "images", "--save", run}, args...)...)
+	cmd, output := b.dartsc(append([]string{"--data", b.data, "--save", run}, args...)...)
 	if err := cmd.Run(); err != nil {
 		b.Fatalf("%s: %v\n%s", run, err, output)
 	}
@@ -95,7 +106,7 @@ func (b *uninterrupted) goOn(run string) (*exec.Cmd, *bytes.Buffer) {
 	if _, err := os.Stat(filepath.Join(b.folder, run, "config.json")); err == nil {
 		return b.dartsc("--resume", run, "--checkpoint-interval", "50ms")
 	}
-	return b.dartsc(append([]string{"--data", "images", "--save", run}, b.args...)...)
+	return b.dartsc(append([]string{"--data", b.data, "--save", run}, b.args...)...)
 }
 
 // final reads what a run must leave in the same bytes: its last checkpoint, logs and results.
@@ -182,7 +193,7 @@ func testInterrupted(t *testing.T, r tinyRun) {
 		t.Skip("a process cannot be sent an interrupt on Windows")
 	}
 	b := newUninterrupted(t, r)
-	cmd := exec.Command("dartsc", append([]string{"run", r.command, "--data", "images", "--save", "run", "--json"}, r.args...)...)
+	cmd := exec.Command("dartsc", append(append([]string{"run"}, strings.Fields(r.command)...), append([]string{"--data", b.data, "--save", "run", "--json"}, r.args...)...)...)
 	cmd.Dir = b.folder
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

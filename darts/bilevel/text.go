@@ -313,7 +313,8 @@ func keepAverages(b *ops.Builder, weights *model.Weights) {
 }
 
 // BuildTextEvaluate adds the program Evaluate, or of the averaged weights EvaluateAverage, for so many steps of time and
-// rows of text to a module: the network without dropout.
+// rows of text to a module: the network without dropout. A supernet normalises by the statistics of the batch (the
+// original's by running ones).
 func BuildTextEvaluate(m *ir.Module, l rnn.Language, rows, steps int, averaged bool) error {
 	name := Evaluate
 	if averaged {
@@ -330,7 +331,7 @@ func BuildTextEvaluate(m *ir.Module, l rnn.Language, rows, steps int, averaged b
 			w.Set(declared, b.Read(moment(b, declared, average)))
 		}
 	}
-	out := l.Forward(&rnn.Scope{Builder: b, Weights: w}, words, b.Read(state), n.length)
+	out := l.Forward(&rnn.Scope{Builder: b, Weights: w, BatchStatistics: true}, words, b.Read(state), n.length)
 	if b.Err() != nil {
 		_, err := b.Build()
 		return err

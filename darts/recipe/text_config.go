@@ -76,7 +76,7 @@ func PaperTextSearch() TextSearchConfig {
 func QuickTextSearch() TextSearchConfig {
 	c := PaperTextSearch()
 	c.Data = text.Grammar
-	c.Hidden, c.Epochs, c.BatchSize, c.BPTT = 48, 5, 32, 20
+	c.Hidden, c.Epochs, c.BatchSize, c.BPTT = 32, 5, 32, 20
 	c.Dropout, c.DropoutHidden, c.DropoutInput, c.DropoutEmbedding = 0.1, 0, 0.1, 0
 	c.ArchLearningRate = 1e-2
 	return c

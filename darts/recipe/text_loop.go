@@ -54,7 +54,7 @@ type textBuffer struct {
 	tokens, targets []int32
 }
 
-// evaluationRows is how many parts of the validation text are evaluated side by side, as in the original.
+// evaluationRows is how many parts of the validation text a training evaluates side by side, as in the original.
 const evaluationRows = 10
 
 // set gives the loop its task, which embeds it, and opens its text.
@@ -71,14 +71,15 @@ func (l *textLoop[C]) set(t textTask, config C, settings TextSettings, o Options
 	return nil
 }
 
-// ready makes the buffers of a step, whose inputs have these names, once the programs are on the device.
-func (l *textLoop[C]) ready(names ...string) (err error) {
+// ready makes the buffers of an evaluation of so many rows, and of a step, whose inputs have these names, once the
+// programs are on the device.
+func (l *textLoop[C]) ready(rows int, names ...string) (err error) {
 	l.length, l.loss, l.alphaLoss, l.norm = make([]int64, 1), make([]float32, 1), make([]float32, 1), make([]float32, 1)
 	room := l.rooms[len(l.rooms)-1] * l.settings.BatchSize
 	for _, name := range names {
 		l.buffers = append(l.buffers, textBuffer{name, make([]int32, room), make([]int32, room)})
 	}
-	l.evaluator, err = newTextEvaluator(l.session, l.corpus.Valid, evaluationRows, l.settings.BPTT)
+	l.evaluator, err = newTextEvaluator(l.session, l.corpus.Valid, rows, l.settings.BPTT)
 	return err
 }
 

@@ -37,7 +37,8 @@ func TextSearchModule(config TextSearchConfig, d text.Summary) (*ir.Module, erro
 			return nil, err
 		}
 	}
-	return m, bilevel.BuildTextEvaluate(m, l, min(evaluationRows, max(1, d.Valid/2)), config.BPTT, false)
+	// As many rows as in training, since the rows are what the supernet normalises over.
+	return m, bilevel.BuildTextEvaluate(m, l, config.BatchSize, config.BPTT, false)
 }
 
 // TextSearchMetadata is recorded in the plan of a search.
@@ -78,7 +79,7 @@ func NewTextSearch(ctx context.Context, config TextSearchConfig, o Options) (*Te
 	if err := s.open(ctx, build, TextSearchMetadata(config, s.data)); err != nil {
 		return nil, err
 	}
-	return s, s.ready("train", "valid")
+	return s, s.ready(config.BatchSize, "train", "valid")
 }
 
 func (s *TextSearch) name() string { return "search" }

@@ -93,7 +93,7 @@ func NewTextTraining(ctx context.Context, config TextTrainConfig, o Options) (*T
 	if err := t.open(ctx, build, TextTrainMetadata(config, t.data)); err != nil {
 		return nil, err
 	}
-	return t, t.ready("train")
+	return t, t.ready(evaluationRows, "train")
 }
 
 func (t *TextTraining) name() string { return "training" }

@@ -126,7 +126,7 @@ func (c *cell) declareFans() {
 }
 
 // statistics returns the running statistics that a loop carries in the training of a supernet, and what stores them
-// after it. In evaluation they are read, and nothing is carried.
+// after it. In evaluation they are read, or not used, and nothing is carried.
 func (c *cell) statistics() (carried []*ir.Value, keep func(last []*ir.Value)) {
 	keep = func([]*ir.Value) {}
 	if !c.norm {
@@ -137,11 +137,11 @@ func (c *cell) statistics() (carried []*ir.Value, keep func(last []*ir.Value)) {
 	for i, name := range []string{"rnns.0.bn.running_mean", "rnns.0.bn.running_var"} {
 		variables = append(variables, b.Declare(ir.Variable{Name: name, Kind: ir.Statistic, Type: ir.T(ir.F32, c.hidden), Init: ir.Init{Value: float64(i)}}))
 	}
-	if !c.scope.Train {
+	if !c.scope.Train && !c.scope.BatchStatistics {
 		c.running = []*ir.Value{b.Read(variables[0]), b.Read(variables[1])}
 		return nil, keep
 	}
-	if c.scope.KeepStatistics {
+	if c.scope.KeepStatistics || !c.scope.Train {
 		return nil, keep
 	}
 	for _, v := range variables {

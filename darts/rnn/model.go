@@ -60,6 +60,10 @@ type Scope struct {
 	// Train selects dropout and batch statistics.
 	Train bool
 
+	// BatchStatistics has a supernet normalise by the statistics of the batch in evaluation too. Its running statistics are
+	// one set for all of its states, which fits none of them well.
+	BatchStatistics bool
+
 	// KeepStatistics leaves the running statistics as they are in training: an unrolled model's are thrown away.
 	KeepStatistics bool
 
