@@ -90,10 +90,16 @@ func floatPart(key string, values ...float32) part {
 	return part{key, len(values), data}
 }
 
+// The magic number at the beginning of the old serialisation, in protocol 2 and in protocol 0 or 1.
+const (
+	binaryMagic = proto2 + "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+	oldMagic    = "L119547037146038801333356L\n."
+)
+
 // legacyFile is the old serialisation of an object.
 func legacyFile(object string, storages ...part) []byte {
 	var b bytes.Buffer
-	b.WriteString(proto2 + "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.")
+	b.WriteString(binaryMagic)
 	b.WriteString(proto2 + "M\xe9\x03.")
 	b.WriteString(proto2 + emptyDict + pairs(text("little_endian"), "\x88") + ".")
 	b.WriteString(proto2 + object + ".")

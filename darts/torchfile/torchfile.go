@@ -64,11 +64,16 @@ func Read(path string) (*File, error) {
 var (
 	zipMagic    = []byte("PK\x03\x04")
 	pickleMagic = []byte("\x80")
+	textMagic   = []byte("L1195470371460388") // the magic number in a pickle of protocol 0 or 1
 )
 
 // Recognised tells whether a file that begins with these bytes may be one that Read reads.
 func Recognised(start []byte) bool {
-	return bytes.HasPrefix(start, zipMagic) || bytes.HasPrefix(start, pickleMagic)
+	return bytes.HasPrefix(start, zipMagic) || isPickle(start)
+}
+
+func isPickle(start []byte) bool {
+	return bytes.HasPrefix(start, pickleMagic) || bytes.HasPrefix(start, textMagic)
 }
 
 // ReadFrom reads the size bytes of r.
@@ -110,7 +115,7 @@ func open(r io.ReaderAt, size int64) (archive, error) {
 	switch {
 	case bytes.HasPrefix(head, zipMagic):
 		return openZip(r, size)
-	case bytes.HasPrefix(head, pickleMagic):
+	case isPickle(head):
 		return openLegacy(r, size)
 	case len(head) > 262 && bytes.Equal(head[257:262], []byte("ustar")):
 		return nil, errors.New("a tar archive, as PyTorch wrote before 0.1.10: load it there and save it again")

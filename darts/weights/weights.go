@@ -75,7 +75,7 @@ func Read(path string) (*Weights, error) {
 	} else if info.IsDir() {
 		return readRun(path)
 	}
-	start := make([]byte, 16)
+	start := make([]byte, 32)
 	n, err := io.ReadFull(file, start)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, fmt.Errorf("%s: %w", path, err)
