@@ -18,6 +18,7 @@ import (
 //
 //	images/       an image folder of 3 classes, 40 images of 8x8 each
 //	cifar/        CIFAR-10 with 4 images a file
+//	cifar100/     CIFAR-100 with 10 training and 5 test images
 //	truncated/    the same with half an image missing in data_batch_3.bin
 //	emptyclass/   an image folder with a class folder without images
 //	badjpeg/      an image folder with a JPEG that is cut off
@@ -54,6 +55,13 @@ func makeData(root string) error {
 	}
 	files["emptytext/valid.txt"] = nil
 	files["halftext/valid.txt"] = sentencesOf(2)
+	for name, images := range map[string]int{"train": 10, "test": 5} {
+		var records []byte
+		for i := range images {
+			records = append(append(records, byte(i), byte(99-i)), cifarPlanes(i)...)
+		}
+		files["cifar100/"+name+".bin"] = records
+	}
 	for name, content := range files {
 		path := filepath.Join(root, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
@@ -95,9 +103,7 @@ func cifarRecords(batch int) []byte {
 	var b bytes.Buffer
 	for i := range 4 {
 		b.WriteByte(byte((batch*4 + i) % 10))
-		for p := range 3 * 32 * 32 {
-			b.WriteByte(byte(p*7 + i*50 + batch*11))
-		}
+		b.Write(cifarPlanes(i*50 + batch*11))
 	}
 	return b.Bytes()
 }
@@ -112,4 +118,13 @@ func sentencesOf(n int) []byte {
 		b.WriteByte('\n')
 	}
 	return b.Bytes()
+}
+
+// cifarPlanes are the pixels of a CIFAR image.
+func cifarPlanes(start int) []byte {
+	planes := make([]byte, 3*32*32)
+	for p := range planes {
+		planes[p] = byte(p*7 + start)
+	}
+	return planes
 }

@@ -34,8 +34,9 @@ func newExportONNX() *cobra.Command {
 [batch,classes], any batch size. The genotype is a name (see arch list), the original's text, JSON, a file that holds
 one of these, or what a run has found. Weights are fresh ones, or those of --weights under the original's names.
 
-With --run, the classes, the images' size and the normalisation are the run's. With --imagenet, the network has
-ImageNet's stems, and the defaults are the original's for it: 48 channels, 14 layers, 1000 classes, 224x224.
+With --run, the classes, the images' size and the normalisation are the run's; of a training, so are the network and its
+last weights, or with --weights RUN/best.safetensors its best. With --imagenet, the network has ImageNet's stems, and
+the defaults are the original's for it: 48 channels, 14 layers, 1000 classes, 224x224.
 
 --cell writes one cell of the network alone, with the results of the two cells before it as inputs: the first one that
 reduces the image, the first normal one between others of its kind, or the one of that number.`,
@@ -101,6 +102,9 @@ func (o *exportONNX) model(flags *pflag.FlagSet) (export.Model, error) {
 			return m, err
 		}
 		m.Network.Genotype, m.Data = found.Genotype, found.Data
+		if found.Task == recipe.TaskTrain {
+			return o.trained(m, found, flags)
+		}
 	} else {
 		if m.Network.Genotype, err = space.Load(o.genotype); err != nil {
 			return m, err
@@ -120,6 +124,22 @@ func (o *exportONNX) model(flags *pflag.FlagSet) (export.Model, error) {
 	if err := m.Network.Validate(); err != nil {
 		return m, &usageError{err}
 	}
+	m.Cell, err = o.cellNumber(m.Network)
+	return m, err
+}
+
+// trained is the network of a training, with the weights of its last checkpoint unless --weights names others.
+func (o *exportONNX) trained(m export.Model, found recipe.Found, flags *pflag.FlagSet) (export.Model, error) {
+	for _, flag := range []string{"init-channels", "layers"} {
+		if flags.Changed(flag) {
+			return m, usagef("--%s cannot go with --run of a training, whose network has its own size", flag)
+		}
+	}
+	if o.weights == "" {
+		o.weights = o.run
+	}
+	m.Network = found.Network
+	var err error
 	m.Cell, err = o.cellNumber(m.Network)
 	return m, err
 }

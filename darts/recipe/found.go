@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/run"
 	"github.com/dartsc/dartsc/darts/space"
@@ -19,6 +20,7 @@ type Found struct {
 	Task     string // "" for a search
 	Data     data.Summary
 	Genotype space.Genotype
+	Network  cnn.Derived // that a training trains, whose weights its checkpoints have
 }
 
 // ReadFound reads a run folder, also while the run goes on: the genotype of a search's end or, before that, of its last
@@ -41,12 +43,15 @@ func ReadFound(path string) (Found, error) {
 		}
 		f.Genotype = config.Genotype
 		f.Data, err = dataOf[TrainConfig](folder)
+		f.Network = config.network(f.Data)
 	case TaskRepeat: // the first of them knows the data
 		var config RepeatConfig
 		if err := folder.Config(&config); err != nil {
 			return Found{}, err
 		}
-		return ReadFound(filepath.Join(path, config.Name(0)))
+		first, err := ReadFound(filepath.Join(path, config.Name(0)))
+		f.Genotype, f.Data = first.Genotype, first.Data
+		return f, err
 	case TaskSelect: // and so does the first search
 		var config SelectConfig
 		if err := folder.Config(&config); err != nil {
