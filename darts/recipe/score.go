@@ -56,6 +56,9 @@ func TestOf(path string) (TestConfig, error) {
 		return c, err
 	}
 	if c.Genotype, err = space.Parse(w.Metadata["genotype"]); err != nil {
+		if _, recurrent := space.ParseRecurrent(w.Metadata["genotype"]); recurrent == nil {
+			return c, fmt.Errorf("%s holds a recurrent network: measure it with dartsc run test rnn", path)
+		}
 		return c, fmt.Errorf("%s: its metadata: %w", path, err)
 	}
 	c.InitChannels, _ = strconv.Atoi(w.Metadata["init_channels"])
