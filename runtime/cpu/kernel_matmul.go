@@ -45,7 +45,7 @@ func matMul(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	if m*n*k <= smallProduct {
+	if min(n, k) >= smallSides && m*n*k <= smallProduct {
 		return smallMatMul(y.f32, a.f32, b.f32, sum, m, n, k, transposeA, transposeB), nil
 	}
 	packedB := l.shared(vec.packed(k, n))
@@ -82,8 +82,12 @@ func matMul(l *launch) (task, error) {
 }
 
 // smallProduct is the number of multiply-adds up to which a product is added up in float64, for nothing is lost by it. A
-// BatchNorm over a few rows magnifies the last bits of a product a thousand times.
-const smallProduct = 1 << 14
+// BatchNorm over a few rows magnifies the last bits of a product a thousand times. Narrow products, such as a
+// classifier's, have short sums or few of them and gain nothing.
+const (
+	smallProduct = 1 << 14
+	smallSides   = 12
+)
 
 func smallMatMul(y, a, b, sum []float32, m, n, k int, transposeA, transposeB bool) task {
 	aRow, aColumn, bRow, bColumn := k, 1, n, 1
