@@ -37,22 +37,23 @@ func newBenchCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Time search and training steps", Args: noArgs,
 		Long: `Time single steps on random data and print one JSON line a workload: search1 and search2 (first and second order),
-train (DARTS_V2 with its auxiliary head). Each runs in a process of its own, whose largest memory is peak_mib; on a GPU that is the plan's.
+train (DARTS_V2 with its auxiliary head), and on text rnn1, rnn2 and rnntrain. Each runs in a process of its own, whose largest memory is peak_mib; on a GPU that is the plan's.
 
 --plan times the first program of a plan file instead, and says how long its process took from its start to the first
 step (start_s).
 
 --peer runs another program beside it, turn about, which takes the same --workloads, --steps, --warmup, --batch,
---channels and --layers and prints the same keys; a last line gives the ratio of the medians.`,
+--channels, --layers and --nhid and prints the same keys; a last line gives the ratio of the medians.`,
 		Example: `  dartsc bench --workloads search1 --batch 16
   dartsc bench --workloads search1 --peer "python3 torch_darts.py --device cpu --channels-last"`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.workloads, "workloads", bench.Workloads(), "what to time")
-	flags.IntVar(&o.options.Batch, "batch", 0, "images in a batch (default: the workload's)")
+	flags.IntVar(&o.options.Batch, "batch", 0, "images in a batch, or rows of text (default: the workload's)")
 	flags.IntVar(&o.options.Channels, "channels", 0, "channels of the first cell (default: the workload's)")
 	flags.IntVar(&o.options.Layers, "layers", 0, "cells (default: the workload's)")
+	flags.IntVar(&o.options.Hidden, "nhid", 0, "hidden size of a recurrent network (default: the workload's)")
 	flags.IntVar(&o.options.Steps, "steps", 10, "timed steps")
 	flags.IntVar(&o.options.Warmup, "warmup", 3, "steps before that")
 	o.deviceFlags.bind(cmd)
@@ -85,7 +86,7 @@ func (o *runBench) run(cmd *cobra.Command) error {
 		return err
 	}
 	if o.plan != "" {
-		for _, flag := range []string{"workloads", "batch", "channels", "layers", "memory-limit", "peer"} {
+		for _, flag := range []string{"workloads", "batch", "channels", "layers", "nhid", "memory-limit", "peer"} {
 			if cmd.Flags().Changed(flag) {
 				return usagef("--%s cannot go with --plan", flag)
 			}
@@ -158,7 +159,7 @@ func (o *runBench) compare(cmd *cobra.Command, workload string) error {
 	for _, size := range []struct {
 		flag  string
 		value int
-	}{{"--batch", o.options.Batch}, {"--channels", o.options.Channels}, {"--layers", o.options.Layers}} {
+	}{{"--batch", o.options.Batch}, {"--channels", o.options.Channels}, {"--layers", o.options.Layers}, {"--nhid", o.options.Hidden}} {
 		if size.value > 0 {
 			arguments = append(arguments, size.flag, strconv.Itoa(size.value))
 		}

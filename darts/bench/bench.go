@@ -1,5 +1,5 @@
 // Package bench times single steps of the workloads that compilers of this kind are compared by, on random data: the
-// search step of both orders and the training step of a derived network. Sizes and names are those of the PyTorch
+// search steps of both orders and the training step of a derived network, of images and of text. Sizes and names are those of the PyTorch
 // script that they are run beside. It knows no data set and writes nothing.
 package bench
 
@@ -14,6 +14,7 @@ import (
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/rnn"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/runtime"
@@ -28,6 +29,7 @@ type Options struct {
 	Batch         int
 	Channels      int
 	Layers        int
+	Hidden        int
 	Steps, Warmup int
 	MemoryLimit   int64
 	Device        runtime.Device
@@ -42,8 +44,9 @@ type Result struct {
 	Device    string  `json:"device"`
 	Precision string  `json:"precision"`
 	Batch     int     `json:"batch"`
-	Channels  int     `json:"channels"`
-	Layers    int     `json:"layers"`
+	Channels  int     `json:"channels,omitempty"`
+	Layers    int     `json:"layers,omitempty"`
+	Hidden    int     `json:"nhid,omitempty"`
 	MedianMS  float64 `json:"median_ms"`
 	MinMS     float64 `json:"min_ms"`
 	ItemsPerS float64 `json:"items_per_s"`
@@ -75,18 +78,30 @@ type KernelTime struct {
 
 // workload is a network and its step, at the sizes of the papers.
 type workload struct {
-	name                    string
-	channels, layers, batch int
-	program                 string
-	build                   func(m *ir.Module, channels, layers int, batch bilevel.Batch) error
+	name string
+	sizes
+	build func(m *ir.Module, s sizes) error
 }
 
-const classes = 10
+// sizes are those of either task; the other's are 0.
+type sizes struct {
+	batch, channels, layers int // of images
+	hidden                  int // of text
+}
+
+const (
+	classes    = 10
+	vocabulary = 10000
+	timeSteps  = 35
+)
 
 var workloads = []workload{
-	{"search1", 16, 8, 64, bilevel.SearchStep, buildSearch(false)},
-	{"search2", 16, 8, 64, bilevel.SearchStep, buildSearch(true)},
-	{"train", 36, 20, 96, bilevel.TrainStep, buildTrain},
+	{"search1", sizes{channels: 16, layers: 8, batch: 64}, buildSearch(false)},
+	{"search2", sizes{channels: 16, layers: 8, batch: 64}, buildSearch(true)},
+	{"train", sizes{channels: 36, layers: 20, batch: 96}, buildTrain},
+	{"rnn1", sizes{hidden: 300, batch: 256}, buildTextSearch(false)},
+	{"rnn2", sizes{hidden: 300, batch: 256}, buildTextSearch(true)},
+	{"rnntrain", sizes{hidden: 850, batch: 64}, buildTextTrain},
 }
 
 // Workloads lists the names.
@@ -98,18 +113,56 @@ func Workloads() []string {
 	return names
 }
 
-func buildSearch(unrolled bool) func(*ir.Module, int, int, bilevel.Batch) error {
-	return func(m *ir.Module, channels, layers int, batch bilevel.Batch) error {
+// images is the data of a step: as large as CIFAR-10's.
+func (s sizes) images() bilevel.Batch {
+	return bilevel.Batch{Size: s.batch, Height: 32, Width: 32, Channels: 3, Raw: true}
+}
+
+func buildSearch(unrolled bool) func(*ir.Module, sizes) error {
+	return func(m *ir.Module, s sizes) error {
 		config := bilevel.Defaults()
-		config.Unrolled, config.Batch = unrolled, batch
-		return bilevel.BuildSearchStep(m, cnn.Supernet{Channels: channels, Layers: layers, Classes: classes}, config)
+		config.Unrolled, config.Batch = unrolled, s.images()
+		return bilevel.BuildSearchStep(m, cnn.Supernet{Channels: s.channels, Layers: s.layers, Classes: classes}, config)
 	}
 }
 
-func buildTrain(m *ir.Module, channels, layers int, batch bilevel.Batch) error {
+func buildTrain(m *ir.Module, s sizes) error {
 	genotype, _ := space.Named("DARTS_V2")
-	network := cnn.Derived{Genotype: genotype, Channels: channels, Layers: layers, Classes: classes, Auxiliary: true}
-	return bilevel.BuildTrainStep(m, network, bilevel.TrainConfig{SGD: bilevel.Defaults().SGD, AuxiliaryWeight: 0.4, Batch: batch})
+	network := cnn.Derived{Genotype: genotype, Channels: s.channels, Layers: s.layers, Classes: classes, Auxiliary: true}
+	return bilevel.BuildTrainStep(m, network, bilevel.TrainConfig{SGD: bilevel.Defaults().SGD, AuxiliaryWeight: 0.4, Batch: s.images()})
+}
+
+// text is the model of the original's defaults, and how its steps are made.
+func (s sizes) text() (rnn.Language, bilevel.TextConfig) {
+	config := bilevel.TextDefaults()
+	config.Rows, config.Steps = s.batch, timeSteps
+	return rnn.Language{Vocabulary: vocabulary, Hidden: s.hidden, Dropout: rnn.Dropout{Embedding: 0.2, Input: 0.75, Hidden: 0.25, Output: 0.75}}, config
+}
+
+func buildTextSearch(unrolled bool) func(*ir.Module, sizes) error {
+	return func(m *ir.Module, s sizes) error {
+		language, config := s.text()
+		config.Unrolled = unrolled
+		return bilevel.BuildTextSearchStep(m, language, config)
+	}
+}
+
+func buildTextTrain(m *ir.Module, s sizes) error {
+	language, config := s.text()
+	genotype, _ := space.NamedRecurrent("DARTS_V2")
+	language.Genotype = &genotype
+	return bilevel.BuildTextTrainStep(m, language, config, false)
+}
+
+// metadata is what the plan of a workload says of itself.
+func (s sizes) metadata() map[string]string {
+	m := map[string]string{"batch_size": strconv.Itoa(s.batch)}
+	if s.hidden > 0 {
+		m["nhid"], m["bptt"], m["vocabulary"] = strconv.Itoa(s.hidden), strconv.Itoa(timeSteps), strconv.Itoa(vocabulary)
+	} else {
+		m["init_channels"], m["layers"], m["classes"] = strconv.Itoa(s.channels), strconv.Itoa(s.layers), strconv.Itoa(classes)
+	}
+	return m
 }
 
 // compile makes the plan of a workload.
@@ -118,15 +171,11 @@ func (o Options) compile(ctx context.Context) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	const size, colours = 32, 3
 	m := ir.NewModule(w.name)
-	batch := bilevel.Batch{Size: w.batch, Height: size, Width: size, Channels: colours, Raw: true}
-	if err := w.build(m, w.channels, w.layers, batch); err != nil {
+	if err := w.build(m, w.sizes); err != nil {
 		return nil, err
 	}
-	return compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), MemoryLimit: o.MemoryLimit, Metadata: map[string]string{
-		"init_channels": strconv.Itoa(w.channels), "layers": strconv.Itoa(w.layers), "batch_size": strconv.Itoa(w.batch), "classes": strconv.Itoa(classes),
-	}})
+	return compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), MemoryLimit: o.MemoryLimit, Metadata: w.metadata()})
 }
 
 // resolve finds the workload and gives it the sizes asked for.
@@ -139,8 +188,8 @@ func (o Options) resolve() (workload, error) {
 		return workload{}, fmt.Errorf("--steps must be at least 1 and --warmup at least 0")
 	}
 	w := workloads[i]
-	for _, size := range []struct{ given, value *int }{{&o.Batch, &w.batch}, {&o.Channels, &w.channels}, {&o.Layers, &w.layers}} {
-		if *size.given > 0 {
+	for _, size := range []struct{ given, value *int }{{&o.Batch, &w.batch}, {&o.Channels, &w.channels}, {&o.Layers, &w.layers}, {&o.Hidden, &w.hidden}} {
+		if *size.given > 0 && *size.value > 0 {
 			*size.value = *size.given
 		}
 	}

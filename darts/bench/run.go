@@ -36,13 +36,14 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	r := Result{
 		Workload: p.Name, Mode: "plan", Device: o.Device.Target(), Precision: "fp32",
-		Batch: number(p, "batch_size"), Channels: number(p, "init_channels"), Layers: number(p, "layers"),
+		Batch: number(p, "batch_size"), Channels: number(p, "init_channels"), Layers: number(p, "layers"), Hidden: number(p, "nhid"),
 		MedianMS: median(t.steps), MinMS: slices.Min(t.steps), WarmupS: t.warmup.Seconds(), CompileS: compiled.Seconds(), StartS: t.start.Seconds(),
-		PlanMiB: float64(p.VariableBytes+p.ArenaBytes) / (1 << 20), Launches: len(program.Launches), Loss: float64(t.loss),
+		PlanMiB: float64(p.VariableBytes+p.ArenaBytes) / (1 << 20), Launches: program.Count(), Loss: float64(t.loss),
 	}
 	total := cost.Total(launches)
 	r.GFLOPs, r.Roofline = total.FLOPs/1e9, 1000*total.Roofline
-	r.ItemsPerS, r.GFLOPPerS, r.Fraction = 1000*float64(r.Batch)/r.MedianMS, 1000*r.GFLOPs/r.MedianMS, r.Roofline/r.MedianMS
+	items := r.Batch * max(1, number(p, "bptt")) // images or words
+	r.ItemsPerS, r.GFLOPPerS, r.Fraction = 1000*float64(items)/r.MedianMS, 1000*r.GFLOPs/r.MedianMS, r.Roofline/r.MedianMS
 	if r.Device != "cpu" {
 		r.PeakMiB = r.PlanMiB // all that is taken of the device's memory, but for the driver's own
 	}

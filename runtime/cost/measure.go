@@ -3,6 +3,7 @@ package cost
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,10 +42,12 @@ func Measure(ctx context.Context, s *runtime.Session, program string, runs int, 
 }
 
 // Inputs makes random data for every input of a plan's program: standard normal numbers as images that have been
-// normalised, bytes as pixels, and as labels the classes that the plan says it has.
+// normalised, bytes as pixels, as labels the classes that the plan says it has, as words its vocabulary, and as the
+// length of a text all the steps of time that there is room for.
 func Inputs(whole *plan.Plan, p *plan.Program) (map[string]any, error) {
 	inputs := map[string]any{}
-	classes, _ := strconv.Atoi(whole.Metadata["classes"])
+	number := func(key string) int { n, _ := strconv.Atoi(whole.Metadata[key]); return n }
+	classes, length := max(number("classes"), number("vocabulary"), 1), int64(number("bptt"))
 	for i, in := range p.Inputs {
 		b := &p.Buffers[in.Buffer]
 		n, random := b.Elements(), philox.New(1, 0, uint64(i))
@@ -64,11 +67,11 @@ func Inputs(whole *plan.Plan, p *plan.Program) (map[string]any, error) {
 		case plan.I32:
 			values := make([]int32, n)
 			for k := range values {
-				values[k] = int32(random.Intn(uint64(k), max(classes, 1)))
+				values[k] = int32(random.Intn(uint64(k), classes))
 			}
 			inputs[in.Name] = values
 		case plan.I64:
-			inputs[in.Name] = make([]int64, n)
+			inputs[in.Name] = slices.Repeat([]int64{length}, n)
 		default:
 			return nil, fmt.Errorf("input %s is %s: want f32, u8, i32 or i64", in.Name, b.DType)
 		}
