@@ -86,7 +86,7 @@ func bindOne(p *plan.Plan) (run func() error, stop func(), err error) {
 	w := &workspace{}
 	program := p.Programs[0]
 	memory := [2][]byte{plan.Arena: aligned(int(p.ArenaBytes))}
-	bound, err := bindLaunch(memory, program, &program.Launches[0], w)
+	bound, err := bindLaunch(memory, program, &program.Launches[0], w, nil)
 	if err != nil {
 		return nil, nil, err
 	}

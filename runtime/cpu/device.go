@@ -91,7 +91,7 @@ func (i *instance) bind() (scratch int, err error) {
 		}
 		i.programs = append(i.programs, launches)
 	}
-	w.data = view32(aligned(4 * int(w.size.Load())))
+	w.data, w.loopData = view32(aligned(4*int(w.size.Load()))), view32(aligned(4*int(w.loopSize)))
 	return scratch, nil
 }
 
@@ -116,7 +116,7 @@ func bindProgram(spaces [2][]byte, program *plan.Program, w *workspace) ([]bound
 		if l.Loop != nil {
 			b.loop, b.scratch, err = bindLoop(spaces, program, l, w)
 		} else {
-			b.task, err = bindLaunch(spaces, program, l, w)
+			b.task, err = bindLaunch(spaces, program, l, w, nil)
 		}
 		if err != nil {
 			return fmt.Errorf("program %s: %s: %w", program.Name, position(at, l), err)
@@ -139,7 +139,8 @@ var mayAlias = []string{
 	"conv2d_input_grad", "separable_grad", "mask_steps", "cross_entropy_grad",
 }
 
-func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspace) (t task, err error) {
+// bindLaunch makes the task of a launch; a launch in a loop has a keeper.
+func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspace, in *keeper) (t task, err error) {
 	defer func() { // a plan comes from a file: what a binder did not foresee is an error too
 		if value := recover(); value != nil {
 			err = fmt.Errorf("cannot be bound: %v", value)
@@ -153,13 +154,13 @@ func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *work
 		return task{}, err
 	}
 	if l.Sets <= 1 {
-		t, _, err = bindSet(spaces, program, l, w, k, 0)
+		t, _, err = bindSet(spaces, program, l, w, in, k, 0)
 		return t, err
 	}
 	sets, taken := make([]task, l.Sets), 0
 	for i := range sets {
 		one := l.Set(i)
-		if sets[i], taken, err = bindSet(spaces, program, &one, w, k, taken); err != nil {
+		if sets[i], taken, err = bindSet(spaces, program, &one, w, in, k, taken); err != nil {
 			return task{}, fmt.Errorf("set %d: %w", i, err)
 		}
 	}
@@ -168,8 +169,8 @@ func bindLaunch(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *work
 
 // bindSet binds a kernel to one set of operands. It may use the workspace from the element that others have taken, and
 // returns what is taken then.
-func bindSet(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspace, k kernel, taken int) (t task, now int, err error) {
-	bound := &launch{Launch: l, workspace: w, taken: taken}
+func bindSet(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspace, in *keeper, k kernel, taken int) (t task, now int, err error) {
+	bound := &launch{Launch: l, workspace: w, keeper: in, taken: taken}
 	if bound.in, err = bindTensors(spaces, program, l.Operands, "operand"); err != nil {
 		return task{}, 0, err
 	}
@@ -177,7 +178,11 @@ func bindSet(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspa
 		return task{}, 0, err
 	}
 	for at, index := range l.Operands {
-		bound.in[at].fixed = w.fixed(program.Buffers[index])
+		if in != nil {
+			bound.in[at].fixed = in.fixed(program.Buffers[index])
+		} else {
+			bound.in[at].fixed = w.fixed(program.Buffers[index])
+		}
 	}
 	if t, err = k(bound); err != nil {
 		return task{}, 0, err

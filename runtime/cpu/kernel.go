@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -32,7 +33,8 @@ type launch struct {
 	*plan.Launch
 	in, out   []tensor
 	workspace *workspace
-	taken     int // elements of the workspace that this launch uses
+	taken     int     // elements of the workspace that this launch uses
+	keeper    *keeper // in a loop
 }
 
 // workspace is memory that the launches of a plan take turns to use: what one part leaves for another, such as partial
@@ -43,6 +45,10 @@ type workspace struct {
 
 	written []region     // what the programs change among the variables
 	kept    atomic.Int64 // elements of memory that launches keep
+
+	loopSize int64 // elements that the launches of a loop keep while it runs
+	loopData []float32
+	mutex    sync.Mutex
 }
 
 // mostKept bounds the elements that the launches of a plan keep: beyond it they make them anew each time.
@@ -99,6 +105,9 @@ func (l *launch) shared(n int) func() []float32 {
 // keep is shared for what depends on fixed operands alone: the launch has the memory for itself, and what fills it is
 // to be a phase of task.once. Without room for it, or if not fixed, it is shared memory and false.
 func (l *launch) keep(n int, fixed bool) (memory func() []float32, once bool) {
+	if fixed && l.keeper != nil {
+		return l.keeper.keep(n), true
+	}
 	if !fixed || l.workspace.kept.Add(int64(n)) > mostKept {
 		return l.shared(n), false
 	}

@@ -60,11 +60,32 @@ func logSumExp(x []float32) (largest, sum float64) {
 		top = max(top, v)
 	}
 	largest = float64(top)
-	for _, v := range x {
-		sum += math.Exp(float64(v) - largest)
+	exp := vec.rows["exp"]
+	if exp == nil || len(x) < longRow {
+		for _, v := range x {
+			sum += math.Exp(float64(v) - largest)
+		}
+		return largest, sum
+	}
+	var block [dotBlock]float32
+	for len(x) > 0 {
+		n := min(len(block), len(x))
+		exp(block[:n], x[:n], x[:n], -top, 0)
+		sum += vec.dot(block[:n], ones[:n])
+		x = x[n:]
 	}
 	return largest, sum
 }
+
+// longRow is from how many classes on the exponentials are those of float32.
+const longRow = 256
+
+var ones = func() (v [dotBlock]float32) {
+	for i := range v {
+		v[i] = 1
+	}
+	return v
+}()
 
 // softmax_grad(g, y) → y·(g - Σ g·y)
 func bindSoftmaxGrad(l *launch) (task, error) {
@@ -213,6 +234,14 @@ func bindCrossEntropyGrad(l *launch) (task, error) {
 			}
 			row := t.row(n)
 			largest, sum := logSumExp(row)
+			if exp := vec.rows["exp"]; exp != nil && len(row) >= longRow && even == 0 {
+				exp(into, row, row, -float32(largest), 0)
+				vec.multiply(into, float32(scale/sum))
+				if label < len(into) {
+					into[label] -= float32(scale * (1 - t.smoothing))
+				}
+				continue
+			}
 			for i, v := range row {
 				target := even
 				if i == label {

@@ -48,37 +48,117 @@ func matMul(l *launch) (task, error) {
 	if min(n, k) >= smallSides && m*n*k <= smallProduct {
 		return smallMatMul(y.f32, a.f32, b.f32, sum, m, n, k, transposeA, transposeB), nil
 	}
-	packedB := l.shared(vec.packed(k, n))
-	phases := []phase{{1, func(int, []float32) {
-		row, column := n, 1
-		if transposeB {
-			row, column = 1, k
+	p := product{y: y.f32, a: a.f32, b: b.f32, sum: sum, m: m, n: n, k: k}
+	if transposeA && !transposeB {
+		return p.outer(), nil
+	}
+	return p.bind(l, b.fixed, transposeA, transposeB), nil
+}
+
+// product is y = a·b, or sum + a·b, of m×n×k.
+type product struct {
+	y, a, b, sum []float32
+	m, n, k      int
+}
+
+// A product goes by blocks of rows and columns: columns so many that their packed part of b stays in the second cache
+// while the rows go by it.
+const (
+	blockRows   = 48
+	blockFloats = 1 << 17
+)
+
+// columns cuts n columns into blocks; the last takes what is too little for one of its own.
+func (p *product) columns() (blocks [][2]int) {
+	width := max(64, min(p.n, blockFloats/p.k)&^63)
+	for from := 0; from < p.n; {
+		to := from + width
+		if p.n-to < 64 {
+			to = p.n
 		}
-		vec.pack(packedB(), b.f32, row, column, k, n)
-	}}}
-	rows := func() []float32 { return a.f32 }
+		blocks = append(blocks, [2]int{from, to})
+		from = to
+	}
+	return blocks
+}
+
+// eachBlock is a phase over all blocks; those of the same columns follow one another.
+func (p *product) eachBlock(columns [][2]int, run func(block, first, last int)) phase {
+	rows := (p.m + blockRows - 1) / blockRows
+	return phase{rows * len(columns), func(part int, _ []float32) {
+		first := part % rows * blockRows
+		run(part/rows, first, min(first+blockRows, p.m))
+	}}
+}
+
+// start puts the sum into a block of the result, or says that it is not to be added to.
+func (p *product) start(first, last, from, to int) (add bool) {
+	if p.sum == nil {
+		return false
+	}
+	if &p.sum[0] != &p.y[0] {
+		for i := first; i < last; i++ {
+			copy(p.y[i*p.n+from:i*p.n+to], p.sum[i*p.n+from:i*p.n+to])
+		}
+	}
+	return true
+}
+
+// bind packs b, once if nothing changes it, and a transposed a into rows.
+func (p *product) bind(l *launch, fixed, transposeA, transposeB bool) task {
+	columns := p.columns()
+	offsets, size := make([]int, len(columns)), 0
+	for i, c := range columns {
+		offsets[i] = size
+		size += vec.packed(p.k, c[1]-c[0])
+	}
+	packed, once := l.keep(size, fixed)
+	pack := phase{len(columns), func(block int, _ []float32) {
+		from, to := columns[block][0], columns[block][1]
+		row, column := p.n, 1
+		if transposeB {
+			row, column = 1, p.k
+		}
+		vec.pack(packed()[offsets[block]:], p.b[from*column:], row, column, p.k, to-from)
+	}}
+	var t task
+	if once {
+		t.once = []phase{pack}
+	} else {
+		t.phases = []phase{pack}
+	}
+	rows := func() []float32 { return p.a }
 	if transposeA {
-		rows = l.shared(m * k)
-		phases = append(phases, phase{1, func(int, []float32) {
-			for i := range m {
-				row := rows()[i*k : (i+1)*k]
+		rows = l.shared(p.m * p.k)
+		t.phases = append(t.phases, rowParts(p.m, p.k, func(first, last int) {
+			for i := first; i < last; i++ {
+				row := rows()[i*p.k : (i+1)*p.k]
 				for j := range row {
-					row[j] = a.f32[j*m+i]
+					row[j] = p.a[j*p.m+i]
 				}
 			}
-		}})
+		}))
 	}
-	work := blocks{images: 1, rows: m, each: 8}
-	parts := work.parts(m * n * k)
-	phases = append(phases, phase{parts, func(part int, _ []float32) {
-		from, to := span(part, parts, work.count())
-		first, last := from*work.each, min(to*work.each, m)
-		if sum != nil && &sum[0] != &y.f32[0] {
-			copy(y.f32[first*n:last*n], sum[first*n:last*n])
+	t.phases = append(t.phases, p.eachBlock(columns, func(block, first, last int) {
+		from, to := columns[block][0], columns[block][1]
+		add := p.start(first, last, from, to)
+		vec.gemm(p.y[first*p.n+from:], p.n, rows()[first*p.k:], p.k, packed()[offsets[block]:], last-first, to-from, p.k, add)
+	}))
+	return t
+}
+
+// outer is the product of a transposed a [k,m], which is a sum of outer products of rows: nothing is packed.
+func (p *product) outer() task {
+	columns := p.columns()
+	return oneTask(p.eachBlock(columns, func(block, first, last int) {
+		from, to := columns[block][0], columns[block][1]
+		if !p.start(first, last, from, to) {
+			for i := first; i < last; i++ {
+				clear(p.y[i*p.n+from : i*p.n+to])
+			}
 		}
-		vec.gemm(y.f32[first*n:], n, rows()[first*k:], k, packedB(), last-first, n, k, sum != nil)
-	}})
-	return task{phases: phases}, nil
+		vec.outer(p.y[first*p.n+from:], p.n, p.a[first:], p.m, p.b[from:], p.n, p.k, last-first, to-from)
+	}))
 }
 
 // smallProduct is the number of multiply-adds up to which a product is added up in float64, for nothing is lost by it. A

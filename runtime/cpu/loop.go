@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -15,6 +16,7 @@ type loop struct {
 	*plan.Loop
 	length []int64
 	steps  [][]task // by step, then launch
+	once   []phase  // of what no step changes: they run before the first
 	tails  []phase  // clear the part of each stacked result that belongs to no step
 }
 
@@ -28,8 +30,10 @@ func bindLoop(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *worksp
 	for t := range b.steps {
 		b.steps[t], programs[t] = make([]task, len(l.Loop.Launches)), inStep(program, t)
 	}
+	written := writtenIn(program, l.Loop)
+	var kept atomic.Int64
 	err = inBlocks(len(l.Loop.Launches), func(at int) error {
-		inner := &l.Loop.Launches[at]
+		inner, keeper := &l.Loop.Launches[at], &keeper{workspace: w, written: written, kept: &kept}
 		moving := false
 		for _, buffer := range slices.Concat(inner.Operands, inner.Results) {
 			moving = moving || program.Buffers[buffer].Stride != 0
@@ -40,7 +44,8 @@ func bindLoop(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *worksp
 				continue
 			}
 			var err error
-			if b.steps[t][at], err = bindLaunch(spaces, programs[t], inner, w); err != nil {
+			keeper.next = 0
+			if b.steps[t][at], err = bindLaunch(spaces, programs[t], inner, w, keeper); err != nil {
 				return fmt.Errorf("step %d: %s: %w", t, position(at, inner), err)
 			}
 		}
@@ -49,11 +54,62 @@ func bindLoop(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *worksp
 	if err != nil {
 		return nil, 0, err
 	}
+	w.mutex.Lock()
+	w.loopSize = max(w.loopSize, kept.Load())
+	w.mutex.Unlock()
 	for at := range l.Loop.Launches {
 		scratch = max(scratch, b.steps[0][at].scratch)
+		b.once = append(b.once, b.steps[0][at].once...)
+		for t := range b.steps {
+			b.steps[t][at].once = nil
+		}
 	}
 	b.bindTails(spaces, program, l)
 	return b, scratch, nil
+}
+
+// keeper is what keeps memory for a launch of a loop while the loop runs: the same memory in every step. The loops of a
+// plan take turns with theirs.
+type keeper struct {
+	workspace *workspace
+	written   []placedRegion // by the loop
+	kept      *atomic.Int64  // by the launches of the loop together
+	from      []int64        // where the memory of this launch is, in the order in which it asks for it
+	next      int
+}
+
+// placedRegion is memory of a space.
+type placedRegion struct {
+	space plan.Space
+	region
+}
+
+// writtenIn lists what the launches of a loop write in all steps together.
+func writtenIn(program *plan.Program, l *plan.Loop) (written []placedRegion) {
+	for i := range l.Launches {
+		for _, r := range l.Launches[i].Results {
+			b := program.Buffers[r]
+			written = append(written, placedRegion{b.Space, region{b.Offset, b.At(l.Steps-1).Offset + b.Bytes()}})
+		}
+	}
+	return written
+}
+
+// fixed says whether the steps of the loop leave a buffer as it is.
+func (k *keeper) fixed(b plan.Buffer) bool {
+	return b.Stride == 0 && !slices.ContainsFunc(k.written, func(w placedRegion) bool {
+		return w.space == b.Space && w.from < b.Offset+b.Bytes() && b.Offset < w.to
+	})
+}
+
+func (k *keeper) keep(n int) func() []float32 {
+	if k.next == len(k.from) {
+		size := int64(n+15) &^ 15
+		k.from = append(k.from, k.kept.Add(size)-size)
+	}
+	w, from := k.workspace, k.from[k.next]
+	k.next++
+	return func() []float32 { return w.loopData[from : from+int64(n) : from+int64(n)] }
 }
 
 // inStep is the program with its buffers where they are in step t.
@@ -84,6 +140,11 @@ func (i *instance) runLoop(ctx context.Context, b *bound, observe func(launch in
 	length := l.length[0]
 	if length < 0 || length > int64(l.Steps) {
 		return fmt.Errorf("is to take %d steps, has room for 0 to %d", length, l.Steps)
+	}
+	for _, ph := range l.once {
+		if err := i.pool.run(ph); err != nil {
+			return err
+		}
 	}
 	for n := range int(length) {
 		t := n

@@ -45,10 +45,11 @@ func negRow(dst, x, _ []float32, _, _ float32) {
 	}
 }
 
-func expRow(dst, x, _ []float32, _, _ float32) {
+// expRow computes exp(x + a), for which elementwise chains have a = 0.
+func expRow(dst, x, _ []float32, a, _ float32) {
 	x = x[:len(dst)]
 	for i := range dst {
-		dst[i] = float32(math.Exp(float64(x[i])))
+		dst[i] = float32(math.Exp(float64(x[i] + a)))
 	}
 }
 

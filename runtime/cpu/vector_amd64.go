@@ -43,6 +43,9 @@ type assembly struct {
 	sqrtRow        assemblyRow
 	reluRow        assemblyRow
 	reluGradRow    assemblyRow
+	expRow         assemblyRow
+	sigmoidRow     assemblyRow
+	tanhRow        assemblyRow
 	scaleRow       assemblyRow
 	axpyRow        assemblyRow
 	axpbyRow       assemblyRow
@@ -62,7 +65,7 @@ var avx2 = &assembly{
 	lanes: 8, gemmTiles: gemmAVX2, outerTiles: outerAVX2,
 	depthwiseRows: depthwiseAVX2, maxPoolRows: maxPoolAVX2, scatterRow: scatterAVX2, correlateRows: correlateAVX2, maxGradRow: maxPoolGradAVX2,
 	addRow: addRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
-	reluGradRow: reluGradRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
+	reluGradRow: reluGradRowAVX2, expRow: expRowAVX2, sigmoidRow: sigmoidRowAVX2, tanhRow: tanhRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
 	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2,
 	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2,
 }
@@ -71,7 +74,7 @@ var avx512 = &assembly{
 	lanes: 16, narrow: avx2, gemmTiles: gemmAVX512, outerTiles: outerAVX512,
 	depthwiseRows: depthwiseAVX512, maxPoolRows: maxPoolAVX512, scatterRow: scatterAVX512, correlateRows: correlateAVX512, maxGradRow: maxPoolGradAVX512,
 	addRow: addRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
-	reluGradRow: reluGradRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
+	reluGradRow: reluGradRowAVX512, expRow: expRowAVX512, sigmoidRow: sigmoidRowAVX512, tanhRow: tanhRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
 	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512,
 	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512,
 }
@@ -94,6 +97,7 @@ func (a *assembly) vector(name string) vector {
 		normalize: a.normalize, affine: a.affine,
 		rows: map[string]rowFunc{
 			"add": add, "sub": row(a.subRow), "mul": row(a.mulRow), "div": row(a.divRow), "sqrt": row(a.sqrtRow),
+			"exp": row(a.expRow), "sigmoid": row(a.sigmoidRow), "tanh": row(a.tanhRow),
 			"relu": relu, "relu_grad": row(a.reluGradRow), "axpby": row(a.axpbyRow),
 		},
 	}

@@ -169,7 +169,7 @@ var entries = map[string]func(p *problem){
 		p.sgd(p.output(n), p.output(n), p.input(n), p.input(n), p.input(n), sgdStep{0.1, 0.5, 0.9, 0.01})
 	},
 	"rows": func(p *problem) {
-		for _, name := range []string{"neg", "add", "sub", "mul", "div", "sqrt", "relu", "relu_grad", "axpby"} {
+		for _, name := range []string{"neg", "add", "sub", "mul", "div", "sqrt", "relu", "relu_grad", "axpby", "exp", "sigmoid", "tanh"} {
 			f := p.rows[name]
 			if f == nil {
 				f = pointwise[name].run
@@ -276,6 +276,32 @@ func TestSetsKeepNaN(t *testing.T) {
 		f(y, []float32{5, 5}, []float32{nan, 1}, 0, 0)
 		if y[0] != 0 || y[1] != 5 {
 			t.Errorf("%s: relu_grad of 5 at NaN, 1 is %v", set.name, y)
+		}
+	}
+}
+
+// TestExponentials goes over the whole range of what is made of the exponential function, to the ends and beyond.
+func TestExponentials(t *testing.T) {
+	infinity := float32(math.Inf(1))
+	for name, exact := range map[string]func(x float64) float64{
+		"exp": math.Exp, "sigmoid": func(x float64) float64 { return 1 / (1 + math.Exp(-x)) }, "tanh": math.Tanh,
+	} {
+		for _, set := range processorSets() {
+			var x []float32
+			for v := float32(-110); v < 95; v += 0.0137 {
+				x = append(x, v, v/300)
+			}
+			x = append(x, 0, infinity, -infinity, float32(math.NaN()))
+			y := make([]float32, len(x))
+			set.rows[name](y, x, x, 0, 0)
+			for i, v := range x {
+				want, got := exact(float64(v)), float64(y[i])
+				// What is subnormal may be zero.
+				if got == float64(float32(want)) || want != want && got != got || math.Abs(got-want) <= 4e-7*math.Abs(want)+0x1p-126 {
+					continue
+				}
+				t.Errorf("%s: %s of %v is %v, want %v", set.name, name, v, got, want)
+			}
 		}
 	}
 }

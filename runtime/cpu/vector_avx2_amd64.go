@@ -99,6 +99,21 @@ func dotAVX2(x *float32, y *float32, n int) float64
 //go:noescape
 func sgdAVX2(newW *float32, newVelocity *float32, w *float32, dw *float32, velocity *float32, n int, rate float32, scale float32, momentum float32, decay float32)
 
+// expRowAVX2 computes exp(x + a).
+//
+//go:noescape
+func expRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
+// sigmoidRowAVX2 computes 1/(1+exp(-x)).
+//
+//go:noescape
+func sigmoidRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
+// tanhRowAVX2 computes tanh x: by its series near 0, and else as ±(1 - 2/(exp(2|x|)+1)).
+//
+//go:noescape
+func tanhRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
 // columnSumsAVX2 adds Σ x over rows to sum. Sums have room for whole vectors of channels.
 //
 //go:noescape

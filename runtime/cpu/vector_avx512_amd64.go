@@ -99,6 +99,21 @@ func dotAVX512(x *float32, y *float32, n int) float64
 //go:noescape
 func sgdAVX512(newW *float32, newVelocity *float32, w *float32, dw *float32, velocity *float32, n int, rate float32, scale float32, momentum float32, decay float32)
 
+// expRowAVX512 computes exp(x + a).
+//
+//go:noescape
+func expRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
+// sigmoidRowAVX512 computes 1/(1+exp(-x)).
+//
+//go:noescape
+func sigmoidRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
+// tanhRowAVX512 computes tanh x: by its series near 0, and else as ±(1 - 2/(exp(2|x|)+1)).
+//
+//go:noescape
+func tanhRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
 // columnSumsAVX512 adds Σ x over rows to sum. Sums have room for whole vectors of channels.
 //
 //go:noescape

@@ -29,6 +29,7 @@ func main() {
 	s.outer()
 	s.windows()
 	s.elementwise()
+	s.exponential()
 	s.columns()
 	Generate()
 }
