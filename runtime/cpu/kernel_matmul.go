@@ -61,19 +61,18 @@ type product struct {
 	m, n, k      int
 }
 
-// A product goes by blocks of rows and columns: columns so many that their packed part of b stays in the second cache
-// while the rows go by it.
+// A product goes by blocks of rows and columns, so small that a block of the result stays in the first cache while the
+// products are added to it a few at a time, and its columns of b in the second while the rows go by.
 const (
-	blockRows   = 48
-	blockFloats = 1 << 17
+	blockRows    = 48
+	blockColumns = 64
 )
 
 // columns cuts n columns into blocks; the last takes what is too little for one of its own.
 func (p *product) columns() (blocks [][2]int) {
-	width := max(64, min(p.n, blockFloats/p.k)&^63)
 	for from := 0; from < p.n; {
-		to := from + width
-		if p.n-to < 64 {
+		to := from + blockColumns
+		if p.n-to < blockColumns/2 {
 			to = p.n
 		}
 		blocks = append(blocks, [2]int{from, to})
