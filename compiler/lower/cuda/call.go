@@ -20,6 +20,7 @@ type call struct {
 	blocks    int
 	shared    int
 	counters  int
+	alone     bool // how many blocks there are is not a matter of the specialisation
 }
 
 // call begins a launch of a kernel template. Kernel is what plans and profiles call it.
@@ -96,29 +97,22 @@ func (c *call) loop(items int) {
 	c.int("blocks", c.blocks)
 }
 
-// emit appends the launch.
+// emit appends the launch; join gives it its function.
 func (c *call) emit() {
-	f := c.l.target.code.add(c.template, c.specialisation)
+	f := c.l.target.code.add(c.template, c.specialisation, !c.alone)
 	if c.counters > 0 {
 		first := c.l.target.code.counters(f.module, c.counters)
 		c.arguments = append(c.arguments, plan.Argument{Kind: plan.Int32Argument, Integer: int64(first)})
 	}
 	c.launch.Device = &plan.DeviceLaunch{
-		Module: f.module, Function: f.name, Grid: [3]int{c.blocks, 1, 1}, Block: [3]int{threads, 1, 1}, SharedBytes: c.shared, Arguments: c.arguments,
+		Module: f.module, Grid: [3]int{c.blocks, 1, 1}, Block: [3]int{threads, 1, 1}, SharedBytes: c.shared, Arguments: c.arguments,
 	}
 	if c.launch.Kernel != lower.Copy && c.launch.Kernel != "fill" {
 		c.launch.FLOPs, c.l.flops = c.l.flops, 0
 	}
-	seen := map[int]bool{}
-	for _, list := range [][]int{c.launch.Operands, c.launch.Results} {
-		for _, t := range list {
-			if !seen[t] {
-				c.launch.Bytes += float64(c.l.out.Tensors[t].Bytes())
-			}
-			seen[t] = true
-		}
-	}
+	c.launch.Bytes = c.l.bytes(&c.launch)
 	c.l.out.Launches = append(c.l.out.Launches, c.launch)
+	c.l.functions = append(c.l.functions, f)
 }
 
 func ceiling(a, b int) int { return (a + b - 1) / b }

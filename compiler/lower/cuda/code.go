@@ -20,12 +20,13 @@ var files = []string{
 	"loss.cu", "image.cu", "optimiser.cu",
 }
 
-// perModule is how many functions a module holds: modules compile side by side.
-const perModule = 32
+// perModule is how many specialisations a module holds: modules compile side by side.
+const perModule = 12
 
 // code collects the functions of a plan: kernels with their specialisations, each once.
 type code struct {
 	functions map[string]function // by template and constants
+	entries   map[entry]bool
 	list      []*unit
 }
 
@@ -36,14 +37,22 @@ type unit struct {
 	counters        int
 }
 
-// function is where a kernel was put.
+// function is a specialised kernel: a type of the source, as MaxPool<S3>.
 type function struct {
 	module int
-	name   string
+	kind   string // the type
+	name   string // what entries are called after
+	joins  bool   // as many blocks in every launch: several launches can be one
+}
+
+// entry is what a launch calls: a function for so many members.
+type entry struct {
+	function
+	members int
 }
 
 // add returns the function of a template with constants, which it writes if they are new.
-func (c *code) add(template string, s *specialisation) function {
+func (c *code) add(template string, s *specialisation, joins bool) function {
 	key := template + s.tables.String() + s.fields.String()
 	if f, ok := c.functions[key]; ok {
 		return f
@@ -53,17 +62,34 @@ func (c *code) add(template string, s *specialisation) function {
 	}
 	u := c.list[len(c.list)-1]
 	u.functions++
-	f := function{len(c.list) - 1, fmt.Sprintf("%s_%d", template, len(c.functions))}
+	name := fmt.Sprintf("S%d", len(c.functions))
+	f := function{len(c.list) - 1, template + "<" + name + ">", fmt.Sprintf("%s_%d", template, len(c.functions)), joins}
 	if c.functions == nil {
 		c.functions = map[string]function{}
 	}
 	c.functions[key] = f
-	name := fmt.Sprintf("S%d", len(c.functions)-1)
 	w := &u.specialisations
 	w.WriteByte('\n')
 	w.WriteString(strings.ReplaceAll(s.tables.String(), tablePrefix, name+"_"))
-	fmt.Fprintf(w, "struct %s {\n%s};\nKERNEL(%s, %s<%s>)\n", name, strings.ReplaceAll(s.fields.String(), tablePrefix, name+"_"), f.name, template, name)
+	fmt.Fprintf(w, "struct %s {\n%s};\n", name, strings.ReplaceAll(s.fields.String(), tablePrefix, name+"_"))
 	return f
+}
+
+// entry returns the name of what launches of a function call, for up to so many members of so many blocks each; it
+// writes it when it is first asked for.
+func (c *code) entry(f function, members, blocks int) string {
+	name, kind := f.name, f.kind
+	if members > 1 {
+		name, kind = fmt.Sprintf("%s_x%d", f.name, members), fmt.Sprintf("Joined<%s, %d, %d>", f.kind, members, blocks)
+	}
+	if e := (entry{f, members}); !c.entries[e] {
+		if c.entries == nil {
+			c.entries = map[entry]bool{}
+		}
+		c.entries[e] = true
+		fmt.Fprintf(&c.list[f.module].specialisations, "KERNEL(%s, %s)\n", name, kind)
+	}
+	return name
 }
 
 // counters reserves counters of a module, for reductions whose blocks wait for one another.

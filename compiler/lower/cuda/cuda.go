@@ -74,38 +74,43 @@ func (t *Target) Copy(from, to plan.Tensor) *plan.DeviceLaunch {
 	l := &lowering{target: t, out: &lower.Program{}}
 	x, y := l.out.Add(lower.Tensor{Tensor: from}), l.out.Add(lower.Tensor{Tensor: to})
 	l.move(x, y)
+	l.join()
 	return l.out.Launches[0].Device
 }
 
 // Lower chooses the kernels.
 func (t *Target) Lower(p *ir.Program) (*lower.Program, error) {
-	l := &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}}
+	l := &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}, updates: map[int]update{}}
 	for _, in := range p.Inputs {
 		l.out.Inputs = append(l.out.Inputs, lower.Port{Name: in.Name, Tensor: l.result(in, usualOrder(in.Type))})
 	}
-	for _, op := range p.Ops {
+	list := flatten(p.Ops)
+	l.trees = treesOf(list, p.Results)
+	for _, op := range list {
 		if err := l.op(op); err != nil {
 			return nil, fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
 		}
 	}
-	l.flush()
 	for _, r := range p.Results {
 		l.at = &ir.Op{Phase: "report"}
 		l.out.Results = append(l.out.Results, lower.Port{Name: r.Name, Tensor: l.own(r.Value)})
 	}
+	l.join()
 	return l.out, l.err
 }
 
 // lowering is a program on its way.
 type lowering struct {
-	target  *Target
-	out     *lower.Program
-	tensors map[*ir.Value]int
-	copies  map[copyKey]int
-	at      *ir.Op   // the operation of the program that is being lowered: scope and phase of its launches
-	flops   float64  // of that operation, until a launch counts them
-	updates []update // of an optimiser, that go into one launch
-	err     error
+	target    *Target
+	out       *lower.Program
+	tensors   map[*ir.Value]int
+	copies    map[copyKey]int
+	at        *ir.Op              // the operation of the program that is being lowered: scope and phase of its launches
+	flops     float64             // of that operation, until a launch counts them
+	functions []function          // of the launches so far, in their order
+	trees     map[*ir.Op][]*ir.Op // of pointwise operations; empty for those inside another tree
+	updates   map[int]update      // of optimisers, by launch
+	err       error
 }
 
 // copyKey is a tensor in another layout than its own.
@@ -130,7 +135,7 @@ func lowerer(kind string) func(l *lowering, op *ir.Op) error {
 
 // Lowers says whether there is a kernel for an operation.
 func Lowers(kind string) bool {
-	return lowerer(kind) != nil || expressions[kind] != nil || slices.Contains([]string{"constant", "sgd", "adam"}, kind)
+	return lowerer(kind) != nil || expressions[kind] != nil || kind == "constant"
 }
 
 func (l *lowering) op(op *ir.Op) error {
@@ -147,12 +152,11 @@ func (l *lowering) op(op *ir.Op) error {
 		return nil
 	case ir.Scan:
 		return fmt.Errorf("target %s has no loops over time yet: use target cpu", l.target.Name())
-	case "sgd", "adam":
-		l.at = op
-		return l.update(op)
 	}
-	l.flush()
 	l.at = op
+	if tree, ok := l.trees[op]; ok {
+		return l.tree(op, tree)
+	}
 	if op.Kind == ir.Fusion {
 		return l.fusion(op)
 	}

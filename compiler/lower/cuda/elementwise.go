@@ -14,28 +14,16 @@ var groups map[string]func(l *lowering, body *ir.Program) (done bool, err error)
 
 func init() { // the functions refer to tables that refer to groups
 	groups = map[string]func(l *lowering, body *ir.Program) (bool, error){
-		fuse.Elementwise: elementwiseGroup,
-		fuse.Prologue:    prologueGroup,
-		fuse.NormRelu:    normReluGroup,
-		fuse.Mixture:     mixtureGroup,
-		fuse.Scaled:      scaledGroup,
-		fuse.Accumulate:  accumulateGroup,
+		fuse.Prologue:   prologueGroup,
+		fuse.NormRelu:   normReluGroup,
+		fuse.Mixture:    mixtureGroup,
+		fuse.Scaled:     scaledGroup,
+		fuse.Accumulate: accumulateGroup,
 	}
 }
 
+// pointwise operations are instructions of the trees of tree.go.
 func pointwise(op *ir.Op) bool { return fuse.Pointwise(op) && expressions[op.Kind] != nil }
-
-func elementwiseGroup(l *lowering, body *ir.Program) (bool, error) {
-	if len(body.Results) != 1 {
-		return false, nil
-	}
-	for _, op := range body.Ops {
-		if op.Kind != "constant" && !pointwise(op) {
-			return false, nil
-		}
-	}
-	return true, l.elementwise(body)
-}
 
 // expressions are the pointwise operations in C++, of elements of type T.
 var expressions = map[string]func(op *ir.Op, x []string) string{

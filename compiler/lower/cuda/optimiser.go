@@ -1,7 +1,7 @@
 package cuda
 
 import (
-	"slices"
+	"fmt"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/ir"
@@ -9,6 +9,8 @@ import (
 )
 
 var optimisers = map[string]func(l *lowering, op *ir.Op) error{
+	"sgd":         lowerUpdate,
+	"adam":        lowerUpdate,
 	"global_norm": globalNorm,
 	"clip_scale": func(l *lowering, op *ir.Op) error {
 		c := l.call(op.Kind, "ClipScale")
@@ -37,66 +39,46 @@ func (c *call) tensorsOf(sizes []int) {
 	c.integers(sizes...)
 	c.integers(first...)
 	c.blocks = blocks
+	c.alone = true
 }
 
-// update is an sgd or adam operation that waits for others of its kind. Its results have tensors already.
+// update is an sgd or adam operation on its tensors.
 type update struct {
 	op      *ir.Op
-	tensors [][]int // by field of the kernel: operands
+	tensors []int // operands, by field of the kernel
 	results []int
 	flops   float64
 }
 
-// update collects operations that follow one another (or with nothing but reads and assignments between them) into one
-// launch: each updates tensors of its own.
-func (l *lowering) update(op *ir.Op) error {
-	if len(l.updates) == mostUpdates || len(l.updates) > 0 && !together(l.updates[0].op, op) {
-		l.flush()
-	}
+func lowerUpdate(l *lowering, op *ir.Op) error {
 	order := l.order(l.operand(op.Operands[0]))
 	u := update{op: op, flops: ops.FLOPs(op)}
 	for _, v := range op.Operands[:tensorCount(op)] {
-		u.tensors = append(u.tensors, []int{l.in(v, order)})
-	}
-	if l.reads(u) { // the result of one that waits
-		l.flush()
+		u.tensors = append(u.tensors, l.in(v, order))
 	}
 	for _, v := range op.Results {
 		u.results = append(u.results, l.result(v, order))
 	}
-	l.updates = append(l.updates, u)
+	l.launchUpdates([]update{u})
+	l.updates[len(l.out.Launches)-1] = u
 	return nil
 }
 
 // tensorCount is how many operands of an update are tensors; the others are scalars.
 func tensorCount(op *ir.Op) int { return len(op.Operands) - 2 }
 
-func together(a, b *ir.Op) bool {
-	n := tensorCount(a)
-	return a.Kind == b.Kind && a.Phase == b.Phase && slices.EqualFunc(a.Attrs, b.Attrs, func(x, y ir.Attr) bool { return x == y }) &&
-		slices.Equal(a.Operands[n:], b.Operands[n:])
+// key is what updates of one launch have in common.
+func (u update) key(l *lowering) string {
+	key := u.op.Kind + fmt.Sprint(u.op.Attrs)
+	for _, v := range u.op.Operands[tensorCount(u.op):] {
+		key += fmt.Sprint(" ", l.operand(v))
+	}
+	return key
 }
 
-func (l *lowering) reads(u update) bool {
-	for _, waiting := range l.updates {
-		for _, r := range waiting.results {
-			for _, list := range u.tensors {
-				if slices.Contains(list, r) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// flush launches the updates that wait.
-func (l *lowering) flush() {
-	if len(l.updates) == 0 {
-		return
-	}
-	updates, op := l.updates, l.updates[0].op
-	l.updates = nil
+// launchUpdates appends one launch for updates of one key.
+func (l *lowering) launchUpdates(updates []update) {
+	op := updates[0].op
 	l.at = op
 	c := l.call(op.Kind, map[string]string{"sgd": "SGD", "adam": "Adam"}[op.Kind])
 	for _, v := range op.Operands[tensorCount(op):] {
@@ -110,7 +92,7 @@ func (l *lowering) flush() {
 	first := len(c.launch.Operands)
 	for field := range tensorCount(op) {
 		for _, u := range updates {
-			c.in(u.tensors[field]...)
+			c.in(u.tensors[field])
 		}
 	}
 	for r := range op.Results {

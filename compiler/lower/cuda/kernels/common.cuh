@@ -38,6 +38,12 @@ __device__ inline int thread() { return (int)threadIdx.x; }
 
 #endif
 
+// Joined is several launches of one kernel at once, of Blocks blocks each.
+template <class K, int Members, int Blocks> struct Joined {
+  K member[Members];
+  __device__ void run(int block) const { member[block / Blocks].run(block % Blocks); }
+};
+
 // Counters of blocks that have arrived, one for each reduction of a program: zero before and after every launch.
 __device__ unsigned counters[Counters];
 

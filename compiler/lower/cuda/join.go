@@ -1,0 +1,245 @@
+package cuda
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/dartsc/dartsc/compiler/lower"
+	"github.com/dartsc/dartsc/compiler/plan"
+)
+
+// A supernet is many small operations that do not wait for one another: the convolutions of all edges out of a state, all
+// their statistics. Each of them is too small to fill a device, and starting a launch takes as long as many of them run.
+// join makes one launch of those that are the same kernel with the same constants on other tensors.
+
+// The order is that of agenda-based batching (Neubig, Goldberg and Dyer 2017, "On-the-fly operation batching in dynamic
+// computation graphs"): of the kernels that have launches ready to run, the one goes next whose launches to come are the
+// least deep in the graph on average, with all that are ready. So the others wait until more of theirs are ready.
+
+const (
+	// window is how many launches are looked at from the first that is left: it bounds how much longer tensors live.
+	window = 1500
+	// The argument bytes and results that package plan allows a launch, which several have to share.
+	mostArgumentBytes = 4096
+	mostResults       = 256
+)
+
+// signature is what launches that can be joined have in common. Phases stay apart: what one keeps alive is not to be kept
+// for another.
+type signature struct {
+	function
+	phase string
+}
+
+// waiting are the launches of a signature within the window.
+type waiting struct {
+	signature
+	first        int   // the number of its first launch, which decides between equals
+	ready        []int // what they read is there
+	count, depth int   // of all, ready or not
+}
+
+// agenda is the state of the search for an order.
+type agenda struct {
+	launches []lower.Launch
+	of       []signature
+	users    [][]int // launches that wait for one
+	missing  []int   // how many a launch waits for
+	depth    []int
+	waiting  map[signature]*waiting
+	done     []bool
+	oldest   int // launch that is not done
+	seen     int // launches that have come into the window
+}
+
+// join replaces the launches of a program by fewer. Every launch stays behind those that make what it reads.
+func (l *lowering) join() {
+	a := l.agenda()
+	l.out.Launches = nil
+	for a.look(); a.oldest < len(a.launches); a.look() {
+		members := a.next()
+		if _, ok := l.updates[members[0]]; ok {
+			l.joinUpdates(members)
+			continue
+		}
+		l.out.Launches = append(l.out.Launches, l.joined(a.of[members[0]].function, members, a.launches))
+	}
+}
+
+func (l *lowering) agenda() *agenda {
+	n := len(l.out.Launches)
+	a := &agenda{
+		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n),
+		waiting: map[signature]*waiting{}, done: make([]bool, n),
+	}
+	maker := make([]int, len(l.out.Tensors)) // 1 + the launch that makes a tensor; 0: it is there before the first
+	for i := range a.launches {
+		launch := &a.launches[i]
+		a.of[i] = signature{l.functions[i], launch.Phase}
+		if u, ok := l.updates[i]; ok {
+			a.of[i].function = function{name: u.key(l), joins: true}
+		} else if !l.functions[i].joins {
+			a.of[i].phase = fmt.Sprint(launch.Phase, " ", i)
+		}
+		for k, t := range launch.Operands {
+			m := maker[t] - 1
+			if m < 0 || slices.Contains(launch.Operands[:k], t) {
+				continue
+			}
+			a.users[m] = append(a.users[m], i)
+			a.missing[i]++
+			a.depth[i] = max(a.depth[i], a.depth[m]+1)
+		}
+		for _, t := range launch.Results {
+			maker[t] = i + 1
+		}
+	}
+	return a
+}
+
+// look moves the window to the first launch that is left.
+func (a *agenda) look() {
+	for a.oldest < len(a.done) && a.done[a.oldest] {
+		a.oldest++
+	}
+	for ; a.seen < min(a.oldest+window, len(a.launches)); a.seen++ {
+		w := a.waiting[a.of[a.seen]]
+		if w == nil {
+			w = &waiting{signature: a.of[a.seen], first: a.seen}
+			a.waiting[a.of[a.seen]] = w
+		}
+		w.count++
+		w.depth += a.depth[a.seen]
+		if a.missing[a.seen] == 0 {
+			w.ready = append(w.ready, a.seen)
+		}
+	}
+}
+
+// next takes launches of one signature from the agenda.
+func (a *agenda) next() []int {
+	var best *waiting
+	for _, w := range a.waiting {
+		if len(w.ready) == 0 {
+			continue
+		}
+		if best == nil || w.before(best) {
+			best = w
+		}
+	}
+	slices.Sort(best.ready)
+	n := min(len(best.ready), best.most(a.launches[best.ready[0]]))
+	members := slices.Clone(best.ready[:n])
+	best.ready = slices.Delete(best.ready, 0, n)
+	for _, i := range members {
+		a.done[i] = true
+		best.count--
+		best.depth -= a.depth[i]
+		for _, user := range a.users[i] {
+			if a.missing[user]--; a.missing[user] == 0 && user < a.seen {
+				w := a.waiting[a.of[user]]
+				w.ready = append(w.ready, user)
+			}
+		}
+	}
+	if best.count == 0 {
+		delete(a.waiting, best.signature)
+	}
+	return members
+}
+
+// most is how many launches like one can be joined.
+func (w *waiting) most(like lower.Launch) int {
+	if w.kind == "" { // an update: see mostUpdates
+		return mostUpdates
+	}
+	n := 1
+	for 2*n*like.Device.ArgumentBytes() <= mostArgumentBytes && 2*n*len(like.Results) <= mostResults {
+		n *= 2
+	}
+	return n
+}
+
+// before compares the average depths of what waits.
+func (w *waiting) before(v *waiting) bool {
+	if x, y := w.depth*v.count, v.depth*w.count; x != y {
+		return x < y
+	}
+	return w.first < v.first
+}
+
+// joinUpdates is one launch of so many updates, whose kernel knows the size of each.
+func (l *lowering) joinUpdates(members []int) {
+	var updates []update
+	for _, i := range members {
+		updates = append(updates, l.updates[i])
+	}
+	l.launchUpdates(updates)
+	last := &l.out.Launches[len(l.out.Launches)-1]
+	last.Device.Function = l.target.code.entry(l.functions[len(l.functions)-1], 1, last.Device.Grid[0])
+}
+
+// capacity is the number of members that the kernel of a group is compiled for: powers of two, so that kernels are few.
+func capacity(members int) int {
+	n := 1
+	for n < members {
+		n *= 2
+	}
+	return n
+}
+
+// joined is the launch of a group. Places of members that are not there repeat the first, and have no blocks.
+func (l *lowering) joined(f function, members []int, launches []lower.Launch) lower.Launch {
+	first := launches[members[0]]
+	n := capacity(len(members))
+	d := *first.Device
+	d.Function = l.target.code.entry(f, n, d.Grid[0])
+	if len(members) == 1 {
+		first.Device = &d
+		return first
+	}
+	out := lower.Launch{Launch: plan.Launch{
+		Kernel: first.Kernel, Phase: first.Phase, Scope: fmt.Sprintf("%s and %d more", first.Scope, len(members)-1), Device: &d,
+	}}
+	d.Grid[0] *= len(members)
+	d.Arguments = nil
+	for at := range n {
+		member, operands, results := &first, 0, 0
+		if at < len(members) {
+			member, operands, results = &launches[members[at]], len(out.Operands), len(out.Results)
+		}
+		for _, a := range member.Device.Arguments {
+			switch a.Kind {
+			case plan.OperandArgument:
+				a.Index += operands
+			case plan.ResultArgument:
+				a.Index += results
+			}
+			d.Arguments = append(d.Arguments, a)
+		}
+		if at >= len(members) {
+			continue
+		}
+		out.Operands, out.Results = append(out.Operands, member.Operands...), append(out.Results, member.Results...)
+		for _, alias := range member.InPlace {
+			out.InPlace = append(out.InPlace, lower.Alias{Operand: operands + alias.Operand, Result: results + alias.Result})
+		}
+		out.FLOPs += member.FLOPs
+	}
+	out.Bytes = l.bytes(&out)
+	return out
+}
+
+// bytes is the size of the tensors of a launch, each counted once.
+func (l *lowering) bytes(launch *lower.Launch) (sum float64) {
+	seen := map[int]bool{}
+	for _, list := range [][]int{launch.Operands, launch.Results} {
+		for _, t := range list {
+			if !seen[t] {
+				sum += float64(l.out.Tensors[t].Bytes())
+			}
+			seen[t] = true
+		}
+	}
+	return sum
+}
