@@ -45,7 +45,7 @@ func matMul(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	if min(n, k) >= smallSides && m*n*k <= smallProduct {
+	if m*n*k <= smallProduct {
 		return smallMatMul(y.f32, a.f32, b.f32, sum, m, n, k, transposeA, transposeB), nil
 	}
 	p := product{y: y.f32, a: a.f32, b: b.f32, sum: sum, m: m, n: n, k: k}
@@ -161,12 +161,8 @@ func (p *product) outer() task {
 }
 
 // smallProduct is the number of multiply-adds up to which a product is added up in float64, for nothing is lost by it. A
-// BatchNorm over a few rows magnifies the last bits of a product a thousand times. Narrow products, such as a
-// classifier's, have short sums or few of them and gain nothing.
-const (
-	smallProduct = 1 << 14
-	smallSides   = 12
-)
+// BatchNorm over a few rows magnifies the last bits of a product a thousand times.
+const smallProduct = 1 << 14
 
 func smallMatMul(y, a, b, sum []float32, m, n, k int, transposeA, transposeB bool) task {
 	aRow, aColumn, bRow, bColumn := k, 1, n, 1
