@@ -34,7 +34,7 @@ func TestFaults(t *testing.T) {
 		{"reads before the first", relu, "r[k][0] = x[k][i]", "r[k][0] = x[k][i - 1]", "element -1 of 259"},
 		{"not aligned", stats, "load<S::V>(x, row * S::channels + channel)", "load<S::V>(x, row * S::channels + channel + 1)", "not aligned"},
 		{"too little shared memory", stats, "shared<Sum>(0, RowLanes * Values * Width)", "shared<Sum>(0, 2 * RowLanes * Values * Width)", "shared memory from 0 to"},
-		{"beyond a shared array", product, "tile[k * Stride + x]", "tile[(k + 1) * Stride + x]", "element"},
+		{"beyond a shared array", product, "tile[(k + v) * Stride + x]", "tile[(k + v + 1) * Stride + x]", "element"},
 		{"no barrier before the sums of a block", stats, "    __syncthreads();\n    for (int i = thread(); i < Values * Width", "    for (int i = thread(); i < Values * Width", ""},
 		{"no barrier after loading a tile", product, "      __syncthreads();\n      float part", "      float part", ""},
 		{"no barrier before the next tile", product, "        for (int j = 0; j < 4; j++) sum[i][j] += part[i][j];\n      __syncthreads();", "        for (int j = 0; j < 4; j++) sum[i][j] += part[i][j];", ""},

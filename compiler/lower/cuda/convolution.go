@@ -27,7 +27,14 @@ var convolutions = map[string]func(l *lowering, op *ir.Op) error{
 		c.out(l.result(op.Result(), nil))
 		c.bool("transpose_a", op.Attrs.Bool("transpose_a"))
 		c.bool("transpose_b", op.Attrs.Bool("transpose_b"))
-		c.product(y[0], y[1], k, !op.Attrs.Bool("transpose_a"), op.Attrs.Bool("transpose_b"))
+		va, vb := pack(k), pack(y[1])
+		if op.Attrs.Bool("transpose_a") {
+			va = pack(y[0])
+		}
+		if op.Attrs.Bool("transpose_b") {
+			vb = pack(k)
+		}
+		c.product(y[0], y[1], k, !op.Attrs.Bool("transpose_a"), op.Attrs.Bool("transpose_b"), va, vb)
 		c.emit()
 		return nil
 	},
@@ -130,6 +137,7 @@ func (c *call) shape(op *ir.Op, x, w, y []int) (depthwise, grouped bool) {
 		return depthwise, grouped
 	}
 	c.int("images", x[0])
+	c.bool("same", w[2] == 1 && w[3] == 1 && a.Strides == [2]int{1, 1} && a.Pads == [4]int{})
 	c.int("o", w[0])
 	if grouped {
 		c.int("groups", a.Groups)
@@ -160,7 +168,7 @@ func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
 		c.template = "Grouped"
 		c.loop(op.Result().Type.Elements())
 	default:
-		c.product(ys[0]*ys[2]*ys[3], ws[0], ws[1]*ws[2]*ws[3], true, false)
+		c.product(ys[0]*ys[2]*ys[3], ws[0], ws[1]*ws[2]*ws[3], true, false, pack(ws[1]), pack(ws[0]))
 	}
 	c.emit()
 	if len(op.Operands) == 3 {
@@ -193,7 +201,7 @@ func (l *lowering) inputGrad(op *ir.Op, addend, result *ir.Value) error {
 		c.template = "GroupedInputGrad"
 		c.loop(op.Result().Type.Elements())
 	default:
-		c.product(xs[0]*xs[2]*xs[3], ws[1], ws[0]*ws[2]*ws[3], true, true)
+		c.product(xs[0]*xs[2]*xs[3], ws[1], ws[0]*ws[2]*ws[3], true, true, pack(ws[0]), pack(ws[0]))
 	}
 	c.emit()
 	return nil
@@ -218,15 +226,15 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 		c.template = "GroupedWeightGrad"
 		c.loop(op.Result().Type.Elements())
 	default:
-		c.product(ws[1]*ws[2]*ws[3], ws[0], pixels, false, false)
+		c.product(ws[1]*ws[2]*ws[3], ws[0], pixels, false, false, pack(ws[1]), pack(ws[0]))
 	}
 	c.emit()
 	return nil
 }
 
 // product divides an m by n product of depth k into tiles and, where there are few of them, into splits: the fields of
-// Product, scratch and counters. Along says whether neighbours of a and b in memory are neighbours along k.
-func (c *call) product(m, n, k int, aAlongK, bAlongK bool) {
+// Product, scratch and counters. Along says whether neighbours of a and b in memory are neighbours along k, v how many are loaded at once.
+func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
 	bn := tile(n, 64)
 	bm := tile(m, 4096/bn)
 	if bm*bn > 4096 {
@@ -245,6 +253,8 @@ func (c *call) product(m, n, k int, aAlongK, bAlongK bool) {
 	c.int("splits", splits)
 	c.bool("a_along_k", aAlongK)
 	c.bool("b_along_k", bAlongK)
+	c.int("va", va)
+	c.int("vb", vb)
 	if splits > 1 {
 		c.out(c.l.scratch(plan.F32, splits*m*n))
 	} else {

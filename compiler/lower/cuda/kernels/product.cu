@@ -3,8 +3,9 @@
 // fewer than 4096 results, several groups of threads share its products and their sums are added in order. With more than
 // one split the products are divided between blocks too, and the last block of a tile adds the splits in order.
 //
-// S: m, n, k, bm, bn, bk, splits. P: a(m, k) and b(k, n) for positions inside, put(m, n, value); fields partial
-// [splits][m][n] and counter. S::a_along_k, S::b_along_k: neighbours in memory are neighbours along k.
+// S: m, n, k, bm, bn, bk, splits; a_along_k, b_along_k: neighbours in memory are neighbours along k, else along m or n; va, vb:
+// how many of them are loaded at once. P: a<V>(m, k) and b<V>(k, n), V neighbours from a position inside, put(m, n,
+// value); fields partial [splits][m][n] and counter.
 template <class S, class P> struct Product {
   static constexpr int TileM = ceiling(S::m, S::bm), TileN = ceiling(S::n, S::bn), Tiles = TileM * TileN;
   static constexpr int Sub = (S::bm / 4) * (S::bn / 4), Groups = Threads / Sub, Depth = S::bk / Groups;
@@ -21,8 +22,8 @@ template <class S, class P> struct Product {
     constexpr int Steps = ceiling(S::k, S::bk);
     int from = (int)((i64)Steps * split / S::splits) * S::bk, to = smaller(S::k, (int)((i64)Steps * (split + 1) / S::splits) * S::bk);
     for (int k0 = from; k0 < to; k0 += S::bk) {
-      load_tile<S::bm, S::m, StrideA, S::a_along_k>(ta, m0, k0, [&](int m, int k) { return p.a(m, k); });
-      load_tile<S::bn, S::n, StrideB, S::b_along_k>(tb, n0, k0, [&](int n, int k) { return p.b(k, n); });
+      load_tile<S::bm, S::m, StrideA, S::a_along_k, S::va>(ta, m0, k0, [&](int m, int k) { return p.template a<S::va>(m, k); });
+      load_tile<S::bn, S::n, StrideB, S::b_along_k, S::vb>(tb, n0, k0, [&](int n, int k) { return p.template b<S::vb>(k, n); });
       __syncthreads();
       float part[4][4] = {}; // sums of few products, added to sums of many: half the digits lost
 #pragma unroll
@@ -70,12 +71,18 @@ template <class S, class P> struct Product {
     }
   }
 
-  // load_tile fills [bk][stride] of shared memory with get(x0+x, k0+k), zero outside.
-  template <int Extent, int Limit, int Stride, bool AlongK, class T, class F>
+  // load_tile fills [bk][stride] of shared memory with get(x0+x, k0+k), V neighbours at once, and zero outside.
+  template <int Extent, int Limit, int Stride, bool AlongK, int V, class T, class F>
   __device__ static inline void load_tile(T tile, int x0, int k0, F get) {
-    for (int i = thread(); i < Extent * S::bk; i += Threads) {
-      int x = AlongK ? i / S::bk : i % Extent, k = AlongK ? i % S::bk : i / Extent;
-      tile[k * Stride + x] = x0 + x < Limit && k0 + k < S::k ? get(x0 + x, k0 + k) : 0.0f;
+    for (int i = thread(); i < Extent * S::bk / V; i += Threads) {
+      int x = AlongK ? i / (S::bk / V) : i % (Extent / V) * V, k = AlongK ? i % (S::bk / V) * V : i / (Extent / V);
+      Pack<V> p = zero<V>();
+      if (x0 + x < Limit && k0 + k < S::k) p = get(x0 + x, k0 + k);
+      if constexpr (AlongK) {
+        for (int v = 0; v < V; v++) tile[(k + v) * Stride + x] = p.v[v];
+      } else {
+        store<V>(tile, k * Stride + x, p);
+      }
     }
   }
 };
@@ -86,14 +93,14 @@ template <class S> struct MatMul {
   Out<float> z, partial;
   int counter;
 
-  __device__ inline float a(int m, int k) const { return S::transpose_a ? x[k * S::m + m] : x[m * S::k + k]; }
-  __device__ inline float b(int k, int n) const { return S::transpose_b ? y[n * S::k + k] : y[k * S::n + n]; }
+  template <int V> __device__ inline Pack<V> a(int m, int k) const { return load<V>(x, S::transpose_a ? k * S::m + m : m * S::k + k); }
+  template <int V> __device__ inline Pack<V> b(int k, int n) const { return load<V>(y, S::transpose_b ? n * S::k + k : k * S::n + n); }
   __device__ inline void put(int m, int n, float v) const { z[m * S::n + n] = v; }
   __device__ void run(int block) const { Product<S, MatMul>::run(*this, block); }
 };
 
 // Convolutions without groups, as products. S: those of Product; images, h, w, c (of x), oh, ow, o (of y), kh, kw, sh, sw,
-// dh, dw, ph, pw; prologue, eps. Images channels last, filters [KH][KW][C][O].
+// dh, dw, ph, pw; same (a pointwise convolution whose pixels are those of x); prologue, eps. Images channels last, filters [KH][KW][C][O].
 
 // Convolution: rows are pixels of y, columns its channels, products taps times channels of x.
 template <class S> struct Convolution {
@@ -102,14 +109,14 @@ template <class S> struct Convolution {
   Out<float> y, partial;
   int counter;
 
-  __device__ inline float a(int m, int k) const {
+  template <int V> __device__ inline Pack<V> a(int m, int k) const {
+    if constexpr (S::same) return before.template apply<V>(load<V>(x, m * S::c + k), k);
     int column = m % S::ow, row = m / S::ow % S::oh, image = m / S::ow / S::oh, channel = k % S::c, tap = k / S::c;
     int r = row * S::sh - S::ph + tap / S::kw * S::dh, q = column * S::sw - S::pw + tap % S::kw * S::dw;
-    if (r < 0 || r >= S::h || q < 0 || q >= S::w) return 0;
-    Pack<1> v = load<1>(x, ((image * S::h + r) * S::w + q) * S::c + channel);
-    return before.template apply<1>(v, channel).v[0];
+    if (r < 0 || r >= S::h || q < 0 || q >= S::w) return zero<V>();
+    return before.template apply<V>(load<V>(x, ((image * S::h + r) * S::w + q) * S::c + channel), channel);
   }
-  __device__ inline float b(int k, int n) const { return filter[k * S::o + n]; }
+  template <int V> __device__ inline Pack<V> b(int k, int n) const { return load<V>(filter, k * S::o + n); }
   __device__ inline void put(int m, int n, float v) const { y[m * S::o + n] = v; }
   __device__ void run(int block) const { Product<S, Convolution>::run(*this, block); }
 };
@@ -121,13 +128,14 @@ template <class S> struct ConvolutionInputGrad {
   Out<float> dx, partial;
   int counter;
 
-  __device__ inline float a(int m, int k) const {
+  template <int V> __device__ inline Pack<V> a(int m, int k) const {
+    if constexpr (S::same) return load<V>(g, m * S::o + k);
     int column = m % S::w, row = m / S::w % S::h, image = m / S::w / S::h, channel = k % S::o, tap = k / S::o;
     int r = row + S::ph - tap / S::kw * S::dh, q = column + S::pw - tap % S::kw * S::dw;
-    if (r < 0 || r % S::sh != 0 || r / S::sh >= S::oh || q < 0 || q % S::sw != 0 || q / S::sw >= S::ow) return 0;
-    return g[((image * S::oh + r / S::sh) * S::ow + q / S::sw) * S::o + channel];
+    if (r < 0 || r % S::sh != 0 || r / S::sh >= S::oh || q < 0 || q % S::sw != 0 || q / S::sw >= S::ow) return zero<V>();
+    return load<V>(g, ((image * S::oh + r / S::sh) * S::ow + q / S::sw) * S::o + channel);
   }
-  __device__ inline float b(int k, int n) const { return filter[(k / S::o * S::c + n) * S::o + k % S::o]; }
+  template <int V> __device__ inline Pack<V> b(int k, int n) const { return load<V>(filter, (k / S::o * S::c + n) * S::o + k % S::o); }
   __device__ inline void put(int m, int n, float v) const {
     if constexpr (S::added) v += addend[m * S::c + n];
     dx[m * S::c + n] = v;
@@ -142,14 +150,14 @@ template <class S> struct ConvolutionWeightGrad {
   Out<float> df, partial;
   int counter;
 
-  __device__ inline float a(int m, int k) const {
+  template <int V> __device__ inline Pack<V> a(int m, int k) const {
+    if constexpr (S::same) return before.template apply<V>(load<V>(x, k * S::c + m), m);
     int column = k % S::ow, row = k / S::ow % S::oh, image = k / S::ow / S::oh, channel = m % S::c, tap = m / S::c;
     int r = row * S::sh - S::ph + tap / S::kw * S::dh, q = column * S::sw - S::pw + tap % S::kw * S::dw;
-    if (r < 0 || r >= S::h || q < 0 || q >= S::w) return 0;
-    Pack<1> v = load<1>(x, ((image * S::h + r) * S::w + q) * S::c + channel);
-    return before.template apply<1>(v, channel).v[0];
+    if (r < 0 || r >= S::h || q < 0 || q >= S::w) return zero<V>();
+    return before.template apply<V>(load<V>(x, ((image * S::h + r) * S::w + q) * S::c + channel), channel);
   }
-  __device__ inline float b(int k, int n) const { return g[k * S::o + n]; }
+  template <int V> __device__ inline Pack<V> b(int k, int n) const { return load<V>(g, k * S::o + n); }
   __device__ inline void put(int m, int n, float v) const { df[m * S::o + n] = v; }
   __device__ void run(int block) const { Product<S, ConvolutionWeightGrad>::run(*this, block); }
 };
