@@ -335,7 +335,7 @@ func second[T any](_ T, err error) error { return err }
 
 // FuzzDecode feeds a file, and, past the checksum that would stop nearly every mutation, its payload.
 func FuzzDecode(f *testing.F) {
-	for _, p := range []*Plan{small(), large(3), {Name: "empty"}} {
+	for _, p := range []*Plan{small(), looped(), large(3), {Name: "empty"}} {
 		data, err := Encode(p)
 		if err != nil {
 			f.Fatal(err)
