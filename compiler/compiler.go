@@ -93,12 +93,13 @@ func Passes() []string {
 
 // Options says how to compile. The zero value compiles for the CPU.
 type Options struct {
-	Target   string            // "" and "cpu": this machine's processor
-	Version  string            // of dartsc, recorded in the plan
-	Metadata map[string]string // recorded in the plan
-	Dump     string            // folder for the text after every pass and the page that shows them, or ""
-	Verify   bool              // check the module after every pass
-	Logger   *slog.Logger      // nil: silent
+	Precision string            // of products, on targets that have several: "" and "fp32", or "tf32"
+	Target    string            // "" and "cpu": this machine's processor
+	Version   string            // of dartsc, recorded in the plan
+	Metadata  map[string]string // recorded in the plan
+	Dump      string            // folder for the text after every pass and the page that shows them, or ""
+	Verify    bool              // check the module after every pass
+	Logger    *slog.Logger      // nil: silent
 
 	// Values are what variables of f32 hold for good, by name: the plan carries them, BatchNorms are folded into
 	// convolutions of them, and variables that are then not read any more are left out.
@@ -121,7 +122,7 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 	}
 	for level := o.Recompute; ; level++ {
 		c := common
-		target, err := targetOf(o.Target) // a new one each time: it collects code
+		target, err := targetOf(o.Target, o.Precision) // a new one each time: it collects code
 		if err != nil {
 			return nil, err
 		}
@@ -228,13 +229,19 @@ func operations(m *ir.Module) int {
 // Targets returns the names of the targets.
 func Targets() []string { return append([]string{cpu.Name}, cuda.Names()...) }
 
-func targetOf(name string) (lower.Target, error) {
+func targetOf(name, precision string) (lower.Target, error) {
 	switch name {
 	case "", cpu.Name:
+		if precision != "" && precision != cuda.FP32 {
+			return nil, fmt.Errorf("target cpu computes in fp32, not %s", precision)
+		}
 		return cpu.Target{}, nil
 	}
-	if target := cuda.New(name); target != nil {
+	if target := cuda.New(name, precision); target != nil {
 		return target, nil
+	}
+	if slices.Contains(cuda.Names(), name) {
+		return nil, fmt.Errorf("target %s has no precision %q: want one of %s", name, precision, strings.Join(cuda.Precisions, ", "))
 	}
 	return nil, fmt.Errorf("unknown target %q: want one of %s", name, strings.Join(Targets(), ", "))
 }

@@ -23,6 +23,7 @@ type compileSearch struct {
 	flags                   searchFlags
 	classes                 int
 	target, out, emit, dump string
+	precision               string
 	limit                   byteSize
 	json                    bool
 }
@@ -48,6 +49,7 @@ needed to compile one.`,
 	o.flags.bind(cmd)
 	flags.IntVar(&o.classes, "classes", 10, "number of classes, without --data")
 	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
+	bindPrecision(cmd, &o.precision)
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (default search.dplan)")
 	flags.StringVar(&o.emit, "emit", emitPlan, emitUsage)
 	bindMemoryLimit(flags, &o.limit)
@@ -65,6 +67,9 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 	if !slices.Contains(compiler.Targets(), o.target) {
 		return usagef("--target %q: want %s", o.target, strings.Join(compiler.Targets(), ", "))
 	}
+	if err := checkPrecision(o.precision, o.target); err != nil {
+		return err
+	}
 	if cmd.Flags().Changed("classes") && o.flags.config.Data != "" {
 		return usagef("--classes cannot go with --data, which has classes of its own")
 	}
@@ -81,7 +86,7 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 		return err
 	}
 	options := compiler.Options{
-		Target: o.target, Version: version(), Metadata: recipe.SearchMetadata(config, summary), Dump: o.dump, Logger: slog.Default(),
+		Target: o.target, Precision: o.precision, Version: version(), Metadata: recipe.SearchMetadata(config, summary), Dump: o.dump, Logger: slog.Default(),
 		MemoryLimit: int64(o.limit),
 	}
 	if o.emit == emitIR || o.emit == emitFused {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/internal/atomicfile"
@@ -39,6 +41,22 @@ func checkEmit(emit, target string, json bool) error {
 	}
 	if (emit == emitCUDA || emit == emitPTX) && !slices.Contains(cuda.Names(), target) {
 		return usagef("--emit %s wants --target %s", emit, strings.Join(cuda.Names(), " or "))
+	}
+	return nil
+}
+
+// bindPrecision adds --precision, of products on a GPU.
+func bindPrecision(cmd *cobra.Command, precision *string) {
+	cmd.Flags().StringVar(precision, "precision", cuda.FP32, "of convolutions and matrix products on a GPU: "+strings.Join(cuda.Precisions, ", "))
+	complete(cmd, "precision", cuda.Precisions...)
+}
+
+func checkPrecision(precision, target string) error {
+	if !slices.Contains(cuda.Precisions, precision) {
+		return usagef("--precision %q: want %s", precision, strings.Join(cuda.Precisions, " or "))
+	}
+	if precision != cuda.FP32 && !slices.Contains(cuda.Names(), target) {
+		return usagef("--precision %s wants --target %s", precision, strings.Join(cuda.Names(), " or "))
 	}
 	return nil
 }

@@ -283,6 +283,26 @@ template <class T> static inline typename emulation::Plain<T>::type fresh(const 
 
 static inline int thread() { return emulation::current; }
 
+static inline float rounded_to_tf32(float x) {
+  unsigned bits;
+  memcpy(&bits, &x, 4);
+  bits = (bits + 0x1000) & ~0x1fffu;
+  memcpy(&x, &bits, 4);
+  return x;
+}
+
+// multiply_tf32: every lane brings its parts of both factors and takes its part of the product.
+static inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
+  static float rows[emulation::Threads / 32][16][8], columns[emulation::Threads / 32][8][8];
+  int own = emulation::current, w = own / 32, g = own % 32 / 4, t = own % 4;
+  emulation::shuffle(0, 0, -1); // all have read what is there
+  for (int i = 0; i < 4; i++) rows[w][g + i % 2 * 8][t + i / 2 * 4] = rounded_to_tf32(a[i]);
+  for (int i = 0; i < 2; i++) columns[w][t + i * 4][g] = rounded_to_tf32(b[i]);
+  emulation::shuffle(0, 0, -2);
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 8; k++) c[i] += rows[w][g + i / 2 * 8][k] * columns[w][k][2 * t + i % 2];
+}
+
 #define __threadfence()
 #define __syncthreads() emulation::barrier(0, __LINE__, false)
 #define __syncthreads_or(v) emulation::barrier(v, __LINE__, false)

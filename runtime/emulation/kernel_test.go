@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dartsc/dartsc/compiler"
@@ -56,18 +57,7 @@ func TestKernels(t *testing.T) {
 	m := ir.NewModule("kernels")
 	kinds := map[string]bool{}
 	for i, c := range list {
-		b := ops.NewBuilder(m, programName(i))
-		var in []*ir.Value
-		for j, typ := range c.in {
-			in = append(in, b.Input(fmt.Sprint("in", j), typ))
-		}
-		for j, v := range c.build(b, in) {
-			b.Result(fmt.Sprint("out", j), v)
-		}
-		program, err := b.Build()
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
+		program := c.add(t, m, programName(i))
 		for _, op := range program.Ops {
 			kinds[op.Kind] = true
 		}
@@ -90,6 +80,56 @@ func TestKernels(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTensorCores compares convolutions and products with factors rounded to tf32: 10 bits, so 1e-3 of the largest.
+func TestTensorCores(t *testing.T) {
+	skipWithoutCompiler(t)
+	list := convolutionCases()
+	m := ir.NewModule("products")
+	for i, c := range list {
+		c.add(t, m, programName(i))
+	}
+	p, err := compiler.Compile(t.Context(), m, compiler.Options{Target: target, Precision: cuda.TF32})
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := false
+	for _, module := range p.Modules {
+		used = used || strings.Contains(module.Source, "tf32 = true")
+	}
+	if !used {
+		t.Error("no product uses tensor cores")
+	}
+	forwards, backwards := open(t, p, false), open(t, p, true)
+	for i, c := range list {
+		inputs, want := c.reference(t, m.Program(programName(i)))
+		got := run(t, forwards, programName(i), inputs, want)
+		compare(t, got, want, 2e-3)
+		for name, v := range run(t, backwards, programName(i), inputs, want) {
+			if !slices.Equal(v, got[name]) {
+				t.Errorf("%s of %s: threads that run backwards compute other bits", name, c.name)
+			}
+		}
+	}
+}
+
+// add builds the case as a program of a module.
+func (c *kernelCase) add(t *testing.T, m *ir.Module, name string) *ir.Program {
+	t.Helper()
+	b := ops.NewBuilder(m, name)
+	var in []*ir.Value
+	for j, typ := range c.in {
+		in = append(in, b.Input(fmt.Sprint("in", j), typ))
+	}
+	for j, v := range c.build(b, in) {
+		b.Result(fmt.Sprint("out", j), v)
+	}
+	program, err := b.Build()
+	if err != nil {
+		t.Fatalf("%s: %v", c.name, err)
+	}
+	return program
 }
 
 func programName(i int) string { return fmt.Sprint("case", i) }

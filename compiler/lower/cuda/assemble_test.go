@@ -47,11 +47,16 @@ func TestAssemble(t *testing.T) {
 		sizes["first order"] = func(t *testing.T) *ir.Module { return searchModule(t, search, batch, false) }
 		sizes["second order"] = func(t *testing.T) *ir.Module { return searchModule(t, search, batch, true) }
 		sizes["training"] = trainingModule
+		sizes["tensor cores"] = trainingModule
 	}
 	for name, module := range sizes {
 		for _, target := range cuda.Names() {
 			t.Run(name+" "+target, func(t *testing.T) {
-				p, err := compiler.Compile(t.Context(), module(t), compiler.Options{Target: target})
+				options := compiler.Options{Target: target}
+				if name == "tensor cores" {
+					options.Precision = cuda.TF32
+				}
+				p, err := compiler.Compile(t.Context(), module(t), options)
 				if err != nil {
 					t.Fatal(err)
 				}

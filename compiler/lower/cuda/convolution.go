@@ -260,7 +260,9 @@ func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
 	} else {
 		c.arguments = append(c.arguments, plan.Argument{Kind: plan.ResultArgument}) // partial, which is not used
 	}
-	c.shared = 4 * bk * (bm + 4 + bn + 4)
+	tf32 := c.l.target.precision == TF32 && bm*bn == 4096
+	c.bool("tf32", tf32)
+	c.shared = 4 * bk * (bm + 8 + bn + 8)
 	if groups > 1 {
 		c.shared = max(c.shared, 4*16*threads)
 	}

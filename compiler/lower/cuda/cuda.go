@@ -37,16 +37,30 @@ func Names() []string {
 // Target implements lower.Target. It collects the code of all programs that it lowers: one Target makes one plan.
 type Target struct {
 	architecture string
+	precision    string
 	code         code
 }
 
-// New returns a target by its name, or nil.
-func New(name string) *Target {
+// The precisions of products (convolutions but depthwise ones, and matrices): all of float32, or factors rounded to 10 bits
+// for tensor cores, sums in float32. Everything else is float32 in either.
+const (
+	FP32 = "fp32"
+	TF32 = "tf32"
+)
+
+// Precisions lists them.
+var Precisions = []string{FP32, TF32}
+
+// New returns a target by its name and precision ("" is FP32), or nil.
+func New(name, precision string) *Target {
 	architecture, ok := strings.CutPrefix(name, prefix)
 	if !ok || !slices.Contains(Architectures, architecture) {
 		return nil
 	}
-	return &Target{architecture: architecture}
+	if precision != "" && !slices.Contains(Precisions, precision) {
+		return nil
+	}
+	return &Target{architecture: architecture, precision: precision}
 }
 
 // Name returns the name in plans and on the command line, as cuda:sm_90.

@@ -3,13 +3,14 @@
 // fewer than 4096 results, several groups of threads share its products and their sums are added in order. With more than
 // one split the products are divided between blocks too, and the last block of a tile adds the splits in order.
 //
-// S: m, n, k, bm, bn, bk, splits; a_along_k, b_along_k: neighbours in memory are neighbours along k, else along m or n; va, vb:
+// S: m, n, k, bm, bn, bk, splits; tf32 (on tensor cores, where a tile has 4096 results); a_along_k, b_along_k: neighbours in memory are neighbours along k, else along m or n; va, vb:
 // how many of them are loaded at once. P: a<V>(m, k) and b<V>(k, n), V neighbours from a position inside, put(m, n,
 // value); fields partial [splits][m][n] and counter.
 template <class S, class P> struct Product {
   static constexpr int TileM = ceiling(S::m, S::bm), TileN = ceiling(S::n, S::bn), Tiles = TileM * TileN;
   static constexpr int Sub = (S::bm / 4) * (S::bn / 4), Groups = Threads / Sub, Depth = S::bk / Groups;
-  static constexpr int StrideA = S::bm + 4, StrideB = S::bn + 4; // rows apart in memory banks, aligned to 16 bytes
+  // Rows apart in memory banks, for what a warp reads at once, and aligned to 16 bytes.
+  static constexpr int Apart = S::tf32 ? 8 : 4, StrideA = S::bm + Apart, StrideB = S::bn + Apart;
   static constexpr int RoomA = 0, RoomB = 4 * S::bk * StrideA;   // bytes
 
   __device__ static inline void run(const P& p, int block) {
@@ -17,7 +18,7 @@ template <class S, class P> struct Product {
     auto ta = shared<float>(RoomA, S::bk * StrideA);
     auto tb = shared<float>(RoomB, S::bk * StrideB);
     int group = thread() / Sub, local = thread() % Sub, tm = local / (S::bn / 4) * 4, tn = local % (S::bn / 4) * 4;
-    float sum[4][4] = {};
+    float sum[4][4] = {}; // of four by four results; with S::tf32, of four tiles of multiply_tf32
     // Splits are whole steps of bk.
     constexpr int Steps = ceiling(S::k, S::bk);
     int from = (int)((i64)Steps * split / S::splits) * S::bk, to = smaller(S::k, (int)((i64)Steps * (split + 1) / S::splits) * S::bk);
@@ -25,6 +26,11 @@ template <class S, class P> struct Product {
       load_tile<S::bm, S::m, StrideA, S::a_along_k, S::va>(ta, m0, k0, [&](int m, int k) { return p.template a<S::va>(m, k); });
       load_tile<S::bn, S::n, StrideB, S::b_along_k, S::vb>(tb, n0, k0, [&](int n, int k) { return p.template b<S::vb>(k, n); });
       __syncthreads();
+      if constexpr (S::tf32) {
+        multiply(sum, ta, tb);
+        __syncthreads();
+        continue;
+      }
       float part[4][4] = {}; // sums of few products, added to sums of many: half the digits lost
 #pragma unroll
       for (int k = 0; k < Depth; k++) {
@@ -52,13 +58,17 @@ template <class S, class P> struct Product {
     if constexpr (S::splits == 1) {
       if (group != 0) return;
       for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 4; j++)
-          if (m0 + tm + i < S::m && n0 + tn + j < S::n) p.put(m0 + tm + i, n0 + tn + j, sum[i][j]);
+        for (int j = 0; j < 4; j++) {
+          int m = m0 + row(tm, i, j), n = n0 + column(tn, i, j);
+          if (m < S::m && n < S::n) p.put(m, n, sum[i][j]);
+        }
     } else {
       if (group == 0) {
         for (int i = 0; i < 4; i++)
-          for (int j = 0; j < 4; j++)
-            if (m0 + tm + i < S::m && n0 + tn + j < S::n) p.partial[(split * S::m + m0 + tm + i) * S::n + n0 + tn + j] = sum[i][j];
+          for (int j = 0; j < 4; j++) {
+            int m = m0 + row(tm, i, j), n = n0 + column(tn, i, j);
+            if (m < S::m && n < S::n) p.partial[(split * S::m + m) * S::n + n] = sum[i][j];
+          }
       }
       if (!last_block(p.counter + tile, S::splits)) return;
       for (int i = thread(); i < S::bm * S::bn; i += Threads) {
@@ -67,6 +77,31 @@ template <class S, class P> struct Product {
         double total = 0;
         for (int s = 0; s < S::splits; s++) total += (double)fresh(p.partial, (s * S::m + m) * S::n + n);
         p.put(m, n, (float)total);
+      }
+    }
+  }
+
+  // The place in the tile of element (i, j) of a thread's sums.
+  __device__ static inline int row(int tm, int i, int j) {
+    if constexpr (!S::tf32) return tm + i;
+    return (thread() / 32 * 4 + i) / (S::bn / 8) * 16 + thread() % 32 / 4 + j / 2 * 8;
+  }
+  __device__ static inline int column(int tn, int i, int j) {
+    if constexpr (!S::tf32) return tn + j;
+    return (thread() / 32 * 4 + i) % (S::bn / 8) * 8 + thread() % 4 * 2 + j % 2;
+  }
+
+  // multiply adds the products of a step: of the 32 tiles of 16 by 8 results, each of the 8 warps does four.
+  template <class T> __device__ static inline void multiply(float (&sum)[4][4], T ta, T tb) {
+    int g = thread() % 32 / 4, t = thread() % 4;
+#pragma unroll
+    for (int k = 0; k < S::bk; k += 8) {
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        int tile = thread() / 32 * 4 + i, m = tile / (S::bn / 8) * 16 + g, n = tile % (S::bn / 8) * 8 + g;
+        float a[4] = {ta[(k + t) * StrideA + m], ta[(k + t) * StrideA + m + 8], ta[(k + t + 4) * StrideA + m], ta[(k + t + 4) * StrideA + m + 8]};
+        float b[2] = {tb[(k + t) * StrideB + n], tb[(k + t + 4) * StrideB + n]};
+        multiply_tf32(sum[i], a, b);
       }
     }
   }
