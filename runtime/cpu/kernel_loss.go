@@ -55,10 +55,7 @@ func softmaxRow(y, x []float32) {
 
 // logSumExp returns m and s with Σ exp(x) = exp(m)·s; m is the largest element.
 func logSumExp(x []float32) (largest, sum float64) {
-	top := x[0]
-	for _, v := range x {
-		top = max(top, v)
-	}
+	top := largestOf(x)
 	largest = float64(top)
 	exp := vec.rows["exp"]
 	if exp == nil || len(x) < longRow {
@@ -75,6 +72,30 @@ func logSumExp(x []float32) (largest, sum float64) {
 		x = x[n:]
 	}
 	return largest, sum
+}
+
+// largestOf passes over NaN, of which the sum of exponentials makes NaN in any case. Four at a time do not wait for each
+// other.
+func largestOf(x []float32) float32 {
+	a, b, c, d := x[0], x[0], x[0], x[0]
+	for ; len(x) >= 4; x = x[4:] {
+		if x[0] > a {
+			a = x[0]
+		}
+		if x[1] > b {
+			b = x[1]
+		}
+		if x[2] > c {
+			c = x[2]
+		}
+		if x[3] > d {
+			d = x[3]
+		}
+	}
+	for _, v := range x {
+		a = max(a, v)
+	}
+	return max(a, b, c, d)
 }
 
 // longRow is from how many classes on the exponentials are those of float32.
