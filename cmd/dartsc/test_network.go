@@ -13,15 +13,14 @@ import (
 	"github.com/dartsc/dartsc/darts/infer"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/space"
-	"github.com/dartsc/dartsc/runtime/cpu"
 )
 
 type runTest struct {
 	arch, mean, std string
 	config          recipe.TestConfig
-	workers         int
-	limit           byteSize
-	json            bool
+	deviceFlags
+	limit byteSize
+	json  bool
 }
 
 func newRunTest() *cobra.Command {
@@ -61,7 +60,7 @@ For other files --arch, --init-channels and --layers say which network they are 
 	flags.StringVar(&o.mean, "mean", "", "mean of each channel, of pixels from 0 to 1 (default: as the model says, or else the data's)")
 	flags.StringVar(&o.std, "std", "", "deviation of each channel")
 	flags.Uint64Var(&c.Seed, "seed", 0, "of generated data")
-	flags.IntVar(&o.workers, "workers", 0, "processors to use, which changes no result (default all)")
+	o.deviceFlags.bind(cmd)
 	bindMemoryLimit(flags, &o.limit)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	complete(cmd, "arch", space.Names()...)
@@ -71,7 +70,6 @@ For other files --arch, --init-channels and --layers say which network they are 
 
 // deadTestFlags are the original's flags of test.py that mean nothing here.
 var deadTestFlags = []deadFlag{
-	{"gpu", "CUDA is not built yet, the test runs on the CPU"},
 	{"report-freq", "the result comes at the end"},
 	{"drop-path-prob", "no path is dropped in a test, nor does the original"},
 	{"cutout-length", "test images are not cut, nor does the original"},
@@ -87,15 +85,19 @@ func (o *runTest) run(cmd *cobra.Command) error {
 	if o.config.BatchSize < 1 {
 		return usagef("--batch-size must be at least 1")
 	}
-	if o.workers < 0 {
-		return usagef("--workers must be at least 1, or 0 for all processors")
+	if err := o.deviceFlags.check(); err != nil {
+		return err
 	}
 	config, err := o.resolve(cmd.Flags())
 	if err != nil {
 		return err
 	}
+	device, err := o.deviceFlags.open("")
+	if err != nil {
+		return err
+	}
 	score, err := recipe.Test(cmd.Context(), config, recipe.Options{
-		Device: cpu.New(o.workers), Workers: o.workers, Version: version(), Memory: int64(o.limit), Logger: slog.Default(),
+		Device: device, Workers: o.workers, Version: version(), Memory: int64(o.limit), Logger: slog.Default(),
 	})
 	if err != nil {
 		return err
