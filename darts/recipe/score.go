@@ -95,7 +95,7 @@ func testOfRun(path string) (TestConfig, error) {
 	case TaskRepeat, TaskSelect:
 		return TestConfig{}, fmt.Errorf("%s holds several runs: name one of the folders in it", path)
 	}
-	return TestConfig{}, fmt.Errorf("%s: cannot test a run of %q: want one of a search or of a training on images", path, task)
+	return TestConfig{}, fmt.Errorf("%s is a run of %q: want one of a search or of a training on images; run test rnn measures recurrent cells", path, task)
 }
 
 func (c TestConfig) network(d data.Summary) cnn.Network {

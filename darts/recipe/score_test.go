@@ -75,7 +75,7 @@ func TestTestErrors(t *testing.T) {
 	}{
 		{"channels", func(c *TestConfig) { c.InitChannels = 16 }, "tensor stem.0.weight is [12,3,3,3] in the file, [48,3,3,3] in the network; the file fits these cells with --init-channels 4 --layers 3 and 10 classes"},
 		{"no file", func(c *TestConfig) { c.Model = "nowhere" }, "nowhere"},
-		{"a recurrent model", func(c *TestConfig) { c.Model = golden + "rnn_darts_v2.legacy.pt" }, "it holds no network of DARTS"},
+		{"a recurrent model", func(c *TestConfig) { c.Model = golden + "rnn_darts_v2.legacy.pt" }, "the file is of a recurrent cell"},
 		{"images too small", func(c *TestConfig) { c.ImageNet = true }, "too small"},
 	} {
 		config := config

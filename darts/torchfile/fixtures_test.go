@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestFixtures reads the tensors that gopickle was tested with: one of four numbers for each element type, as PyTorch 1.7
+// TestFixtures reads the tensors that gopickle was tested with: one of four numbers for each element type, as PyTorch 1.13
 // wrote it in every protocol and both serialisations.
 func TestFixtures(t *testing.T) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/nlpodyssey/gopickle").Output()

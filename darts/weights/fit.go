@@ -71,6 +71,9 @@ func (w *Weights) suggest(asked cnn.Network) string {
 	if _, ok := w.Lookup(cnn.AlphasNormal); ok {
 		return "the file is of a search, whose cells are mixtures of all operations"
 	}
+	if _, ok := w.Lookup("rnns.0._W0"); ok {
+		return "the file is of a recurrent cell"
+	}
 	network, channels, ok := w.sizes()
 	if !ok {
 		return "it holds no network of DARTS"
