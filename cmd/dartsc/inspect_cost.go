@@ -24,10 +24,19 @@ type programCost struct {
 
 // costs predicts the time of every program, and measures it where that is asked for.
 func (o *inspect) costs(ctx context.Context, p *plan.Plan) ([]programCost, error) {
-	device := cpu.New(o.workers)
-	machine, err := rooflineOf(ctx, device, false)
+	if !o.measure && p.Target != cpu.New(0).Target() {
+		return nil, fmt.Errorf("plan %s is for %s, of which no roofline is known: add --measure, on a machine that has one", p.Name, p.Target)
+	}
+	flags := deviceFlags{workers: o.workers}
+	device, err := flags.open(p.Target)
 	if err != nil {
 		return nil, err
+	}
+	var machine roofline.Roofline // empty for a GPU
+	if d, ok := device.(roofline.Device); ok {
+		if machine, err = rooflineOf(ctx, d, false); err != nil {
+			return nil, err
+		}
 	}
 	var s *runtime.Session
 	if o.measure {
@@ -65,13 +74,17 @@ func writeCosts(w io.Writer, costs []programCost) error {
 		}
 		m, t := c.Machine, c.Total
 		fmt.Fprintf(w, "%s: %s launches, %.3f GFLOP, %.3f GB\n", c.Program, grouped(t.Launches), t.FLOPs/1e9, t.Bytes/1e9)
-		fmt.Fprintf(w, "roofline %.1f ms: %.1f GFLOP/s by %d workers", 1e3*t.Roofline, m.All.GFLOPS, m.Workers)
-		for _, l := range m.All.Levels {
-			fmt.Fprintf(w, ", %s %.1f GB/s", l.Name, max(l.Read, l.Update))
-		}
-		fmt.Fprintf(w, "\npredicted %.1f ms", 1e3*t.Predicted)
-		if t.Measured > 0 {
-			fmt.Fprintf(w, ", measured %.1f ms: %.1f %% of the roofline", 1e3*t.Measured, 100*t.Fraction())
+		if m.Workers > 0 {
+			fmt.Fprintf(w, "roofline %.1f ms: %.1f GFLOP/s by %d workers", 1e3*t.Roofline, m.All.GFLOPS, m.Workers)
+			for _, l := range m.All.Levels {
+				fmt.Fprintf(w, ", %s %.1f GB/s", l.Name, max(l.Read, l.Update))
+			}
+			fmt.Fprintf(w, "\npredicted %.1f ms", 1e3*t.Predicted)
+			if t.Measured > 0 {
+				fmt.Fprintf(w, ", measured %.1f ms: %.1f %% of the roofline", 1e3*t.Measured, 100*t.Fraction())
+			}
+		} else {
+			fmt.Fprintf(w, "measured %.3f ms", 1e3*t.Measured)
 		}
 		fmt.Fprint(w, "\n\n")
 		for _, groups := range [][]cost.Group{c.Kernels, c.Shapes} {
@@ -101,7 +114,7 @@ func costHeader(what ...string) []string {
 // costRow shows the measured time, or the predicted one, its share of the program, and the rates over it.
 func costRow(t, total cost.Times, bound string, what ...string) []string {
 	fraction := "-"
-	if t.Measured > 0 {
+	if t.Measured > 0 && t.Roofline > 0 {
 		fraction = fmt.Sprintf("%.1f %%", 100*t.Fraction())
 	}
 	share, flops, bytes := 0.0, 0.0, 0.0

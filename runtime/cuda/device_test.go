@@ -343,6 +343,11 @@ func TestLoadRefuses(t *testing.T) {
 		{"bad PTX", "", "", func(p *plan.Plan) { p.Modules[0].Images[0].Data = []byte("no PTX") }, "module kernels: result 218 of the driver in tests (CUDA_ERROR_INVALID_PTX): ptxas application ptx input, line 1"},
 		{"an unknown kernel", "", "", func(p *plan.Plan) { launch(p, 1).Function = "other" }, "launch 1 (axpy at cell 0): find kernel other: result 500"},
 		{"no kernel", "", "", func(p *plan.Plan) { p.Programs[0].Launches[2].Device = nil }, "launch 2 (count): has no kernel for the device"},
+		{"a loop", "", "", func(p *plan.Plan) {
+			steps := plan.Buffer{Tensor: plan.Tensor{DType: plan.I64}, Offset: 1 << 10}
+			p.Programs[0].Buffers = append(p.Programs[0].Buffers, steps)
+			p.Programs[0].Launches[2] = plan.Launch{Kernel: "scan", Operands: []int{4}, Loop: &plan.Loop{Steps: 2}}
+		}, "launch 2 (scan): is a loop"},
 		{"too many threads", "", "", func(p *plan.Plan) {
 			launch(p, 0).Function, launch(p, 0).Block, launch(p, 0).Arguments = "narrow", [3]int{16, 16, 1}, nil
 		}, "kernel narrow: blocks of 256 threads, its registers allow 128"},

@@ -83,6 +83,9 @@ func position(at int, l *plan.Launch) string {
 
 func (i *instance) bind(p *plan.Program, l *plan.Launch, f *functions) (launch, error) {
 	d := l.Device
+	if l.Loop != nil {
+		return launch{}, fmt.Errorf("is a loop, which no GPU runs yet: use --device cpu")
+	}
 	if d == nil {
 		return launch{}, fmt.Errorf("has no kernel for the device")
 	}
