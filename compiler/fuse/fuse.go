@@ -4,6 +4,7 @@
 //
 //	separable     prologue → depthwise conv2d → pointwise conv2d → batch_stats, of which prologue and statistics may be absent
 //	separable_grad its way back, image by image, see separable.go
+//	horizontal    several of these that read one state, or add to its cotangent, see horizontal.go
 //	prologue      [batch_norm →] relu → conv2d or conv2d_weight_grad: applied as the convolution loads its input
 //	norm_relu     batch_norm → relu
 //	mixture       batch_norm of some or all terms → weighted_sum: a node of a supernet in one pass over memory
@@ -27,6 +28,7 @@ import (
 const (
 	Separable     = "separable"
 	SeparableGrad = "separable_grad"
+	Horizontal    = "horizontal"
 	Prologue      = "prologue"
 	NormRelu      = "norm_relu"
 	Mixture       = "mixture"
@@ -60,7 +62,10 @@ func fuseProgram(m *ir.Module, p *ir.Program) error {
 	g.mixtures()
 	g.accumulations()
 	g.elementwise()
-	return g.rebuild()
+	if err := g.rebuild(); err != nil {
+		return err
+	}
+	return horizontal(m, p)
 }
 
 // grouping decides which operations join which: a member is computed inside its root. An operation may be a member of

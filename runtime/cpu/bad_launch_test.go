@@ -202,7 +202,7 @@ func paramDamages(name string, value any) []damage {
 			l.Params[name] = other
 		}})
 	}
-	required := !slices.Contains(mayLack, name)
+	required := !slices.Contains(mayLack, name[1+strings.LastIndexByte(name, '.'):]) // those of a horizontal launch have prefixes
 	add("missing", required, nil)
 	switch v := value.(type) {
 	case string:

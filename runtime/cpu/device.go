@@ -136,7 +136,7 @@ func position(at int, l *plan.Launch) string {
 // mayAlias are the kernels whose results may be the very memory of operands of the same size.
 var mayAlias = []string{
 	"elementwise", "sgd", "adam", "batch_norm", "batch_norm_input_grad", "drop_path", "weighted_sum", "cutout", "bias_add",
-	"conv2d_input_grad", "separable_grad", "mask_steps", "cross_entropy_grad",
+	"conv2d_input_grad", "separable_grad", "horizontal", "mask_steps", "cross_entropy_grad",
 }
 
 // bindLaunch makes the task of a launch; a launch in a loop has a keeper.

@@ -2,7 +2,7 @@ package cpu
 
 import "github.com/dartsc/dartsc/compiler/plan"
 
-func init() { register("separable", separable) }
+func init() { register("separable", alone(separable)) }
 
 // Depthwise separable convolutions, the primitives of DARTS, go image by image: what lies between the depthwise and the
 // pointwise convolution is made in the cache, forward and again backward, and never written to memory.
@@ -17,7 +17,7 @@ func tileRows(row int) int { return max(1, tileElements/row) }
 // separable(x, depthwise, pointwise[, bias][, mean, var[, gamma, beta]]) → z[, mean, var of z], with a prologue on x. The
 // parameters are those of the depthwise convolution; the pointwise one is 1×1, and has a bias where the number of
 // operands is even.
-func separable(l *launch) (task, error) {
+func separable(l *launch) (byImage, error) {
 	results := 1
 	if len(l.out) > 1 {
 		results = 3
@@ -38,53 +38,49 @@ func separable(l *launch) (task, error) {
 		c.vector(statistics[i-1], s.o)
 	}
 	if c.err != nil {
-		return task{}, c.err
+		return byImage{}, c.err
 	}
 	g := s.depthwise
 	work, room := g.blocks(), g.scratch()
 	packed, once := l.keep(vec.packed(g.c, s.o), pointwise.fixed)
-	prepare := []phase{{1, func(int, []float32) { vec.pack(packed(), s.pointwise, s.o, 1, g.c, s.o) }}}
-	phases := s.source.prologue.phases()
-	if !once {
-		phases, prepare = append(phases, prepare...), nil
+	pack := phase{1, func(int, []float32) { vec.pack(packed(), s.pointwise, s.o, 1, g.c, s.o) }}
+	t := byImage{before: s.source.prologue.phases(), units: work.count(), parts: work.parts(g.macs() + g.n*g.oh*g.ow*g.c*s.o)}
+	if once {
+		t.once = append(t.once, pack)
+	} else {
+		t.before = append(t.before, pack)
 	}
 	var m *moments
 	if results == 3 {
 		m = l.moments(work.count(), s.o, statistics[0].f32, statistics[1].f32)
-	}
-	tile := tileRows(g.ow * g.c)
-	parts := work.parts(g.macs() + g.n*g.oh*g.ow*g.c*s.o)
-	run := func(part int, scratch []float32) {
-		padded, between := scratch[:room], scratch[room:]
-		from, to := span(part, parts, work.count())
-		for unit := from; unit < to; unit++ {
-			image, first, last := work.at(unit)
-			in := s.source.feed(padded, image, first*g.sh, g.height(last-first))
-			out := z.f32[(image*g.oh+first)*g.ow*s.o : (image*g.oh+last)*g.ow*s.o]
-			for r := 0; r < last-first; r += tile {
-				rows := min(tile, last-first-r)
-				in.until(g.height(r + rows))
-				z := out[r*g.ow*s.o:][:rows*g.ow*s.o]
-				vec.depthwise(between, in.rows[r*g.sh*in.stride:], s.weights, g.window(rows, in.stride))
-				vec.gemm(z, s.o, between, g.c, packed(), rows*g.ow, s.o, g.c, false)
-				bias.add(z)
-				if m != nil {
-					m.add(unit, z, r == 0)
-				}
-			}
-			if m != nil {
-				m.end(unit, len(out)/s.o)
-			}
-		}
-	}
-	phases = append(phases, phase{parts, run})
-	if m != nil {
-		phases = append(phases, m.merge(func(unit int) int {
+		t.after = append(t.after, m.merge(func(unit int) int {
 			_, first, last := work.at(unit)
 			return (last - first) * g.ow
 		}))
 	}
-	return task{scratch: room + tile*g.ow*g.c, once: prepare, phases: phases}, nil
+	tile := tileRows(g.ow * g.c)
+	t.scratch = room + tile*g.ow*g.c
+	t.run = func(_, unit int, scratch []float32) {
+		padded, between := scratch[:room], scratch[room:]
+		image, first, last := work.at(unit)
+		in := s.source.feed(padded, image, first*g.sh, g.height(last-first))
+		out := z.f32[(image*g.oh+first)*g.ow*s.o : (image*g.oh+last)*g.ow*s.o]
+		for r := 0; r < last-first; r += tile {
+			rows := min(tile, last-first-r)
+			in.until(g.height(r + rows))
+			z := out[r*g.ow*s.o:][:rows*g.ow*s.o]
+			vec.depthwise(between, in.rows[r*g.sh*in.stride:], s.weights, g.window(rows, in.stride))
+			vec.gemm(z, s.o, between, g.c, packed(), rows*g.ow, s.o, g.c, false)
+			bias.add(z)
+			if m != nil {
+				m.add(unit, z, r == 0)
+			}
+		}
+		if m != nil {
+			m.end(unit, len(out)/s.o)
+		}
+	}
+	return t, nil
 }
 
 // separableConvolution is a depthwise convolution followed by a pointwise one, and how its input is read.

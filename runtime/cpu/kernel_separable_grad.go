@@ -2,7 +2,7 @@ package cpu
 
 import "github.com/dartsc/dartsc/compiler/plan"
 
-func init() { register("separable_grad", separableGrad) }
+func init() { register("separable_grad", alone(separableGrad)) }
 
 // separable_grad(g[, x], depthwise, pointwise[, z, mean, var, Σg, Σg·ẑ[, gamma]][, weights][, sum][, mean, var[, gamma,
 // beta]]) → dx[, d(depthwise), d(pointwise)][, Σdx, Σdx·x̂] is the way back through
@@ -14,44 +14,38 @@ func init() { register("separable_grad", separableGrad) }
 // accumulate that sum is added to the cotangent of what the prologue gives; mask that dx is the cotangent of the
 // prologue's normalised x, behind its ReLU; weights that both filters' gradients are results, and sums those of the
 // prologue's BatchNorm for dx. Without mask and weights there is no x.
-func separableGrad(l *launch) (task, error) {
+func separableGrad(l *launch) (byImage, error) {
 	c := check(l, 3, 16, len(l.out))
 	b := c.separableGradient()
 	if c.err != nil {
-		return task{}, c.err
+		return byImage{}, c.err
 	}
-	phases := append(b.source.prologue.phases(), b.turn(), b.pack())
+	t := byImage{
+		before: append(b.source.prologue.phases(), b.turn(), b.pack()), units: b.geometry.n, parts: min(b.geometry.n, maxParts), scratch: b.scratch(),
+		run: func(_, image int, scratch []float32) { b.image(image, scratch, nil, nil) },
+	}
 	if b.norm != nil {
-		phases = append(phases, b.norm.prepare())
+		t.before = append(t.before, b.norm.prepare())
 	}
-	parts := min(b.geometry.n, b.mostParts())
-	size := len(b.weights) + len(b.pointwise)
-	sums := func() []float32 { return nil }
 	if b.dDepthwise != nil {
-		sums = l.shared(parts * size)
-	}
-	phases = append(phases, phase{parts, func(part int, scratch []float32) {
-		var dw, dp []float32
-		if all := sums(); all != nil {
-			all = all[part*size : (part+1)*size]
-			clear(all)
-			dw, dp = all[:len(b.weights)], all[len(b.weights):]
+		// Every part has its own sums of the filters' gradients.
+		size := len(b.weights) + len(b.pointwise)
+		t.parts = min(b.geometry.n, b.mostParts())
+		parts, sums := t.parts, l.shared(t.parts*size)
+		t.begin = func(part int) { clear(sums()[part*size : (part+1)*size]) }
+		t.run = func(part, image int, scratch []float32) {
+			all := sums()[part*size : (part+1)*size]
+			b.image(image, scratch, all[:len(b.weights)], all[len(b.weights):])
 		}
-		from, to := span(part, parts, b.geometry.n)
-		for image := from; image < to; image++ {
-			b.image(image, scratch, dw, dp)
-		}
-	}})
-	if b.dDepthwise != nil {
-		phases = append(phases, phase{1, func(int, []float32) {
+		t.after = append(t.after, phase{1, func(int, []float32) {
 			addParts(b.dDepthwise, sums(), parts, size)
 			addParts(b.dPointwise, sums()[len(b.weights):], parts, size)
 		}})
 	}
 	if b.sums != nil {
-		phases = append(phases, b.sums.merge())
+		t.after = append(t.after, b.sums.merge())
 	}
-	return task{scratch: b.scratch(), phases: phases}, nil
+	return t, nil
 }
 
 // addParts adds the sums of parts, which lie a distance apart, in their order.
@@ -148,9 +142,6 @@ func (c *checker) separableGradient() *separableGradient {
 
 // mostParts bounds the sums of filters' gradients that parts have, see mostSums.
 func (b *separableGradient) mostParts() int {
-	if b.dDepthwise == nil {
-		return maxParts
-	}
 	return min(mostSums, max(1, mostSumElements/(len(b.weights)+len(b.pointwise))))
 }
 

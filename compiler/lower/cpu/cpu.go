@@ -189,6 +189,8 @@ func (l *lowering) fusion(op *ir.Op) error {
 	}
 	root := body.Ops[len(body.Ops)-1]
 	switch group := op.Attrs.Text("group"); group {
+	case fuse.Horizontal:
+		return l.horizontal(op)
 	case fuse.Separable, fuse.SeparableGrad:
 		return l.separable(op, outer)
 	case fuse.Elementwise:

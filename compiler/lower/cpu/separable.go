@@ -108,7 +108,11 @@ func (l *lowering) separable(op *ir.Op, outer map[*ir.Value]*ir.Value) error {
 				order = filters
 			}
 		}
-		out.Results = append(out.Results, l.define(v, order))
+		t, shared := l.tensors[v] // of a member of a horizontal group
+		if !shared {
+			t = l.define(v, order)
+		}
+		out.Results = append(out.Results, t)
 	}
 	l.out.Launches = append(l.out.Launches, out)
 	return nil

@@ -213,7 +213,11 @@ func (l *lowering) fusion(op *ir.Op) error {
 			if inner.Kind == "constant" {
 				continue
 			}
-			if err := l.single(inner); err != nil {
+			lowerInner := l.single
+			if inner.Kind == ir.Fusion { // a member of a horizontal group
+				lowerInner = l.fusion
+			}
+			if err := lowerInner(inner); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,134 @@
+package cpu
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+)
+
+func init() { register("horizontal", horizontal) }
+
+// byImage is a task whose work is image by image (or by some rows of one), so that several tasks which read the same
+// images, or add to them, can take turns at each while it is in the cache.
+type byImage struct {
+	scratch      int
+	once         []phase // see task
+	before       []phase
+	units, parts int
+	begin        func(part int) // nil: nothing
+	run          func(part, unit int, scratch []float32)
+	after        []phase
+}
+
+// imageKernel is a kernel of this form.
+type imageKernel func(l *launch) (byImage, error)
+
+// imageKernels are those that can be joined.
+var imageKernels = map[string]imageKernel{"separable": separable, "separable_grad": separableGrad}
+
+// alone is the kernel of single launches.
+func alone(k imageKernel) kernel {
+	return func(l *launch) (task, error) {
+		t, err := k(l)
+		if err != nil {
+			return task{}, err
+		}
+		return inTurns([]byImage{t}), nil
+	}
+}
+
+// inTurns is the task of several: one after the other at each image, where they have the same units and parts, else
+// one after the other as a whole, which gives the same numbers.
+func inTurns(list []byImage) task {
+	t := task{}
+	same := true
+	for _, one := range list {
+		t.scratch = max(t.scratch, one.scratch)
+		t.once = append(t.once, one.once...)
+		same = same && one.units == list[0].units && one.parts == list[0].parts
+	}
+	if !same {
+		for _, one := range list {
+			t.phases = append(t.phases, inTurns([]byImage{one}).phases...)
+		}
+		return t
+	}
+	units, parts := list[0].units, list[0].parts
+	for _, one := range list {
+		t.phases = append(t.phases, one.before...)
+	}
+	t.phases = append(t.phases, phase{parts, func(part int, scratch []float32) {
+		for i := range list {
+			if begin := list[i].begin; begin != nil {
+				begin(part)
+			}
+		}
+		from, to := span(part, parts, units)
+		for unit := from; unit < to; unit++ {
+			for i := range list {
+				list[i].run(part, unit, scratch)
+			}
+		}
+	}})
+	for _, one := range list {
+		t.phases = append(t.phases, one.after...)
+	}
+	return t
+}
+
+// horizontal(…) → … are several launches of one kernel at once. Parameter kernel names it, members is their number. Those of
+// member i have its number and a dot before their names; its operands and results are lists of places among the
+// operands of the launch and, counted on from there, its results: a member may add to the result of another.
+func horizontal(l *launch) (task, error) {
+	c := check(l, 0, anyNumber, len(l.out))
+	k, members := imageKernels[param[string](c, "kernel", "a text")], c.intParam("members")
+	if c.err == nil && k == nil {
+		c.failf("parameter kernel is %q: it cannot be joined", c.Params.Text("kernel"))
+	}
+	if c.err == nil && (members < 1 || members > len(l.Params)) {
+		c.failf("parameter members is %d, wants 1 or more", members)
+	}
+	if c.err != nil {
+		return task{}, c.err
+	}
+	var list []byImage
+	for i := range members {
+		one := c.member(i)
+		if c.err != nil {
+			return task{}, c.err
+		}
+		t, err := k(one)
+		if err != nil {
+			return task{}, fmt.Errorf("member %d %w", i, err)
+		}
+		l.taken = one.taken // members take turns, so each has memory of its own
+		list = append(list, t)
+	}
+	return inTurns(list), nil
+}
+
+// member is a launch of a joined one.
+func (c *checker) member(i int) *launch {
+	prefix := fmt.Sprint(i, ".")
+	params := plan.Params{}
+	for name, v := range c.Params {
+		if rest, mine := strings.CutPrefix(name, prefix); mine {
+			params[rest] = v
+		}
+	}
+	all := append(append([]tensor(nil), c.in...), c.out...)
+	pick := func(list string, from int) (picked []tensor) {
+		for _, at := range c.intsParam(prefix + list) {
+			if at < from || at >= len(all) {
+				c.failf("parameter %s%s names tensor %d of %d", prefix, list, at, len(all))
+				return nil
+			}
+			picked = append(picked, all[at])
+		}
+		return picked
+	}
+	own := *c.Launch
+	own.Params = params
+	return &launch{Launch: &own, in: pick("operands", 0), out: pick("results", len(c.in)), workspace: c.workspace, taken: c.taken}
+}
