@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,7 +11,6 @@ import (
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/export"
-	"github.com/dartsc/dartsc/darts/report"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/internal/atomicfile"
 )
@@ -45,7 +45,7 @@ func newArchList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the published architectures", Args: noArgs,
-		Long: "List the published architectures by name: nodes and skip connections of the normal and the reduction cell, and the\nparameters of the network of 36 channels and 20 layers for CIFAR-10, without its auxiliary head.",
+		Long: "List the published architectures by name: nodes and skip connections of the normal and the reduction cell, and the\nparameters of the network of 36 channels and 20 layers for CIFAR-10, without its auxiliary head. Recurrent cells, which\n--task rnn of the other commands takes by name, follow, with the parameters of the model for the Penn Treebank.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rows := [][]string{{"name", "nodes", "skips", "parameters"}}
 			list := []architecture{}
@@ -58,10 +58,22 @@ func newArchList() *cobra.Command {
 				list = append(list, a)
 				rows = append(rows, []string{name, fmt.Sprintf("%d, %d", a.Nodes[0], a.Nodes[1]), fmt.Sprintf("%d, %d", a.Skips[0], a.Skips[1]), grouped(a.Parameters)})
 			}
-			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), list)
+			cells, cellRows, err := recurrentList()
+			if err != nil {
+				return err
 			}
-			return table(cmd.OutOrStdout(), rows...)
+			if asJSON {
+				all := make([]any, 0, len(list)+len(cells))
+				for _, a := range list {
+					all = append(all, a)
+				}
+				return writeJSON(cmd.OutOrStdout(), append(all, cells...))
+			}
+			if err := table(cmd.OutOrStdout(), rows...); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout())
+			return table(cmd.OutOrStdout(), cellRows...)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -71,11 +83,15 @@ func newArchList() *cobra.Command {
 func newArchShow() *cobra.Command {
 	var asJSON bool
 	var channels, layers int
+	var task taskFlag
 	cmd := &cobra.Command{
 		Use: "show GENOTYPE", Short: "Show a genotype", Args: oneArg("a genotype's name, text or file"),
 		Long:              "Show a genotype, given by name, text or file: in the original's words, which it reads back, or as JSON; and the size of\nits network for CIFAR-10.",
 		ValidArgsFunction: cobra.FixedCompletions(space.Names(), cobra.ShellCompDirectiveDefault),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if recurrent, err := task.recurrent(); err != nil || recurrent {
+				return cmp.Or(err, showRecurrent(cmd, args[0], &task, asJSON))
+			}
 			g, err := space.Load(args[0])
 			if err != nil {
 				return err
@@ -98,6 +114,9 @@ func newArchShow() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&channels, "init-channels", 36, "channels of the first cell")
 	cmd.Flags().IntVar(&layers, "layers", 20, "cells")
+	task.bind(cmd)
+	cmd.Flags().IntVar(&task.hidden, "nhid", 850, "size of a recurrent model")
+	cmd.Flags().IntVar(&task.vocabulary, "vocabulary", 10000, "words that a recurrent model knows")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -105,16 +124,17 @@ func newArchShow() *cobra.Command {
 func newArchDraw() *cobra.Command {
 	var out string
 	var dot bool
+	var task taskFlag
 	cmd := &cobra.Command{
 		Use: "draw GENOTYPE", Short: "Draw both cells of a genotype", Args: oneArg("a genotype's name, text or file"),
-		Long:              "Draw both cells of a genotype, given by name, text or file, to normal.svg and reduction.svg in the folder -o.",
+		Long:              "Draw both cells of a genotype, given by name, text or file, to normal.svg and reduction.svg in the folder -o; with\n--task rnn a recurrent cell, to recurrent.svg.",
 		ValidArgsFunction: cobra.FixedCompletions(space.Names(), cobra.ShellCompDirectiveDefault),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			g, err := space.Load(args[0])
+			cells, err := task.cells(args[0])
 			if err != nil {
 				return err
 			}
-			files, err := drawings(g, dot)
+			files, err := drawings(cells, dot)
 			if err != nil {
 				return err
 			}
@@ -131,8 +151,9 @@ func newArchDraw() *cobra.Command {
 			return nil
 		},
 	}
+	task.bind(cmd)
 	cmd.Flags().StringVarP(&out, "output", "o", ".", "folder to draw into")
-	cmd.Flags().BoolVar(&dot, "dot", false, "write Graphviz text, normal.dot and reduction.dot, in place of pictures")
+	cmd.Flags().BoolVar(&dot, "dot", false, "write Graphviz text, as normal.dot, in place of pictures")
 	return cmd
 }
 
@@ -141,14 +162,10 @@ type drawnFile struct {
 	content []byte
 }
 
-// drawings draws both cells before anything is written.
-func drawings(g space.Genotype, dot bool) (files []drawnFile, err error) {
-	for _, cell := range []struct {
-		name   string
-		edges  []space.Edge
-		concat []int
-	}{{"normal", g.Normal, g.NormalConcat}, {"reduction", g.Reduce, g.ReduceConcat}} {
-		drawing, err := report.Cell(cell.edges, cell.concat)
+// drawings draws all cells before anything is written.
+func drawings(cells []drawnCell, dot bool) (files []drawnFile, err error) {
+	for _, cell := range cells {
+		drawing, err := cell.draw()
 		if err != nil {
 			return nil, err
 		}

@@ -20,12 +20,40 @@ import (
 )
 
 type compileSearch struct {
-	flags                   searchFlags
-	classes                 int
+	flags   searchFlags
+	classes int
+	compileFlags
+}
+
+// compileFlags are the flags of every command that compiles a search.
+type compileFlags struct {
 	target, out, emit, dump string
 	precision               string
 	limit                   byteSize
 	json                    bool
+}
+
+func (o *compileFlags) bind(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
+	bindPrecision(cmd, &o.precision)
+	flags.StringVarP(&o.out, "output", "o", "", "file to write (default search.dplan)")
+	flags.StringVar(&o.emit, "emit", emitPlan, emitUsage)
+	bindMemoryLimit(flags, &o.limit)
+	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass, and a page that shows them side by side")
+	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
+	complete(cmd, "emit", emits...)
+	complete(cmd, "target", compiler.Targets()...)
+}
+
+func (o *compileFlags) check() error {
+	if err := checkEmit(o.emit, o.target, o.json); err != nil {
+		return err
+	}
+	if !slices.Contains(compiler.Targets(), o.target) {
+		return usagef("--target %q: want %s", o.target, strings.Join(compiler.Targets(), ", "))
+	}
+	return checkPrecision(o.precision, o.target)
 }
 
 func newCompileSearch() *cobra.Command {
@@ -48,26 +76,13 @@ needed to compile one.`,
 	flags := cmd.Flags()
 	o.flags.bind(cmd)
 	flags.IntVar(&o.classes, "classes", 10, "number of classes, without --data")
-	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
-	bindPrecision(cmd, &o.precision)
-	flags.StringVarP(&o.out, "output", "o", "", "file to write (default search.dplan)")
-	flags.StringVar(&o.emit, "emit", emitPlan, emitUsage)
-	bindMemoryLimit(flags, &o.limit)
-	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass, and a page that shows them side by side")
-	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
-	complete(cmd, "emit", emits...)
-	complete(cmd, "target", compiler.Targets()...)
+	o.bind(cmd)
+	cmd.AddCommand(newCompileSearchRNN())
 	return cmd
 }
 
 func (o *compileSearch) run(cmd *cobra.Command) error {
-	if err := checkEmit(o.emit, o.target, o.json); err != nil {
-		return err
-	}
-	if !slices.Contains(compiler.Targets(), o.target) {
-		return usagef("--target %q: want %s", o.target, strings.Join(compiler.Targets(), ", "))
-	}
-	if err := checkPrecision(o.precision, o.target); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
 	if cmd.Flags().Changed("classes") && o.flags.config.Data != "" {
@@ -80,13 +95,18 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	return o.compile(cmd, recipe.SearchMetadata(config, summary), func() (*ir.Module, error) { return recipe.SearchModule(config, summary) })
+}
+
+// compile compiles what build builds, as far as --emit asks, and writes it.
+func (o *compileFlags) compile(cmd *cobra.Command, metadata map[string]string, build func() (*ir.Module, error)) error {
 	start := time.Now()
-	module, err := recipe.SearchModule(config, summary)
+	module, err := build()
 	if err != nil {
 		return err
 	}
 	options := compiler.Options{
-		Target: o.target, Precision: o.precision, Version: version(), Metadata: recipe.SearchMetadata(config, summary), Dump: o.dump, Logger: slog.Default(),
+		Target: o.target, Precision: o.precision, Version: version(), Metadata: metadata, Dump: o.dump, Logger: slog.Default(),
 		MemoryLimit: int64(o.limit),
 	}
 	if o.emit == emitIR || o.emit == emitFused {
@@ -149,7 +169,7 @@ func (o *compileSearch) settings(cmd *cobra.Command) (recipe.SearchConfig, data.
 }
 
 // emitText writes the module before or after the passes.
-func (o *compileSearch) emitText(ctx context.Context, stdout io.Writer, module *ir.Module, options compiler.Options) error {
+func (o *compileFlags) emitText(ctx context.Context, stdout io.Writer, module *ir.Module, options compiler.Options) error {
 	if o.emit == emitFused {
 		var err error
 		if module, err = compiler.Transform(ctx, module, options); err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/darts/data"
+	"github.com/dartsc/dartsc/darts/text"
 )
 
 func newDataList() *cobra.Command {
@@ -13,13 +14,16 @@ func newDataList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the kinds of data sets, or describe one", Args: noArgs,
-		Long: "List what --data of run search recognises. With --data, read that data set and describe it.",
+		Long: "List what --data of run search and of run search rnn recognises. With --data, read that data set and describe it.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" && imageSize != "" {
 				return usagef("--image-size wants --data")
 			}
 			if path == "" {
 				return listFormats(cmd, asJSON)
+			}
+			if path == text.Grammar || text.Holds(path) {
+				return describeText(cmd, path, imageSize, asJSON)
 			}
 			options := data.Options{Path: path}
 			if imageSize != "" {
@@ -35,7 +39,7 @@ func newDataList() *cobra.Command {
 			return describeData(cmd, d.Summary(), asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&path, "data", "", "folder of a data set, or shapes")
+	cmd.Flags().StringVar(&path, "data", "", "folder of a data set, or shapes, or grammar")
 	cmd.Flags().StringVar(&imageSize, "image-size", "", "size that images get, as 32 or 24x48 (default: that of the data)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -50,6 +54,10 @@ func listFormats(cmd *cobra.Command, asJSON bool) error {
 	for _, f := range data.Formats() {
 		list = append(list, entry{f.Name, f.Files})
 	}
+	list = append(list, entry{text.Grammar, "none: generated sentences of 180 words, for recurrent cells"})
+	for _, files := range text.Formats() {
+		list = append(list, entry{"text", files})
+	}
 	if asJSON {
 		return writeJSON(cmd.OutOrStdout(), list)
 	}
@@ -58,6 +66,22 @@ func listFormats(cmd *cobra.Command, asJSON bool) error {
 		rows = append(rows, []string{e.Name, e.Files})
 	}
 	return table(cmd.OutOrStdout(), rows...)
+}
+
+// describeText describes a corpus.
+func describeText(cmd *cobra.Command, path, imageSize string, asJSON bool) error {
+	if imageSize != "" {
+		return usagef("--image-size: %s holds text", path)
+	}
+	c, err := text.Open(path, 0)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return writeJSON(cmd.OutOrStdout(), c.Summary())
+	}
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), c.Summary())
+	return err
 }
 
 func describeData(cmd *cobra.Command, s data.Summary, asJSON bool) error {

@@ -171,3 +171,18 @@ func fitText(w *weights.Weights, wanted []plan.Variable) (map[string][]float32, 
 	}
 	return values, nil
 }
+
+// TextParameters is the number of trained numbers in the model of a recurrent cell.
+func TextParameters(g space.Recurrent, hidden, vocabulary int) (int, error) {
+	m := ir.NewModule("parameters")
+	if err := bilevel.BuildTextEvaluate(m, rnn.Language{Vocabulary: vocabulary, Hidden: hidden, Genotype: &g}, 1, 1, false); err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, v := range m.Variables {
+		if v.Kind == ir.Weight {
+			count += v.Type.Elements()
+		}
+	}
+	return count, nil
+}

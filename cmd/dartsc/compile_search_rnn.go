@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dartsc/dartsc/darts/recipe"
+	"github.com/dartsc/dartsc/darts/text"
+	"github.com/dartsc/dartsc/ir"
+)
+
+func newCompileSearchRNN() *cobra.Command {
+	var o compileFlags
+	var preset string
+	var vocabulary int
+	config := recipe.PaperTextSearch()
+	cmd := &cobra.Command{
+		Use: "rnn", Short: "Compile a search for a recurrent cell to a plan", Args: noArgs,
+		Long: `Compile the programs of a search for a recurrent cell, steps of two lengths and the evaluation, to a plan file, with the
+flags of run search rnn. Without --data it compiles for a vocabulary of the Penn Treebank's size, which --vocabulary
+changes.`,
+		Example: `  dartsc compile search rnn --unrolled -o search.dplan`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
+			for _, line := range warnings(cmd.Flags(), deadTextSearchFlags) {
+				fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
+			}
+			given := cmd.Flags().Changed("data")
+			if given && cmd.Flags().Changed("vocabulary") {
+				return usagef("--vocabulary cannot go with --data, which has words of its own")
+			}
+			if preset == "" {
+				preset = presetPaper
+			}
+			config, err := resolveTextSearch(preset, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			d := text.Summary{Name: "unnamed", Vocabulary: vocabulary}
+			if given {
+				corpus, err := text.Open(config.Data, config.Seed)
+				if err != nil {
+					return err
+				}
+				d = corpus.Summary()
+			}
+			return o.compile(cmd, recipe.TextSearchMetadata(config, d), func() (*ir.Module, error) { return recipe.TextSearchModule(config, d) })
+		},
+	}
+	bindTextSearch(cmd.Flags(), &config)
+	bindEqualSizes(cmd)
+	bindDead(cmd, deadTextSearchFlags)
+	cmd.Flags().StringVar(&preset, "preset", "", "settings to start from: paper, the original's (default), or quick")
+	complete(cmd, "preset", presetQuick, presetPaper)
+	cmd.Flags().IntVar(&vocabulary, "vocabulary", 10000, "number of words, without --data")
+	o.bind(cmd)
+	return cmd
+}
