@@ -55,9 +55,6 @@ func TestOf(path string) (TestConfig, error) {
 	if err != nil || w.Metadata["genotype"] == "" {
 		return c, err
 	}
-	if _, err := space.ParseRecurrent(w.Metadata["genotype"]); err == nil {
-		return c, fmt.Errorf("%s: it holds no network of DARTS for images but a recurrent model: dartsc run test rnn measures it", path)
-	}
 	if c.Genotype, err = space.Parse(w.Metadata["genotype"]); err != nil {
 		if _, recurrent := space.ParseRecurrent(w.Metadata["genotype"]); recurrent == nil {
 			return c, fmt.Errorf("%s holds a recurrent network: measure it with dartsc run test rnn", path)
