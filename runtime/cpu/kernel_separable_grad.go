@@ -21,7 +21,7 @@ func separableGrad(l *launch) (byImage, error) {
 		return byImage{}, c.err
 	}
 	t := byImage{
-		before: append(b.source.prologue.phases(), b.turn(), b.pack()), units: b.geometry.n, parts: min(b.geometry.n, maxParts), scratch: b.scratch(),
+		before: append(b.source.prologue.phases(), b.turn(), b.pack()), units: b.depthwise.n, parts: min(b.depthwise.n, maxParts), scratch: b.scratch(),
 		run: func(_, image int, scratch []float32) { b.image(image, scratch, nil, nil) },
 	}
 	if b.norm != nil {
@@ -30,7 +30,7 @@ func separableGrad(l *launch) (byImage, error) {
 	if b.dDepthwise != nil {
 		// Every part has its own sums of the filters' gradients.
 		size := len(b.weights) + len(b.pointwise)
-		t.parts = min(b.geometry.n, b.mostParts())
+		t.parts = min(b.depthwise.n, b.mostParts())
 		parts, sums := t.parts, l.shared(t.parts*size)
 		t.begin = func(part int) { clear(sums()[part*size : (part+1)*size]) }
 		t.run = func(part, image int, scratch []float32) {
@@ -59,7 +59,6 @@ func addParts(y, sums []float32, parts, distance int) {
 // separableGradient is a bound launch.
 type separableGradient struct {
 	separableConvolution
-	geometry               convolution // of the depthwise convolution
 	back                   convolution // its transpose, where the stride is 1
 	g, z, sum, dx          []float32
 	norm                   *normGradient // nil: none
@@ -105,7 +104,7 @@ func (c *checker) separableGradient() *separableGradient {
 	}
 	b.separableConvolution = c.separable(x, depthwise, pointwise, g, next)
 	c.like(dx, x)
-	b.g, b.dx, b.geometry = g.f32, dx.f32, b.depthwise
+	b.g, b.dx = g.f32, dx.f32
 	if c.err == nil && b.mask && !b.source.prologue.relu {
 		c.failf("parameter mask is true, prologue is %q: wants a ReLU", c.Params.Text("prologue"))
 	}
@@ -118,15 +117,15 @@ func (c *checker) separableGradient() *separableGradient {
 	}
 	if flag("sums") {
 		sum, sumX := c.result(result, plan.F32), c.result(result+1, plan.F32)
-		c.vector(sum, b.geometry.c)
-		c.vector(sumX, b.geometry.c)
+		c.vector(sum, b.depthwise.c)
+		c.vector(sumX, b.depthwise.c)
 		result += 2
 		norm := b.source.prologue.norm
 		if c.err == nil && norm == nil {
 			c.failf("parameter sums is true, prologue is %q: wants a normalisation", c.Params.Text("prologue"))
 		}
 		if c.err == nil {
-			b.sums = c.products(b.geometry.n, norm.mean, norm.variance, norm.eps, sum.f32, sumX.f32)
+			b.sums = c.products(b.depthwise.n, norm.mean, norm.variance, norm.eps, sum.f32, sumX.f32)
 		}
 	}
 	if c.err == nil && len(c.out) != result {
@@ -135,8 +134,8 @@ func (c *checker) separableGradient() *separableGradient {
 	if c.err != nil {
 		return b
 	}
-	b.back = b.geometry.transposed()
-	b.turned, b.packed = c.shared(len(b.weights)), c.shared(vec.packed(b.o, b.geometry.c))
+	b.back = b.depthwise.transposed()
+	b.turned, b.packed = c.shared(len(b.weights)), c.shared(vec.packed(b.o, b.depthwise.c))
 	return b
 }
 
@@ -145,17 +144,17 @@ func (b *separableGradient) mostParts() int {
 	return min(mostSums, max(1, mostSumElements/(len(b.weights)+len(b.pointwise))))
 }
 
-func (b *separableGradient) turn() phase { return b.geometry.turn(b.turned, b.weights) }
+func (b *separableGradient) turn() phase { return b.depthwise.turn(b.turned, b.weights) }
 
 // pack packs the transpose of the pointwise filter [C][O].
 func (b *separableGradient) pack() phase {
-	return phase{1, func(int, []float32) { vec.pack(b.packed(), b.pointwise, 1, b.o, b.o, b.geometry.c) }}
+	return phase{1, func(int, []float32) { vec.pack(b.packed(), b.pointwise, 1, b.o, b.o, b.depthwise.c) }}
 }
 
 // rooms are the parts of a worker's scratch: the padded input of an image, the cotangent of what lies between the
 // convolutions, that with its pads or a row of it, rows of dx, and tiles of the cotangent of z and of what lies between.
 func (b *separableGradient) rooms() [6]int {
-	g, pads := &b.geometry, b.back.height(b.geometry.h)*b.back.width()
+	g, pads := &b.depthwise, b.back.height(b.depthwise.h)*b.back.width()
 	if b.strided() {
 		pads = g.width()
 	}
@@ -171,7 +170,7 @@ func (b *separableGradient) scratch() int {
 	return total
 }
 
-func (b *separableGradient) strided() bool { return b.geometry.sh > 1 || b.geometry.sw > 1 }
+func (b *separableGradient) strided() bool { return b.depthwise.sh > 1 || b.depthwise.sw > 1 }
 
 // image does one image; dw and dp get the filters' gradients added, unless they are nil.
 func (b *separableGradient) image(image int, scratch, dw, dp []float32) {
@@ -179,7 +178,7 @@ func (b *separableGradient) image(image int, scratch, dw, dp []float32) {
 	for i, n := range b.rooms() {
 		room[i], scratch = scratch[:n], scratch[n:]
 	}
-	g := &b.geometry
+	g := &b.depthwise
 	var x feed
 	if dw != nil {
 		x = b.source.feed(room[0], image, 0, g.height(g.oh))
@@ -218,13 +217,13 @@ func (b *separableGradient) cotangent(dz []float32, pixel, pixels int, there boo
 
 // between computes the cotangent of some pixels between the convolutions, from the given pixel of the batch on.
 func (b *separableGradient) between(dst []float32, pixel, pixels int, dz []float32) {
-	c := b.geometry.c
+	c := b.depthwise.c
 	vec.gemm(dst, c, b.cotangent(dz, pixel, pixels, false), b.o, b.packed(), pixels, c, b.o, false)
 }
 
 // input computes the cotangent of an image from that between the convolutions, some rows at a time.
 func (b *separableGradient) input(image int, between, pads, more []float32) {
-	g, t := &b.geometry, &b.back
+	g, t := &b.depthwise, &b.back
 	source := padded{x: between, c: t.c, h: t.h, w: t.w, top: t.top, left: t.left, width: t.width()}
 	var back feed
 	if !b.strided() {
@@ -270,7 +269,7 @@ func (b *separableGradient) convolveBack(dx, rows, more []float32, s window, at 
 
 // spread goes through it with any stride, for so many rows of dx from row h on.
 func (b *separableGradient) spread(dx, between, scratch []float32, h, rows int) {
-	g := &b.geometry
+	g := &b.depthwise
 	add := func(x, dy []float32, kh int) {
 		s := g.window(1, 0)
 		s.kh = 1
