@@ -351,8 +351,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"too many threads", "", "", func(p *plan.Plan) {
 			launch(p, 0).Function, launch(p, 0).Block, launch(p, 0).Arguments = "narrow", [3]int{16, 16, 1}, nil
 		}, "kernel narrow: blocks of 256 threads, its registers allow 128"},
-		{"an argument too few", "", "", func(p *plan.Plan) { launch(p, 1).Arguments = launch(p, 1).Arguments[:3] }, "launch 1 (axpy at cell 0): kernel accumulate: takes 4 arguments, the launch has 3"},
-		{"an argument of another size", "", "", func(p *plan.Plan) { launch(p, 2).Arguments[1].Kind = plan.Int64Argument }, "kernel count: takes argument 1 at byte 8 with 4 bytes, the launch has it at byte 8 with 8"},
+		{"an argument too few", "", "", func(p *plan.Plan) { launch(p, 0).Arguments = launch(p, 0).Arguments[:3] }, "launch 0 (scale): kernel scale: takes 4 parameters, the arguments of the launch end before parameter 3"},
+		{"an argument too many", "", "", func(p *plan.Plan) { launch(p, 2).Arguments = append(launch(p, 2).Arguments, launch(p, 2).Arguments[0]) }, "kernel count: takes 3 parameters, the launch has 1 arguments more"},
+		{"too few for a struct", "", "", func(p *plan.Plan) { launch(p, 1).Arguments = launch(p, 1).Arguments[:2] }, "launch 1 (axpy at cell 0): kernel accumulate: takes parameter 0 at byte 0 with 24 bytes, the launch has it at byte 0 with 16"},
+		{"an argument of another size", "", "", func(p *plan.Plan) { launch(p, 2).Arguments[1].Kind = plan.Int64Argument }, "kernel count: takes parameter 1 at byte 8 with 4 bytes, the launch has it at byte 8 with 8"},
 		{"a plan that is not valid", "", "", func(p *plan.Plan) { p.VariableBytes = 0 }, "variable"},
 		{"no code", nvrtc.Variable, "/nonexistent", func(p *plan.Plan) { p.Modules[0].Images = nil }, "module kernels: the plan holds no code for sm_90, and its source cannot be compiled here: NVRTC was not found"},
 	} {

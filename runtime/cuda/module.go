@@ -156,20 +156,33 @@ func (f *functions) get(modules []cu.Module, d *plan.DeviceLaunch) (cu.Function,
 	return function, nil
 }
 
-// checkArguments holds the arguments of a launch against what the kernel takes. An argument too few, or one of another
-// size, would be read from somewhere else.
+// checkArguments holds the arguments of a launch against what the kernel takes: a parameter is one argument, or a struct of
+// several that follow one another. An argument too few, or one of another size, would be read from somewhere else.
 func checkArguments(arguments []plan.Argument, parameters []driver.Parameter) error {
-	if len(arguments) != len(parameters) {
-		return fmt.Errorf("takes %d arguments, the launch has %d", len(parameters), len(arguments))
-	}
-	offset := 0
-	for i, a := range arguments {
-		size := a.Size()
-		offset = (offset + size - 1) / size * size
-		if got := (driver.Parameter{Offset: offset, Size: size}); got != parameters[i] {
-			return fmt.Errorf("takes argument %d at byte %d with %d bytes, the launch has it at byte %d with %d", i, parameters[i].Offset, parameters[i].Size, offset, size)
+	at, offset := 0, 0 // the argument that comes next, and its place
+	for i, p := range parameters {
+		first, start, largest := at, offset, 1
+		for ; at < len(arguments) && (at == first || offset < p.Offset+p.Size); at++ {
+			size := arguments[at].Size()
+			offset = roundUp(offset, size)
+			if at == first {
+				start = offset
+			}
+			offset, largest = offset+size, max(largest, size)
 		}
-		offset += size
+		if at == first {
+			return fmt.Errorf("takes %d parameters, the arguments of the launch end before parameter %d", len(parameters), i)
+		}
+		offset = roundUp(offset, largest)
+		if got := (driver.Parameter{Offset: start, Size: offset - start}); got != p {
+			return fmt.Errorf("takes parameter %d at byte %d with %d bytes, the launch has it at byte %d with %d", i, p.Offset, p.Size, got.Offset, got.Size)
+		}
+	}
+	if at < len(arguments) {
+		return fmt.Errorf("takes %d parameters, the launch has %d arguments more", len(parameters), len(arguments)-at)
 	}
 	return nil
 }
+
+// roundUp is the next multiple of a size.
+func roundUp(n, size int) int { return (n + size - 1) / size * size }

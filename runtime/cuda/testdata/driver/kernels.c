@@ -61,8 +61,8 @@ static CUresult fault(const void *packed, size_t bytes, unsigned long long threa
 static const struct {
   const char *name;
   CUresult (*run)(const void *packed, size_t bytes, unsigned long long threads);
-  const char *sizes; // of the arguments, a digit each
-} kernels[] = {{"scale", scale, "8844"}, {"accumulate", accumulate, "8844"}, {"count", count, "848"}, {"fault", fault, "8844"}, {"narrow", fault, ""}};
+  const char *sizes; // of the parameters, a character each: '0' and so many. Accumulate takes a struct of 24 bytes.
+} kernels[] = {{"scale", scale, "8844"}, {"accumulate", accumulate, "H"}, {"count", count, "848"}, {"fault", fault, "8844"}, {"narrow", fault, ""}};
 
 CUresult fake_kernel(const char *name, const char *arguments, size_t bytes, const unsigned int *grid, const unsigned int *block) {
   unsigned long long threads = 1;
