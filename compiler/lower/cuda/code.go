@@ -16,7 +16,7 @@ var sources embed.FS
 
 // files are the kernels in an order in which they compile.
 var files = []string{
-	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu",
+	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu", "separable.cu",
 	"loss.cu", "image.cu", "optimiser.cu",
 }
 

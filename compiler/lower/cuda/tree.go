@@ -3,17 +3,26 @@ package cuda
 import (
 	"maps"
 
+	"github.com/dartsc/dartsc/compiler/fuse"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
 
 // mostLeaves is how many tensors a tree of pointwise operations reads.
-const mostLeaves = 12
+const mostLeaves = 24
 
-// flatten replaces the groups of a program that have no kernel of their own by what is in them.
+// flatten replaces the groups of a program that have no kernel of their own by what is in them, and takes the sums out of the ways
+// back of separable convolutions.
 func flatten(list []*ir.Op) (flat []*ir.Op) {
 	for _, op := range list {
-		if group := op.Attrs.Text("group"); op.Kind != ir.Fusion || groups[group] != nil {
+		group := op.Attrs.Text("group")
+		if op.Kind == ir.Fusion && group == fuse.SeparableGrad {
+			if parts := withoutSum(op); parts != nil {
+				flat = append(flat, parts...)
+				continue
+			}
+		}
+		if op.Kind != ir.Fusion || groups[group] != nil {
 			flat = append(flat, op)
 			continue
 		}
@@ -30,14 +39,21 @@ func flatten(list []*ir.Op) (flat []*ir.Op) {
 			flat = append(flat, op)
 			continue
 		}
+		var inside []*ir.Op
 		for _, inner := range op.Body.Ops {
-			copied := *inner
-			copied.Operands, copied.Results = replaced(inner.Operands, outer), replaced(inner.Results, outer)
-			copied.Phase, copied.Scope = op.Phase, op.Scope
-			flat = append(flat, &copied)
+			inside = append(inside, copied(inner, op, outer))
 		}
+		flat = append(flat, flatten(inside)...)
 	}
 	return flat
+}
+
+// copied is an operation of a group's body in the place of the group, on the values outside.
+func copied(inner, group *ir.Op, outer map[*ir.Value]*ir.Value) *ir.Op {
+	c := *inner
+	c.Operands, c.Results = replaced(inner.Operands, outer), replaced(inner.Results, outer)
+	c.Phase, c.Scope = group.Phase, group.Scope
+	return &c
 }
 
 // treesOf grows the trees of pointwise operations: each joins its only user, even where both read whole tensors. Package
