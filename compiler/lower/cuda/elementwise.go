@@ -20,7 +20,6 @@ func init() { // the functions refer to tables that refer to groups
 		fuse.NormRelu:      normReluGroup,
 		fuse.Mixture:       mixtureGroup,
 		fuse.Scaled:        scaledGroup,
-		fuse.Accumulate:    accumulateGroup,
 	}
 }
 

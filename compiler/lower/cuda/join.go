@@ -22,6 +22,8 @@ const (
 	// The argument bytes and results that package plan allows a launch, which several have to share.
 	mostArgumentBytes = 4096
 	mostResults       = 256
+	// What a postponed launch reads stays where it is until the end.
+	mostPostponedBytes = 64 << 10
 )
 
 // signature is what launches that can be joined have in common. Phases stay apart: what one keeps alive is not to be kept
@@ -50,11 +52,13 @@ type agenda struct {
 	done     []bool
 	oldest   int // launch that is not done
 	seen     int // launches that have come into the window
+	// The first of the launches that come into the window when all others are done.
+	postponed int
 }
 
 // join replaces the launches of a program by fewer. Every launch stays behind those that make what it reads.
 func (l *lowering) join() {
-	a := l.agenda()
+	a := l.agenda(l.postpone())
 	l.out.Launches = nil
 	for a.look(); a.oldest < len(a.launches); a.look() {
 		members := a.next()
@@ -66,10 +70,42 @@ func (l *lowering) join() {
 	}
 }
 
-func (l *lowering) agenda() *agenda {
+// postpone puts the small launches that nothing waits for behind all others: the running statistics of every BatchNorm, which then go
+// together instead of one by one as soon as they can. It returns the first of them.
+func (l *lowering) postpone() (first int) {
+	n := len(l.out.Launches)
+	wanted := make([]bool, len(l.out.Tensors)) // by a launch that is not postponed
+	last := make([]bool, n)
+	for i := n - 1; i >= 0; i-- {
+		launch := &l.out.Launches[i]
+		last[i] = l.bytes(launch) <= mostPostponedBytes && !slices.ContainsFunc(launch.Results, func(t int) bool { return wanted[t] })
+		if !last[i] {
+			for _, t := range launch.Operands {
+				wanted[t] = true
+			}
+		}
+	}
+	launches, functions, updates := l.out.Launches, l.functions, l.updates
+	l.out.Launches, l.functions, l.updates = nil, nil, map[int]update{}
+	for _, when := range []bool{false, true} {
+		first = len(l.out.Launches)
+		for i := range launches {
+			if last[i] != when {
+				continue
+			}
+			if u, ok := updates[i]; ok {
+				l.updates[len(l.out.Launches)] = u
+			}
+			l.out.Launches, l.functions = append(l.out.Launches, launches[i]), append(l.functions, functions[i])
+		}
+	}
+	return first
+}
+
+func (l *lowering) agenda(postponed int) *agenda {
 	n := len(l.out.Launches)
 	a := &agenda{
-		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n),
+		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n), postponed: postponed,
 		waiting: map[signature]*waiting{}, done: make([]bool, n),
 	}
 	maker := make([]int, len(l.out.Tensors)) // 1 + the launch that makes a tensor; 0: it is there before the first
@@ -102,7 +138,11 @@ func (a *agenda) look() {
 	for a.oldest < len(a.done) && a.done[a.oldest] {
 		a.oldest++
 	}
-	for ; a.seen < min(a.oldest+window, len(a.launches)); a.seen++ {
+	end := a.postponed
+	if a.oldest >= end {
+		end = len(a.launches)
+	}
+	for ; a.seen < min(a.oldest+window, end); a.seen++ {
 		w := a.waiting[a.of[a.seen]]
 		if w == nil {
 			w = &waiting{signature: a.of[a.seen], first: a.seen}

@@ -342,42 +342,59 @@ func (c *call) separable(s *separable, h, w int) {
 
 // withoutSum takes the addition to the cotangent of a state out of a way back, and what comes after it: on a GPU the
 // ways back of all edges run at once, and one pass adds what they leave. It returns the operations in order, or nil for a group
-// without an addition, or whose normalisation is inside.
-func withoutSum(group *ir.Op) []*ir.Op {
+// without an addition. Where the ReLU's gradient wants the result of a BatchNorm, normalized returns it if it is there already.
+func withoutSum(group *ir.Op, normalized func(norm *ir.Op) *ir.Value) []*ir.Op {
 	p, err := fuse.PartsOf(group.Body)
-	if err != nil || p.Add == nil || p.Norm != nil {
+	if err != nil || p.Add == nil {
 		return nil
-	}
-	left := &ir.Program{Name: group.Body.Name, Inputs: group.Body.Inputs}
-	for _, op := range group.Body.Ops {
-		if op != p.Add && op != p.Mask && op != p.Sums {
-			left.Ops = append(left.Ops, op)
-		}
 	}
 	outer := map[*ir.Value]*ir.Value{}
 	for i, in := range group.Body.Inputs {
 		outer[in] = group.Operands[i]
 	}
-	small := &ir.Op{Kind: group.Kind, Attrs: group.Attrs, Body: left, Operands: group.Operands, Phase: group.Phase, Scope: group.Scope}
-	result := func(inner, v *ir.Value) {
-		left.Results = append(left.Results, ir.Result{Name: v.Name, Value: inner})
-		small.Results = append(small.Results, v)
+	var after []*ir.Op
+	if p.Norm != nil && p.Mask != nil {
+		norm := copied(p.Norm, group, outer)
+		if v := normalized(norm); v != nil {
+			outer[p.Norm.Result()] = v
+		} else {
+			after = append(after, p.Norm)
+		}
+	}
+	for _, op := range []*ir.Op{p.Add, p.Mask, p.Sums} {
+		if op != nil {
+			after = append(after, op)
+		}
+	}
+	small := &ir.Op{Kind: group.Kind, Attrs: group.Attrs, Phase: group.Phase, Scope: group.Scope, Body: &ir.Program{Name: group.Body.Name}}
+	for _, op := range group.Body.Ops {
+		isLater := op == p.Add || op == p.Mask || op == p.Sums
+		isPrologue := op == p.Norm || op == p.Relu
+		if !isLater && !(isPrologue && p.DDepthwise == nil) {
+			small.Body.Ops = append(small.Body.Ops, op)
+		}
+	}
+	for i, in := range group.Body.Inputs {
+		if slices.ContainsFunc(small.Body.Ops, func(op *ir.Op) bool { return slices.Contains(op.Operands, in) }) {
+			small.Body.Inputs, small.Operands = append(small.Body.Inputs, in), append(small.Operands, group.Operands[i])
+		}
 	}
 	dx := &ir.Value{Type: p.DX.Result().Type, Def: small}
+	result := func(inner, v *ir.Value) {
+		small.Body.Results = append(small.Body.Results, ir.Result{Name: v.Name, Value: inner})
+		small.Results = append(small.Results, v)
+	}
 	result(p.DX.Result(), dx)
 	outer[p.DX.Result()] = dx
 	for i, r := range group.Body.Results {
-		if slices.Contains(left.Ops, r.Value.Def) {
-			result(r.Value, group.Results[i])
-		} else {
+		if slices.Contains(after, r.Value.Def) {
 			outer[r.Value] = group.Results[i]
+		} else {
+			result(r.Value, group.Results[i])
 		}
 	}
 	list := []*ir.Op{small}
-	for _, op := range []*ir.Op{p.Add, p.Mask, p.Sums} {
-		if op == nil {
-			continue
-		}
+	for _, op := range after {
 		for _, v := range op.Results {
 			if outer[v] == nil {
 				outer[v] = &ir.Value{Type: v.Type}

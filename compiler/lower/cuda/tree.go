@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"fmt"
 	"maps"
 
 	"github.com/dartsc/dartsc/compiler/fuse"
@@ -13,39 +14,60 @@ const mostLeaves = 24
 
 // flatten replaces the groups of a program that have no kernel of their own by what is in them, and takes the sums out of the ways
 // back of separable convolutions.
-func flatten(list []*ir.Op) (flat []*ir.Op) {
+func flatten(list []*ir.Op) []*ir.Op {
+	f := flattening{norms: map[string]*ir.Value{}}
+	f.add(list)
+	return f.list
+}
+
+type flattening struct {
+	list  []*ir.Op
+	norms map[string]*ir.Value // the results of BatchNorms so far, by what they normalise
+}
+
+func (f *flattening) add(list []*ir.Op) {
 	for _, op := range list {
 		group := op.Attrs.Text("group")
 		if op.Kind == ir.Fusion && group == fuse.SeparableGrad {
-			if parts := withoutSum(op); parts != nil {
-				flat = append(flat, parts...)
+			if parts := withoutSum(op, func(norm *ir.Op) *ir.Value { return f.norms[normKey(norm)] }); parts != nil {
+				f.list = append(f.list, parts...)
 				continue
 			}
 		}
-		if op.Kind != ir.Fusion || groups[group] != nil {
-			flat = append(flat, op)
+		inside := []*ir.Op(nil)
+		if op.Kind == ir.Fusion && groups[group] == nil {
+			inside = opened(op)
+		}
+		if inside != nil {
+			f.add(inside)
 			continue
 		}
-		outer := map[*ir.Value]*ir.Value{}
-		for i, in := range op.Body.Inputs {
-			outer[in] = op.Operands[i]
+		if op.Kind == "batch_norm" {
+			f.norms[normKey(op)] = op.Result()
 		}
-		passed := false // an input that is a result
-		for i, r := range op.Body.Results {
-			passed = passed || outer[r.Value] != nil
-			outer[r.Value] = op.Results[i]
-		}
-		if passed {
-			flat = append(flat, op)
-			continue
-		}
-		var inside []*ir.Op
-		for _, inner := range op.Body.Ops {
-			inside = append(inside, copied(inner, op, outer))
-		}
-		flat = append(flat, flatten(inside)...)
+		f.list = append(f.list, op)
 	}
-	return flat
+}
+
+// normKey tells BatchNorms apart by their operands.
+func normKey(norm *ir.Op) string { return fmt.Sprint(norm.Operands, norm.Attrs, norm.Phase) }
+
+// opened returns the operations of a group on the values outside, or nil if one of its results is what it is given.
+func opened(op *ir.Op) (inside []*ir.Op) {
+	outer := map[*ir.Value]*ir.Value{}
+	for i, in := range op.Body.Inputs {
+		outer[in] = op.Operands[i]
+	}
+	for i, r := range op.Body.Results {
+		if outer[r.Value] != nil {
+			return nil
+		}
+		outer[r.Value] = op.Results[i]
+	}
+	for _, inner := range op.Body.Ops {
+		inside = append(inside, copied(inner, op, outer))
+	}
+	return inside
 }
 
 // copied is an operation of a group's body in the place of the group, on the values outside.
