@@ -43,6 +43,8 @@ type function struct {
 	kind   string // the type
 	name   string // what entries are called after
 	joins  bool   // as many blocks in every launch: several launches can be one
+	// How many of its blocks run on a multiprocessor at once, at least, which limits its registers.
+	resident int
 }
 
 // entry is what a launch calls: a function for so many members.
@@ -52,7 +54,7 @@ type entry struct {
 }
 
 // add returns the function of a template with constants, which it writes if they are new.
-func (c *code) add(template string, s *specialisation, joins bool) function {
+func (c *code) add(template string, s *specialisation, joins bool, resident int) function {
 	key := template + s.tables.String() + s.fields.String()
 	if f, ok := c.functions[key]; ok {
 		return f
@@ -63,7 +65,7 @@ func (c *code) add(template string, s *specialisation, joins bool) function {
 	u := c.list[len(c.list)-1]
 	u.functions++
 	name := fmt.Sprintf("S%d", len(c.functions))
-	f := function{len(c.list) - 1, template + "<" + name + ">", fmt.Sprintf("%s_%d", template, len(c.functions)), joins}
+	f := function{len(c.list) - 1, template + "<" + name + ">", fmt.Sprintf("%s_%d", template, len(c.functions)), joins, resident}
 	if c.functions == nil {
 		c.functions = map[string]function{}
 	}
@@ -87,7 +89,7 @@ func (c *code) entry(f function, members, blocks int) string {
 			c.entries = map[entry]bool{}
 		}
 		c.entries[e] = true
-		fmt.Fprintf(&c.list[f.module].specialisations, "KERNEL(%s, %s)\n", name, kind)
+		fmt.Fprintf(&c.list[f.module].specialisations, "KERNEL(%s, %d, %s)\n", name, f.resident, kind)
 	}
 	return name
 }

@@ -15,6 +15,9 @@ const (
 	mostTileBytes   = 160 << 10 // of shared memory: what every device from compute capability 8.0 on has
 	mostChunks      = 2 * 132   // blocks that share the tiles of a launch
 	mostPackedWidth = 4 * threads
+	mostCopied      = 24 << 10  // bytes of filters that blocks copy to shared memory
+	residentBytes   = 224 << 10 // shared memory of a multiprocessor of which blocks share
+	mostResident    = 3         // blocks on a multiprocessor: more would leave too few registers
 )
 
 // separableGroup lowers [batch_norm →] relu → depthwise → pointwise → batch_stats.
@@ -42,7 +45,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.shared = max(s.forwardBytes(), s.sumBytes(s.o))
+	c.memory(s.forwardBytes())
 	c.emit()
 	return true, nil
 }
@@ -109,7 +112,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	c.out(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
-	c.shared = s.pointwiseGradBytes(p)
+	c.memory(s.pointwiseGradBytes(p))
 	c.emit()
 	if filters {
 		l.addChunks(p.DPointwise.Result(), partial, s.chunks)
@@ -148,7 +151,7 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.shared = s.depthwiseGradBytes(p)
+	c.memory(s.depthwiseGradBytes(p))
 	c.emit()
 	if filters {
 		l.addChunks(p.DDepthwise.Result(), partial, s.chunks)
@@ -217,6 +220,7 @@ type separable struct {
 	kh, kw, sh, sw, dh, dw, ph, pw int
 	bh, bw, down, across, chunks   int
 	factors                        int // floats of the prologue
+	copied                         bool
 	supported                      bool
 }
 
@@ -229,6 +233,7 @@ func separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) *separable {
 	if p.Norm != nil {
 		s.factors = 3 * s.c
 	}
+	s.copied = 4*(s.c*s.o+s.kh*s.kw*s.c) <= mostCopied
 	// What the kernels take: packs of four channels; a row of the filter and a filter's cotangent in registers. At stride 1 the way back is
 	// a convolution with what is left of the pads.
 	s.supported = s.c%4 == 0 && s.o%4 == 0 && s.c <= mostPackedWidth && s.o <= mostPackedWidth && s.kw <= 7 && ceiling(s.c/4*(s.o/4), threads) <= 6 &&
@@ -283,22 +288,23 @@ func (s *separable) rows() int { return 4 * ceiling(s.bh*s.bw, 4) }
 
 // sumBytes is the memory of channel_sums.
 func (s *separable) sumBytes(channels int) int {
-	items := 2 * channels
-	return 8 * items * max(threads/(channels/4), max(1, min(s.chunks, threads/items)))
+	items, lanes := 2*channels, threads/(channels/4)
+	shares := func(rows int) int { return max(1, min(rows, threads/items)) }
+	return 8 * items * max(lanes, shares(lanes), shares(s.chunks)+1)
 }
 
 func (s *separable) forwardBytes() int {
 	_, _, size, _ := s.window(s.sh, s.sw)
-	return max(4*(s.factors+size+s.rows()*(s.c+4)), s.sumBytes(s.o))
+	return max(4*(s.factors+s.filters(true, true)+size+s.rows()*(s.c+4)), s.sumBytes(s.o))
 }
 
 func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
-	floats := s.rows() * (s.o + 4)
+	floats := s.rows()*(s.o+4) + s.filters(p.DPointwise != nil, true)
 	if p.NormGrad != nil {
 		floats += 4 * s.o
 	}
 	if p.DPointwise == nil {
-		return 4 * (floats + s.factors)
+		return 4 * floats
 	}
 	_, _, size, _ := s.window(s.sh, s.sw)
 	floats += s.factors + size + s.rows()*(s.c+4)
@@ -311,7 +317,7 @@ func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
 		rows, columns = (s.bh-1+(s.kh-1)*s.dh)/s.sh+2, (s.bw-1+(s.kw-1)*s.dw)/s.sw+2
 		size = rows * columns * s.c
 	}
-	bytes := 4 * (s.factors + size)
+	bytes := 4 * (s.factors + s.filters(true, false) + size)
 	if p.DDepthwise != nil {
 		stride := wide * s.c
 		if s.c%32 == 16 {
@@ -337,7 +343,25 @@ func (c *call) separable(s *separable, h, w int) {
 	} {
 		c.int(f.name, f.value)
 	}
+	c.bool("copied", s.copied)
 	c.blocks = s.chunks
+}
+
+// memory sets the shared memory of a block, and so how many run side by side.
+func (c *call) memory(bytes int) {
+	c.shared = bytes
+	c.resident = max(1, min(mostResident, residentBytes/(bytes+1024)))
+}
+
+// filters are the floats of the filters in shared memory.
+func (s *separable) filters(depthwise, pointwise bool) (floats int) {
+	if s.copied && depthwise {
+		floats += s.kh * s.kw * s.c
+	}
+	if s.copied && pointwise {
+		floats += s.c * s.o
+	}
+	return floats
 }
 
 // withoutSum takes the addition to the cotangent of a state out of a way back, and what comes after it: on a GPU the

@@ -3,7 +3,7 @@
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
 // depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles; prologue,
-// eps. Channels come in packs of 4.
+// eps; copied: the filters have room in shared memory. Channels come in packs of 4.
 
 // Window is a depthwise convolution of tiles of BH by BW results. A thread makes four results of a row, Step apart, for
 // they share most of what they read: of the Span inputs, Unit apart, result i reads those from i·A on, B apart. Results
@@ -37,7 +37,7 @@ template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C>
   }
 
   // each makes the results of a tile: put(row, column, channel, four sums). Flipped takes the taps in opposite order.
-  template <bool Flipped, class T, class F> __device__ static inline void each(T tile, In<float> filter, F put) {
+  template <bool Flipped, class T, class U, class F> __device__ static inline void each(T tile, U filter, F put) {
     if (channel() >= C) return;
     for (int i = thread() / Packs; i < BH * Strips; i += Lanes) {
       int row = i % BH, strip = i / BH, column = strip / Step * 4 * Step + strip % Step;
@@ -55,6 +55,25 @@ template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C>
       }
 #pragma unroll
       for (int j = 0; j < 4; j++) put(row, column + j * Step, channel(), sum[j]);
+    }
+  }
+};
+
+// Copy of a filter in shared memory, if there is room for it: Count elements, or none, and then it is read where it is.
+template <int Count, bool Room> struct Copied {
+  static constexpr int Size = Room ? Count : 0;
+
+  __device__ static inline void fill(int at, In<float> filter) {
+    if constexpr (Room) {
+      auto copy = shared<float>(at, Count);
+      for (int i = 4 * thread(); i < Count; i += 4 * Threads) store<4>(copy, i, load<4>(filter, i));
+    }
+  }
+  __device__ static inline auto from(int at, In<float> filter) {
+    if constexpr (Room) {
+      return shared<float>(at, Count);
+    } else {
+      return filter;
     }
   }
 };
@@ -111,7 +130,7 @@ template <int Rows, int K, int N, bool Transposed> struct Matrix {
 
   __device__ static inline int column() { return thread() < Lanes * Groups ? thread() % Groups * 4 : N; }
 
-  template <class T, class F> __device__ static inline void each(T rows, In<float> w, F put) {
+  template <class T, class U, class F> __device__ static inline void each(T rows, U w, F put) {
     if (column() >= N) return;
     for (int q = thread() / Groups; q < Quarter; q += Lanes) {
       Sum sum[4][4] = {};
@@ -134,12 +153,38 @@ template <int Rows, int K, int N, bool Transposed> struct Matrix {
   }
 };
 
+// sum_rows adds get(row, item) over all rows: each item is shared by several threads, whose shares are added in order. The
+// last step, put(item, total), is that of one thread an item. Shares lie in shared memory from its beginning on.
+template <int Rows, int Items> constexpr int Shares = larger(1, smaller(Rows, Threads / Items));
+template <int Rows, int Items> constexpr int ShareBytes = 8 * Shares<Rows, Items> * Items;
+
+template <int Rows, int Items, class G, class F> __device__ inline void sum_rows(G get, F put) {
+  double mine[ceiling(Shares<Rows, Items> * Items, Threads)];
+  int n = 0;
+  for (int i = thread(); i < Shares<Rows, Items> * Items; i += Threads) {
+    double total = 0;
+#pragma unroll 8
+    for (int row = i / Items; row < Rows; row += Shares<Rows, Items>) total += get(row, i % Items);
+    mine[n++] = total;
+  }
+  __syncthreads(); // what get reads may lie where the shares go
+  auto share = shared<double>(0, Shares<Rows, Items> * Items);
+  n = 0;
+  for (int i = thread(); i < Shares<Rows, Items> * Items; i += Threads) share[i] = mine[n++];
+  __syncthreads();
+  for (int i = thread(); i < Items; i += Threads) {
+    double total = 0;
+    for (int k = 0; k < Shares<Rows, Items>; k++) total += share[k * Items + i];
+    put(i, total);
+  }
+}
+
 // channel_sums adds two sums of each of N channels: those of the threads of a block, of which thread i has those of the
 // channels from i % (N/4) · 4 on, and then of all blocks, in order, by the last of them to come here, which calls
 // finish(channel, first, second). Partial is [chunks][2][N].
 template <int N, int Chunks, class F>
 __device__ inline void channel_sums(const double (&sums)[2][4], Out<double> partial, int counter, int chunk, F finish) {
-  constexpr int Lanes = Threads / (N / 4), Items = 2 * N, Shares = larger(1, smaller(Chunks, Threads / Items));
+  constexpr int Lanes = Threads / (N / 4), Items = 2 * N;
   int channel = thread() % (N / 4) * 4, lane = thread() / (N / 4);
   __syncthreads();
   auto room = shared<double>(0, Lanes * Items);
@@ -148,24 +193,17 @@ __device__ inline void channel_sums(const double (&sums)[2][4], Out<double> part
       for (int v = 0; v < 4; v++) room[lane * Items + j * N + channel + v] = sums[j][v];
   }
   __syncthreads();
-  for (int i = thread(); i < Items; i += Threads) {
-    double total = 0;
-    for (int l = 0; l < Lanes; l++) total += room[l * Items + i];
-    partial[chunk * Items + i] = total;
-  }
+  sum_rows<Lanes, Items>([&](int row, int i) { return room[row * Items + i]; }, [&](int i, double total) { partial[chunk * Items + i] = total; });
   if (!last_block(counter, Chunks)) return;
-  auto share = shared<double>(0, Shares * Items);
-  for (int i = thread(); i < Shares * Items; i += Threads) {
-    double total = 0;
-    for (int p = i / Items; p < Chunks; p += Shares) total += fresh(partial, p * Items + i % Items);
-    share[i] = total;
-  }
+  auto totals = shared<double>(ShareBytes<Chunks, Items>, Items);
+  sum_rows<Chunks, Items>([&](int row, int i) { return fresh(partial, row * Items + i); }, [&](int i, double total) { totals[i] = total; });
   __syncthreads();
-  for (int c = thread(); c < N; c += Threads) {
-    double first = 0, second = 0;
-    for (int s = 0; s < Shares; s++) first += share[s * Items + c], second += share[s * Items + N + c];
-    finish(c, first, second);
-  }
+  for (int c = thread(); c < N; c += Threads) finish(c, totals[c], totals[N + c]);
+}
+
+__device__ inline void add(double (&sums)[2][4], const float (&part)[2][4]) {
+  for (int j = 0; j < 2; j++)
+    for (int k = 0; k < 4; k++) sums[j][k] += (double)part[j][k];
 }
 
 // Separable: z, and with S::stats the mean and biased variance of its channels (group separable).
@@ -173,7 +211,10 @@ __device__ inline void channel_sums(const double (&sums)[2][4], Out<double> part
 template <class S> struct Separable {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c> W;
   typedef Matrix<Tile<S>::Pixels, S::c, S::o, false> M;
-  static constexpr int FactorsAt = 0, TileAt = 4 * Factors<S>::Count, BetweenAt = TileAt + 4 * W::Size; // bytes
+  typedef Copied<S::kh * S::kw * S::c, S::copied> D;
+  typedef Copied<S::c * S::o, S::copied> P;
+  static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
+  static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + 4 * W::Size;
   Prologue<S> before;
   In<float> x, depthwise, pointwise;
   Out<float> z, mean, variance;
@@ -185,25 +226,29 @@ template <class S> struct Separable {
     auto tile = shared<float>(TileAt, W::Size);
     auto between = shared<float>(BetweenAt, 4 * M::Quarter * (S::c + 4));
     Factors<S>::make(factors, before);
+    D::fill(DepthwiseAt, depthwise);
+    P::fill(PointwiseAt, pointwise);
     __syncthreads();
     double sums[2][4] = {};
     for (int i = block; i < Tile<S>::Count; i += S::chunks) {
       Tile<S> at(i);
+      float part[2][4] = {}; // sums of a few numbers, added to sums of many
       W::fill(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
         return Factors<S>::apply(factors, load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel), channel);
       });
       __syncthreads();
-      W::template each<false>(tile, depthwise, [&](int row, int column, int channel, const Pack<4>& v) {
+      W::template each<false>(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
         if (column < S::bw) store<4>(between, (row * S::bw + column) * (S::c + 4) + channel, v);
       });
       __syncthreads();
-      M::each(between, pointwise, [&](int pixel, int o, const Pack<4>& v) {
+      M::each(between, P::from(PointwiseAt, pointwise), [&](int pixel, int o, const Pack<4>& v) {
         int r = at.row + pixel / S::bw, q = at.column + pixel % S::bw;
         if (pixel >= Tile<S>::Pixels || r >= S::oh || q >= S::ow) return;
         store<4>(z, ((at.image * S::oh + r) * S::ow + q) * S::o + o, v);
         if constexpr (S::stats)
-          for (int k = 0; k < 4; k++) sums[0][k] += v.v[k], sums[1][k] += (double)v.v[k] * v.v[k];
+          for (int k = 0; k < 4; k++) part[0][k] += v.v[k], part[1][k] += v.v[k] * v.v[k];
       });
+      add(sums, part);
     }
     if constexpr (S::stats) {
       channel_sums<S::o, S::chunks>(sums, partial, counter, block, [&](int channel, double sum, double squares) {
@@ -224,7 +269,10 @@ template <class S> struct SeparablePointwiseGrad {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c> W;
   typedef Matrix<Tile<S>::Pixels, S::o, S::c, true> M;
   static constexpr int Rows = 4 * M::Quarter, Coefficients = S::normalized ? 4 * S::o : 0;
-  static constexpr int FactorsAt = 0, CoefficientsAt = 4 * Factors<S>::Count, CotangentAt = CoefficientsAt + 4 * Coefficients;
+  typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
+  typedef Copied<S::c * S::o, S::copied> P;
+  static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
+  static constexpr int CoefficientsAt = PointwiseAt + 4 * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
   static constexpr int TileAt = CotangentAt + 4 * Rows * (S::o + 4), AgainAt = TileAt + 4 * W::Size;
   // Four by four of the filter's elements a thread, in rounds if there are many; if there are few, groups of threads
   // share the pixels.
@@ -239,6 +287,8 @@ template <class S> struct SeparablePointwiseGrad {
     auto coefficients = shared<float>(CoefficientsAt, Coefficients);
     auto cotangent = shared<float>(CotangentAt, Rows * (S::o + 4));
     if constexpr (S::filters) Factors<S>::make(factors, before);
+    D::fill(DepthwiseAt, depthwise);
+    P::fill(PointwiseAt, pointwise);
     make(coefficients);
     __syncthreads();
     float totals[Rounds][4][4] = {};
@@ -251,13 +301,13 @@ template <class S> struct SeparablePointwiseGrad {
         });
       }
       __syncthreads();
-      M::each(cotangent, pointwise, [&](int pixel, int channel, const Pack<4>& v) {
+      M::each(cotangent, P::from(PointwiseAt, pointwise), [&](int pixel, int channel, const Pack<4>& v) {
         int r = at.row + pixel / S::bw, q = at.column + pixel % S::bw;
         if (pixel < Tile<S>::Pixels && r < S::oh && q < S::ow) store<4>(between, ((at.image * S::oh + r) * S::ow + q) * S::c + channel, v);
       });
       if constexpr (S::filters) {
         auto again = shared<float>(AgainAt, Rows * (S::c + 4));
-        W::template each<false>(shared<float>(TileAt, W::Size), depthwise, [&](int row, int column, int channel, const Pack<4>& v) {
+        W::template each<false>(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
           if (column < S::bw) store<4>(again, (row * S::bw + column) * (S::c + 4) + channel, v);
         });
         __syncthreads();
@@ -347,7 +397,8 @@ template <class S> struct SeparableDepthwiseGrad {
   static constexpr int Columns = Dense ? W::Columns : (S::bw - 1 + (S::kw - 1) * S::dw) / S::sw + 2;
   static constexpr int Stride = Dense ? W::Stride : Columns * S::c, Size = Rows * Stride;
   static constexpr int ActiveStride = W::Wide * S::c + (S::c % 32 == 16 ? 16 : 0);
-  static constexpr int FactorsAt = 0, TileAt = 4 * Factors<S>::Count, ActiveAt = TileAt + 4 * Size;
+  typedef Copied<S::kh * S::kw * S::c, S::copied> D;
+  static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size, ActiveAt = TileAt + 4 * Size;
   // A thread has the taps of a row of the filter, for a pack of channels; groups of threads share the pixels.
   static constexpr int Items = S::c / 4 * S::kh, Rounds = ceiling(Items, Threads), Groups = larger(1, Threads / Items), Taps = S::kh * S::kw;
   Prologue<S> before;
@@ -361,11 +412,13 @@ template <class S> struct SeparableDepthwiseGrad {
     auto tile = shared<float>(TileAt, Size);
     auto active = shared<float>(ActiveAt, S::filters ? S::bh * ActiveStride : 0);
     Factors<S>::make(factors, before);
+    D::fill(DepthwiseAt, depthwise);
     __syncthreads();
     float totals[Rounds][S::kw][4] = {};
     double sums[2][4] = {};
     for (int i = block; i < Tile<S>::Count; i += S::chunks) {
       Tile<S> at(i);
+      float part[2][4] = {}; // sums of a few numbers, added to sums of many
       fill(tile, at);
       __syncthreads();
       each(tile, at, [&](int row, int column, int channel, Pack<4> v) {
@@ -382,13 +435,14 @@ template <class S> struct SeparableDepthwiseGrad {
               for (int k = 0; k < 4; k++) v.v[k] = a.v[k] > 0 ? v.v[k] : 0.0f;
             if constexpr (S::sums) {
               Pack<4> center = load<4>(factors, channel);
-              for (int k = 0; k < 4; k++) sums[0][k] += v.v[k], sums[1][k] += (double)v.v[k] * (source.v[k] - center.v[k]);
+              for (int k = 0; k < 4; k++) part[0][k] += v.v[k], part[1][k] += v.v[k] * (source.v[k] - center.v[k]);
             }
           }
           store<4>(dx, from, v);
         }
         if constexpr (S::filters) store<4>(active, row * ActiveStride + column * S::c + channel, a);
       });
+      if constexpr (S::sums) add(sums, part);
       if constexpr (S::filters) {
         __syncthreads();
         accumulate(totals, tile, active, at);
@@ -433,9 +487,10 @@ template <class S> struct SeparableDepthwiseGrad {
   // each makes the cotangents of a tile: put(row, column, channel, four).
   template <class T, class F> __device__ inline void each(T tile, const Tile<S>& at, F put) const {
     if constexpr (Dense) {
-      W::template each<true>(tile, depthwise, put);
+      W::template each<true>(tile, D::from(DepthwiseAt, depthwise), put);
     } else {
       int channel = W::channel();
+      auto filter = D::from(DepthwiseAt, depthwise);
       if (channel >= S::c) return;
       for (int i = thread() / W::Packs; i < S::bh * S::bw; i += W::Lanes) {
         Pack<4> v = zero<4>();
@@ -446,7 +501,7 @@ template <class S> struct SeparableDepthwiseGrad {
           for (int b = 0; b < S::kw; b++) {
             int column = source_column(at, i % S::bw, b);
             if (row < 0 || column < 0) continue;
-            Pack<4> g = load<4>(tile, row * Stride + column * S::c + channel), f = load<4>(depthwise, (a * S::kw + b) * S::c + channel);
+            Pack<4> g = load<4>(tile, row * Stride + column * S::c + channel), f = load<4>(filter, (a * S::kw + b) * S::c + channel);
             for (int k = 0; k < 4; k++) v.v[k] += g.v[k] * f.v[k];
           }
         }
