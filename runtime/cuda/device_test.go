@@ -194,7 +194,7 @@ func TestWhatTheDriverIsAsked(t *testing.T) {
 	log := logCalls(t)
 	s := openExample(t)
 	loaded := log.take()
-	for call, want := range map[string]int{"cuMemAlloc": 2, "cuModuleLoadDataEx": 1, "cuGraphInstantiate": 2, "cuLaunchKernel": 4, "cuGraphLaunch": 0} {
+	for call, want := range map[string]int{"cuMemAlloc": 2, "cuModuleLoadDataEx": 1, "cuGraphInstantiate": 2, "cuGraphAddKernelNode": 4, "cuGraphAddMemcpyNode": 2, "cuGraphLaunch": 0} {
 		if got := count(loaded, call); got != want {
 			t.Errorf("loading: %d calls of %s, want %d", got, call, want)
 		}
@@ -248,7 +248,7 @@ func TestCloseFreesAll(t *testing.T) {
 		refused := 0 // the call that was made to fail is logged too
 		for _, pair := range [][2]string{
 			{"cuMemAlloc", "cuMemFree"}, {"cuMemAllocHost", "cuMemFreeHost"}, {"cuModuleLoadDataEx", "cuModuleUnload"}, {"cuStreamCreate", "cuStreamDestroy"},
-			{"cuEventCreate", "cuEventDestroy"}, {"cuGraphInstantiate", "cuGraphExecDestroy"}, {"cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease"},
+			{"cuEventCreate", "cuEventDestroy"}, {"cuGraphCreate", "cuGraphDestroy"}, {"cuGraphInstantiate", "cuGraphExecDestroy"}, {"cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease"},
 		} {
 			refused += count(lines, pair[0]) - count(lines, pair[1])
 			if count(lines, pair[0]) < count(lines, pair[1]) || count(lines, pair[0]) == 0 && fails == "" {
@@ -316,7 +316,7 @@ func TestSharedMemory(t *testing.T) {
 	log := logCalls(t)
 	p := example()
 	p.Programs[0].Launches[0].Device.SharedBytes = 100 << 10
-	p.Programs[1].Launches[0].Device.SharedBytes = 120 << 10 // of the same kernel, captured after the first program
+	p.Programs[1].Launches[0].Device.SharedBytes = 120 << 10 // of the same kernel, whose graph is made after the first program
 	s, err := open(t, p)
 	if err != nil {
 		t.Fatal(err)
@@ -335,7 +335,7 @@ func TestLoadRefuses(t *testing.T) {
 		damage                func(p *plan.Plan)
 		want                  string
 	}{
-		{"a launch fails", "FAKE_CUDA_FAIL", "cuLaunchKernel:2:701", nil, "program step: launch 1 (axpy at cell 0): result 701"},
+		{"a launch fails", "FAKE_CUDA_FAIL", "cuGraphAddKernelNode:2:701", nil, "program step: launch 1 (axpy at cell 0): result 701"},
 		{"no graph", "FAKE_CUDA_FAIL", "cuGraphInstantiateWithFlags:1:1", nil, "program step: make a graph of its 3 launches: result 1"},
 		{"no memory", "FAKE_CUDA_MEMORY", "1000", nil, "CUDA_ERROR_OUT_OF_MEMORY"},
 		{"no page-locked memory", "FAKE_CUDA_FAIL", "cuMemAllocHost_v2:1:2", nil, "of the host's memory: "},
