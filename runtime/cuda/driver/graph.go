@@ -69,7 +69,9 @@ func (g *Graph) Destroy() error { return failure(C.cuGraphDestroy(g.graph)) }
 type Executable struct{ executable C.CUgraphExec }
 
 // Launch puts the work into a stream.
-func (e Executable) Launch(s cu.Stream) error { return failure(C.cuGraphLaunch(e.executable, stream(s))) }
+func (e Executable) Launch(s cu.Stream) error {
+	return failure(C.cuGraphLaunch(e.executable, stream(s)))
+}
 
 // Destroy frees the executable.
 func (e Executable) Destroy() error { return failure(C.cuGraphExecDestroy(e.executable)) }
