@@ -236,14 +236,18 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 // Product, scratch and counters. Along says whether neighbours of a and b in memory are neighbours along k, v how many are loaded at once.
 func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
 	bn := tile(n, 64)
-	bm := tile(m, 4096/bn)
-	if bm*bn > 4096 {
-		bm = 4096 / bn
+	bm := tile(m, tileResults/bn)
+	tf32 := c.l.target.precision == TF32 && bm*bn == tileResults
+	for !tf32 && k <= 512 && bm > 16 && ceiling(m, bm)*ceiling(n, bn) < multiprocessors {
+		bm /= 2 // more tiles, where splits would be too short
 	}
 	groups := threads / (bm / 4 * (bn / 4))
 	bk := max(16, 4*groups)
+	for bk < min(k, 64) && 2*bk*(bm+bn) <= mostStaged*threads {
+		bk *= 2
+	}
 	tiles, steps := ceiling(m, bm)*ceiling(n, bn), ceiling(k, bk)
-	splits := max(1, min(2*132/tiles, steps/4))
+	splits := max(1, min(2*multiprocessors/tiles, steps/2))
 	c.int("m", m)
 	c.int("n", n)
 	c.int("k", k)
@@ -256,19 +260,24 @@ func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
 	c.int("va", va)
 	c.int("vb", vb)
 	if splits > 1 {
-		c.out(c.l.scratch(plan.F32, splits*m*n))
+		c.out(c.l.scratch(plan.F32, splits*tiles*bm*bn))
 	} else {
 		c.arguments = append(c.arguments, plan.Argument{Kind: plan.ResultArgument}) // partial, which is not used
 	}
-	tf32 := c.l.target.precision == TF32 && bm*bn == 4096
 	c.bool("tf32", tf32)
 	c.shared = 4 * bk * (bm + 8 + bn + 8)
 	if groups > 1 {
 		c.shared = max(c.shared, 4*16*threads)
 	}
 	c.blocks = tiles * splits
-	c.counters = tiles
+	c.counters = tiles * (ceiling(splits, team) + 1)
 }
+
+const (
+	tileResults = 4096 // of a block, 16 a thread
+	team        = 16   // splits that are added together; see Product
+	mostStaged  = 36   // factors that a thread has on their way: registers
+)
 
 // tile is the smallest of 16, 32, 64, … that holds n, at most most.
 func tile(n, most int) int {

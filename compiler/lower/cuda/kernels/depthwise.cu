@@ -78,8 +78,8 @@ template <class S> struct DepthwiseWeightGrad {
         sums[a * S::kw + b][0] += c * before.template apply<1>(v, channel).v[0];
       }
   }
-  __device__ inline void finish(const double* totals, int, int channel) const {
-    for (int t = 0; t < Values; t++) df[t * S::c + channel] = (float)totals[t];
+  template <class F> __device__ inline void finish(F total, int, int channel) const {
+    for (int t = 0; t < Values; t++) df[t * S::c + channel] = (float)total(t);
   }
   __device__ void run(int block) const { Columns<S, DepthwiseWeightGrad>::run(*this, block); }
 };

@@ -22,7 +22,7 @@ template <class S> struct WeightedSum {
           factor[v] = weight;
           if (S::norm(i) >= 0) {
             center[v] = mean[larger(0, S::norm(i))][at.channel + v];
-            factor[v] = weight / sqrtf(variance[larger(0, S::norm(i))][at.channel + v] + S::eps(i));
+            factor[v] = weight * rsqrtf(variance[larger(0, S::norm(i))][at.channel + v] + S::eps(i));
           }
         }
 #pragma unroll
@@ -63,15 +63,12 @@ template <class S> struct WeightedSumWeightGrad {
       for (int v = 0; v < S::pack; v++) sums[i][0] += a.v[v] * b.v[v];
     }
   }
-  __device__ inline void finish(const double* totals, int, int) const {
-    for (int w = 0; w < S::weights; w++) {
-      double sum = 0;
-      if constexpr (S::more) sum = before[w];
-#pragma unroll
-      for (int i = 0; i < S::terms; i++)
-        if (select[i] == w) sum += totals[i];
-      dw[w] = (float)sum;
-    }
+  template <class F> __device__ inline void finish(F total, int, int w) const {
+    double sum = 0;
+    if constexpr (S::more) sum = before[w];
+    for (int i = 0; i < S::terms; i++)
+      if (select[i] == w) sum += total(i);
+    dw[w] = (float)sum;
   }
-  __device__ void run(int block) const { Columns<S, WeightedSumWeightGrad>::run(*this, block); }
+  __device__ void run(int block) const { Columns<S, WeightedSumWeightGrad, S::weights>::run(*this, block); }
 };

@@ -17,8 +17,8 @@ template <class S> struct BatchStats {
       sums[1][v] += (double)a.v[v] * a.v[v];
     }
   }
-  __device__ inline void finish(const double* totals, int, int channel) const {
-    double m = totals[0] / S::rows, s = totals[1] / S::rows - m * m;
+  template <class F> __device__ inline void finish(F total, int, int channel) const {
+    double m = total(0) / S::rows, s = total(1) / S::rows - m * m;
     mean[channel] = (float)m;
     variance[channel] = (float)(s > 0 ? s : 0);
   }
@@ -41,9 +41,9 @@ template <class S> struct BatchNormSums {
       sums[1][v] += (double)a.v[v] * (b.v[v] - mean[channel + v]);
     }
   }
-  __device__ inline void finish(const double* totals, int, int channel) const {
-    sum[channel] = (float)totals[0];
-    sum_x[channel] = (float)(totals[1] / sqrt((double)variance[channel] + S::eps));
+  template <class F> __device__ inline void finish(F total, int, int channel) const {
+    sum[channel] = (float)total(0);
+    sum_x[channel] = (float)(total(1) / sqrt((double)variance[channel] + S::eps));
   }
   __device__ void run(int block) const { Columns<S, BatchNormSums>::run(*this, block); }
 };
@@ -74,7 +74,7 @@ template <class S> struct BatchNorm {
     for (int v = 0; v < S::V; v++) {
       int c = at.channel + v;
       center[v] = mean[c];
-      factor[v] = (float)(1 / sqrt((double)variance[c] + S::eps));
+      factor[v] = (float)inverse_root(variance[c] + S::eps);
       shift[v] = 0;
       if constexpr (S::affine) {
         factor[v] *= gamma[c];
@@ -106,7 +106,7 @@ template <class S> struct BatchNormInputGrad {
     float center[S::V], a[S::V], b[S::V], d[S::V];
     for (int v = 0; v < S::V; v++) {
       int c = at.channel + v;
-      double inverse = 1 / sqrt((double)variance[c] + S::eps), factor = inverse; // over few rows, what cancels is most of it
+      double inverse = inverse_root(variance[c] + S::eps), factor = inverse; // over few rows, what cancels is most of it
       if constexpr (S::affine) factor *= gamma[c];
       if constexpr (S::scaled) factor *= weights[scale];
       center[v] = mean[c];

@@ -21,12 +21,18 @@ template <class S> struct Pooling {
     return (float)((smaller(top + S::kh, S::h) - larger(top, 0)) * (smaller(left + S::kw, S::w) - larger(left, 0)));
   }
 
-  // The windows that hold pixel p are those from first(p) to last(p).
-  static __device__ inline int first(int p, int pad, int kernel, int stride) {
-    int a = p + pad - kernel + 1;
-    return a <= 0 ? 0 : ceiling(a, stride);
+  // windows calls f(row, column, place) for every window that pixel (row, column) of x is in: which output it is of, and the
+  // pixel's place in it, row by row. At most kh·kw of them, whose loads are under way together.
+  template <class F> static __device__ inline void windows(int row, int column, F f) {
+#pragma unroll
+    for (int a = S::kh - 1; a >= 0; a--)
+#pragma unroll
+      for (int b = S::kw - 1; b >= 0; b--) {
+        int r = row + S::ph - a, q = column + S::pw - b;
+        if (r < 0 || r % S::sh != 0 || r / S::sh >= S::oh || q < 0 || q % S::sw != 0 || q / S::sw >= S::ow) continue;
+        f(r / S::sh, q / S::sw, a * S::kw + b);
+      }
   }
-  static __device__ inline int last(int p, int pad, int stride, int count) { return smaller((p + pad) / stride, count - 1); }
 };
 
 // MaxPool (operation max_pool2d).
@@ -55,38 +61,58 @@ template <class S> struct MaxPool {
   }
 };
 
-// MaxPoolGrad: the cotangent of each window goes to its first maximum (operation max_pool2d_grad). Every pixel of x looks
-// at the windows that it is in: no two threads add to one place.
+// MaxPoolGrad: the cotangent of each window goes to its first maximum (operation max_pool2d_grad). A block takes some rows of
+// an image and some channels. It finds the places of the maxima of all windows that reach into those rows; then every pixel
+// of x gathers from the windows whose maximum it is: no two threads add to one place.
+// S: also band (rows of x), lanes (packs of channels), most (rows of windows that reach into a band).
 template <class S> struct MaxPoolGrad {
+  static constexpr int Tiles = ceiling(S::c / S::V, S::lanes), Bands = ceiling(S::h, S::band);
   In<float> g, x;
   Out<float> dx;
 
   __device__ void run(int block) const {
     typedef Pooling<S> P;
-    for (int i = block * Threads + thread(); i < S::n * S::h * S::w * (S::c / S::V); i += S::blocks * Threads) {
-      P at(i, S::h, S::w);
-      Pack<S::V> sum = zero<S::V>(), own = load<S::V>(x, P::input(at.n, at.row, at.column, at.channel));
-      for (int r = P::first(at.row, S::ph, S::kh, S::sh); r <= P::last(at.row, S::ph, S::sh, S::oh); r++)
-        for (int q = P::first(at.column, S::pw, S::kw, S::sw); q <= P::last(at.column, S::pw, S::sw, S::ow); q++) {
-          int top = r * S::sh - S::ph, left = q * S::sw - S::pw;
-          bool mine[S::V];
-          for (int k = 0; k < S::V; k++) mine[k] = true;
-#pragma unroll
-          for (int a = 0; a < S::kh; a++)
-#pragma unroll
-            for (int b = 0; b < S::kw; b++) {
-              int y = top + a, z = left + b;
-              if (y < 0 || y >= S::h || z < 0 || z >= S::w) continue;
-              bool before = y < at.row || (y == at.row && z < at.column);
-              Pack<S::V> v = load<S::V>(x, P::input(at.n, y, z, at.channel));
-              for (int k = 0; k < S::V; k++) mine[k] = mine[k] && !(before ? v.v[k] >= own.v[k] : v.v[k] > own.v[k]);
-            }
-          Pack<S::V> c = load<S::V>(g, P::output(at.n, r, q, at.channel));
-          for (int k = 0; k < S::V; k++)
-            if (mine[k]) sum.v[k] += c.v[k];
-        }
-      store<S::V>(dx, P::input(at.n, at.row, at.column, at.channel), sum);
+    int tile = block % Tiles, band = block / Tiles % Bands, image = block / Tiles / Bands;
+    int top = band * S::band, first = larger(0, ceiling(top + S::ph - S::kh + 1, S::sh)); // rows of x, of windows
+    auto places = shared<u64>(0, S::most * S::ow * S::lanes); // 16 bits a channel
+    for (int i = thread(); i < S::most * S::ow * S::lanes; i += Threads) {
+      int channel = (tile * S::lanes + i % S::lanes) * S::V, column = i / S::lanes % S::ow, row = first + i / S::lanes / S::ow;
+      if (channel < S::c && row < S::oh) places[i] = maxima(image, row, column, channel);
     }
+    __syncthreads();
+    for (int i = thread(); i < S::band * S::w * S::lanes; i += Threads) {
+      int lane = i % S::lanes, channel = (tile * S::lanes + lane) * S::V, column = i / S::lanes % S::w, row = top + i / S::lanes / S::w;
+      if (channel >= S::c || row >= S::h) continue;
+      Pack<S::V> sum = zero<S::V>();
+      P::windows(row, column, [&](int r, int q, int place) {
+        u64 most = places[((r - first) * S::ow + q) * S::lanes + lane];
+        Pack<S::V> v = load<S::V>(g, P::output(image, r, q, channel));
+        for (int k = 0; k < S::V; k++)
+          if ((int)(most >> 16 * k & 0xffff) == place) sum.v[k] += v.v[k];
+      });
+      store<S::V>(dx, P::input(image, row, column, channel), sum);
+    }
+  }
+
+  // maxima is where in a window the first maximum of each channel is.
+  __device__ inline u64 maxima(int image, int row, int column, int channel) const {
+    int top = row * S::sh - S::ph, left = column * S::sw - S::pw;
+    Pack<S::V> best;
+    int place[S::V];
+    bool any = false;
+#pragma unroll
+    for (int a = 0; a < S::kh; a++)
+#pragma unroll
+      for (int b = 0; b < S::kw; b++) {
+        if (top + a < 0 || top + a >= S::h || left + b < 0 || left + b >= S::w) continue;
+        Pack<S::V> v = load<S::V>(x, Pooling<S>::input(image, top + a, left + b, channel));
+        for (int k = 0; k < S::V; k++)
+          if (!any || v.v[k] > best.v[k]) best.v[k] = v.v[k], place[k] = a * S::kw + b;
+        any = true;
+      }
+    u64 all = 0;
+    for (int k = 0; k < S::V; k++) all |= (u64)place[k] << 16 * k;
+    return all;
   }
 };
 
@@ -126,12 +152,11 @@ template <class S> struct AveragePoolGrad {
     for (int i = block * Threads + thread(); i < S::n * S::h * S::w * (S::c / S::V); i += S::blocks * Threads) {
       P at(i, S::h, S::w);
       Pack<S::V> sum = zero<S::V>();
-      for (int r = P::first(at.row, S::ph, S::kh, S::sh); r <= P::last(at.row, S::ph, S::sh, S::oh); r++)
-        for (int q = P::first(at.column, S::pw, S::kw, S::sw); q <= P::last(at.column, S::pw, S::sw, S::ow); q++) {
-          Pack<S::V> v = load<S::V>(g, P::output(at.n, r, q, at.channel));
-          float factor = 1.0f / P::divisor(r, q);
-          for (int k = 0; k < S::V; k++) sum.v[k] += v.v[k] * factor;
-        }
+      P::windows(at.row, at.column, [&](int r, int q, int) {
+        Pack<S::V> v = load<S::V>(g, P::output(at.n, r, q, at.channel));
+        float factor = 1.0f / P::divisor(r, q);
+        for (int k = 0; k < S::V; k++) sum.v[k] += v.v[k] * factor;
+      });
       store<S::V>(dx, P::input(at.n, at.row, at.column, at.channel), sum);
     }
   }
