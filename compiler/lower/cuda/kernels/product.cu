@@ -38,8 +38,8 @@ template <int Extent, int Limit, int BK, bool AlongK, int V> struct Staged {
 
 // Product computes tiles of c[m][n] = Σ a(m, k)·b(k, n) for whatever a and b are: matrices, or images seen as matrices by a
 // convolution. A block computes BM by BN results, BK products deep at a time, each thread 4 by 4 of them, while the factors of
-// the next BK are on their way; where a tile has fewer than 4096 results, several groups of threads share its products and
-// their sums are added in order. With more than one split the products are divided between blocks too. The last block of
+// the next BK are on their way; where a tile has no more than 2048 results, several groups of threads share its products and
+// their sums are added in order. Threads that are left over only load. With more than one split the products are divided between blocks too. The last block of
 // a team of splits adds them in order, the last of a tile's teams adds the teams.
 //
 // S: m, n, k, bm, bn, bk, splits; tf32 (on tensor cores, where a tile has 4096 results); a_along_k, b_along_k: neighbours in
@@ -50,7 +50,7 @@ template <class S, class P> struct Product {
   static constexpr int TileM = ceiling(S::m, S::bm), TileN = ceiling(S::n, S::bn), Tiles = TileM * TileN;
   static constexpr int Sub = (S::bm / 4) * (S::bn / 4), Groups = Threads / Sub, Depth = S::bk / Groups;
   // Rows apart in memory banks, for what a warp reads at once, and aligned to 16 bytes.
-  static constexpr int Apart = S::tf32 ? 8 : 4, StrideA = S::bm + Apart, StrideB = S::bn + Apart;
+  static constexpr int StrideA = S::bm + (S::tf32 || S::bm % 8 != 0 ? 8 : 4), StrideB = S::bn + (S::tf32 || S::bn % 8 != 0 ? 8 : 4);
   static constexpr int RoomA = 0, RoomB = 4 * S::bk * StrideA;   // bytes
   static constexpr int Team = 16, Teams = ceiling(S::splits, Team);
   typedef Staged<S::bm, S::m, S::bk, S::a_along_k, S::va> A;
@@ -79,7 +79,7 @@ template <class S, class P> struct Product {
       fetch(k0 + S::bk);
       if constexpr (S::tf32) {
         multiply_on_tensor_cores(sum, ta, tb);
-      } else {
+      } else if (group < Groups) {
         multiply(sum, ta, tb, group * Depth, local);
       }
       __syncthreads();
