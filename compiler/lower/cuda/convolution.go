@@ -280,7 +280,7 @@ func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
 
 const (
 	tensorTile = 4096 // results of a tile on tensor cores
-	mostStaged = 36   // factors that a thread has on their way: registers
+	mostStaged = 24   // factors that a thread has on their way: registers
 	team       = 16   // splits that are added together; see Product
 	shortest   = 512  // products that are worth dividing between blocks
 )

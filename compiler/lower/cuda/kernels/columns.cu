@@ -3,8 +3,9 @@
 // the chunks in order.
 //
 // S: outer, rows, channels (a multiple of V), V, chunks, lanes (packs of channels in a tile, at most Threads).
-// K, the kernel: Values (sums a channel), Sum (their type), add(sums, outer, row, channel), finish(total, outer, i) for each
-// of so many Results, usually one a channel, where total(j) is sum j; fields partial [outer][chunks][Values][channels] and counter.
+// K, the kernel: Values (sums a channel), Sum (their type); Row, what read(outer, row, channel) loads for add(sums, row,
+// channel), for Batch rows at once; finish(total, outer, i) for each of so many Results, usually one a channel, where
+// total(j) is sum j; fields partial [outer][chunks][Values][channels] and counter.
 template <class S, class K, int Results = S::channels> struct Columns {
   static constexpr int Packs = S::channels / S::V, Tiles = ceiling(Packs, S::lanes), RowLanes = Threads / S::lanes, Width = S::lanes * S::V;
   static constexpr int Items = K::Values * Width, Room = ceiling(RowLanes * Items * (int)sizeof(typename K::Sum), 16) * 16; // bytes
@@ -20,9 +21,14 @@ template <class S, class K, int Results = S::channels> struct Columns {
         for (int v = 0; v < V; v++) sums[j][v] = Sum(0);
       if (channel < S::channels) {
         int from = (int)((i64)S::rows * chunk / S::chunks), to = (int)((i64)S::rows * (chunk + 1) / S::chunks);
-        constexpr int Batch = larger(1, 16 / Values); // rows whose loads are under way at once
-#pragma unroll Batch
-        for (int row = from + row_lane; row < to; row += RowLanes) k.add(sums, outer, row, channel);
+        for (int first = from + row_lane; first < to; first += K::Batch * RowLanes) {
+          typename K::Row rows[K::Batch];
+#pragma unroll
+          for (int b = 0; b < K::Batch; b++) rows[b] = k.read(outer, smaller(first + b * RowLanes, to - 1), channel);
+#pragma unroll
+          for (int b = 0; b < K::Batch; b++)
+            if (first + b * RowLanes < to) k.add(sums, rows[b], channel);
+        }
       }
       auto room = shared<Sum>(0, RowLanes * Items);
       for (int j = 0; j < Values; j++)
@@ -71,15 +77,16 @@ template <class S, class K, int Results = S::channels> struct Columns {
 
 // Reduce: y[outer][channel] = scale · Σ x[outer][row][channel]. S: those of Columns, scale.
 template <class S> struct Reduce {
-  static constexpr int Values = 1;
+  static constexpr int Values = 1, Batch = 8;
   typedef double Sum;
+  typedef Pack<S::V> Row;
   In<float> x;
   Out<float> y;
   Out<double> partial;
   int counter;
 
-  __device__ inline void add(double (&sums)[1][S::V], int outer, int row, int channel) const {
-    Pack<S::V> a = load<S::V>(x, (outer * S::rows + row) * S::channels + channel);
+  __device__ inline Row read(int outer, int row, int channel) const { return load<S::V>(x, (outer * S::rows + row) * S::channels + channel); }
+  __device__ inline void add(double (&sums)[1][S::V], const Row& a, int) const {
     for (int v = 0; v < S::V; v++) sums[0][v] += a.v[v];
   }
   template <class F> __device__ inline void finish(F total, int outer, int channel) const {

@@ -46,8 +46,11 @@ template <class S> struct WeightedSum {
 // many terms are several launches). S: those of Columns with channels 1, terms, pack (elements of a row), weights,
 // more (before counts).
 template <class S> struct WeightedSumWeightGrad {
-  static constexpr int Values = S::terms;
+  static constexpr int Values = S::terms, Batch = 1;
   typedef float Sum;
+  struct Row {
+    Pack<S::pack> g, x[S::terms];
+  };
   In<float> g;
   In<float> x[S::terms];
   In<float> before;
@@ -55,13 +58,17 @@ template <class S> struct WeightedSumWeightGrad {
   int select[S::terms];
   int counter;
 
-  __device__ inline void add(float (&sums)[S::terms][1], int, int row, int) const {
-    Pack<S::pack> a = load<S::pack>(g, row * S::pack);
+  __device__ inline Row read(int, int row, int) const {
+    Row r;
+    r.g = load<S::pack>(g, row * S::pack);
 #pragma unroll
-    for (int i = 0; i < S::terms; i++) {
-      Pack<S::pack> b = load<S::pack>(x[i], row * S::pack);
-      for (int v = 0; v < S::pack; v++) sums[i][0] += a.v[v] * b.v[v];
-    }
+    for (int i = 0; i < S::terms; i++) r.x[i] = load<S::pack>(x[i], row * S::pack);
+    return r;
+  }
+  __device__ inline void add(float (&sums)[S::terms][1], const Row& r, int) const {
+#pragma unroll
+    for (int i = 0; i < S::terms; i++)
+      for (int v = 0; v < S::pack; v++) sums[i][0] += r.g.v[v] * r.x[i].v[v];
   }
   template <class F> __device__ inline void finish(F total, int, int w) const {
     double sum = 0;
