@@ -187,6 +187,7 @@ func poolCases() (list []kernelCase) {
 		include bool
 	}{
 		{[]int{2, 8, 7, 7}, ops.Pool(3, 1, 1), false}, {[]int{2, 3, 8, 6}, ops.Pool(3, 2, 1), true}, {[]int{1, 4, 9, 9}, ops.Pool(5, 3, 0), false}, {[]int{2, 5, 6, 6}, ops.Pool(2, 2, 0), true},
+		{[]int{2, 40, 20, 20}, ops.Pool(3, 1, 1), false}, {[]int{1, 40, 21, 20}, ops.Pool(3, 2, 1), false},
 	} {
 		c.a.CountIncludePad = c.include
 		list = append(list, kernelCase{name: fmt.Sprint("pool ", c), in: []ir.Type{f32(c.x...)}, fill: fills{0: whole(6)}, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {

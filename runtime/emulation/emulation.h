@@ -280,6 +280,7 @@ static inline void store4(const emulation::Checked<float>& p, i64_t i, float4 v)
 }
 
 template <class T> static inline typename emulation::Plain<T>::type fresh(const emulation::Checked<T>& p, i64_t i) { return p[i]; }
+template <class T> static inline float4 fresh4(const emulation::Checked<T>& p, i64_t i) { return load4(p, i); }
 
 static inline int thread() { return emulation::current; }
 

@@ -6,8 +6,9 @@ import (
 )
 
 const (
-	threads    = 256  // of every block; see kernels/common.cuh
-	mostBlocks = 1056 // of a launch whose threads loop: what fills 132 multiprocessors of 2048 threads
+	threads         = 256                 // of every block; see kernels/common.cuh
+	multiprocessors = 132                 // of an H100 or H200, which work is divided for
+	mostBlocks      = 8 * multiprocessors // of a launch whose threads loop: what fills multiprocessors of 2048 threads
 )
 
 // call is a launch in the making. Fields of the kernel's struct are its arguments: in and out are called in their order.

@@ -14,16 +14,17 @@ import (
 
 // The order is that of agenda-based batching (Neubig, Goldberg and Dyer 2017, "On-the-fly operation batching in dynamic
 // computation graphs"): of the kernels that have launches ready to run, the one goes next whose launches to come are the
-// least deep in the graph on average, with all that are ready. So the others wait until more of theirs are ready.
+// least deep in the graph on average, with all that are ready. So the others wait until more of theirs are ready. Small ones
+// that only small ones wait for, as the updates of running statistics, come last: all of a program's are a few launches.
 
 const (
 	// window is how many launches are looked at from the first that is left: it bounds how much longer tensors live.
 	window = 1500
+	// small is how many bytes a launch may keep alive until the end of its program.
+	small = 1 << 16
 	// The argument bytes and results that package plan allows a launch, which several have to share.
 	mostArgumentBytes = 4096
 	mostResults       = 256
-	// What a postponed launch reads stays where it is until the end.
-	mostPostponedBytes = 64 << 10
 )
 
 // signature is what launches that can be joined have in common. Phases stay apart: what one keeps alive is not to be kept
@@ -31,6 +32,7 @@ const (
 type signature struct {
 	function
 	phase string
+	late  bool // no launch that is not late itself waits for it
 }
 
 // waiting are the launches of a signature within the window.
@@ -50,17 +52,16 @@ type agenda struct {
 	depth    []int
 	waiting  map[signature]*waiting
 	done     []bool
-	oldest   int // launch that is not done
+	left     int // launches that are not done
+	oldest   int // the first of them that is not late
 	seen     int // launches that have come into the window
-	// The first of the launches that come into the window when all others are done.
-	postponed int
 }
 
 // join replaces the launches of a program by fewer. Every launch stays behind those that make what it reads.
 func (l *lowering) join() {
-	a := l.agenda(l.postpone())
+	a := l.agenda()
 	l.out.Launches = nil
-	for a.look(); a.oldest < len(a.launches); a.look() {
+	for a.look(); a.left > 0; a.look() {
 		members := a.next()
 		if _, ok := l.updates[members[0]]; ok {
 			l.joinUpdates(members)
@@ -70,48 +71,16 @@ func (l *lowering) join() {
 	}
 }
 
-// postpone puts the small launches that nothing waits for behind all others: the running statistics of every BatchNorm, which then go
-// together instead of one by one as soon as they can. It returns the first of them.
-func (l *lowering) postpone() (first int) {
-	n := len(l.out.Launches)
-	wanted := make([]bool, len(l.out.Tensors)) // by a launch that is not postponed
-	last := make([]bool, n)
-	for i := n - 1; i >= 0; i-- {
-		launch := &l.out.Launches[i]
-		last[i] = l.bytes(launch) <= mostPostponedBytes && !slices.ContainsFunc(launch.Results, func(t int) bool { return wanted[t] })
-		if !last[i] {
-			for _, t := range launch.Operands {
-				wanted[t] = true
-			}
-		}
-	}
-	launches, functions, updates := l.out.Launches, l.functions, l.updates
-	l.out.Launches, l.functions, l.updates = nil, nil, map[int]update{}
-	for _, when := range []bool{false, true} {
-		first = len(l.out.Launches)
-		for i := range launches {
-			if last[i] != when {
-				continue
-			}
-			if u, ok := updates[i]; ok {
-				l.updates[len(l.out.Launches)] = u
-			}
-			l.out.Launches, l.functions = append(l.out.Launches, launches[i]), append(l.functions, functions[i])
-		}
-	}
-	return first
-}
-
-func (l *lowering) agenda(postponed int) *agenda {
+func (l *lowering) agenda() *agenda {
 	n := len(l.out.Launches)
 	a := &agenda{
-		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n), postponed: postponed,
-		waiting: map[signature]*waiting{}, done: make([]bool, n),
+		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n),
+		waiting: map[signature]*waiting{}, done: make([]bool, n), left: n,
 	}
 	maker := make([]int, len(l.out.Tensors)) // 1 + the launch that makes a tensor; 0: it is there before the first
 	for i := range a.launches {
 		launch := &a.launches[i]
-		a.of[i] = signature{l.functions[i], launch.Phase}
+		a.of[i] = signature{function: l.functions[i], phase: launch.Phase}
 		if u, ok := l.updates[i]; ok {
 			a.of[i].function = function{name: u.key(l), joins: true}
 		} else if !l.functions[i].joins {
@@ -130,19 +99,20 @@ func (l *lowering) agenda(postponed int) *agenda {
 			maker[t] = i + 1
 		}
 	}
+	for i := n - 1; i >= 0; i-- { // users come after what they use
+		_, update := l.updates[i]
+		waits := func(user int) bool { return !a.of[user].late }
+		a.of[i].late = !update && a.launches[i].Bytes <= small && !slices.ContainsFunc(a.users[i], waits)
+	}
 	return a
 }
 
 // look moves the window to the first launch that is left.
 func (a *agenda) look() {
-	for a.oldest < len(a.done) && a.done[a.oldest] {
+	for a.oldest < len(a.done) && (a.done[a.oldest] || a.of[a.oldest].late) {
 		a.oldest++
 	}
-	end := a.postponed
-	if a.oldest >= end {
-		end = len(a.launches)
-	}
-	for ; a.seen < min(a.oldest+window, end); a.seen++ {
+	for ; a.seen < min(a.oldest+window, len(a.launches)); a.seen++ {
 		w := a.waiting[a.of[a.seen]]
 		if w == nil {
 			w = &waiting{signature: a.of[a.seen], first: a.seen}
@@ -173,6 +143,7 @@ func (a *agenda) next() []int {
 	best.ready = slices.Delete(best.ready, 0, n)
 	for _, i := range members {
 		a.done[i] = true
+		a.left--
 		best.count--
 		best.depth -= a.depth[i]
 		for _, user := range a.users[i] {
@@ -202,6 +173,9 @@ func (w *waiting) most(like lower.Launch) int {
 
 // before compares the average depths of what waits.
 func (w *waiting) before(v *waiting) bool {
+	if w.late != v.late {
+		return v.late
+	}
 	if x, y := w.depth*v.count, v.depth*w.count; x != y {
 		return x < y
 	}

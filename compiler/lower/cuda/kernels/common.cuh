@@ -30,6 +30,7 @@ __device__ inline void store4(float* p, int i, float4 v) { *reinterpret_cast<flo
 
 // fresh reads what another block of this launch has written, past the first cache.
 template <class T> __device__ inline T fresh(const T* p, int i) { return __ldcg(p + i); }
+__device__ inline float4 fresh4(const float* p, int i) { return __ldcg(reinterpret_cast<const float4*>(p + i)); }
 
 __device__ inline int thread() { return (int)threadIdx.x; }
 
@@ -105,6 +106,12 @@ template <int V> __device__ inline Pack<V> zero() {
 __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
 __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
 __device__ constexpr int ceiling(int a, int b) { return (a + b - 1) / b; }
+
+// inverse_root is 1/sqrt(x) to some twelve digits, in a few instructions: a step of Newton's method from what the device has.
+__device__ inline double inverse_root(double x) {
+  double r = rsqrtf((float)x);
+  return r * (1.5 - 0.5 * x * r * r);
+}
 
 // Prologue is what happens to the input of a convolution as it is loaded: nothing (0), ReLU (1), or normalisation and
 // ReLU (2, with scale and shift 3).
