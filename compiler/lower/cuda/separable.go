@@ -72,7 +72,7 @@ func separableGradGroup(l *lowering, body *ir.Program) (bool, error) {
 
 func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	l.flops = flopsOf(p.NormGrad, p.Scale, p.DBetween, p.DPointwise, p.Norm, p.Relu, p.Depthwise)
-	c := l.call(fuse.SeparableGrad, "SeparablePointwiseGrad")
+	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
 	c.separable(s, s.oh, s.ow)
 	filters := p.DPointwise != nil
 	if filters {
@@ -122,7 +122,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 
 func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 	l.flops = flopsOf(p.DX, p.DDepthwise, p.Mask, p.Sums)
-	c := l.call(fuse.SeparableGrad, "SeparableDepthwiseGrad")
+	c := l.call("separable_depthwise_grad", "SeparableDepthwiseGrad")
 	c.separable(s, s.h, s.w)
 	filters, masked, sums := p.DDepthwise != nil, p.Mask != nil, p.Sums != nil
 	if filters || masked {
@@ -300,6 +300,9 @@ func (s *separable) forwardBytes() int {
 
 func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	floats := s.rows()*(s.o+4) + s.filters(p.DPointwise != nil, true)
+	if s.copied {
+		floats += 4 * s.c // between the rows of the pointwise filter
+	}
 	if p.NormGrad != nil {
 		floats += 4 * s.o
 	}

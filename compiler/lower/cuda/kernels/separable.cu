@@ -59,19 +59,19 @@ template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C>
   }
 };
 
-// Copy of a filter in shared memory, if there is room for it: Count elements, or none, and then it is read where it is.
-template <int Count, bool Room> struct Copied {
-  static constexpr int Size = Room ? Count : 0;
+// Copied is a filter of Rows by Columns in shared memory, if there is room for it; if not, it is read where it is. Stride is that of its rows.
+template <int Rows, int Columns, bool Room, bool Padded> struct Copied {
+  static constexpr int Stride = Columns + (Room && Padded ? 4 : 0), Size = Room ? Rows * Stride : 0;
 
   __device__ static inline void fill(int at, In<float> filter) {
     if constexpr (Room) {
-      auto copy = shared<float>(at, Count);
-      for (int i = 4 * thread(); i < Count; i += 4 * Threads) store<4>(copy, i, load<4>(filter, i));
+      auto copy = shared<float>(at, Size);
+      for (int i = 4 * thread(); i < Rows * Columns; i += 4 * Threads) store<4>(copy, i / Columns * Stride + i % Columns, load<4>(filter, i));
     }
   }
   __device__ static inline auto from(int at, In<float> filter) {
     if constexpr (Room) {
-      return shared<float>(at, Count);
+      return shared<float>(at, Size);
     } else {
       return filter;
     }
@@ -123,12 +123,14 @@ template <class A, class B> struct Choice<false, A, B> {
 };
 
 // Matrix multiplies the rows of shared memory [rows][K + 4] by a matrix of weights [K][N], or its transpose [N][K]: four
-// rows by four columns a thread. Four times Quarter rows must be there.
-template <int Rows, int K, int N, bool Transposed> struct Matrix {
-  static constexpr int Quarter = ceiling(Rows, 4), Groups = N / 4, Lanes = Threads / Groups;
+// rows by four columns a thread. The columns of a thread are neighbours, and those of a transpose so far apart that a warp reads neighbours.
+// Four times Quarter rows must be there. Stride is that of the weights' rows: room between them keeps lanes out of one another's memory banks.
+template <int Rows, int K, int N, bool Transposed, int Stride> struct Matrix {
+  static constexpr int Quarter = ceiling(Rows, 4), Groups = N / 4, Lanes = Threads / Groups, Apart = Transposed ? Groups : 1;
   typedef typename Choice<(K < 16), double, float>::type Sum; // exact where it costs nothing: golden cases near a kink rest on it
 
-  __device__ static inline int column() { return thread() < Lanes * Groups ? thread() % Groups * 4 : N; }
+  // column of the first of the four that this thread makes, Apart from one another; one at or behind N has no part.
+  __device__ static inline int column() { return thread() >= Lanes * Groups ? N : Transposed ? thread() % Groups : thread() % Groups * 4; }
 
   template <class T, class U, class F> __device__ static inline void each(T rows, U w, F put) {
     if (column() >= N) return;
@@ -140,7 +142,7 @@ template <int Rows, int K, int N, bool Transposed> struct Matrix {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           a[i] = load<4>(rows, (q + i * Quarter) * (K + 4) + k);
-          b[i] = load<4>(w, Transposed ? (column() + i) * K + k : (k + i) * N + column());
+          b[i] = load<4>(w, Transposed ? (column() + i * Apart) * Stride + k : (k + i) * Stride + column());
         }
 #pragma unroll
         for (int l = 0; l < 4; l++)
@@ -210,9 +212,9 @@ __device__ inline void add(double (&sums)[2][4], const float (&part)[2][4]) {
 // S: also stats.
 template <class S> struct Separable {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c> W;
-  typedef Matrix<Tile<S>::Pixels, S::c, S::o, false> M;
-  typedef Copied<S::kh * S::kw * S::c, S::copied> D;
-  typedef Copied<S::c * S::o, S::copied> P;
+  typedef Copied<S::kh * S::kw, S::c, S::copied, false> D;
+  typedef Copied<S::c, S::o, S::copied, false> P;
+  typedef Matrix<Tile<S>::Pixels, S::c, S::o, false, P::Stride> M;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
   static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + 4 * W::Size;
   Prologue<S> before;
@@ -267,10 +269,10 @@ template <class S> struct Separable {
 // S: also normalized, affine, scaled, norm_eps, filters.
 template <class S> struct SeparablePointwiseGrad {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c> W;
-  typedef Matrix<Tile<S>::Pixels, S::o, S::c, true> M;
+  typedef Copied<S::kh * S::kw, S::c, S::copied && S::filters, false> D;
+  typedef Copied<S::c, S::o, S::copied, true> P;
+  typedef Matrix<Tile<S>::Pixels, S::o, S::c, true, P::Stride> M;
   static constexpr int Rows = 4 * M::Quarter, Coefficients = S::normalized ? 4 * S::o : 0;
-  typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
-  typedef Copied<S::c * S::o, S::copied> P;
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
   static constexpr int CoefficientsAt = PointwiseAt + 4 * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
   static constexpr int TileAt = CotangentAt + 4 * Rows * (S::o + 4), AgainAt = TileAt + 4 * W::Size;
@@ -303,7 +305,8 @@ template <class S> struct SeparablePointwiseGrad {
       __syncthreads();
       M::each(cotangent, P::from(PointwiseAt, pointwise), [&](int pixel, int channel, const Pack<4>& v) {
         int r = at.row + pixel / S::bw, q = at.column + pixel % S::bw;
-        if (pixel < Tile<S>::Pixels && r < S::oh && q < S::ow) store<4>(between, ((at.image * S::oh + r) * S::ow + q) * S::c + channel, v);
+        if (pixel >= Tile<S>::Pixels || r >= S::oh || q >= S::ow) return;
+        for (int k = 0; k < 4; k++) between[((at.image * S::oh + r) * S::ow + q) * S::c + channel + k * M::Apart] = v.v[k];
       });
       if constexpr (S::filters) {
         auto again = shared<float>(AgainAt, Rows * (S::c + 4));
@@ -397,7 +400,7 @@ template <class S> struct SeparableDepthwiseGrad {
   static constexpr int Columns = Dense ? W::Columns : (S::bw - 1 + (S::kw - 1) * S::dw) / S::sw + 2;
   static constexpr int Stride = Dense ? W::Stride : Columns * S::c, Size = Rows * Stride;
   static constexpr int ActiveStride = W::Wide * S::c + (S::c % 32 == 16 ? 16 : 0);
-  typedef Copied<S::kh * S::kw * S::c, S::copied> D;
+  typedef Copied<S::kh * S::kw, S::c, S::copied, false> D;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size, ActiveAt = TileAt + 4 * Size;
   // A thread has the taps of a row of the filter, for a pack of channels; groups of threads share the pixels.
   static constexpr int Items = S::c / 4 * S::kh, Rounds = ceiling(Items, Threads), Groups = larger(1, Threads / Items), Taps = S::kh * S::kw;
