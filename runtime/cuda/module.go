@@ -131,11 +131,6 @@ func (f *functions) get(modules []cu.Module, d *plan.DeviceLaunch) (cu.Function,
 		if err != nil {
 			return function, fmt.Errorf("kernel %s: %w", d.Function, driver.Explain(err))
 		}
-		if os.Getenv("DARTSC_X_CARVE") == "" {
-			if err := driver.PreferSharedMemory(function); err != nil {
-				return function, fmt.Errorf("kernel %s: divide its cache: %w", d.Function, err)
-			}
-		}
 		parameters, known := driver.Parameters(function)
 		f.found[k], f.allowed[function] = function, limits{threads, usualSharedBytes, parameters, known}
 	}

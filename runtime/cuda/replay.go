@@ -122,14 +122,6 @@ func (i *instance) makeGraph(p *plan.Program, bound *program) error {
 		work = append(work, plan.Access{Reads: []plan.Buffer{m.Buffer}})
 	}
 	after := plan.Order(work)
-	if os.Getenv("DARTSC_X_CHAIN") != "" {
-		for i := range after {
-			after[i] = nil
-			if i > 0 {
-				after[i] = []int{i - 1}
-			}
-		}
-	}
 	graph, err := driver.NewGraph()
 	if err != nil {
 		return fmt.Errorf("begin a graph: %w", err)

@@ -133,12 +133,6 @@ func AllowSharedBytes(f cu.Function, bytes int) error {
 	return failure(C.cuFuncSetAttribute(function(f), C.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, C.int(bytes)))
 }
 
-// PreferSharedMemory gives a kernel as much of a multiprocessor's first cache as shared memory as there is. Kernels that divide it alike can
-// follow one another, and run side by side, without waiting until it is divided anew.
-func PreferSharedMemory(f cu.Function) error {
-	return failure(C.cuFuncSetAttribute(function(f), C.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100))
-}
-
 // MaxSharedBytes is how many bytes of shared memory a block may have on a device when its kernel is allowed to.
 func MaxSharedBytes(d cu.Device) (int, error) {
 	var bytes C.int
