@@ -64,46 +64,52 @@ func (l *lowering) elementwise(body *ir.Program) error {
 			inside[v] = ""
 		}
 	}
-	var external []*ir.Value
+	var wholes, ones []*ir.Value
 	names := map[*ir.Value]string{}
+	n := result.Type.Elements()
 	for _, op := range body.Ops {
 		for _, v := range op.Operands {
 			_, made := inside[v]
 			if made || names[v] != "" || isConstant(v) {
 				continue
 			}
-			names[v] = fmt.Sprintf("x[%d]", len(external))
-			external = append(external, v)
+			if v.Type.Equal(result.Type) {
+				names[v] = fmt.Sprintf("x[%d]", len(wholes))
+				wholes = append(wholes, v)
+			} else {
+				names[v] = fmt.Sprintf("one[%d]", len(ones))
+				ones = append(ones, v)
+			}
 		}
-	}
-	if len(external) == 0 { // all constants: the kernel wants one operand
-		external = append(external, body.Ops[0].Operands[0])
-		names[external[0]] = "x[0]"
-		l.operand(external[0])
 	}
 	c := l.call("elementwise", "Elementwise")
 	c.typename("T", result.Type.DType)
-	c.text(l.apply(body, names))
 	order := usualOrder(result.Type)
-	for _, v := range external {
+	for _, v := range wholes {
 		if len(v.Type.Shape) == 4 {
 			order = l.order(l.operand(v))
 			break
 		}
 	}
-	n := result.Type.Elements()
-	scalars := make([]int, len(external))
-	for i, v := range external {
+	for i, v := range wholes {
 		c.in(l.in(v, order))
-		if v.Type.Elements() != n {
-			scalars[i] = 1
-			continue
-		}
 		c.inPlace(0, i)
 	}
-	c.out(l.result(result, order))
-	c.int("inputs", len(external))
-	c.ints("scalar", scalars)
+	if len(wholes) == 0 {
+		c.none(1)
+	}
+	for _, v := range ones {
+		c.in(l.exact(l.operand(v)))
+	}
+	if len(ones) == 0 {
+		c.none(1)
+	}
+	y := l.result(result, order)
+	c.out(y)
+	c.image(y)
+	c.int("wholes", len(wholes))
+	c.int("ones", len(ones))
+	c.text(l.apply(body, names))
 	v := 1
 	if result.Type.DType == ir.F32 {
 		v = pack(n)
@@ -116,7 +122,7 @@ func (l *lowering) elementwise(body *ir.Program) error {
 // apply writes the function of one element.
 func (l *lowering) apply(body *ir.Program, names map[*ir.Value]string) string {
 	var w strings.Builder
-	w.WriteString("  __device__ static inline T apply(const T* x) {\n")
+	w.WriteString("  __device__ static inline T apply(const T* x) {\n    const T* one = x + wholes;\n")
 	for _, op := range body.Ops {
 		name := fmt.Sprintf("r%d", len(names))
 		var text string

@@ -37,7 +37,9 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	c.separable(s, s.oh, s.ow)
 	c.entry(&p)
 	c.in(l.image(p.Source()), l.filter(p.Depthwise.Operands[1]), l.filter(p.Pointwise.Operands[1]))
-	c.out(l.result(p.Pointwise.Result(), channelsLast))
+	z := l.result(p.Pointwise.Result(), channelsLast)
+	c.out(z)
+	c.image(z)
 	c.bool("stats", p.Statistics != nil)
 	if p.Statistics != nil {
 		c.out(l.result(p.Statistics.Results[0], nil), l.result(p.Statistics.Results[1], nil), l.scratch(plan.F64, s.chunks*2*s.o))
@@ -110,6 +112,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 		c.none(2)
 	}
 	c.out(between)
+	c.image(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
 	c.memory(s.pointwiseGradBytes(p))
@@ -131,6 +134,7 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		c.noEntry()
 	}
 	c.in(between, l.filter(p.DX.Operands[1]))
+	c.image(between)
 	if filters || masked {
 		c.in(l.image(p.Source()))
 	} else {
@@ -173,6 +177,7 @@ func (c *call) partial(wanted bool, elements int) int {
 func (l *lowering) addChunks(filter *ir.Value, partial, chunks int) {
 	c := l.call("conv2d_weight_grad", "Reduce")
 	c.in(partial)
+	c.image(partial)
 	c.out(l.result(filter, filters))
 	c.number("scale", 1)
 	n := filter.Type.Elements()
@@ -360,7 +365,7 @@ func (c *call) separable(s *separable, h, w int) {
 		c.int(f.name, f.value)
 	}
 	c.bool("copied", s.copied)
-	c.bool("tf32", c.l.target.precision == TF32)
+	c.bool("tf32", c.l.target.onTensorCores())
 	c.blocks = s.chunks
 }
 

@@ -1,6 +1,7 @@
 // What all kernels share. A kernel is a template struct: its fields are the arguments of the launch, in order; its
 // parameter S is a specialisation, a struct of constants that the compiler generates (shapes, strides, flags); run(block)
-// is the work of one block. Every kernel has blocks of Threads threads in one row, so that launches can be joined.
+// is the work of one block. S::Image is what images, four-dimensional values that are no weights, have in memory: float or
+// bf16. Every kernel has blocks of Threads threads in one row, so that launches can be joined.
 //
 // The same text compiles with NVRTC for a device, and with g++ -include emulation.h for the processor, where In, Out and
 // Shared check every access. So a kernel reaches memory only by those, by index, and waits only by __syncthreads and
@@ -12,7 +13,18 @@ typedef unsigned char u8;
 
 constexpr int Threads = 256;
 
+// bf16 is a float with 7 bits of fraction, which images may have in memory; kernels compute with floats. Rounded to the nearest,
+// ties to even.
+struct bf16 {
+  unsigned short bits;
+  bf16() = default;
+  __device__ inline bf16(float x);
+  __device__ inline operator float() const { return __uint_as_float((unsigned)bits << 16); }
+};
+
 #ifndef DARTSC_EMULATION
+
+__device__ inline bf16::bf16(float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x)); }
 
 template <class T> using In = const T*;
 template <class T> using Out = T*;
@@ -27,6 +39,16 @@ template <class T> __device__ inline Shared<T> shared(int offset, int /*count*/)
 
 __device__ inline float4 load4(const float* p, int i) { return *reinterpret_cast<const float4*>(p + i); }
 __device__ inline void store4(float* p, int i, float4 v) { *reinterpret_cast<float4*>(p + i) = v; }
+__device__ inline float4 load4(const bf16* p, int i) {
+  uint2 u = *reinterpret_cast<const uint2*>(p + i);
+  return make_float4(__uint_as_float(u.x << 16), __uint_as_float(u.x & 0xffff0000u), __uint_as_float(u.y << 16), __uint_as_float(u.y & 0xffff0000u));
+}
+__device__ inline void store4(bf16* p, int i, float4 v) {
+  uint2 u;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(u.x) : "f"(v.y), "f"(v.x));
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(u.y) : "f"(v.w), "f"(v.z));
+  *reinterpret_cast<uint2*>(p + i) = u;
+}
 
 // fresh reads what another block of this launch has written, past the first cache.
 template <class T> __device__ inline T fresh(const T* p, int i) { return __ldcg(p + i); }
@@ -35,6 +57,9 @@ __device__ inline float4 fresh4(const float* p, int i) { return __ldcg(reinterpr
 __device__ inline int thread() { return (int)threadIdx.x; }
 
 __device__ inline void store2(float* p, int i, float x, float y) { *reinterpret_cast<float2*>(p + i) = make_float2(x, y); }
+__device__ inline void store2(bf16* p, int i, float x, float y) {
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*reinterpret_cast<unsigned*>(p + i)) : "f"(y), "f"(x));
+}
 
 // to_tf32 rounds to 10 bits.
 __device__ inline float to_tf32(float x) {
@@ -55,6 +80,13 @@ __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const f
 // KERNEL is the entry of a kernel of which so many blocks are to run on a multiprocessor at once.
 #define KERNEL(name, resident, ...) \
   extern "C" __global__ void __launch_bounds__(Threads, resident) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
+
+#else
+
+inline bf16::bf16(float x) {
+  unsigned u = __float_as_uint(x);
+  bits = x != x ? 0x7fff : (unsigned short)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
 
 #endif
 

@@ -244,8 +244,10 @@ template <class S> struct Patches {
 // Convolution: rows are pixels of y, columns its channels, products taps times channels of x.
 template <class S> struct Convolution {
   Prologue<S> before;
-  In<float> x, filter;
-  Out<float> y, partial;
+  In<typename S::Image> x;
+  In<float> filter;
+  Out<typename S::Image> y;
+  Out<float> partial;
   int counter;
 
   template <int V> __device__ inline Pack<V> a(int m, int k) const { return Patches<S>::template load<V>(x, m, k); }
@@ -258,8 +260,11 @@ template <class S> struct Convolution {
 // ConvolutionInputGrad: rows are pixels of x, columns its channels, products taps times channels of y. Addend is added if
 // S::added.
 template <class S> struct ConvolutionInputGrad : AsItIs {
-  In<float> g, filter, addend;
-  Out<float> dx, partial;
+  In<typename S::Image> g;
+  In<float> filter;
+  In<typename S::Image> addend;
+  Out<typename S::Image> dx;
+  Out<float> partial;
   int counter;
 
   template <int V> __device__ inline Pack<V> a(int m, int k) const {
@@ -284,7 +289,7 @@ template <class S> struct ConvolutionInputGrad : AsItIs {
 // ConvolutionWeightGrad: rows are taps times channels of x, columns channels of y, products pixels of y.
 template <class S> struct ConvolutionWeightGrad {
   Prologue<S> before;
-  In<float> x, g;
+  In<typename S::Image> x, g;
   Out<float> df, partial;
   int counter;
 
@@ -300,8 +305,9 @@ template <class S> struct ConvolutionWeightGrad {
 template <class S> struct Grouped {
   static constexpr int C = S::c / S::groups, O = S::o / S::groups; // of a group
   Prologue<S> before;
-  In<float> x, filter;
-  Out<float> y;
+  In<typename S::Image> x;
+  In<float> filter;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     for (int i = block * Threads + thread(); i < S::images * S::oh * S::ow * S::o; i += S::blocks * Threads) {
@@ -323,8 +329,10 @@ template <class S> struct Grouped {
 
 template <class S> struct GroupedInputGrad {
   static constexpr int C = S::c / S::groups, O = S::o / S::groups;
-  In<float> g, filter, addend;
-  Out<float> dx;
+  In<typename S::Image> g;
+  In<float> filter;
+  In<typename S::Image> addend;
+  Out<typename S::Image> dx;
 
   __device__ void run(int block) const {
     for (int i = block * Threads + thread(); i < S::images * S::h * S::w * S::c; i += S::blocks * Threads) {
@@ -347,7 +355,7 @@ template <class S> struct GroupedInputGrad {
 template <class S> struct GroupedWeightGrad {
   static constexpr int C = S::c / S::groups, O = S::o / S::groups;
   Prologue<S> before;
-  In<float> x, g;
+  In<typename S::Image> x, g;
   Out<float> df;
 
   __device__ void run(int block) const {

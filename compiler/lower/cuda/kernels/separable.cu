@@ -132,8 +132,17 @@ template <int Rows, int K, int N, bool Transposed, int Stride, bool Exact> struc
     int g = thread() % 32 / 4, t = thread() % 4, left = thread() / 32 / WarpsM * Each;
     for (int m = thread() / 32 % WarpsM; m < TilesM; m += WarpsM) {
       float sum[Each][4] = {};
+      if constexpr (Exact && K < 16) {
+        for (int n = 0; n < Each; n++)
+          for (int i = 0; i < 4; i++) {
+            int row = m * 16 + g + i / 2 * 8, c = column(n) + i % 2;
+            double total = 0;
+            for (int k = 0; k < K && c < N; k++) total += (double)rows[row * (K + 4) + k] * w[Transposed ? c * Stride + k : k * Stride + c];
+            sum[n][i] = (float)total;
+          }
+      }
 #pragma unroll 4
-      for (int k = 0; k < K; k += 8) {
+      for (int k = 0; k < K && !(Exact && K < 16); k += 8) {
         float a[4];
         for (int i = 0; i < 4; i++) a[i] = inside(k + t + i / 2 * 4) ? rows[(m * 16 + g + i % 2 * 8) * (K + 4) + k + t + i / 2 * 4] : 0.0f;
         Split<4, Exact> left_factor(a);
@@ -216,8 +225,10 @@ template <class S> struct Separable {
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
   static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + 4 * W::Size;
   Prologue<S> before;
-  In<float> x, depthwise, pointwise;
-  Out<float> z, mean, variance;
+  In<typename S::Image> x;
+  In<float> depthwise, pointwise;
+  Out<typename S::Image> z;
+  Out<float> mean, variance;
   Out<double> partial;
   int counter;
 
@@ -284,8 +295,12 @@ template <class S> struct SeparablePointwiseGrad {
   static constexpr int TilesO = ceiling(S::o, 8), Tiles = ceiling(S::c, 16) * TilesO;
   static constexpr int Groups = Tiles <= 1 ? 8 : Tiles <= 2 ? 4 : Tiles <= 4 ? 2 : 1, Each = ceiling(Tiles, 8 / Groups), Again = S::c + 8;
   Prologue<S> before;
-  In<float> g, z, mean, variance, sum, sum_x, gamma, weights, pointwise, x, depthwise;
-  Out<float> between, partial;
+  In<typename S::Image> g, z;
+  In<float> mean, variance, sum, sum_x, gamma, weights, pointwise;
+  In<typename S::Image> x;
+  In<float> depthwise;
+  Out<typename S::Image> between;
+  Out<float> partial;
   int scale;
 
   __device__ void run(int block) const {
@@ -418,8 +433,11 @@ template <class S> struct SeparableDepthwiseGrad {
   // A thread has the taps of a row of the filter, for a pack of channels; groups of threads share the pixels.
   static constexpr int Items = S::c / 4 * S::kh, Rounds = ceiling(Items, Threads), Groups = larger(1, Threads / Items), Taps = S::kh * S::kw;
   Prologue<S> before;
-  In<float> between, depthwise, x;
-  Out<float> dx, partial, sum, sum_x;
+  In<typename S::Image> between;
+  In<float> depthwise;
+  In<typename S::Image> x;
+  Out<typename S::Image> dx;
+  Out<float> partial, sum, sum_x;
   Out<double> partial_sums;
   int counter;
 
