@@ -26,7 +26,7 @@ type vector struct {
 	outer func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int)
 
 	// Windows, see there: t goes over the taps of pixel p's window, c over channels.
-	depthwise   func(y, x, w []float32, s window)  // y[p][c] = Σ w[t][c]·x[p+t][c]
+	depthwise   func(y, x, w []float32, s window)  // y[p][c] = Σ w[t][c]·x[p+t][c], or added to y
 	scatter     func(x, g, w []float32, s window)  // x[p+t][c] += w[t][c]·g[p][c], by rows
 	correlate   func(w, x, g []float32, s window)  // w[t][c] += Σ g[p][c]·x[p+t][c] over p
 	maxPool     func(y, x []float32, s window)     // y[p][c] = max x[p+t][c], NaN if one is
@@ -57,6 +57,10 @@ type window struct {
 	line                   int  // elements of the input between rows of taps
 	xRow, yRow             int  // elements between rows: of windows in the input, of outputs
 	uniform                bool // all taps have one weight a channel
+
+	// Of depthwise alone:
+	apart int  // pixels between outputs of a row beside the one that they take
+	add   bool // results are added to what is there
 }
 
 // span is the number of elements of the input that a row of taps of a row of outputs goes over.
@@ -66,7 +70,10 @@ func (s *window) span() int {
 
 // inputs and outputs are the elements that the whole goes over.
 func (s *window) inputs() int  { return (s.rows-1)*s.xRow + (s.kh-1)*s.line + s.span() }
-func (s *window) outputs() int { return (s.rows-1)*s.yRow + s.pixels*s.channels }
+func (s *window) outputs() int { return (s.rows-1)*s.yRow + (s.pixels-1)*s.outStep() + s.channels }
+
+// outStep is the number of elements between outputs of a row.
+func (s *window) outStep() int { return (1 + s.apart) * s.channels }
 
 // weights is the number of elements of w, and tap the distance of its taps.
 func (s *window) weights() int { return (s.kh*s.kw-1)*s.tap() + s.channels }

@@ -33,10 +33,10 @@ type assembly struct {
 
 	gemmTiles      func(c, a, b *float32, ldc, lda, panel, m, n, k, add int)
 	outerTiles     func(c, a, b *float32, ldc, lda, ldb, m, k, n int)
-	depthwiseRows  func(y, x, w *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, wTap, line, kind int)
-	maxPoolRows    func(y, x *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow int)
+	depthwiseRows  func(y, x, w *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, yStep, wTap, line, kind, add int)
+	maxPoolRows    func(y, x *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, yStep int)
 	scatterRow     func(x, g, w *float32, channels, pixels, kh, kw, step, tap, skip, wTap int)
-	correlateRows  func(w, x, g *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, line int)
+	correlateRows  func(w, x, g *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, line, kind int)
 	maxGradRow     func(dx, dy, x *float32, channels, pixels, kh, kw, step, tap, skip int)
 	addRow, subRow assemblyRow
 	mulRow, divRow assemblyRow
@@ -197,6 +197,7 @@ func (s *window) check(x, y, w []float32) bool {
 func (s *window) stepBytes() int { return 4 * s.step * s.channels }
 func (s *window) tapBytes() int  { return 4 * s.dilation * s.channels }
 func (s *window) skipBytes() int { return 4 * (s.line - s.kw*s.dilation*s.channels) }
+func (s *window) outBytes() int  { return 4 * s.outStep() }
 
 // eachRows calls run for so many rows at a time: x and y are their first elements.
 func (s *window) eachRows(atMost int, run func(x, y, rows int)) {
@@ -211,14 +212,22 @@ func (s *window) work() int { return s.pixels * s.channels * s.kh * s.kw }
 // list.
 var slidingShapes = [][3]int{{3, 1, 1}, {5, 1, 1}, {3, 1, 2}, {5, 1, 2}, {3, 2, 1}, {5, 2, 1}}
 
+// kind is the place of a window in this list, from 1 on, or 0.
+func (s *window) kind() int {
+	return 1 + slices.Index(slidingShapes, [3]int{s.kw, s.step, s.dilation})
+}
+
 func (a *assembly) depthwise(y, x, w []float32, s window) {
 	if !s.check(x, y, w) {
 		return
 	}
 	a = a.of(s.channels)
-	kind := 1 + slices.Index(slidingShapes, [3]int{s.kw, s.step, s.dilation})
+	add := 0
+	if s.add {
+		add = 1
+	}
 	s.eachRows(a.atMost(s.work()), func(xAt, yAt, rows int) {
-		a.depthwiseRows(&y[yAt], &x[xAt], &w[0], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.tap(), 4*s.line, kind)
+		a.depthwiseRows(&y[yAt], &x[xAt], &w[0], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, s.outBytes(), 4*s.tap(), 4*s.line, s.kind(), add)
 	})
 }
 
@@ -228,7 +237,7 @@ func (a *assembly) maxPool(y, x []float32, s window) {
 	}
 	a = a.of(s.channels)
 	s.eachRows(a.atMost(s.work()), func(xAt, yAt, rows int) {
-		a.maxPoolRows(&y[yAt], &x[xAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow)
+		a.maxPoolRows(&y[yAt], &x[xAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, s.outBytes())
 	})
 }
 
@@ -248,7 +257,7 @@ func (a *assembly) correlate(w, x, g []float32, s window) {
 	}
 	a = a.of(s.channels)
 	s.eachRows(min(a.atMost(s.work()), max(1, outerBlock/s.pixels)), func(xAt, gAt, rows int) {
-		a.correlateRows(&w[0], &x[xAt], &g[gAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.line)
+		a.correlateRows(&w[0], &x[xAt], &g[gAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.line, s.kind())
 	})
 }
 

@@ -14,15 +14,15 @@ func gemmAVX2(c *float32, a *float32, b *float32, ldc int, lda int, panel int, m
 //go:noescape
 func outerAVX2(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
 
-// depthwiseAVX2 computes y = Σ w·x over the taps of each window.
+// depthwiseAVX2 computes y = Σ w·x over the taps of each window, or adds it to y where add is not zero.
 //
 //go:noescape
-func depthwiseAVX2(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, wTap int, line int, kind int)
+func depthwiseAVX2(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int)
 
 // maxPoolAVX2 computes the maximum of each window, which is NaN if an element is.
 //
 //go:noescape
-func maxPoolAVX2(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int)
+func maxPoolAVX2(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int)
 
 // scatterAVX2 adds w·dy to the taps of each window of a row.
 //
@@ -32,7 +32,7 @@ func scatterAVX2(x *float32, dy *float32, w *float32, channels int, pixels int, 
 // correlateAVX2 adds Σ dy·x over windows to the weights w of each tap.
 //
 //go:noescape
-func correlateAVX2(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int)
+func correlateAVX2(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int, kind int)
 
 // maxPoolGradAVX2 adds dy to dx at the first maximum of each window of a row of x.
 //

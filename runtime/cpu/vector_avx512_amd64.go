@@ -14,15 +14,15 @@ func gemmAVX512(c *float32, a *float32, b *float32, ldc int, lda int, panel int,
 //go:noescape
 func outerAVX512(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
 
-// depthwiseAVX512 computes y = Σ w·x over the taps of each window.
+// depthwiseAVX512 computes y = Σ w·x over the taps of each window, or adds it to y where add is not zero.
 //
 //go:noescape
-func depthwiseAVX512(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, wTap int, line int, kind int)
+func depthwiseAVX512(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int)
 
 // maxPoolAVX512 computes the maximum of each window, which is NaN if an element is.
 //
 //go:noescape
-func maxPoolAVX512(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int)
+func maxPoolAVX512(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int)
 
 // scatterAVX512 adds w·dy to the taps of each window of a row.
 //
@@ -32,7 +32,7 @@ func scatterAVX512(x *float32, dy *float32, w *float32, channels int, pixels int
 // correlateAVX512 adds Σ dy·x over windows to the weights w of each tap.
 //
 //go:noescape
-func correlateAVX512(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int)
+func correlateAVX512(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int, kind int)
 
 // maxPoolGradAVX512 adds dy to dx at the first maximum of each window of a row of x.
 //

@@ -76,7 +76,7 @@ func (s *set) sums(name, parameters string, inputs []string, center string, outp
 	n, row, rows := local("n"), GP64(), GP64()
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
-	s.inVectors(n, func() {
+	s.inChannels(n, func() {
 		for _, p := range blocks {
 			ADDQ(U32(s.bytes()), p)
 		}
@@ -135,7 +135,7 @@ func (s *set) perChannel(name, pointers string, inputs, coefficients []string, d
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
 	XORQ(offset, offset)
-	s.inVectors(n, func() { ADDQ(U32(s.bytes()), offset) }, func(part bool) {
+	s.inChannels(n, func() { ADDQ(U32(s.bytes()), offset) }, func(part bool) {
 		var c []reg.VecVirtual
 		for _, name := range coefficients {
 			from := GP64()
