@@ -95,6 +95,18 @@ func columnProduct(g, x []float32, n, rows int, center float32) (sum, product fl
 	return s0 + s1, p0 + p1
 }
 
+func maskedProducts(sum, product []float64, g, x, mean, scale, beta []float32) {
+	n := len(mean)
+	for i := 0; i+n <= len(x); i += n {
+		for c, m := range mean {
+			if !((x[i+c]-m)*scale[c]+beta[c] > 0) {
+				g[i+c] = 0
+			}
+		}
+	}
+	columnProducts(sum, product, g, x, mean)
+}
+
 func normalize(y, x, mean, scale, beta []float32, relu bool) {
 	scale, beta = scale[:len(mean)], beta[:len(mean)]
 	for len(y) >= len(mean) && len(x) >= len(mean) {

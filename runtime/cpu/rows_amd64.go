@@ -62,6 +62,15 @@ func (a *assembly) columnProducts(sum, product []float64, g, x, center []float32
 	eachRows(len(x), n, sumRows, func(at, rows int) { a.products(&sum[0], &product[0], &g[at], &x[at], &center[0], n, rows) })
 }
 
+func (a *assembly) maskedProducts(sum, product []float64, g, x, mean, scale, beta []float32) {
+	n := len(mean)
+	_, _, g, scale, beta = sum[columnRoom(n)-1], product[columnRoom(n)-1], g[:len(x)], scale[:n], beta[:n]
+	a = a.of(n)
+	eachRows(len(x), n, sumRows, func(at, rows int) {
+		a.masked(&sum[0], &product[0], &g[at], &x[at], &mean[0], &scale[0], &beta[0], n, rows)
+	})
+}
+
 // rowsInCache is how many rows of so many channels stay in the first cache while a vector of channels after the other
 // passes them.
 func rowsInCache(channels int) int { return max(1, 1<<12/channels) }

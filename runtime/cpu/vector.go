@@ -42,11 +42,12 @@ type vector struct {
 	rows     map[string]rowFunc // in place of those of the table pointwise
 
 	// Columns of x, rows of len(c) channels without gaps, where c are the coefficients by channel. Sums have columnRoom.
-	columnSums     func(sum []float64, x []float32, channels int)       // sum += Σ x
-	columnMoments  func(first, second []float64, x, center []float32)   // Σ x - center, Σ (x - center)²
-	columnProducts func(sum, product []float64, g, x, center []float32) // Σ g, Σ g·(x - center)
-	normalize      func(y, x, mean, scale, beta []float32, relu bool)   // y = (x - mean)·scale + beta; y may be x
-	affine         func(y, g, x, mean, a, b, c []float32)               // y = a·g + b·(x - mean) + c; y may be g or x
+	columnSums     func(sum []float64, x []float32, channels int)                  // sum += Σ x
+	columnMoments  func(first, second []float64, x, center []float32)              // Σ x - center, Σ (x - center)²
+	columnProducts func(sum, product []float64, g, x, center []float32)            // Σ g, Σ g·(x - center)
+	maskedProducts func(sum, product []float64, g, x, mean, scale, beta []float32) // the same for what is left of g: zero where (x - mean)·scale + beta <= 0
+	normalize      func(y, x, mean, scale, beta []float32, relu bool)              // y = (x - mean)·scale + beta; y may be x
+	affine         func(y, g, x, mean, a, b, c []float32)                          // y = a·g + b·(x - mean) + c; y may be g or x
 }
 
 // window is how an output of rows × pixels × channels depends on its input: a pixel on kh×kw taps.
@@ -95,7 +96,7 @@ var portable = vector{
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
 	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
 	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply, sgd: sgd,
-	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, normalize: normalize, affine: affine,
+	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine,
 }
 
 // Kernels names the set of innermost loops in use: generic, avx2 or avx512.

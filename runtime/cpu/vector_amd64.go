@@ -54,6 +54,7 @@ type assembly struct {
 	sums           func(sum *float64, x *float32, n, rows int)
 	moments        func(first, second *float64, x, center *float32, n, rows int)
 	products       func(sum, product *float64, g, x, mean *float32, n, rows int)
+	masked         func(sum, product *float64, g, x, mean, scale, beta *float32, n, rows int)
 	normalizeRows  func(y, x, mean, scale, beta *float32, n, rows int)
 	normalizeRelu  func(y, x, mean, scale, beta *float32, n, rows int)
 	affineRows     func(y, g, x, mean, a, b, c *float32, n, rows int)
@@ -66,7 +67,7 @@ var avx2 = &assembly{
 	depthwiseRows: depthwiseAVX2, maxPoolRows: maxPoolAVX2, scatterRow: scatterAVX2, correlateRows: correlateAVX2, maxGradRow: maxPoolGradAVX2,
 	addRow: addRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
 	reluGradRow: reluGradRowAVX2, expRow: expRowAVX2, sigmoidRow: sigmoidRowAVX2, tanhRow: tanhRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
-	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2,
+	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2, masked: maskedProductsAVX2,
 	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2,
 }
 
@@ -75,7 +76,7 @@ var avx512 = &assembly{
 	depthwiseRows: depthwiseAVX512, maxPoolRows: maxPoolAVX512, scatterRow: scatterAVX512, correlateRows: correlateAVX512, maxGradRow: maxPoolGradAVX512,
 	addRow: addRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
 	reluGradRow: reluGradRowAVX512, expRow: expRowAVX512, sigmoidRow: sigmoidRowAVX512, tanhRow: tanhRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
-	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512,
+	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512, masked: maskedProductsAVX512,
 	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512,
 }
 
@@ -93,7 +94,7 @@ func (a *assembly) vector(name string) vector {
 		multiply:   func(y []float32, a float32) { scale(y, y, y, a, 0) },
 		dot:        a.dot,
 		sgd:        a.sgd,
-		columnSums: a.columnSums, columnMoments: a.columnMoments, columnProducts: a.columnProducts,
+		columnSums: a.columnSums, columnMoments: a.columnMoments, columnProducts: a.columnProducts, maskedProducts: a.maskedProducts,
 		normalize: a.normalize, affine: a.affine,
 		rows: map[string]rowFunc{
 			"add": add, "sub": row(a.subRow), "mul": row(a.mulRow), "div": row(a.divRow), "sqrt": row(a.sqrtRow),
@@ -119,9 +120,16 @@ func (a *assembly) atMost(elements int) int { return max(1, mostWork*a.lanes/max
 
 // productBlock and outerBlock are how many products are added in one float32 chain; blocks are added to the result.
 const (
-	productBlock = 24
+	productBlock = 36
 	outerBlock   = 64
 )
+
+// rowsOfProduct is how many rows of a and c stay in the first cache while the blocks of a product pass them: a multiple of
+// the rows of the highest tile.
+func rowsOfProduct(k, n int) int {
+	const tile, inCache = 12, 1 << 12
+	return max(1, inCache/(k+n)/tile) * tile
+}
 
 func (a *assembly) packed(k, n int) int {
 	lanes := a.of(n).lanes
@@ -157,8 +165,7 @@ func (a *assembly) gemm(c []float32, ldc int, x []float32, lda int, b []float32,
 		return
 	}
 	_, _, _ = c[(m-1)*ldc+n-1], x[(m-1)*lda+k-1], b[a.packed(k, n)-1]
-	const tiles = 12 // rows of the highest tile
-	rows := (a.atMost(n*min(k, productBlock)) + tiles - 1) / tiles * tiles
+	rows := rowsOfProduct(k, n)
 	for i := 0; i < m; i += rows {
 		for l := 0; l < k; l += productBlock {
 			more := 0

@@ -198,6 +198,7 @@ var entries = map[string]func(p *problem){
 		p.columnSums(p.sums(n), p.input(n*rows), n)
 		p.columnMoments(p.sums(n), p.sums(n), p.input(n*rows), p.input(n))
 		p.columnProducts(p.sums(n), p.sums(n), p.input(n*rows), p.input(n*rows), p.input(n))
+		p.maskedProducts(p.sums(n), p.sums(n), p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n))
 		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), false)
 		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), true)
 		p.affine(p.output(n*rows), p.input(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), p.input(n))

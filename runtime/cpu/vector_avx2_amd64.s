@@ -7530,146 +7530,209 @@ zero480:
 	VZEROUPPER
 	RET
 
-// func normalizeAVX2(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// func maskedProductsAVX2(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
 // Requires: AVX, FMA3
-TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+40(FP), DX
-	MOVQ DX, (SP)
-	MOVQ (SP), BX
-	SHLQ $0x02, BX
-	XORQ DX, DX
+TEXT ·maskedProductsAVX2(SB), NOSPLIT, $8-72
+	MOVQ dy+16(FP), AX
+	MOVQ x+24(FP), DX
+	MOVQ mean+32(FP), SI
+	MOVQ scale+40(FP), DI
+	MOVQ beta+48(FP), R8
+	MOVQ sum+0(FP), R9
+	MOVQ product+8(FP), R10
+	MOVQ n+56(FP), CX
+	MOVQ CX, (SP)
+	MOVQ (SP), R11
+	SHLQ $0x02, R11
 
 while485:
 	CMPQ    (SP), $0x00000008
 	JL      done486
-	MOVQ    mean+16(FP), SI
-	VMOVUPS (SI)(DX*1), Y0
-	MOVQ    scale+24(FP), SI
-	VMOVUPS (SI)(DX*1), Y1
-	MOVQ    beta+32(FP), SI
-	VMOVUPS (SI)(DX*1), Y2
-	LEAQ    (AX)(DX*1), DI
-	LEAQ    (CX)(DX*1), R8
-	MOVQ    rows+48(FP), SI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (DI), Y5
+	VMOVUPS (R8), Y6
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
 
 while487:
-	CMPQ        SI, $0x00000004
+	CMPQ        R12, $0x00000002
 	JL          done488
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
+	VMOVUPS     (CX), Y7
+	VMOVUPS     (BX), Y8
+	VSUBPS      Y4, Y8, Y8
+	VMOVAPS     Y8, Y9
+	VFMADD213PS Y6, Y5, Y9
+	VXORPS      Y10, Y10, Y10
+	VCMPPS      $0x11, Y9, Y10, Y9
+	VANDPS      Y9, Y7, Y7
+	VMOVUPS     Y7, (CX)
+	VADDPS      Y7, Y0, Y0
+	VFMADD231PS Y8, Y7, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Y7
+	VMOVUPS     (BX), Y8
+	VSUBPS      Y4, Y8, Y8
+	VMOVAPS     Y8, Y9
+	VFMADD213PS Y6, Y5, Y9
+	VXORPS      Y10, Y10, Y10
+	VCMPPS      $0x11, Y9, Y10, Y9
+	VANDPS      Y9, Y7, Y7
+	VMOVUPS     Y7, (CX)
+	VADDPS      Y7, Y2, Y2
+	VFMADD231PS Y8, Y7, Y3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000002, R12
 	JMP         while487
 
 done488:
 while489:
-	CMPQ        SI, $0x00000001
+	CMPQ        R12, $0x00000001
 	JL          done490
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
+	VMOVUPS     (CX), Y7
+	VMOVUPS     (BX), Y8
+	VSUBPS      Y4, Y8, Y8
+	VMOVAPS     Y8, Y9
+	VFMADD213PS Y6, Y5, Y9
+	VXORPS      Y10, Y10, Y10
+	VCMPPS      $0x11, Y9, Y10, Y9
+	VANDPS      Y9, Y7, Y7
+	VMOVUPS     Y7, (CX)
+	VADDPS      Y7, Y0, Y0
+	VFMADD231PS Y8, Y7, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
 	JMP         while489
 
 done490:
-	ADDQ $0x00000020, DX
-	SUBQ $0x00000008, (SP)
-	JMP  while485
+	VADDPS       Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
+	VADDPD       (R9), Y0, Y0
+	VMOVUPD      Y0, (R9)
+	VADDPD       32(R9), Y2, Y2
+	VMOVUPD      Y2, 32(R9)
+	VADDPS       Y3, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R10), Y1, Y1
+	VMOVUPD      Y1, (R10)
+	VADDPD       32(R10), Y0, Y0
+	VMOVUPD      Y0, 32(R10)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x00000040, R10
+	SUBQ         $0x00000008, (SP)
+	JMP          while485
 
 done486:
 	CMPQ       (SP), $0x00000000
 	JE         zero491
-	MOVQ       (SP), SI
-	LEAQ       edgeAVX2<>+0(SB), DI
-	NEGQ       SI
-	VMOVUPS    32(DI)(SI*4), Y0
-	MOVQ       mean+16(FP), SI
-	VMASKMOVPS (SI)(DX*1), Y0, Y1
-	MOVQ       scale+24(FP), SI
-	VMASKMOVPS (SI)(DX*1), Y0, Y2
-	MOVQ       beta+32(FP), SI
-	VMASKMOVPS (SI)(DX*1), Y0, Y3
-	LEAQ       (AX)(DX*1), DI
-	LEAQ       (CX)(DX*1), R8
-	MOVQ       rows+48(FP), SI
+	MOVQ       (SP), CX
+	LEAQ       edgeAVX2<>+0(SB), BX
+	NEGQ       CX
+	VMOVUPS    32(BX)(CX*4), Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VMASKMOVPS (SI), Y0, Y5
+	VMASKMOVPS (DI), Y0, Y6
+	VMASKMOVPS (R8), Y0, Y7
+	MOVQ       AX, CX
+	MOVQ       DX, BX
+	MOVQ       rows+64(FP), R12
 
 while492:
-	CMPQ        SI, $0x00000004
+	CMPQ        R12, $0x00000002
 	JL          done493
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
+	VMASKMOVPS  (CX), Y0, Y8
+	VMASKMOVPS  (BX), Y0, Y9
+	VSUBPS      Y5, Y9, Y9
+	VMOVAPS     Y9, Y10
+	VFMADD213PS Y7, Y6, Y10
+	VXORPS      Y11, Y11, Y11
+	VCMPPS      $0x11, Y10, Y11, Y10
+	VANDPS      Y10, Y8, Y8
+	VMASKMOVPS  Y8, Y0, (CX)
+	VADDPS      Y8, Y1, Y1
+	VFMADD231PS Y9, Y8, Y2
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMASKMOVPS  (CX), Y0, Y8
+	VMASKMOVPS  (BX), Y0, Y9
+	VSUBPS      Y5, Y9, Y9
+	VMOVAPS     Y9, Y10
+	VFMADD213PS Y7, Y6, Y10
+	VXORPS      Y11, Y11, Y11
+	VCMPPS      $0x11, Y10, Y11, Y10
+	VANDPS      Y10, Y8, Y8
+	VMASKMOVPS  Y8, Y0, (CX)
+	VADDPS      Y8, Y3, Y3
+	VFMADD231PS Y9, Y8, Y4
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000002, R12
 	JMP         while492
 
 done493:
 while494:
-	CMPQ        SI, $0x00000001
+	CMPQ        R12, $0x00000001
 	JL          done495
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
+	VMASKMOVPS  (CX), Y0, Y8
+	VMASKMOVPS  (BX), Y0, Y9
+	VSUBPS      Y5, Y9, Y9
+	VMOVAPS     Y9, Y10
+	VFMADD213PS Y7, Y6, Y10
+	VXORPS      Y11, Y11, Y11
+	VCMPPS      $0x11, Y10, Y11, Y10
+	VANDPS      Y10, Y8, Y8
+	VMASKMOVPS  Y8, Y0, (CX)
+	VADDPS      Y8, Y1, Y1
+	VFMADD231PS Y9, Y8, Y2
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
 	JMP         while494
 
 done495:
+	VADDPS       Y3, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R9), Y1, Y1
+	VMOVUPD      Y1, (R9)
+	VADDPD       32(R9), Y0, Y0
+	VMOVUPD      Y0, 32(R9)
+	VADDPS       Y4, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X0
+	VCVTPS2PD    X2, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R10), Y1, Y1
+	VMOVUPD      Y1, (R10)
+	VADDPD       32(R10), Y0, Y0
+	VMOVUPD      Y0, 32(R10)
+
 zero491:
 	VZEROUPPER
 	RET
 
-// func normalizeReluAVX2(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// func normalizeAVX2(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
 // Requires: AVX, FMA3
-TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
+TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ n+40(FP), DX
@@ -7695,34 +7758,26 @@ while498:
 	CMPQ        SI, $0x00000004
 	JL          done499
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
@@ -7734,10 +7789,8 @@ while500:
 	CMPQ        SI, $0x00000001
 	JL          done501
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
@@ -7770,6 +7823,153 @@ while503:
 	CMPQ        SI, $0x00000004
 	JL          done504
 	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while503
+
+done504:
+while505:
+	CMPQ        SI, $0x00000001
+	JL          done506
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while505
+
+done506:
+zero502:
+	VZEROUPPER
+	RET
+
+// func normalizeReluAVX2(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// Requires: AVX, FMA3
+TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+40(FP), DX
+	MOVQ DX, (SP)
+	MOVQ (SP), BX
+	SHLQ $0x02, BX
+	XORQ DX, DX
+
+while507:
+	CMPQ    (SP), $0x00000008
+	JL      done508
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Y0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Y1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Y2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while509:
+	CMPQ        SI, $0x00000004
+	JL          done510
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while509
+
+done510:
+while511:
+	CMPQ        SI, $0x00000001
+	JL          done512
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while511
+
+done512:
+	ADDQ $0x00000020, DX
+	SUBQ $0x00000008, (SP)
+	JMP  while507
+
+done508:
+	CMPQ       (SP), $0x00000000
+	JE         zero513
+	MOVQ       (SP), SI
+	LEAQ       edgeAVX2<>+0(SB), DI
+	NEGQ       SI
+	VMOVUPS    32(DI)(SI*4), Y0
+	MOVQ       mean+16(FP), SI
+	VMASKMOVPS (SI)(DX*1), Y0, Y1
+	MOVQ       scale+24(FP), SI
+	VMASKMOVPS (SI)(DX*1), Y0, Y2
+	MOVQ       beta+32(FP), SI
+	VMASKMOVPS (SI)(DX*1), Y0, Y3
+	LEAQ       (AX)(DX*1), DI
+	LEAQ       (CX)(DX*1), R8
+	MOVQ       rows+48(FP), SI
+
+while514:
+	CMPQ        SI, $0x00000004
+	JL          done515
+	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -7802,12 +8002,12 @@ while503:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while503
+	JMP         while514
 
-done504:
-while505:
+done515:
+while516:
 	CMPQ        SI, $0x00000001
-	JL          done506
+	JL          done517
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -7817,10 +8017,10 @@ while505:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while505
+	JMP         while516
 
-done506:
-zero502:
+done517:
+zero513:
 	VZEROUPPER
 	RET
 
@@ -7836,9 +8036,9 @@ TEXT ·affineAVX2(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while507:
+while518:
 	CMPQ    (SP), $0x00000008
-	JL      done508
+	JL      done519
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Y0
 	MOVQ    a+32(FP), DI
@@ -7852,9 +8052,9 @@ while507:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while509:
+while520:
 	CMPQ        DI, $0x00000004
-	JL          done510
+	JL          done521
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -7892,12 +8092,12 @@ while509:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while509
+	JMP         while520
 
-done510:
-while511:
+done521:
+while522:
 	CMPQ        DI, $0x00000001
-	JL          done512
+	JL          done523
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -7908,16 +8108,16 @@ while511:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while511
+	JMP         while522
 
-done512:
+done523:
 	ADDQ $0x00000020, BX
 	SUBQ $0x00000008, (SP)
-	JMP  while507
+	JMP  while518
 
-done508:
+done519:
 	CMPQ       (SP), $0x00000000
-	JE         zero513
+	JE         zero524
 	MOVQ       (SP), DI
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       DI
@@ -7935,9 +8135,9 @@ done508:
 	LEAQ       (DX)(BX*1), R10
 	MOVQ       rows+64(FP), DI
 
-while514:
+while525:
 	CMPQ        DI, $0x00000004
-	JL          done515
+	JL          done526
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -7975,12 +8175,12 @@ while514:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while514
+	JMP         while525
 
-done515:
-while516:
+done526:
+while527:
 	CMPQ        DI, $0x00000001
-	JL          done517
+	JL          done528
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -7991,9 +8191,9 @@ while516:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while516
+	JMP         while527
 
-done517:
-zero513:
+done528:
+zero524:
 	VZEROUPPER
 	RET

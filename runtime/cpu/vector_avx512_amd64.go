@@ -129,6 +129,11 @@ func columnMomentsAVX512(first *float64, second *float64, x *float32, center *fl
 //go:noescape
 func columnProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, n int, rows int)
 
+// maskedProductsAVX512 makes dy zero unless (x - mean)·scale + beta > 0, and adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.
+//
+//go:noescape
+func maskedProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+
 // normalizeAVX512 computes y = (x - mean)·scale + beta.
 //
 //go:noescape

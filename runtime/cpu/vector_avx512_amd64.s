@@ -11025,210 +11025,401 @@ zero672:
 	VZEROUPPER
 	RET
 
-// func normalizeAVX512(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
-TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+40(FP), DX
-	MOVQ DX, (SP)
-	MOVQ (SP), BX
-	SHLQ $0x02, BX
-	XORQ DX, DX
+// func maskedProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
+TEXT ·maskedProductsAVX512(SB), NOSPLIT, $8-72
+	MOVQ dy+16(FP), AX
+	MOVQ x+24(FP), DX
+	MOVQ mean+32(FP), SI
+	MOVQ scale+40(FP), DI
+	MOVQ beta+48(FP), R8
+	MOVQ sum+0(FP), R9
+	MOVQ product+8(FP), R10
+	MOVQ n+56(FP), CX
+	MOVQ CX, (SP)
+	MOVQ (SP), R11
+	SHLQ $0x02, R11
 
 while683:
 	CMPQ    (SP), $0x00000010
 	JL      done684
-	MOVQ    mean+16(FP), SI
-	VMOVUPS (SI)(DX*1), Z0
-	MOVQ    scale+24(FP), SI
-	VMOVUPS (SI)(DX*1), Z1
-	MOVQ    beta+32(FP), SI
-	VMOVUPS (SI)(DX*1), Z2
-	LEAQ    (AX)(DX*1), DI
-	LEAQ    (CX)(DX*1), R8
-	MOVQ    rows+48(FP), SI
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (DI), Z9
+	VMOVUPS (R8), Z10
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
 
 while685:
-	CMPQ        SI, $0x00000004
+	CMPQ        R12, $0x00000004
 	JL          done686
-	VMOVUPS     (R8), Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z0, Z0
+	VFMADD231PS Z12, Z11, Z1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z2, Z2
+	VFMADD231PS Z12, Z11, Z3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z4, Z4
+	VFMADD231PS Z12, Z11, Z5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z6, Z6
+	VFMADD231PS Z12, Z11, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
 	JMP         while685
 
 done686:
 while687:
-	CMPQ        SI, $0x00000001
+	CMPQ        R12, $0x00000001
 	JL          done688
-	VMOVUPS     (R8), Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z0, Z0
+	VFMADD231PS Z12, Z11, Z1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
 	JMP         while687
 
 done688:
-	ADDQ $0x00000040, DX
-	SUBQ $0x00000010, (SP)
-	JMP  while683
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z4, Z0, Z0
+	VADDPS        Z6, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y2, Z2
+	VADDPD        (R9), Z0, Z0
+	VMOVUPD       Z0, (R9)
+	VADDPD        64(R9), Z2, Z2
+	VMOVUPD       Z2, 64(R9)
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z5, Z1, Z1
+	VADDPS        Z7, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R10), Z1, Z1
+	VMOVUPD       Z1, (R10)
+	VADDPD        64(R10), Z0, Z0
+	VMOVUPD       Z0, 64(R10)
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000040, DX
+	ADDQ          $0x00000040, SI
+	ADDQ          $0x00000040, DI
+	ADDQ          $0x00000040, R8
+	ADDQ          $0x00000080, R9
+	ADDQ          $0x00000080, R10
+	SUBQ          $0x00000010, (SP)
+	JMP           while683
 
 done684:
 	CMPQ      (SP), $0x00000000
 	JE        zero689
 	CMPQ      (SP), $0x00000008
 	JG        more690
-	MOVQ      (SP), SI
-	MOVQ      $-1, DI
-	BZHIQ     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      mean+16(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y0
-	MOVQ      scale+24(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y1
-	MOVQ      beta+32(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y2
-	LEAQ      (AX)(DX*1), DI
-	LEAQ      (CX)(DX*1), R8
-	MOVQ      rows+48(FP), SI
+	MOVQ      (SP), CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VXORPS    Y0, Y0, Y0
+	VXORPS    Y1, Y1, Y1
+	VXORPS    Y2, Y2, Y2
+	VXORPS    Y3, Y3, Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y5, Y5, Y5
+	VXORPS    Y6, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	VMOVUPS.Z (SI), K1, Y8
+	VMOVUPS.Z (DI), K1, Y9
+	VMOVUPS.Z (R8), K1, Y10
+	MOVQ      AX, CX
+	MOVQ      DX, BX
+	MOVQ      rows+64(FP), R12
 
 while692:
-	CMPQ        SI, $0x00000004
+	CMPQ        R12, $0x00000004
 	JL          done693
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y0, Y0
+	VFMADD231PS Y12, Y11, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y2, Y2
+	VFMADD231PS Y12, Y11, Y3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y4, Y4
+	VFMADD231PS Y12, Y11, Y5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y6, Y6
+	VFMADD231PS Y12, Y11, Y7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
 	JMP         while692
 
 done693:
 while694:
-	CMPQ        SI, $0x00000001
+	CMPQ        R12, $0x00000001
 	JL          done695
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y0, Y0
+	VFMADD231PS Y12, Y11, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
 	JMP         while694
 
 done695:
-	JMP rest691
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VADDPS       Y6, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
+	VADDPD       (R9), Y0, Y0
+	VMOVUPD      Y0, (R9)
+	VADDPD       32(R9), Y2, Y2
+	VMOVUPD      Y2, 32(R9)
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R10), Y1, Y1
+	VMOVUPD      Y1, (R10)
+	VADDPD       32(R10), Y0, Y0
+	VMOVUPD      Y0, 32(R10)
+	JMP          rest691
 
 more690:
-	MOVQ      (SP), SI
-	MOVQ      $-1, DI
-	BZHIQ     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      mean+16(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z0
-	MOVQ      scale+24(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z1
-	MOVQ      beta+32(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z2
-	LEAQ      (AX)(DX*1), DI
-	LEAQ      (CX)(DX*1), R8
-	MOVQ      rows+48(FP), SI
+	MOVQ      (SP), CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VXORPS    Z0, Z0, Z0
+	VXORPS    Z1, Z1, Z1
+	VXORPS    Z2, Z2, Z2
+	VXORPS    Z3, Z3, Z3
+	VXORPS    Z4, Z4, Z4
+	VXORPS    Z5, Z5, Z5
+	VXORPS    Z6, Z6, Z6
+	VXORPS    Z7, Z7, Z7
+	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (DI), K1, Z9
+	VMOVUPS.Z (R8), K1, Z10
+	MOVQ      AX, CX
+	MOVQ      DX, BX
+	MOVQ      rows+64(FP), R12
 
 while696:
-	CMPQ        SI, $0x00000004
+	CMPQ        R12, $0x00000004
 	JL          done697
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z0, Z0
+	VFMADD231PS Z12, Z11, Z1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z2, Z2
+	VFMADD231PS Z12, Z11, Z3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z4, Z4
+	VFMADD231PS Z12, Z11, Z5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z6, Z6
+	VFMADD231PS Z12, Z11, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
 	JMP         while696
 
 done697:
 while698:
-	CMPQ        SI, $0x00000001
+	CMPQ        R12, $0x00000001
 	JL          done699
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z0, Z0
+	VFMADD231PS Z12, Z11, Z1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
 	JMP         while698
 
 done699:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z4, Z0, Z0
+	VADDPS        Z6, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y2, Z2
+	VADDPD        (R9), Z0, Z0
+	VMOVUPD       Z0, (R9)
+	VADDPD        64(R9), Z2, Z2
+	VMOVUPD       Z2, 64(R9)
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z5, Z1, Z1
+	VADDPS        Z7, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R10), Z1, Z1
+	VMOVUPD       Z1, (R10)
+	VADDPD        64(R10), Z0, Z0
+	VMOVUPD       Z0, 64(R10)
+
 rest691:
 zero689:
 	VZEROUPPER
 	RET
 
-// func normalizeReluAVX512(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
-TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
+// func normalizeAVX512(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
+TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ n+40(FP), DX
@@ -11254,34 +11445,26 @@ while702:
 	CMPQ        SI, $0x00000004
 	JL          done703
 	VMOVUPS     (R8), Z3
-	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
 	VMOVUPS     Z3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Z3
-	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
 	VMOVUPS     Z3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Z3
-	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
 	VMOVUPS     Z3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Z3
-	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
 	VMOVUPS     Z3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
@@ -11293,10 +11476,8 @@ while704:
 	CMPQ        SI, $0x00000001
 	JL          done705
 	VMOVUPS     (R8), Z3
-	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
 	VMOVUPS     Z3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
@@ -11331,34 +11512,26 @@ while709:
 	CMPQ        SI, $0x00000004
 	JL          done710
 	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, K1, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, K1, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, K1, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, K1, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
@@ -11370,10 +11543,8 @@ while711:
 	CMPQ        SI, $0x00000001
 	JL          done712
 	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, K1, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
@@ -11402,6 +11573,227 @@ while713:
 	CMPQ        SI, $0x00000004
 	JL          done714
 	VMOVUPS.Z   (R8), K1, Z3
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMOVUPS     Z3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Z3
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMOVUPS     Z3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Z3
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMOVUPS     Z3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Z3
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMOVUPS     Z3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while713
+
+done714:
+while715:
+	CMPQ        SI, $0x00000001
+	JL          done716
+	VMOVUPS.Z   (R8), K1, Z3
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMOVUPS     Z3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while715
+
+done716:
+rest708:
+zero706:
+	VZEROUPPER
+	RET
+
+// func normalizeReluAVX512(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
+TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+40(FP), DX
+	MOVQ DX, (SP)
+	MOVQ (SP), BX
+	SHLQ $0x02, BX
+	XORQ DX, DX
+
+while717:
+	CMPQ    (SP), $0x00000010
+	JL      done718
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while719:
+	CMPQ        SI, $0x00000004
+	JL          done720
+	VMOVUPS     (R8), Z3
+	VXORPS      Z4, Z4, Z4
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMAXPS      Z3, Z4, Z3
+	VMOVUPS     Z3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Z3
+	VXORPS      Z4, Z4, Z4
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMAXPS      Z3, Z4, Z3
+	VMOVUPS     Z3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Z3
+	VXORPS      Z4, Z4, Z4
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMAXPS      Z3, Z4, Z3
+	VMOVUPS     Z3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Z3
+	VXORPS      Z4, Z4, Z4
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMAXPS      Z3, Z4, Z3
+	VMOVUPS     Z3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while719
+
+done720:
+while721:
+	CMPQ        SI, $0x00000001
+	JL          done722
+	VMOVUPS     (R8), Z3
+	VXORPS      Z4, Z4, Z4
+	VSUBPS      Z0, Z3, Z3
+	VFMADD213PS Z2, Z1, Z3
+	VMAXPS      Z3, Z4, Z3
+	VMOVUPS     Z3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while721
+
+done722:
+	ADDQ $0x00000040, DX
+	SUBQ $0x00000010, (SP)
+	JMP  while717
+
+done718:
+	CMPQ      (SP), $0x00000000
+	JE        zero723
+	CMPQ      (SP), $0x00000008
+	JG        more724
+	MOVQ      (SP), SI
+	MOVQ      $-1, DI
+	BZHIQ     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      mean+16(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y0
+	MOVQ      scale+24(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y1
+	MOVQ      beta+32(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y2
+	LEAQ      (AX)(DX*1), DI
+	LEAQ      (CX)(DX*1), R8
+	MOVQ      rows+48(FP), SI
+
+while726:
+	CMPQ        SI, $0x00000004
+	JL          done727
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while726
+
+done727:
+while728:
+	CMPQ        SI, $0x00000001
+	JL          done729
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while728
+
+done729:
+	JMP rest725
+
+more724:
+	MOVQ      (SP), SI
+	MOVQ      $-1, DI
+	BZHIQ     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      mean+16(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Z0
+	MOVQ      scale+24(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Z1
+	MOVQ      beta+32(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Z2
+	LEAQ      (AX)(DX*1), DI
+	LEAQ      (CX)(DX*1), R8
+	MOVQ      rows+48(FP), SI
+
+while730:
+	CMPQ        SI, $0x00000004
+	JL          done731
+	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -11434,12 +11826,12 @@ while713:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while713
+	JMP         while730
 
-done714:
-while715:
+done731:
+while732:
 	CMPQ        SI, $0x00000001
-	JL          done716
+	JL          done733
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -11449,11 +11841,11 @@ while715:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while715
+	JMP         while732
 
-done716:
-rest708:
-zero706:
+done733:
+rest725:
+zero723:
 	VZEROUPPER
 	RET
 
@@ -11469,9 +11861,9 @@ TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while717:
+while734:
 	CMPQ    (SP), $0x00000010
-	JL      done718
+	JL      done735
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	MOVQ    a+32(FP), DI
@@ -11485,9 +11877,9 @@ while717:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while719:
+while736:
 	CMPQ        DI, $0x00000004
-	JL          done720
+	JL          done737
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -11525,12 +11917,12 @@ while719:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while719
+	JMP         while736
 
-done720:
-while721:
+done737:
+while738:
 	CMPQ        DI, $0x00000001
-	JL          done722
+	JL          done739
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -11541,18 +11933,18 @@ while721:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while721
+	JMP         while738
 
-done722:
+done739:
 	ADDQ $0x00000040, BX
 	SUBQ $0x00000010, (SP)
-	JMP  while717
+	JMP  while734
 
-done718:
+done735:
 	CMPQ      (SP), $0x00000000
-	JE        zero723
+	JE        zero740
 	CMPQ      (SP), $0x00000008
-	JG        more724
+	JG        more741
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -11570,9 +11962,9 @@ done718:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while726:
+while743:
 	CMPQ        DI, $0x00000004
-	JL          done727
+	JL          done744
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -11610,12 +12002,12 @@ while726:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while726
+	JMP         while743
 
-done727:
-while728:
+done744:
+while745:
 	CMPQ        DI, $0x00000001
-	JL          done729
+	JL          done746
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -11626,12 +12018,12 @@ while728:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while728
+	JMP         while745
 
-done729:
-	JMP rest725
+done746:
+	JMP rest742
 
-more724:
+more741:
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -11649,9 +12041,9 @@ more724:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while730:
+while747:
 	CMPQ        DI, $0x00000004
-	JL          done731
+	JL          done748
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -11689,12 +12081,12 @@ while730:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while730
+	JMP         while747
 
-done731:
-while732:
+done748:
+while749:
 	CMPQ        DI, $0x00000001
-	JL          done733
+	JL          done750
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -11705,10 +12097,10 @@ while732:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while732
+	JMP         while749
 
-done733:
-rest725:
-zero723:
+done750:
+rest742:
+zero740:
 	VZEROUPPER
 	RET

@@ -10,24 +10,36 @@ import (
 // are channels.
 func (s *set) columns() {
 	type vec = reg.VecVirtual
-	s.sums("columnSums", "sum *float64, x *float32, n, rows int", []string{"x"}, "", []string{"sum"},
+	s.sums("columnSums", "sum *float64, x *float32, n, rows int", []string{"x"}, nil, []string{"sum"},
 		"adds Σ x over rows to sum. Sums have room for whole vectors of channels.",
-		func(load func(int) vec, _ vec, sums []vec) {
-			VADDPS(load(0), sums[0], sums[0])
+		func(row columnRow, _, sums []vec) {
+			VADDPS(row.load(0), sums[0], sums[0])
 		})
-	s.sums("columnMoments", "first, second *float64, x, center *float32, n, rows int", []string{"x"}, "center", []string{"first", "second"},
+	s.sums("columnMoments", "first, second *float64, x, center *float32, n, rows int", []string{"x"}, []string{"center"}, []string{"first", "second"},
 		"adds Σ x - center and Σ (x - center)² over rows. Sums have room for whole vectors of channels.",
-		func(load func(int) vec, center vec, sums []vec) {
-			x := load(0)
-			VSUBPS(center, x, x)
+		func(row columnRow, center, sums []vec) {
+			x := row.load(0)
+			VSUBPS(center[0], x, x)
 			VADDPS(x, sums[0], sums[0])
 			VFMADD231PS(x, x, sums[1])
 		})
-	s.sums("columnProducts", "sum, product *float64, dy, x, mean *float32, n, rows int", []string{"dy", "x"}, "mean", []string{"sum", "product"},
+	s.sums("columnProducts", "sum, product *float64, dy, x, mean *float32, n, rows int", []string{"dy", "x"}, []string{"mean"}, []string{"sum", "product"},
 		"adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.",
-		func(load func(int) vec, mean vec, sums []vec) {
-			g, x := load(0), load(1)
-			VSUBPS(mean, x, x)
+		func(row columnRow, mean, sums []vec) {
+			g, x := row.load(0), row.load(1)
+			VSUBPS(mean[0], x, x)
+			VADDPS(g, sums[0], sums[0])
+			VFMADD231PS(x, g, sums[1])
+		})
+	s.sums("maskedProducts", "sum, product *float64, dy, x, mean, scale, beta *float32, n, rows int", []string{"dy", "x"}, []string{"mean", "scale", "beta"}, []string{"sum", "product"},
+		"makes dy zero unless (x - mean)·scale + beta > 0, and adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.",
+		func(row columnRow, c, sums []vec) {
+			g, x, y := row.load(0), row.load(1), s.vector()
+			VSUBPS(c[0], x, x)
+			VMOVAPS(x, y)
+			VFMADD213PS(c[2], c[1], y)
+			g = s.only(s.where(less, s.zeros(1)[0], y), g)
+			row.store(0, g)
 			VADDPS(g, sums[0], sums[0])
 			VFMADD231PS(x, g, sums[1])
 		})
@@ -56,19 +68,27 @@ func (s *set) columns() {
 		})
 }
 
+// columnRow is a vector of channels of a row: of each input what is there, and what is to be.
+type columnRow struct {
+	load  func(input int) reg.VecVirtual
+	store func(input int, v reg.VecVirtual)
+}
+
 // sums writes a kernel that adds up to two sums over rows to float64: in float32 over the rows of a call, which are
 // few, in several chains.
-func (s *set) sums(name, parameters string, inputs []string, center string, outputs []string, doc string,
-	each func(load func(int) reg.VecVirtual, center reg.VecVirtual, sums []reg.VecVirtual)) {
+func (s *set) sums(name, parameters string, inputs, coefficients, outputs []string, doc string, each func(row columnRow, c, sums []reg.VecVirtual)) {
 	s.signature(name, "func("+parameters+")", doc)
-	const unroll = 4
+	unroll := 4
+	if !s.wide && len(coefficients) > 1 {
+		unroll = 2 // half of the registers
+	}
 	var blocks, totals, pointers []reg.GPVirtual
 	for _, in := range inputs {
 		blocks = append(blocks, value(in))
 		pointers = append(pointers, GP64())
 	}
-	if center != "" {
-		blocks = append(blocks, value(center))
+	for _, c := range coefficients {
+		blocks = append(blocks, value(c))
 	}
 	for _, out := range outputs {
 		totals = append(totals, value(out))
@@ -85,9 +105,9 @@ func (s *set) sums(name, parameters string, inputs []string, center string, outp
 		}
 	}, func(part bool) {
 		all := s.zeros(unroll * len(outputs))
-		c := all[0]
-		if center != "" {
-			c = s.loaded(at(blocks[len(inputs)], nil, 0, 0), part)
+		var c []reg.VecVirtual
+		for _, block := range blocks[len(inputs):] {
+			c = append(c, s.loaded(at(block, nil, 0, 0), part))
 		}
 		for i, p := range pointers {
 			MOVQ(blocks[i], p)
@@ -96,8 +116,10 @@ func (s *set) sums(name, parameters string, inputs []string, center string, outp
 		for _, count := range []int{unroll, 1} {
 			s.while(rows, count, func() {
 				for i := range count {
-					load := func(k int) reg.VecVirtual { return s.loaded(at(pointers[k], nil, 0, 0), part) }
-					each(load, c, all[i*len(outputs):(i+1)*len(outputs)])
+					each(columnRow{
+						load:  func(k int) reg.VecVirtual { return s.loaded(at(pointers[k], nil, 0, 0), part) },
+						store: func(k int, v reg.VecVirtual) { s.store(v, at(pointers[k], nil, 0, 0), part) },
+					}, c, all[i*len(outputs):(i+1)*len(outputs)])
 					for _, p := range pointers {
 						ADDQ(row, p)
 					}
