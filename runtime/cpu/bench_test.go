@@ -108,3 +108,21 @@ func BenchmarkSeparable(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkMixture reports GB/s of what a node of a supernet is mixed of.
+func BenchmarkMixture(b *testing.B) {
+	x := image(64, 16, 32, 32)
+	selected, normalized := make([]int, 24), []int{}
+	for i := range selected {
+		if selected[i] = i % 6; i%6 > 0 {
+			normalized = append(normalized, i)
+		}
+	}
+	k := mixtureCase(x, selected, normalized)
+	for workers := 1; workers <= 2; workers++ {
+		b.Run(fmt.Sprint("workers=", workers), func(b *testing.B) {
+			// Reported as GFLOP/s.
+			benchmark(b, k, workers, float64(4*x.Elements()*(1+len(selected))))
+		})
+	}
+}

@@ -120,7 +120,7 @@ func (a *assembly) atMost(elements int) int { return max(1, mostWork*a.lanes/max
 
 // productBlock and outerBlock are how many products are added in one float32 chain; blocks are added to the result.
 const (
-	productBlock = 36
+	productBlock = 24
 	outerBlock   = 64
 )
 

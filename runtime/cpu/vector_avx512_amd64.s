@@ -10309,7 +10309,7 @@ TEXT ·columnSumsAVX512(SB), NOSPLIT, $8-32
 	SHLQ $0x02, BX
 
 while632:
-	CMPQ   (SP), $0x00000010
+	CMPQ   (SP), $0x00000040
 	JL     done633
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -10319,8 +10319,145 @@ while632:
 	MOVQ   rows+24(FP), SI
 
 while634:
-	CMPQ    SI, $0x00000004
+	CMPQ    SI, $0x00000001
 	JL      done635
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(CX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while634
+
+done635:
+while636:
+	CMPQ    SI, $0x00000001
+	JL      done637
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(CX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while636
+
+done637:
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y4, Z4
+	VADDPD        (DX), Z0, Z0
+	VMOVUPD       Z0, (DX)
+	VADDPD        64(DX), Z4, Z4
+	VMOVUPD       Z4, 64(DX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(DX), Z1, Z1
+	VMOVUPD       Z1, 128(DX)
+	VADDPD        192(DX), Z0, Z0
+	VMOVUPD       Z0, 192(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(DX), Z1, Z1
+	VMOVUPD       Z1, 256(DX)
+	VADDPD        320(DX), Z0, Z0
+	VMOVUPD       Z0, 320(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(DX), Z1, Z1
+	VMOVUPD       Z1, 384(DX)
+	VADDPD        448(DX), Z0, Z0
+	VMOVUPD       Z0, 448(DX)
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000200, DX
+	SUBQ          $0x00000040, (SP)
+	JMP           while632
+
+done633:
+while638:
+	CMPQ   (SP), $0x00000020
+	JL     done639
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   AX, CX
+	MOVQ   rows+24(FP), SI
+
+while640:
+	CMPQ    SI, $0x00000002
+	JL      done641
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    BX, CX
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    BX, CX
+	SUBQ    $0x00000002, SI
+	JMP     while640
+
+done641:
+while642:
+	CMPQ    SI, $0x00000001
+	JL      done643
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while642
+
+done643:
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y2, Z2
+	VADDPD        (DX), Z0, Z0
+	VMOVUPD       Z0, (DX)
+	VADDPD        64(DX), Z2, Z2
+	VMOVUPD       Z2, 64(DX)
+	VADDPS        Z3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(DX), Z1, Z1
+	VMOVUPD       Z1, 128(DX)
+	VADDPD        192(DX), Z0, Z0
+	VMOVUPD       Z0, 192(DX)
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000100, DX
+	SUBQ          $0x00000020, (SP)
+	JMP           while638
+
+done639:
+while644:
+	CMPQ   (SP), $0x00000010
+	JL     done645
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   AX, CX
+	MOVQ   rows+24(FP), SI
+
+while646:
+	CMPQ    SI, $0x00000004
+	JL      done647
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
@@ -10334,19 +10471,19 @@ while634:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while634
+	JMP     while646
 
-done635:
-while636:
+done647:
+while648:
 	CMPQ    SI, $0x00000001
-	JL      done637
+	JL      done649
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while636
+	JMP     while648
 
-done637:
+done649:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -10360,13 +10497,13 @@ done637:
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x00000010, (SP)
-	JMP           while632
+	JMP           while644
 
-done633:
+done645:
 	CMPQ   (SP), $0x00000000
-	JE     zero638
+	JE     zero650
 	CMPQ   (SP), $0x00000008
-	JG     more639
+	JG     more651
 	MOVQ   (SP), CX
 	MOVQ   $-1, SI
 	BZHIQ  CX, SI, SI
@@ -10378,9 +10515,9 @@ done633:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while641:
+while653:
 	CMPQ      SI, $0x00000004
-	JL        done642
+	JL        done654
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
@@ -10394,19 +10531,19 @@ while641:
 	VADDPS    Y4, Y3, Y3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while641
+	JMP       while653
 
-done642:
-while643:
+done654:
+while655:
 	CMPQ      SI, $0x00000001
-	JL        done644
+	JL        done656
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while643
+	JMP       while655
 
-done644:
+done656:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -10417,9 +10554,9 @@ done644:
 	VMOVUPD      Y0, (DX)
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
-	JMP          rest640
+	JMP          rest652
 
-more639:
+more651:
 	MOVQ   (SP), CX
 	MOVQ   $-1, SI
 	BZHIQ  CX, SI, SI
@@ -10431,9 +10568,9 @@ more639:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while645:
+while657:
 	CMPQ      SI, $0x00000004
-	JL        done646
+	JL        done658
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
@@ -10447,19 +10584,19 @@ while645:
 	VADDPS    Z4, Z3, Z3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while645
+	JMP       while657
 
-done646:
-while647:
+done658:
+while659:
 	CMPQ      SI, $0x00000001
-	JL        done648
+	JL        done660
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while647
+	JMP       while659
 
-done648:
+done660:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -10471,8 +10608,8 @@ done648:
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
 
-rest640:
-zero638:
+rest652:
+zero650:
 	VZEROUPPER
 	RET
 
@@ -10488,9 +10625,236 @@ TEXT ·columnMomentsAVX512(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while649:
+while661:
+	CMPQ    (SP), $0x00000040
+	JL      done662
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (DX), Z8
+	VMOVUPS 64(DX), Z9
+	VMOVUPS 128(DX), Z10
+	VMOVUPS 192(DX), Z11
+	MOVQ    AX, CX
+	MOVQ    rows+40(FP), R8
+
+while663:
+	CMPQ        R8, $0x00000001
+	JL          done664
+	VMOVUPS     (CX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VADDPS      Z12, Z0, Z0
+	VFMADD231PS Z12, Z12, Z1
+	VMOVUPS     64(CX), Z12
+	VSUBPS      Z9, Z12, Z12
+	VADDPS      Z12, Z2, Z2
+	VFMADD231PS Z12, Z12, Z3
+	VMOVUPS     128(CX), Z12
+	VSUBPS      Z10, Z12, Z12
+	VADDPS      Z12, Z4, Z4
+	VFMADD231PS Z12, Z12, Z5
+	VMOVUPS     192(CX), Z12
+	VSUBPS      Z11, Z12, Z12
+	VADDPS      Z12, Z6, Z6
+	VFMADD231PS Z12, Z12, Z7
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while663
+
+done664:
+while665:
+	CMPQ        R8, $0x00000001
+	JL          done666
+	VMOVUPS     (CX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VADDPS      Z12, Z0, Z0
+	VFMADD231PS Z12, Z12, Z1
+	VMOVUPS     64(CX), Z12
+	VSUBPS      Z9, Z12, Z12
+	VADDPS      Z12, Z2, Z2
+	VFMADD231PS Z12, Z12, Z3
+	VMOVUPS     128(CX), Z12
+	VSUBPS      Z10, Z12, Z12
+	VADDPS      Z12, Z4, Z4
+	VFMADD231PS Z12, Z12, Z5
+	VMOVUPS     192(CX), Z12
+	VSUBPS      Z11, Z12, Z12
+	VADDPS      Z12, Z6, Z6
+	VFMADD231PS Z12, Z12, Z7
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while665
+
+done666:
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y8, Z8
+	VADDPD        (BX), Z0, Z0
+	VMOVUPD       Z0, (BX)
+	VADDPD        64(BX), Z8, Z8
+	VMOVUPD       Z8, 64(BX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (SI), Z1, Z1
+	VMOVUPD       Z1, (SI)
+	VADDPD        64(SI), Z0, Z0
+	VMOVUPD       Z0, 64(SI)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(BX), Z1, Z1
+	VMOVUPD       Z1, 128(BX)
+	VADDPD        192(BX), Z0, Z0
+	VMOVUPD       Z0, 192(BX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(SI), Z1, Z1
+	VMOVUPD       Z1, 128(SI)
+	VADDPD        192(SI), Z0, Z0
+	VMOVUPD       Z0, 192(SI)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VCVTPS2PD     Y4, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(BX), Z1, Z1
+	VMOVUPD       Z1, 256(BX)
+	VADDPD        320(BX), Z0, Z0
+	VMOVUPD       Z0, 320(BX)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VCVTPS2PD     Y5, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(SI), Z1, Z1
+	VMOVUPD       Z1, 256(SI)
+	VADDPD        320(SI), Z0, Z0
+	VMOVUPD       Z0, 320(SI)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VCVTPS2PD     Y6, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(BX), Z1, Z1
+	VMOVUPD       Z1, 384(BX)
+	VADDPD        448(BX), Z0, Z0
+	VMOVUPD       Z0, 448(BX)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VCVTPS2PD     Y7, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(SI), Z1, Z1
+	VMOVUPD       Z1, 384(SI)
+	VADDPD        448(SI), Z0, Z0
+	VMOVUPD       Z0, 448(SI)
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000100, DX
+	ADDQ          $0x00000200, BX
+	ADDQ          $0x00000200, SI
+	SUBQ          $0x00000040, (SP)
+	JMP           while661
+
+done662:
+while667:
+	CMPQ    (SP), $0x00000020
+	JL      done668
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (DX), Z8
+	VMOVUPS 64(DX), Z9
+	MOVQ    AX, CX
+	MOVQ    rows+40(FP), R8
+
+while669:
+	CMPQ        R8, $0x00000002
+	JL          done670
+	VMOVUPS     (CX), Z10
+	VSUBPS      Z8, Z10, Z10
+	VADDPS      Z10, Z0, Z0
+	VFMADD231PS Z10, Z10, Z1
+	VMOVUPS     64(CX), Z10
+	VSUBPS      Z9, Z10, Z10
+	VADDPS      Z10, Z2, Z2
+	VFMADD231PS Z10, Z10, Z3
+	ADDQ        DI, CX
+	VMOVUPS     (CX), Z10
+	VSUBPS      Z8, Z10, Z10
+	VADDPS      Z10, Z4, Z4
+	VFMADD231PS Z10, Z10, Z5
+	VMOVUPS     64(CX), Z10
+	VSUBPS      Z9, Z10, Z10
+	VADDPS      Z10, Z6, Z6
+	VFMADD231PS Z10, Z10, Z7
+	ADDQ        DI, CX
+	SUBQ        $0x00000002, R8
+	JMP         while669
+
+done670:
+while671:
+	CMPQ        R8, $0x00000001
+	JL          done672
+	VMOVUPS     (CX), Z10
+	VSUBPS      Z8, Z10, Z10
+	VADDPS      Z10, Z0, Z0
+	VFMADD231PS Z10, Z10, Z1
+	VMOVUPS     64(CX), Z10
+	VSUBPS      Z9, Z10, Z10
+	VADDPS      Z10, Z2, Z2
+	VFMADD231PS Z10, Z10, Z3
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while671
+
+done672:
+	VADDPS        Z4, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y4, Z4
+	VADDPD        (BX), Z0, Z0
+	VMOVUPD       Z0, (BX)
+	VADDPD        64(BX), Z4, Z4
+	VMOVUPD       Z4, 64(BX)
+	VADDPS        Z5, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (SI), Z1, Z1
+	VMOVUPD       Z1, (SI)
+	VADDPD        64(SI), Z0, Z0
+	VMOVUPD       Z0, 64(SI)
+	VADDPS        Z6, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(BX), Z1, Z1
+	VMOVUPD       Z1, 128(BX)
+	VADDPD        192(BX), Z0, Z0
+	VMOVUPD       Z0, 192(BX)
+	VADDPS        Z7, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(SI), Z1, Z1
+	VMOVUPD       Z1, 128(SI)
+	VADDPD        192(SI), Z0, Z0
+	VMOVUPD       Z0, 192(SI)
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000080, DX
+	ADDQ          $0x00000100, BX
+	ADDQ          $0x00000100, SI
+	SUBQ          $0x00000020, (SP)
+	JMP           while667
+
+done668:
+while673:
 	CMPQ    (SP), $0x00000010
-	JL      done650
+	JL      done674
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -10503,9 +10867,9 @@ while649:
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 
-while651:
+while675:
 	CMPQ        R8, $0x00000004
-	JL          done652
+	JL          done676
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -10527,21 +10891,21 @@ while651:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while651
+	JMP         while675
 
-done652:
-while653:
+done676:
+while677:
 	CMPQ        R8, $0x00000001
-	JL          done654
+	JL          done678
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while653
+	JMP         while677
 
-done654:
+done678:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -10567,13 +10931,13 @@ done654:
 	ADDQ          $0x00000080, BX
 	ADDQ          $0x00000080, SI
 	SUBQ          $0x00000010, (SP)
-	JMP           while649
+	JMP           while673
 
-done650:
+done674:
 	CMPQ      (SP), $0x00000000
-	JE        zero655
+	JE        zero679
 	CMPQ      (SP), $0x00000008
-	JG        more656
+	JG        more680
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -10590,9 +10954,9 @@ done650:
 	MOVQ      AX, CX
 	MOVQ      rows+40(FP), R8
 
-while658:
+while682:
 	CMPQ        R8, $0x00000004
-	JL          done659
+	JL          done683
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -10614,21 +10978,21 @@ while658:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while658
+	JMP         while682
 
-done659:
-while660:
+done683:
+while684:
 	CMPQ        R8, $0x00000001
-	JL          done661
+	JL          done685
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while660
+	JMP         while684
 
-done661:
+done685:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -10649,9 +11013,9 @@ done661:
 	VMOVUPD      Y1, (SI)
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
-	JMP          rest657
+	JMP          rest681
 
-more656:
+more680:
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -10668,9 +11032,9 @@ more656:
 	MOVQ      AX, CX
 	MOVQ      rows+40(FP), R8
 
-while662:
+while686:
 	CMPQ        R8, $0x00000004
-	JL          done663
+	JL          done687
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -10692,21 +11056,21 @@ while662:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while662
+	JMP         while686
 
-done663:
-while664:
+done687:
+while688:
 	CMPQ        R8, $0x00000001
-	JL          done665
+	JL          done689
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while664
+	JMP         while688
 
-done665:
+done689:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -10728,8 +11092,8 @@ done665:
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
 
-rest657:
-zero655:
+rest681:
+zero679:
 	VZEROUPPER
 	RET
 
@@ -10746,9 +11110,259 @@ TEXT ·columnProductsAVX512(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while666:
+while690:
+	CMPQ    (SP), $0x00000040
+	JL      done691
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	VMOVUPS 128(SI), Z10
+	VMOVUPS 192(SI), Z11
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+48(FP), R10
+
+while692:
+	CMPQ        R10, $0x00000001
+	JL          done693
+	VMOVUPS     (CX), Z12
+	VMOVUPS     (BX), Z13
+	VSUBPS      Z8, Z13, Z13
+	VADDPS      Z12, Z0, Z0
+	VFMADD231PS Z13, Z12, Z1
+	VMOVUPS     64(CX), Z12
+	VMOVUPS     64(BX), Z13
+	VSUBPS      Z9, Z13, Z13
+	VADDPS      Z12, Z2, Z2
+	VFMADD231PS Z13, Z12, Z3
+	VMOVUPS     128(CX), Z12
+	VMOVUPS     128(BX), Z13
+	VSUBPS      Z10, Z13, Z13
+	VADDPS      Z12, Z4, Z4
+	VFMADD231PS Z13, Z12, Z5
+	VMOVUPS     192(CX), Z12
+	VMOVUPS     192(BX), Z13
+	VSUBPS      Z11, Z13, Z13
+	VADDPS      Z12, Z6, Z6
+	VFMADD231PS Z13, Z12, Z7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while692
+
+done693:
+while694:
+	CMPQ        R10, $0x00000001
+	JL          done695
+	VMOVUPS     (CX), Z12
+	VMOVUPS     (BX), Z13
+	VSUBPS      Z8, Z13, Z13
+	VADDPS      Z12, Z0, Z0
+	VFMADD231PS Z13, Z12, Z1
+	VMOVUPS     64(CX), Z12
+	VMOVUPS     64(BX), Z13
+	VSUBPS      Z9, Z13, Z13
+	VADDPS      Z12, Z2, Z2
+	VFMADD231PS Z13, Z12, Z3
+	VMOVUPS     128(CX), Z12
+	VMOVUPS     128(BX), Z13
+	VSUBPS      Z10, Z13, Z13
+	VADDPS      Z12, Z4, Z4
+	VFMADD231PS Z13, Z12, Z5
+	VMOVUPS     192(CX), Z12
+	VMOVUPS     192(BX), Z13
+	VSUBPS      Z11, Z13, Z13
+	VADDPS      Z12, Z6, Z6
+	VFMADD231PS Z13, Z12, Z7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while694
+
+done695:
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y8, Z8
+	VADDPD        (DI), Z0, Z0
+	VMOVUPD       Z0, (DI)
+	VADDPD        64(DI), Z8, Z8
+	VMOVUPD       Z8, 64(DI)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R8), Z1, Z1
+	VMOVUPD       Z1, (R8)
+	VADDPD        64(R8), Z0, Z0
+	VMOVUPD       Z0, 64(R8)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(DI), Z1, Z1
+	VMOVUPD       Z1, 128(DI)
+	VADDPD        192(DI), Z0, Z0
+	VMOVUPD       Z0, 192(DI)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R8), Z1, Z1
+	VMOVUPD       Z1, 128(R8)
+	VADDPD        192(R8), Z0, Z0
+	VMOVUPD       Z0, 192(R8)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VCVTPS2PD     Y4, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(DI), Z1, Z1
+	VMOVUPD       Z1, 256(DI)
+	VADDPD        320(DI), Z0, Z0
+	VMOVUPD       Z0, 320(DI)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VCVTPS2PD     Y5, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(R8), Z1, Z1
+	VMOVUPD       Z1, 256(R8)
+	VADDPD        320(R8), Z0, Z0
+	VMOVUPD       Z0, 320(R8)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VCVTPS2PD     Y6, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(DI), Z1, Z1
+	VMOVUPD       Z1, 384(DI)
+	VADDPD        448(DI), Z0, Z0
+	VMOVUPD       Z0, 448(DI)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VCVTPS2PD     Y7, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(R8), Z1, Z1
+	VMOVUPD       Z1, 384(R8)
+	VADDPD        448(R8), Z0, Z0
+	VMOVUPD       Z0, 448(R8)
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000100, DX
+	ADDQ          $0x00000100, SI
+	ADDQ          $0x00000200, DI
+	ADDQ          $0x00000200, R8
+	SUBQ          $0x00000040, (SP)
+	JMP           while690
+
+done691:
+while696:
+	CMPQ    (SP), $0x00000020
+	JL      done697
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+48(FP), R10
+
+while698:
+	CMPQ        R10, $0x00000002
+	JL          done699
+	VMOVUPS     (CX), Z10
+	VMOVUPS     (BX), Z11
+	VSUBPS      Z8, Z11, Z11
+	VADDPS      Z10, Z0, Z0
+	VFMADD231PS Z11, Z10, Z1
+	VMOVUPS     64(CX), Z10
+	VMOVUPS     64(BX), Z11
+	VSUBPS      Z9, Z11, Z11
+	VADDPS      Z10, Z2, Z2
+	VFMADD231PS Z11, Z10, Z3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), Z10
+	VMOVUPS     (BX), Z11
+	VSUBPS      Z8, Z11, Z11
+	VADDPS      Z10, Z4, Z4
+	VFMADD231PS Z11, Z10, Z5
+	VMOVUPS     64(CX), Z10
+	VMOVUPS     64(BX), Z11
+	VSUBPS      Z9, Z11, Z11
+	VADDPS      Z10, Z6, Z6
+	VFMADD231PS Z11, Z10, Z7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000002, R10
+	JMP         while698
+
+done699:
+while700:
+	CMPQ        R10, $0x00000001
+	JL          done701
+	VMOVUPS     (CX), Z10
+	VMOVUPS     (BX), Z11
+	VSUBPS      Z8, Z11, Z11
+	VADDPS      Z10, Z0, Z0
+	VFMADD231PS Z11, Z10, Z1
+	VMOVUPS     64(CX), Z10
+	VMOVUPS     64(BX), Z11
+	VSUBPS      Z9, Z11, Z11
+	VADDPS      Z10, Z2, Z2
+	VFMADD231PS Z11, Z10, Z3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while700
+
+done701:
+	VADDPS        Z4, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y4, Z4
+	VADDPD        (DI), Z0, Z0
+	VMOVUPD       Z0, (DI)
+	VADDPD        64(DI), Z4, Z4
+	VMOVUPD       Z4, 64(DI)
+	VADDPS        Z5, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R8), Z1, Z1
+	VMOVUPD       Z1, (R8)
+	VADDPD        64(R8), Z0, Z0
+	VMOVUPD       Z0, 64(R8)
+	VADDPS        Z6, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(DI), Z1, Z1
+	VMOVUPD       Z1, 128(DI)
+	VADDPD        192(DI), Z0, Z0
+	VMOVUPD       Z0, 192(DI)
+	VADDPS        Z7, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R8), Z1, Z1
+	VMOVUPD       Z1, 128(R8)
+	VADDPD        192(R8), Z0, Z0
+	VMOVUPD       Z0, 192(R8)
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000080, DX
+	ADDQ          $0x00000080, SI
+	ADDQ          $0x00000100, DI
+	ADDQ          $0x00000100, R8
+	SUBQ          $0x00000020, (SP)
+	JMP           while696
+
+done697:
+while702:
 	CMPQ    (SP), $0x00000010
-	JL      done667
+	JL      done703
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -10762,9 +11376,9 @@ while666:
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 
-while668:
+while704:
 	CMPQ        R10, $0x00000004
-	JL          done669
+	JL          done705
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -10794,12 +11408,12 @@ while668:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while668
+	JMP         while704
 
-done669:
-while670:
+done705:
+while706:
 	CMPQ        R10, $0x00000001
-	JL          done671
+	JL          done707
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -10808,9 +11422,9 @@ while670:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while670
+	JMP         while706
 
-done671:
+done707:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -10837,13 +11451,13 @@ done671:
 	ADDQ          $0x00000080, DI
 	ADDQ          $0x00000080, R8
 	SUBQ          $0x00000010, (SP)
-	JMP           while666
+	JMP           while702
 
-done667:
+done703:
 	CMPQ      (SP), $0x00000000
-	JE        zero672
+	JE        zero708
 	CMPQ      (SP), $0x00000008
-	JG        more673
+	JG        more709
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -10861,9 +11475,9 @@ done667:
 	MOVQ      DX, BX
 	MOVQ      rows+48(FP), R10
 
-while675:
+while711:
 	CMPQ        R10, $0x00000004
-	JL          done676
+	JL          done712
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -10893,12 +11507,12 @@ while675:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while675
+	JMP         while711
 
-done676:
-while677:
+done712:
+while713:
 	CMPQ        R10, $0x00000001
-	JL          done678
+	JL          done714
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -10907,9 +11521,9 @@ while677:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while677
+	JMP         while713
 
-done678:
+done714:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -10930,9 +11544,9 @@ done678:
 	VMOVUPD      Y1, (R8)
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
-	JMP          rest674
+	JMP          rest710
 
-more673:
+more709:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -10950,9 +11564,9 @@ more673:
 	MOVQ      DX, BX
 	MOVQ      rows+48(FP), R10
 
-while679:
+while715:
 	CMPQ        R10, $0x00000004
-	JL          done680
+	JL          done716
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -10982,12 +11596,12 @@ while679:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while679
+	JMP         while715
 
-done680:
-while681:
+done716:
+while717:
 	CMPQ        R10, $0x00000001
-	JL          done682
+	JL          done718
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -10996,9 +11610,9 @@ while681:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while681
+	JMP         while717
 
-done682:
+done718:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -11020,8 +11634,8 @@ done682:
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
 
-rest674:
-zero672:
+rest710:
+zero708:
 	VZEROUPPER
 	RET
 
@@ -11040,9 +11654,359 @@ TEXT ·maskedProductsAVX512(SB), NOSPLIT, $8-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while683:
+while719:
+	CMPQ    (SP), $0x00000040
+	JL      done720
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (DI), Z9
+	VMOVUPS (R8), Z10
+	VMOVUPS 64(SI), Z11
+	VMOVUPS 64(DI), Z12
+	VMOVUPS 64(R8), Z13
+	VMOVUPS 128(SI), Z14
+	VMOVUPS 128(DI), Z15
+	VMOVUPS 128(R8), Z16
+	VMOVUPS 192(SI), Z17
+	VMOVUPS 192(DI), Z18
+	VMOVUPS 192(R8), Z19
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+
+while721:
+	CMPQ        R12, $0x00000001
+	JL          done722
+	VMOVUPS     (CX), Z20
+	VMOVUPS     (BX), Z21
+	VSUBPS      Z8, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z10, Z9, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, (CX)
+	VADDPS      Z20, Z0, Z0
+	VFMADD231PS Z21, Z20, Z1
+	VMOVUPS     64(CX), Z20
+	VMOVUPS     64(BX), Z21
+	VSUBPS      Z11, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z13, Z12, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 64(CX)
+	VADDPS      Z20, Z2, Z2
+	VFMADD231PS Z21, Z20, Z3
+	VMOVUPS     128(CX), Z20
+	VMOVUPS     128(BX), Z21
+	VSUBPS      Z14, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z16, Z15, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 128(CX)
+	VADDPS      Z20, Z4, Z4
+	VFMADD231PS Z21, Z20, Z5
+	VMOVUPS     192(CX), Z20
+	VMOVUPS     192(BX), Z21
+	VSUBPS      Z17, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z19, Z18, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 192(CX)
+	VADDPS      Z20, Z6, Z6
+	VFMADD231PS Z21, Z20, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while721
+
+done722:
+while723:
+	CMPQ        R12, $0x00000001
+	JL          done724
+	VMOVUPS     (CX), Z20
+	VMOVUPS     (BX), Z21
+	VSUBPS      Z8, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z10, Z9, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, (CX)
+	VADDPS      Z20, Z0, Z0
+	VFMADD231PS Z21, Z20, Z1
+	VMOVUPS     64(CX), Z20
+	VMOVUPS     64(BX), Z21
+	VSUBPS      Z11, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z13, Z12, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 64(CX)
+	VADDPS      Z20, Z2, Z2
+	VFMADD231PS Z21, Z20, Z3
+	VMOVUPS     128(CX), Z20
+	VMOVUPS     128(BX), Z21
+	VSUBPS      Z14, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z16, Z15, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 128(CX)
+	VADDPS      Z20, Z4, Z4
+	VFMADD231PS Z21, Z20, Z5
+	VMOVUPS     192(CX), Z20
+	VMOVUPS     192(BX), Z21
+	VSUBPS      Z17, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z19, Z18, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 192(CX)
+	VADDPS      Z20, Z6, Z6
+	VFMADD231PS Z21, Z20, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while723
+
+done724:
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y8, Z8
+	VADDPD        (R9), Z0, Z0
+	VMOVUPD       Z0, (R9)
+	VADDPD        64(R9), Z8, Z8
+	VMOVUPD       Z8, 64(R9)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R10), Z1, Z1
+	VMOVUPD       Z1, (R10)
+	VADDPD        64(R10), Z0, Z0
+	VMOVUPD       Z0, 64(R10)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R9), Z1, Z1
+	VMOVUPD       Z1, 128(R9)
+	VADDPD        192(R9), Z0, Z0
+	VMOVUPD       Z0, 192(R9)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R10), Z1, Z1
+	VMOVUPD       Z1, 128(R10)
+	VADDPD        192(R10), Z0, Z0
+	VMOVUPD       Z0, 192(R10)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VCVTPS2PD     Y4, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(R9), Z1, Z1
+	VMOVUPD       Z1, 256(R9)
+	VADDPD        320(R9), Z0, Z0
+	VMOVUPD       Z0, 320(R9)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VCVTPS2PD     Y5, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(R10), Z1, Z1
+	VMOVUPD       Z1, 256(R10)
+	VADDPD        320(R10), Z0, Z0
+	VMOVUPD       Z0, 320(R10)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VCVTPS2PD     Y6, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(R9), Z1, Z1
+	VMOVUPD       Z1, 384(R9)
+	VADDPD        448(R9), Z0, Z0
+	VMOVUPD       Z0, 448(R9)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VCVTPS2PD     Y7, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(R10), Z1, Z1
+	VMOVUPD       Z1, 384(R10)
+	VADDPD        448(R10), Z0, Z0
+	VMOVUPD       Z0, 448(R10)
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000100, DX
+	ADDQ          $0x00000100, SI
+	ADDQ          $0x00000100, DI
+	ADDQ          $0x00000100, R8
+	ADDQ          $0x00000200, R9
+	ADDQ          $0x00000200, R10
+	SUBQ          $0x00000040, (SP)
+	JMP           while719
+
+done720:
+while725:
+	CMPQ    (SP), $0x00000020
+	JL      done726
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (DI), Z9
+	VMOVUPS (R8), Z10
+	VMOVUPS 64(SI), Z11
+	VMOVUPS 64(DI), Z12
+	VMOVUPS 64(R8), Z13
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+
+while727:
+	CMPQ        R12, $0x00000002
+	JL          done728
+	VMOVUPS     (CX), Z14
+	VMOVUPS     (BX), Z15
+	VSUBPS      Z8, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z10, Z9, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, (CX)
+	VADDPS      Z14, Z0, Z0
+	VFMADD231PS Z15, Z14, Z1
+	VMOVUPS     64(CX), Z14
+	VMOVUPS     64(BX), Z15
+	VSUBPS      Z11, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z13, Z12, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, 64(CX)
+	VADDPS      Z14, Z2, Z2
+	VFMADD231PS Z15, Z14, Z3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Z14
+	VMOVUPS     (BX), Z15
+	VSUBPS      Z8, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z10, Z9, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, (CX)
+	VADDPS      Z14, Z4, Z4
+	VFMADD231PS Z15, Z14, Z5
+	VMOVUPS     64(CX), Z14
+	VMOVUPS     64(BX), Z15
+	VSUBPS      Z11, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z13, Z12, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, 64(CX)
+	VADDPS      Z14, Z6, Z6
+	VFMADD231PS Z15, Z14, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000002, R12
+	JMP         while727
+
+done728:
+while729:
+	CMPQ        R12, $0x00000001
+	JL          done730
+	VMOVUPS     (CX), Z14
+	VMOVUPS     (BX), Z15
+	VSUBPS      Z8, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z10, Z9, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, (CX)
+	VADDPS      Z14, Z0, Z0
+	VFMADD231PS Z15, Z14, Z1
+	VMOVUPS     64(CX), Z14
+	VMOVUPS     64(BX), Z15
+	VSUBPS      Z11, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z13, Z12, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, 64(CX)
+	VADDPS      Z14, Z2, Z2
+	VFMADD231PS Z15, Z14, Z3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while729
+
+done730:
+	VADDPS        Z4, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y4, Z4
+	VADDPD        (R9), Z0, Z0
+	VMOVUPD       Z0, (R9)
+	VADDPD        64(R9), Z4, Z4
+	VMOVUPD       Z4, 64(R9)
+	VADDPS        Z5, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R10), Z1, Z1
+	VMOVUPD       Z1, (R10)
+	VADDPD        64(R10), Z0, Z0
+	VMOVUPD       Z0, 64(R10)
+	VADDPS        Z6, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R9), Z1, Z1
+	VMOVUPD       Z1, 128(R9)
+	VADDPD        192(R9), Z0, Z0
+	VMOVUPD       Z0, 192(R9)
+	VADDPS        Z7, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R10), Z1, Z1
+	VMOVUPD       Z1, 128(R10)
+	VADDPD        192(R10), Z0, Z0
+	VMOVUPD       Z0, 192(R10)
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000080, DX
+	ADDQ          $0x00000080, SI
+	ADDQ          $0x00000080, DI
+	ADDQ          $0x00000080, R8
+	ADDQ          $0x00000100, R9
+	ADDQ          $0x00000100, R10
+	SUBQ          $0x00000020, (SP)
+	JMP           while725
+
+done726:
+while731:
 	CMPQ    (SP), $0x00000010
-	JL      done684
+	JL      done732
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -11058,9 +12022,9 @@ while683:
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
 
-while685:
+while733:
 	CMPQ        R12, $0x00000004
-	JL          done686
+	JL          done734
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -11114,12 +12078,12 @@ while685:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while685
+	JMP         while733
 
-done686:
-while687:
+done734:
+while735:
 	CMPQ        R12, $0x00000001
-	JL          done688
+	JL          done736
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -11134,9 +12098,9 @@ while687:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while687
+	JMP         while735
 
-done688:
+done736:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -11165,13 +12129,13 @@ done688:
 	ADDQ          $0x00000080, R9
 	ADDQ          $0x00000080, R10
 	SUBQ          $0x00000010, (SP)
-	JMP           while683
+	JMP           while731
 
-done684:
+done732:
 	CMPQ      (SP), $0x00000000
-	JE        zero689
+	JE        zero737
 	CMPQ      (SP), $0x00000008
-	JG        more690
+	JG        more738
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -11191,9 +12155,9 @@ done684:
 	MOVQ      DX, BX
 	MOVQ      rows+64(FP), R12
 
-while692:
+while740:
 	CMPQ        R12, $0x00000004
-	JL          done693
+	JL          done741
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -11247,12 +12211,12 @@ while692:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while692
+	JMP         while740
 
-done693:
-while694:
+done741:
+while742:
 	CMPQ        R12, $0x00000001
-	JL          done695
+	JL          done743
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -11267,9 +12231,9 @@ while694:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while694
+	JMP         while742
 
-done695:
+done743:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -11290,9 +12254,9 @@ done695:
 	VMOVUPD      Y1, (R10)
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
-	JMP          rest691
+	JMP          rest739
 
-more690:
+more738:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -11312,9 +12276,9 @@ more690:
 	MOVQ      DX, BX
 	MOVQ      rows+64(FP), R12
 
-while696:
+while744:
 	CMPQ        R12, $0x00000004
-	JL          done697
+	JL          done745
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -11368,12 +12332,12 @@ while696:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while696
+	JMP         while744
 
-done697:
-while698:
+done745:
+while746:
 	CMPQ        R12, $0x00000001
-	JL          done699
+	JL          done747
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -11388,9 +12352,9 @@ while698:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while698
+	JMP         while746
 
-done699:
+done747:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -11412,8 +12376,8 @@ done699:
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
 
-rest691:
-zero689:
+rest739:
+zero737:
 	VZEROUPPER
 	RET
 
@@ -11428,9 +12392,151 @@ TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while700:
+while748:
+	CMPQ    (SP), $0x00000040
+	JL      done749
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	VMOVUPS 64(SI)(DX*1), Z1
+	VMOVUPS 128(SI)(DX*1), Z2
+	VMOVUPS 192(SI)(DX*1), Z3
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z4
+	VMOVUPS 64(SI)(DX*1), Z5
+	VMOVUPS 128(SI)(DX*1), Z6
+	VMOVUPS 192(SI)(DX*1), Z7
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z8
+	VMOVUPS 64(SI)(DX*1), Z9
+	VMOVUPS 128(SI)(DX*1), Z10
+	VMOVUPS 192(SI)(DX*1), Z11
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while750:
+	CMPQ        SI, $0x00000001
+	JL          done751
+	VMOVUPS     (R8), Z12
+	VSUBPS      Z0, Z12, Z12
+	VFMADD213PS Z8, Z4, Z12
+	VMOVUPS     Z12, (DI)
+	VMOVUPS     64(R8), Z12
+	VSUBPS      Z1, Z12, Z12
+	VFMADD213PS Z9, Z5, Z12
+	VMOVUPS     Z12, 64(DI)
+	VMOVUPS     128(R8), Z12
+	VSUBPS      Z2, Z12, Z12
+	VFMADD213PS Z10, Z6, Z12
+	VMOVUPS     Z12, 128(DI)
+	VMOVUPS     192(R8), Z12
+	VSUBPS      Z3, Z12, Z12
+	VFMADD213PS Z11, Z7, Z12
+	VMOVUPS     Z12, 192(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while750
+
+done751:
+while752:
+	CMPQ        SI, $0x00000001
+	JL          done753
+	VMOVUPS     (R8), Z12
+	VSUBPS      Z0, Z12, Z12
+	VFMADD213PS Z8, Z4, Z12
+	VMOVUPS     Z12, (DI)
+	VMOVUPS     64(R8), Z12
+	VSUBPS      Z1, Z12, Z12
+	VFMADD213PS Z9, Z5, Z12
+	VMOVUPS     Z12, 64(DI)
+	VMOVUPS     128(R8), Z12
+	VSUBPS      Z2, Z12, Z12
+	VFMADD213PS Z10, Z6, Z12
+	VMOVUPS     Z12, 128(DI)
+	VMOVUPS     192(R8), Z12
+	VSUBPS      Z3, Z12, Z12
+	VFMADD213PS Z11, Z7, Z12
+	VMOVUPS     Z12, 192(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while752
+
+done753:
+	ADDQ $0x00000100, DX
+	SUBQ $0x00000040, (SP)
+	JMP  while748
+
+done749:
+while754:
+	CMPQ    (SP), $0x00000020
+	JL      done755
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	VMOVUPS 64(SI)(DX*1), Z1
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z2
+	VMOVUPS 64(SI)(DX*1), Z3
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z4
+	VMOVUPS 64(SI)(DX*1), Z5
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while756:
+	CMPQ        SI, $0x00000002
+	JL          done757
+	VMOVUPS     (R8), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000002, SI
+	JMP         while756
+
+done757:
+while758:
+	CMPQ        SI, $0x00000001
+	JL          done759
+	VMOVUPS     (R8), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while758
+
+done759:
+	ADDQ $0x00000080, DX
+	SUBQ $0x00000020, (SP)
+	JMP  while754
+
+done755:
+while760:
 	CMPQ    (SP), $0x00000010
-	JL      done701
+	JL      done761
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -11441,9 +12547,9 @@ while700:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while702:
+while762:
 	CMPQ        SI, $0x00000004
-	JL          done703
+	JL          done763
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -11469,12 +12575,12 @@ while702:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while702
+	JMP         while762
 
-done703:
-while704:
+done763:
+while764:
 	CMPQ        SI, $0x00000001
-	JL          done705
+	JL          done765
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -11482,18 +12588,18 @@ while704:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while704
+	JMP         while764
 
-done705:
+done765:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while700
+	JMP  while760
 
-done701:
+done761:
 	CMPQ      (SP), $0x00000000
-	JE        zero706
+	JE        zero766
 	CMPQ      (SP), $0x00000008
-	JG        more707
+	JG        more767
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -11508,9 +12614,9 @@ done701:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while709:
+while769:
 	CMPQ        SI, $0x00000004
-	JL          done710
+	JL          done770
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -11536,12 +12642,12 @@ while709:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while709
+	JMP         while769
 
-done710:
-while711:
+done770:
+while771:
 	CMPQ        SI, $0x00000001
-	JL          done712
+	JL          done772
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -11549,12 +12655,12 @@ while711:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while711
+	JMP         while771
 
-done712:
-	JMP rest708
+done772:
+	JMP rest768
 
-more707:
+more767:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -11569,9 +12675,9 @@ more707:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while713:
+while773:
 	CMPQ        SI, $0x00000004
-	JL          done714
+	JL          done774
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -11597,12 +12703,12 @@ while713:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while713
+	JMP         while773
 
-done714:
-while715:
+done774:
+while775:
 	CMPQ        SI, $0x00000001
-	JL          done716
+	JL          done776
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -11610,11 +12716,11 @@ while715:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while715
+	JMP         while775
 
-done716:
-rest708:
-zero706:
+done776:
+rest768:
+zero766:
 	VZEROUPPER
 	RET
 
@@ -11629,9 +12735,179 @@ TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while717:
+while777:
+	CMPQ    (SP), $0x00000040
+	JL      done778
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	VMOVUPS 64(SI)(DX*1), Z1
+	VMOVUPS 128(SI)(DX*1), Z2
+	VMOVUPS 192(SI)(DX*1), Z3
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z4
+	VMOVUPS 64(SI)(DX*1), Z5
+	VMOVUPS 128(SI)(DX*1), Z6
+	VMOVUPS 192(SI)(DX*1), Z7
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z8
+	VMOVUPS 64(SI)(DX*1), Z9
+	VMOVUPS 128(SI)(DX*1), Z10
+	VMOVUPS 192(SI)(DX*1), Z11
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while779:
+	CMPQ        SI, $0x00000001
+	JL          done780
+	VMOVUPS     (R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z0, Z12, Z12
+	VFMADD213PS Z8, Z4, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, (DI)
+	VMOVUPS     64(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z1, Z12, Z12
+	VFMADD213PS Z9, Z5, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 64(DI)
+	VMOVUPS     128(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z2, Z12, Z12
+	VFMADD213PS Z10, Z6, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 128(DI)
+	VMOVUPS     192(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z3, Z12, Z12
+	VFMADD213PS Z11, Z7, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 192(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while779
+
+done780:
+while781:
+	CMPQ        SI, $0x00000001
+	JL          done782
+	VMOVUPS     (R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z0, Z12, Z12
+	VFMADD213PS Z8, Z4, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, (DI)
+	VMOVUPS     64(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z1, Z12, Z12
+	VFMADD213PS Z9, Z5, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 64(DI)
+	VMOVUPS     128(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z2, Z12, Z12
+	VFMADD213PS Z10, Z6, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 128(DI)
+	VMOVUPS     192(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z3, Z12, Z12
+	VFMADD213PS Z11, Z7, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 192(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while781
+
+done782:
+	ADDQ $0x00000100, DX
+	SUBQ $0x00000040, (SP)
+	JMP  while777
+
+done778:
+while783:
+	CMPQ    (SP), $0x00000020
+	JL      done784
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	VMOVUPS 64(SI)(DX*1), Z1
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z2
+	VMOVUPS 64(SI)(DX*1), Z3
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z4
+	VMOVUPS 64(SI)(DX*1), Z5
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while785:
+	CMPQ        SI, $0x00000002
+	JL          done786
+	VMOVUPS     (R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000002, SI
+	JMP         while785
+
+done786:
+while787:
+	CMPQ        SI, $0x00000001
+	JL          done788
+	VMOVUPS     (R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while787
+
+done788:
+	ADDQ $0x00000080, DX
+	SUBQ $0x00000020, (SP)
+	JMP  while783
+
+done784:
+while789:
 	CMPQ    (SP), $0x00000010
-	JL      done718
+	JL      done790
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -11642,9 +12918,9 @@ while717:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while719:
+while791:
 	CMPQ        SI, $0x00000004
-	JL          done720
+	JL          done792
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -11678,12 +12954,12 @@ while719:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while719
+	JMP         while791
 
-done720:
-while721:
+done792:
+while793:
 	CMPQ        SI, $0x00000001
-	JL          done722
+	JL          done794
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -11693,18 +12969,18 @@ while721:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while721
+	JMP         while793
 
-done722:
+done794:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while717
+	JMP  while789
 
-done718:
+done790:
 	CMPQ      (SP), $0x00000000
-	JE        zero723
+	JE        zero795
 	CMPQ      (SP), $0x00000008
-	JG        more724
+	JG        more796
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -11719,9 +12995,9 @@ done718:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while726:
+while798:
 	CMPQ        SI, $0x00000004
-	JL          done727
+	JL          done799
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -11755,12 +13031,12 @@ while726:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while726
+	JMP         while798
 
-done727:
-while728:
+done799:
+while800:
 	CMPQ        SI, $0x00000001
-	JL          done729
+	JL          done801
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -11770,12 +13046,12 @@ while728:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while728
+	JMP         while800
 
-done729:
-	JMP rest725
+done801:
+	JMP rest797
 
-more724:
+more796:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -11790,9 +13066,9 @@ more724:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while730:
+while802:
 	CMPQ        SI, $0x00000004
-	JL          done731
+	JL          done803
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -11826,12 +13102,12 @@ while730:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while730
+	JMP         while802
 
-done731:
-while732:
+done803:
+while804:
 	CMPQ        SI, $0x00000001
-	JL          done733
+	JL          done805
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -11841,11 +13117,11 @@ while732:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while732
+	JMP         while804
 
-done733:
-rest725:
-zero723:
+done805:
+rest797:
+zero795:
 	VZEROUPPER
 	RET
 
@@ -11861,9 +13137,194 @@ TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while734:
+while806:
+	CMPQ    (SP), $0x00000040
+	JL      done807
+	MOVQ    mean+24(FP), DI
+	VMOVUPS (DI)(BX*1), Z0
+	VMOVUPS 64(DI)(BX*1), Z1
+	VMOVUPS 128(DI)(BX*1), Z2
+	VMOVUPS 192(DI)(BX*1), Z3
+	MOVQ    a+32(FP), DI
+	VMOVUPS (DI)(BX*1), Z4
+	VMOVUPS 64(DI)(BX*1), Z5
+	VMOVUPS 128(DI)(BX*1), Z6
+	VMOVUPS 192(DI)(BX*1), Z7
+	MOVQ    b+40(FP), DI
+	VMOVUPS (DI)(BX*1), Z8
+	VMOVUPS 64(DI)(BX*1), Z9
+	VMOVUPS 128(DI)(BX*1), Z10
+	VMOVUPS 192(DI)(BX*1), Z11
+	MOVQ    c+48(FP), DI
+	VMOVUPS (DI)(BX*1), Z12
+	VMOVUPS 64(DI)(BX*1), Z13
+	VMOVUPS 128(DI)(BX*1), Z14
+	VMOVUPS 192(DI)(BX*1), Z15
+	LEAQ    (AX)(BX*1), R8
+	LEAQ    (CX)(BX*1), R9
+	LEAQ    (DX)(BX*1), R10
+	MOVQ    rows+64(FP), DI
+
+while808:
+	CMPQ        DI, $0x00000001
+	JL          done809
+	VMOVUPS     (R9), Z16
+	VMOVUPS     (R10), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD213PS Z12, Z8, Z17
+	VFMADD231PS Z4, Z16, Z17
+	VMOVUPS     Z17, (R8)
+	VMOVUPS     64(R9), Z16
+	VMOVUPS     64(R10), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD213PS Z13, Z9, Z17
+	VFMADD231PS Z5, Z16, Z17
+	VMOVUPS     Z17, 64(R8)
+	VMOVUPS     128(R9), Z16
+	VMOVUPS     128(R10), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD213PS Z14, Z10, Z17
+	VFMADD231PS Z6, Z16, Z17
+	VMOVUPS     Z17, 128(R8)
+	VMOVUPS     192(R9), Z16
+	VMOVUPS     192(R10), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD213PS Z15, Z11, Z17
+	VFMADD231PS Z7, Z16, Z17
+	VMOVUPS     Z17, 192(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while808
+
+done809:
+while810:
+	CMPQ        DI, $0x00000001
+	JL          done811
+	VMOVUPS     (R9), Z16
+	VMOVUPS     (R10), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD213PS Z12, Z8, Z17
+	VFMADD231PS Z4, Z16, Z17
+	VMOVUPS     Z17, (R8)
+	VMOVUPS     64(R9), Z16
+	VMOVUPS     64(R10), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD213PS Z13, Z9, Z17
+	VFMADD231PS Z5, Z16, Z17
+	VMOVUPS     Z17, 64(R8)
+	VMOVUPS     128(R9), Z16
+	VMOVUPS     128(R10), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD213PS Z14, Z10, Z17
+	VFMADD231PS Z6, Z16, Z17
+	VMOVUPS     Z17, 128(R8)
+	VMOVUPS     192(R9), Z16
+	VMOVUPS     192(R10), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD213PS Z15, Z11, Z17
+	VFMADD231PS Z7, Z16, Z17
+	VMOVUPS     Z17, 192(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while810
+
+done811:
+	ADDQ $0x00000100, BX
+	SUBQ $0x00000040, (SP)
+	JMP  while806
+
+done807:
+while812:
+	CMPQ    (SP), $0x00000020
+	JL      done813
+	MOVQ    mean+24(FP), DI
+	VMOVUPS (DI)(BX*1), Z0
+	VMOVUPS 64(DI)(BX*1), Z1
+	MOVQ    a+32(FP), DI
+	VMOVUPS (DI)(BX*1), Z2
+	VMOVUPS 64(DI)(BX*1), Z3
+	MOVQ    b+40(FP), DI
+	VMOVUPS (DI)(BX*1), Z4
+	VMOVUPS 64(DI)(BX*1), Z5
+	MOVQ    c+48(FP), DI
+	VMOVUPS (DI)(BX*1), Z6
+	VMOVUPS 64(DI)(BX*1), Z7
+	LEAQ    (AX)(BX*1), R8
+	LEAQ    (CX)(BX*1), R9
+	LEAQ    (DX)(BX*1), R10
+	MOVQ    rows+64(FP), DI
+
+while814:
+	CMPQ        DI, $0x00000002
+	JL          done815
+	VMOVUPS     (R9), Z8
+	VMOVUPS     (R10), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD213PS Z6, Z4, Z9
+	VFMADD231PS Z2, Z8, Z9
+	VMOVUPS     Z9, (R8)
+	VMOVUPS     64(R9), Z8
+	VMOVUPS     64(R10), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD213PS Z7, Z5, Z9
+	VFMADD231PS Z3, Z8, Z9
+	VMOVUPS     Z9, 64(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), Z8
+	VMOVUPS     (R10), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD213PS Z6, Z4, Z9
+	VFMADD231PS Z2, Z8, Z9
+	VMOVUPS     Z9, (R8)
+	VMOVUPS     64(R9), Z8
+	VMOVUPS     64(R10), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD213PS Z7, Z5, Z9
+	VFMADD231PS Z3, Z8, Z9
+	VMOVUPS     Z9, 64(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000002, DI
+	JMP         while814
+
+done815:
+while816:
+	CMPQ        DI, $0x00000001
+	JL          done817
+	VMOVUPS     (R9), Z8
+	VMOVUPS     (R10), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD213PS Z6, Z4, Z9
+	VFMADD231PS Z2, Z8, Z9
+	VMOVUPS     Z9, (R8)
+	VMOVUPS     64(R9), Z8
+	VMOVUPS     64(R10), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD213PS Z7, Z5, Z9
+	VFMADD231PS Z3, Z8, Z9
+	VMOVUPS     Z9, 64(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while816
+
+done817:
+	ADDQ $0x00000080, BX
+	SUBQ $0x00000020, (SP)
+	JMP  while812
+
+done813:
+while818:
 	CMPQ    (SP), $0x00000010
-	JL      done735
+	JL      done819
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	MOVQ    a+32(FP), DI
@@ -11877,9 +13338,9 @@ while734:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while736:
+while820:
 	CMPQ        DI, $0x00000004
-	JL          done737
+	JL          done821
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -11917,12 +13378,12 @@ while736:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while736
+	JMP         while820
 
-done737:
-while738:
+done821:
+while822:
 	CMPQ        DI, $0x00000001
-	JL          done739
+	JL          done823
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -11933,18 +13394,18 @@ while738:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while738
+	JMP         while822
 
-done739:
+done823:
 	ADDQ $0x00000040, BX
 	SUBQ $0x00000010, (SP)
-	JMP  while734
+	JMP  while818
 
-done735:
+done819:
 	CMPQ      (SP), $0x00000000
-	JE        zero740
+	JE        zero824
 	CMPQ      (SP), $0x00000008
-	JG        more741
+	JG        more825
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -11962,9 +13423,9 @@ done735:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while743:
+while827:
 	CMPQ        DI, $0x00000004
-	JL          done744
+	JL          done828
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -12002,12 +13463,12 @@ while743:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while743
+	JMP         while827
 
-done744:
-while745:
+done828:
+while829:
 	CMPQ        DI, $0x00000001
-	JL          done746
+	JL          done830
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -12018,12 +13479,12 @@ while745:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while745
+	JMP         while829
 
-done746:
-	JMP rest742
+done830:
+	JMP rest826
 
-more741:
+more825:
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -12041,9 +13502,9 @@ more741:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while747:
+while831:
 	CMPQ        DI, $0x00000004
-	JL          done748
+	JL          done832
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -12081,12 +13542,12 @@ while747:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while747
+	JMP         while831
 
-done748:
-while749:
+done832:
+while833:
 	CMPQ        DI, $0x00000001
-	JL          done750
+	JL          done834
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -12097,10 +13558,10 @@ while749:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while749
+	JMP         while833
 
-done750:
-rest742:
-zero740:
+done834:
+rest826:
+zero824:
 	VZEROUPPER
 	RET

@@ -96,18 +96,21 @@ func (s *set) sums(name, parameters string, inputs, coefficients, outputs []stri
 	n, row, rows := local("n"), GP64(), GP64()
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
-	s.inChannels(n, func() {
+	s.columnBlocks(n, func(vectors int) {
 		for _, p := range blocks {
-			ADDQ(U32(s.bytes()), p)
+			ADDQ(U32(vectors*s.bytes()), p)
 		}
 		for _, p := range totals {
-			ADDQ(U32(2*s.bytes()), p)
+			ADDQ(U32(2*vectors*s.bytes()), p)
 		}
-	}, func(part bool) {
-		all := s.zeros(unroll * len(outputs))
-		var c []reg.VecVirtual
-		for _, block := range blocks[len(inputs):] {
-			c = append(c, s.loaded(at(block, nil, 0, 0), part))
+	}, func(vectors int, part bool) {
+		unroll := max(1, unroll/vectors)
+		all := s.zeros(unroll * vectors * len(outputs))
+		c := make([][]reg.VecVirtual, vectors)
+		for v := range c {
+			for _, block := range blocks[len(inputs):] {
+				c[v] = append(c[v], s.loaded(at(block, nil, 0, v*s.bytes()), part))
+			}
 		}
 		for i, p := range pointers {
 			MOVQ(blocks[i], p)
@@ -116,29 +119,48 @@ func (s *set) sums(name, parameters string, inputs, coefficients, outputs []stri
 		for _, count := range []int{unroll, 1} {
 			s.while(rows, count, func() {
 				for i := range count {
-					each(columnRow{
-						load:  func(k int) reg.VecVirtual { return s.loaded(at(pointers[k], nil, 0, 0), part) },
-						store: func(k int, v reg.VecVirtual) { s.store(v, at(pointers[k], nil, 0, 0), part) },
-					}, c, all[i*len(outputs):(i+1)*len(outputs)])
+					for v := range vectors {
+						at := func(k int) Mem { return at(pointers[k], nil, 0, v*s.bytes()) }
+						each(columnRow{
+							load:  func(k int) reg.VecVirtual { return s.loaded(at(k), part) },
+							store: func(k int, r reg.VecVirtual) { s.store(r, at(k), part) },
+						}, c[v], all[(i*vectors+v)*len(outputs):][:len(outputs)])
+					}
 					for _, p := range pointers {
 						ADDQ(row, p)
 					}
 				}
 			})
 		}
-		for i, total := range totals {
-			sum := all[i]
-			for k := 1; k < unroll; k++ {
-				VADDPS(all[k*len(outputs)+i], sum, sum)
-			}
-			for k, half := range s.doubles(sum) {
-				m := at(total, nil, 0, k*s.bytes())
-				VADDPD(m, half, half)
-				VMOVUPD(half, m)
+		for v := range vectors {
+			for i, total := range totals {
+				sum := all[v*len(outputs)+i]
+				for k := 1; k < unroll; k++ {
+					VADDPS(all[(k*vectors+v)*len(outputs)+i], sum, sum)
+				}
+				for k, half := range s.doubles(sum) {
+					m := at(total, nil, 0, (2*v+k)*s.bytes())
+					VADDPD(m, half, half)
+					VMOVUPD(half, m)
+				}
 			}
 		}
 	})
 	s.end()
+}
+
+// columnBlocks is inChannels for kernels that pass all rows once for each block of channels: with enough registers, of
+// four or two vectors, so that rows of so many channels are read line by line, as memory likes it.
+func (s *set) columnBlocks(n Op, next func(vectors int), body func(vectors int, part bool)) {
+	if s.wide {
+		for _, vectors := range []int{4, 2} {
+			s.while(n, vectors*s.lanes, func() {
+				body(vectors, false)
+				next(vectors)
+			})
+		}
+	}
+	s.inChannels(n, func() { next(1) }, func(part bool) { body(1, part) })
 }
 
 // perChannel writes a kernel that computes every row of y from rows with coefficients by channel.
@@ -157,22 +179,26 @@ func (s *set) perChannel(name, pointers string, inputs, coefficients []string, d
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
 	XORQ(offset, offset)
-	s.inChannels(n, func() { ADDQ(U32(s.bytes()), offset) }, func(part bool) {
-		var c []reg.VecVirtual
+	s.columnBlocks(n, func(vectors int) { ADDQ(U32(vectors*s.bytes()), offset) }, func(vectors int, part bool) {
+		c := make([][]reg.VecVirtual, vectors)
 		for _, name := range coefficients {
 			from := GP64()
 			MOVQ(argument(name), from)
-			c = append(c, s.loaded(at(from, offset, 1, 0), part))
+			for v := range c {
+				c[v] = append(c[v], s.loaded(at(from, offset, 1, v*s.bytes()), part))
+			}
 		}
 		for i := range p {
 			LEAQ(at(blocks[i], offset, 1, 0), p[i])
 		}
 		MOVQ(argument("rows"), rows)
-		for _, count := range []int{4, 1} {
+		for _, count := range []int{4 / vectors, 1} {
 			s.while(rows, count, func() {
 				for range count {
-					load := func(i int) reg.VecVirtual { return s.loaded(at(p[1+i], nil, 0, 0), part) }
-					s.store(each(load, c), at(p[0], nil, 0, 0), part)
+					for v := range vectors {
+						load := func(i int) reg.VecVirtual { return s.loaded(at(p[1+i], nil, 0, v*s.bytes()), part) }
+						s.store(each(load, c[v]), at(p[0], nil, 0, v*s.bytes()), part)
+					}
 					for _, pointer := range p {
 						ADDQ(row, pointer)
 					}
