@@ -31,20 +31,30 @@ func joined(sets []task) (task, error) {
 	return all, nil
 }
 
-// sideBySide is one phase of several that have nothing to do with each other: their parts, so many to a part.
+// sideBySide is one phase of several that have nothing to do with each other: their parts, so many to a part. Where all
+// have the same number, they go part by part: they may read one tensor, of which a part stays in a cache.
 func sideBySide(phases []phase, few int) (phase, error) {
 	starts, parts := make([]int, len(phases)), 0
+	alike := true
 	for k, p := range phases {
 		starts[k] = parts
 		if parts += p.parts; parts > math.MaxInt32 {
 			return phase{}, fmt.Errorf("has %d parts", parts)
 		}
+		alike = alike && p.parts == phases[0].parts
+	}
+	// The last phase that starts at or before a part: one without parts starts where the next does.
+	find := func(at int) (phase, part int) {
+		after, _ := slices.BinarySearch(starts, at+1)
+		return after - 1, at - starts[after-1]
+	}
+	if alike {
+		find = func(at int) (phase, part int) { return at % len(phases), at / len(phases) }
 	}
 	return phase{parts: (parts + few - 1) / few, run: func(part int, scratch []float32) {
 		for at := part * few; at < min(parts, (part+1)*few); at++ {
-			// The last phase that starts at or before this part: one without parts starts where the next does.
-			after, _ := slices.BinarySearch(starts, at+1)
-			phases[after-1].run(at-starts[after-1], scratch)
+			which, own := find(at)
+			phases[which].run(own, scratch)
 		}
 	}}, nil
 }
