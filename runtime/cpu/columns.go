@@ -134,3 +134,13 @@ func affine(y, g, x, mean, a, b, c []float32) {
 		y, g, x = y[len(mean):], g[len(mean):], x[len(mean):]
 	}
 }
+
+func mix(y []float32, x, mean, factor *[4][]float32) {
+	n := len(mean[0])
+	for i := range y {
+		c := i % n
+		for k := range x {
+			y[i] += factor[k][c] * (x[k][i] - mean[k][c])
+		}
+	}
+}

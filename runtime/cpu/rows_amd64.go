@@ -93,3 +93,15 @@ func (a *assembly) affine(y, g, x, mean, p, q, c []float32) {
 		f(&y[at], &g[at], &x[at], &mean[0], &p[0], &q[0], &c[0], n, rows)
 	})
 }
+
+func (a *assembly) mix(y []float32, x, mean, factor *[4][]float32) {
+	n := len(mean[0])
+	for k := range x {
+		_, _, _ = x[k][:len(y)], mean[k][:n], factor[k][:n]
+	}
+	f := a.of(n).mixRows
+	eachRows(len(y), n, rowsInCache(n), func(at, rows int) {
+		f(&y[at], &x[0][at], &x[1][at], &x[2][at], &x[3][at], &mean[0][0], &mean[1][0], &mean[2][0], &mean[3][0],
+			&factor[0][0], &factor[1][0], &factor[2][0], &factor[3][0], n, rows)
+	})
+}

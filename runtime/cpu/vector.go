@@ -48,6 +48,7 @@ type vector struct {
 	maskedProducts func(sum, product []float64, g, x, mean, scale, beta []float32) // the same for what is left of g: zero where (x - mean)·scale + beta <= 0
 	normalize      func(y, x, mean, scale, beta []float32, relu bool)              // y = (x - mean)·scale + beta; y may be x
 	affine         func(y, g, x, mean, a, b, c []float32)                          // y = a·g + b·(x - mean) + c; y may be g or x
+	mix            func(y []float32, x, mean, factor *[4][]float32)                // y += Σ factor·(x - mean) over four x
 }
 
 // window is how an output of rows × pixels × channels depends on its input: a pixel on kh×kw taps.
@@ -96,7 +97,7 @@ var portable = vector{
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
 	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
 	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply, sgd: sgd,
-	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine,
+	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine, mix: mix,
 }
 
 // Kernels names the set of innermost loops in use: generic, avx2 or avx512.

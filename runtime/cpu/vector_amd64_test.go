@@ -194,13 +194,15 @@ var entries = map[string]func(p *problem){
 		}
 	},
 	"columns": func(p *problem) {
-		n, rows := 1+p.IntN(40), 1+p.IntN(150)
+		n, rows := 1+p.IntN(150), 1+p.IntN(150)
 		p.columnSums(p.sums(n), p.input(n*rows), n)
 		p.columnMoments(p.sums(n), p.sums(n), p.input(n*rows), p.input(n))
 		p.columnProducts(p.sums(n), p.sums(n), p.input(n*rows), p.input(n*rows), p.input(n))
 		p.maskedProducts(p.sums(n), p.sums(n), p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n))
 		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), false)
 		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), true)
+		four := func(n int) *[4][]float32 { return &[4][]float32{p.input(n), p.input(n), p.input(n), p.input(n)} }
+		p.mix(p.output(n*rows), four(n*rows), four(n), four(n))
 		p.affine(p.output(n*rows), p.input(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), p.input(n))
 	},
 }

@@ -148,3 +148,8 @@ func normalizeReluAVX2(y *float32, x *float32, mean *float32, scale *float32, be
 //
 //go:noescape
 func affineAVX2(y *float32, dy *float32, x *float32, mean *float32, a *float32, b *float32, c *float32, n int, rows int)
+
+// mixAVX2 adds Σ factor·(x - mean) of four x to y.
+//
+//go:noescape
+func mixAVX2(y *float32, x0 *float32, x1 *float32, x2 *float32, x3 *float32, mean0 *float32, mean1 *float32, mean2 *float32, mean3 *float32, factor0 *float32, factor1 *float32, factor2 *float32, factor3 *float32, n int, rows int)

@@ -8197,3 +8197,299 @@ done528:
 zero524:
 	VZEROUPPER
 	RET
+
+// func mixAVX2(y *float32, x0 *float32, x1 *float32, x2 *float32, x3 *float32, mean0 *float32, mean1 *float32, mean2 *float32, mean3 *float32, factor0 *float32, factor1 *float32, factor2 *float32, factor3 *float32, n int, rows int)
+// Requires: AVX, FMA3
+TEXT ·mixAVX2(SB), NOSPLIT, $8-120
+	MOVQ y+0(FP), AX
+	MOVQ x0+8(FP), CX
+	MOVQ x1+16(FP), DX
+	MOVQ x2+24(FP), BX
+	MOVQ x3+32(FP), SI
+	MOVQ n+104(FP), DI
+	MOVQ DI, (SP)
+	MOVQ (SP), R8
+	SHLQ $0x02, R8
+	XORQ DI, DI
+
+while529:
+	CMPQ    (SP), $0x00000008
+	JL      done530
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), Y0
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), Y1
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), Y2
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), Y3
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), Y4
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), Y5
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), Y6
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), Y7
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while531:
+	CMPQ        R9, $0x00000004
+	JL          done532
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while531
+
+done532:
+while533:
+	CMPQ        R9, $0x00000001
+	JL          done534
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while533
+
+done534:
+	ADDQ $0x00000020, DI
+	SUBQ $0x00000008, (SP)
+	JMP  while529
+
+done530:
+	CMPQ       (SP), $0x00000000
+	JE         zero535
+	MOVQ       (SP), R9
+	LEAQ       edgeAVX2<>+0(SB), R10
+	NEGQ       R9
+	VMOVUPS    32(R10)(R9*4), Y0
+	MOVQ       mean0+40(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y1
+	MOVQ       mean1+48(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y2
+	MOVQ       mean2+56(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y3
+	MOVQ       mean3+64(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y4
+	MOVQ       factor0+72(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y5
+	MOVQ       factor1+80(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y6
+	MOVQ       factor2+88(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y7
+	MOVQ       factor3+96(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y8
+	LEAQ       (AX)(DI*1), R10
+	LEAQ       (CX)(DI*1), R11
+	LEAQ       (DX)(DI*1), R12
+	LEAQ       (BX)(DI*1), R13
+	LEAQ       (SI)(DI*1), R14
+	MOVQ       rows+112(FP), R9
+
+while536:
+	CMPQ        R9, $0x00000004
+	JL          done537
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while536
+
+done537:
+while538:
+	CMPQ        R9, $0x00000001
+	JL          done539
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while538
+
+done539:
+zero535:
+	VZEROUPPER
+	RET

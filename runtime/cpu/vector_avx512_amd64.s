@@ -13565,3 +13565,593 @@ rest826:
 zero824:
 	VZEROUPPER
 	RET
+
+// func mixAVX512(y *float32, x0 *float32, x1 *float32, x2 *float32, x3 *float32, mean0 *float32, mean1 *float32, mean2 *float32, mean3 *float32, factor0 *float32, factor1 *float32, factor2 *float32, factor3 *float32, n int, rows int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
+TEXT ·mixAVX512(SB), NOSPLIT, $8-120
+	MOVQ y+0(FP), AX
+	MOVQ x0+8(FP), CX
+	MOVQ x1+16(FP), DX
+	MOVQ x2+24(FP), BX
+	MOVQ x3+32(FP), SI
+	MOVQ n+104(FP), DI
+	MOVQ DI, (SP)
+	MOVQ (SP), R8
+	SHLQ $0x02, R8
+	XORQ DI, DI
+
+while835:
+	CMPQ    (SP), $0x00000020
+	JL      done836
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), Z0
+	VMOVUPS 64(R9)(DI*1), Z1
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), Z2
+	VMOVUPS 64(R9)(DI*1), Z3
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), Z4
+	VMOVUPS 64(R9)(DI*1), Z5
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), Z6
+	VMOVUPS 64(R9)(DI*1), Z7
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), Z8
+	VMOVUPS 64(R9)(DI*1), Z9
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), Z10
+	VMOVUPS 64(R9)(DI*1), Z11
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), Z12
+	VMOVUPS 64(R9)(DI*1), Z13
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), Z14
+	VMOVUPS 64(R9)(DI*1), Z15
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while837:
+	CMPQ        R9, $0x00000002
+	JL          done838
+	VMOVUPS     (R10), Z16
+	VMOVUPS     (R11), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD231PS Z8, Z17, Z16
+	VMOVUPS     (R12), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD231PS Z10, Z17, Z16
+	VMOVUPS     (R13), Z17
+	VSUBPS      Z4, Z17, Z17
+	VFMADD231PS Z12, Z17, Z16
+	VMOVUPS     (R14), Z17
+	VSUBPS      Z6, Z17, Z17
+	VFMADD231PS Z14, Z17, Z16
+	VMOVUPS     Z16, (R10)
+	VMOVUPS     64(R10), Z16
+	VMOVUPS     64(R11), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD231PS Z9, Z17, Z16
+	VMOVUPS     64(R12), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD231PS Z11, Z17, Z16
+	VMOVUPS     64(R13), Z17
+	VSUBPS      Z5, Z17, Z17
+	VFMADD231PS Z13, Z17, Z16
+	VMOVUPS     64(R14), Z17
+	VSUBPS      Z7, Z17, Z17
+	VFMADD231PS Z15, Z17, Z16
+	VMOVUPS     Z16, 64(R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Z16
+	VMOVUPS     (R11), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD231PS Z8, Z17, Z16
+	VMOVUPS     (R12), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD231PS Z10, Z17, Z16
+	VMOVUPS     (R13), Z17
+	VSUBPS      Z4, Z17, Z17
+	VFMADD231PS Z12, Z17, Z16
+	VMOVUPS     (R14), Z17
+	VSUBPS      Z6, Z17, Z17
+	VFMADD231PS Z14, Z17, Z16
+	VMOVUPS     Z16, (R10)
+	VMOVUPS     64(R10), Z16
+	VMOVUPS     64(R11), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD231PS Z9, Z17, Z16
+	VMOVUPS     64(R12), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD231PS Z11, Z17, Z16
+	VMOVUPS     64(R13), Z17
+	VSUBPS      Z5, Z17, Z17
+	VFMADD231PS Z13, Z17, Z16
+	VMOVUPS     64(R14), Z17
+	VSUBPS      Z7, Z17, Z17
+	VFMADD231PS Z15, Z17, Z16
+	VMOVUPS     Z16, 64(R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000002, R9
+	JMP         while837
+
+done838:
+while839:
+	CMPQ        R9, $0x00000001
+	JL          done840
+	VMOVUPS     (R10), Z16
+	VMOVUPS     (R11), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD231PS Z8, Z17, Z16
+	VMOVUPS     (R12), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD231PS Z10, Z17, Z16
+	VMOVUPS     (R13), Z17
+	VSUBPS      Z4, Z17, Z17
+	VFMADD231PS Z12, Z17, Z16
+	VMOVUPS     (R14), Z17
+	VSUBPS      Z6, Z17, Z17
+	VFMADD231PS Z14, Z17, Z16
+	VMOVUPS     Z16, (R10)
+	VMOVUPS     64(R10), Z16
+	VMOVUPS     64(R11), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD231PS Z9, Z17, Z16
+	VMOVUPS     64(R12), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD231PS Z11, Z17, Z16
+	VMOVUPS     64(R13), Z17
+	VSUBPS      Z5, Z17, Z17
+	VFMADD231PS Z13, Z17, Z16
+	VMOVUPS     64(R14), Z17
+	VSUBPS      Z7, Z17, Z17
+	VFMADD231PS Z15, Z17, Z16
+	VMOVUPS     Z16, 64(R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while839
+
+done840:
+	ADDQ $0x00000080, DI
+	SUBQ $0x00000020, (SP)
+	JMP  while835
+
+done836:
+while841:
+	CMPQ    (SP), $0x00000010
+	JL      done842
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), Z0
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), Z1
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), Z2
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), Z3
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), Z4
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), Z5
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), Z6
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), Z7
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while843:
+	CMPQ        R9, $0x00000004
+	JL          done844
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while843
+
+done844:
+while845:
+	CMPQ        R9, $0x00000001
+	JL          done846
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while845
+
+done846:
+	ADDQ $0x00000040, DI
+	SUBQ $0x00000010, (SP)
+	JMP  while841
+
+done842:
+	CMPQ      (SP), $0x00000000
+	JE        zero847
+	CMPQ      (SP), $0x00000008
+	JG        more848
+	MOVQ      (SP), R9
+	MOVQ      $-1, R10
+	BZHIQ     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      mean0+40(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y0
+	MOVQ      mean1+48(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y1
+	MOVQ      mean2+56(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y2
+	MOVQ      mean3+64(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y3
+	MOVQ      factor0+72(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y4
+	MOVQ      factor1+80(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y5
+	MOVQ      factor2+88(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y6
+	MOVQ      factor3+96(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y7
+	LEAQ      (AX)(DI*1), R10
+	LEAQ      (CX)(DI*1), R11
+	LEAQ      (DX)(DI*1), R12
+	LEAQ      (BX)(DI*1), R13
+	LEAQ      (SI)(DI*1), R14
+	MOVQ      rows+112(FP), R9
+
+while850:
+	CMPQ        R9, $0x00000004
+	JL          done851
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while850
+
+done851:
+while852:
+	CMPQ        R9, $0x00000001
+	JL          done853
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while852
+
+done853:
+	JMP rest849
+
+more848:
+	MOVQ      (SP), R9
+	MOVQ      $-1, R10
+	BZHIQ     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      mean0+40(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z0
+	MOVQ      mean1+48(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z1
+	MOVQ      mean2+56(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z2
+	MOVQ      mean3+64(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z3
+	MOVQ      factor0+72(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z4
+	MOVQ      factor1+80(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z5
+	MOVQ      factor2+88(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z6
+	MOVQ      factor3+96(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z7
+	LEAQ      (AX)(DI*1), R10
+	LEAQ      (CX)(DI*1), R11
+	LEAQ      (DX)(DI*1), R12
+	LEAQ      (BX)(DI*1), R13
+	LEAQ      (SI)(DI*1), R14
+	MOVQ      rows+112(FP), R9
+
+while854:
+	CMPQ        R9, $0x00000004
+	JL          done855
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while854
+
+done855:
+while856:
+	CMPQ        R9, $0x00000001
+	JL          done857
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while856
+
+done857:
+rest849:
+zero847:
+	VZEROUPPER
+	RET

@@ -66,6 +66,17 @@ func (s *set) columns() {
 			VFMADD231PS(c[1], g, x)
 			return x
 		})
+	s.perChannel("mix", "y, x0, x1, x2, x3, mean0, mean1, mean2, mean3, factor0, factor1, factor2, factor3", []string{"y", "x0", "x1", "x2", "x3"},
+		[]string{"mean0", "mean1", "mean2", "mean3", "factor0", "factor1", "factor2", "factor3"},
+		"adds Σ factor·(x - mean) of four x to y.", func(load func(int) vec, c []vec) vec {
+			sum := load(0)
+			for i := range 4 {
+				x := load(1 + i)
+				VSUBPS(c[i], x, x)
+				VFMADD231PS(c[4+i], x, sum)
+			}
+			return sum
+		})
 }
 
 // columnRow is a vector of channels of a row: of each input what is there, and what is to be.
@@ -96,7 +107,7 @@ func (s *set) sums(name, parameters string, inputs, coefficients, outputs []stri
 	n, row, rows := local("n"), GP64(), GP64()
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
-	s.columnBlocks(n, func(vectors int) {
+	s.columnBlocks(n, len(coefficients), func(vectors int) {
 		for _, p := range blocks {
 			ADDQ(U32(vectors*s.bytes()), p)
 		}
@@ -149,11 +160,14 @@ func (s *set) sums(name, parameters string, inputs, coefficients, outputs []stri
 	s.end()
 }
 
-// columnBlocks is inChannels for kernels that pass all rows once for each block of channels: with enough registers, of
-// four or two vectors, so that rows of so many channels are read line by line, as memory likes it.
-func (s *set) columnBlocks(n Op, next func(vectors int), body func(vectors int, part bool)) {
+// columnBlocks is inChannels for kernels that pass all rows once for each block of channels: with enough registers for
+// the coefficients, of four or two vectors, so that rows of so many channels are read line by line, as memory likes it.
+func (s *set) columnBlocks(n Op, coefficients int, next func(vectors int), body func(vectors int, part bool)) {
 	if s.wide {
 		for _, vectors := range []int{4, 2} {
+			if vectors*coefficients > 16 {
+				continue
+			}
 			s.while(n, vectors*s.lanes, func() {
 				body(vectors, false)
 				next(vectors)
@@ -167,9 +181,11 @@ func (s *set) columnBlocks(n Op, next func(vectors int), body func(vectors int, 
 func (s *set) perChannel(name, pointers string, inputs, coefficients []string, doc string,
 	each func(load func(int) reg.VecVirtual, c []reg.VecVirtual) reg.VecVirtual) {
 	s.function(name, pointers, "n, rows", doc)
-	blocks := []reg.GPVirtual{value("y")}
-	for _, in := range inputs {
-		blocks = append(blocks, value(in))
+	blocks, of := []reg.GPVirtual{value("y")}, make([]int, len(inputs)) // the block of an input
+	for i, in := range inputs {
+		if in != "y" {
+			of[i], blocks = len(blocks), append(blocks, value(in))
+		}
 	}
 	var offset, row, rows, p = GP64(), GP64(), GP64(), make([]reg.GPVirtual, len(blocks))
 	for i := range p {
@@ -179,7 +195,7 @@ func (s *set) perChannel(name, pointers string, inputs, coefficients []string, d
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
 	XORQ(offset, offset)
-	s.columnBlocks(n, func(vectors int) { ADDQ(U32(vectors*s.bytes()), offset) }, func(vectors int, part bool) {
+	s.columnBlocks(n, len(coefficients), func(vectors int) { ADDQ(U32(vectors*s.bytes()), offset) }, func(vectors int, part bool) {
 		c := make([][]reg.VecVirtual, vectors)
 		for _, name := range coefficients {
 			from := GP64()
@@ -196,7 +212,7 @@ func (s *set) perChannel(name, pointers string, inputs, coefficients []string, d
 			s.while(rows, count, func() {
 				for range count {
 					for v := range vectors {
-						load := func(i int) reg.VecVirtual { return s.loaded(at(p[1+i], nil, 0, v*s.bytes()), part) }
+						load := func(i int) reg.VecVirtual { return s.loaded(at(p[of[i]], nil, 0, v*s.bytes()), part) }
 						s.store(each(load, c[v]), at(p[0], nil, 0, v*s.bytes()), part)
 					}
 					for _, pointer := range p {
