@@ -135,12 +135,18 @@ func affine(y, g, x, mean, a, b, c []float32) {
 	}
 }
 
-func mix(y []float32, x, mean, factor *[4][]float32) {
+func mix(y []float32, x, mean, factor [4][]float32) {
 	n := len(mean[0])
 	for i := range y {
 		c := i % n
 		for k := range x {
 			y[i] += factor[k][c] * (x[k][i] - mean[k][c])
 		}
+	}
+}
+
+func copyRows(y []float32, yRow int, x []float32, xRow, n, rows int) {
+	for r := range rows {
+		copy(y[r*yRow:][:n], x[r*xRow:][:n])
 	}
 }

@@ -168,7 +168,7 @@ func (m *mixture) normalizedSum(sum []float32, from int) {
 			x[k] = m.terms[i+k][from:to]
 			means[k], factors[k] = m.of(i + k)
 		}
-		vec.mix(sum, &x, &means, &factors)
+		vec.mix(sum, x, means, factors)
 	}
 	for ; i < len(m.terms); i++ {
 		mean, factor := m.of(i)

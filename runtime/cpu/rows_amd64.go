@@ -94,7 +94,7 @@ func (a *assembly) affine(y, g, x, mean, p, q, c []float32) {
 	})
 }
 
-func (a *assembly) mix(y []float32, x, mean, factor *[4][]float32) {
+func (a *assembly) mix(y []float32, x, mean, factor [4][]float32) {
 	n := len(mean[0])
 	for k := range x {
 		_, _, _ = x[k][:len(y)], mean[k][:n], factor[k][:n]
@@ -104,4 +104,13 @@ func (a *assembly) mix(y []float32, x, mean, factor *[4][]float32) {
 		f(&y[at], &x[0][at], &x[1][at], &x[2][at], &x[3][at], &mean[0][0], &mean[1][0], &mean[2][0], &mean[3][0],
 			&factor[0][0], &factor[1][0], &factor[2][0], &factor[3][0], n, rows)
 	})
+}
+
+func (a *assembly) copyRows(y []float32, yRow int, x []float32, xRow, n, rows int) {
+	if n <= 0 || rows <= 0 {
+		return
+	}
+	_, _ = y[(rows-1)*yRow+n-1], x[(rows-1)*xRow+n-1]
+	f := a.of(n).copyRowsOf
+	eachRows(rows, 1, rowsInCache(n), func(r, count int) { f(&y[r*yRow], &x[r*xRow], n, count, 4*yRow, 4*xRow) })
 }

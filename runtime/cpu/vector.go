@@ -41,6 +41,8 @@ type vector struct {
 	sgd      func(newW, newVelocity, w, g, velocity []float32, s sgdStep)
 	rows     map[string]rowFunc // in place of those of the table pointwise
 
+	copyRows func(y []float32, yRow int, x []float32, xRow, n, rows int) // rows of n, that far apart
+
 	// Columns of x, rows of len(c) channels without gaps, where c are the coefficients by channel. Sums have columnRoom.
 	columnSums     func(sum []float64, x []float32, channels int)                  // sum += Σ x
 	columnMoments  func(first, second []float64, x, center []float32)              // Σ x - center, Σ (x - center)²
@@ -48,7 +50,7 @@ type vector struct {
 	maskedProducts func(sum, product []float64, g, x, mean, scale, beta []float32) // the same for what is left of g: zero where (x - mean)·scale + beta <= 0
 	normalize      func(y, x, mean, scale, beta []float32, relu bool)              // y = (x - mean)·scale + beta; y may be x
 	affine         func(y, g, x, mean, a, b, c []float32)                          // y = a·g + b·(x - mean) + c; y may be g or x
-	mix            func(y []float32, x, mean, factor *[4][]float32)                // y += Σ factor·(x - mean) over four x
+	mix            func(y []float32, x, mean, factor [4][]float32)                 // y += Σ factor·(x - mean) over four x
 }
 
 // window is how an output of rows × pixels × channels depends on its input: a pixel on kh×kw taps.
@@ -97,7 +99,7 @@ var portable = vector{
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
 	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
 	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply, sgd: sgd,
-	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine, mix: mix,
+	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine, mix: mix, copyRows: copyRows,
 }
 
 // Kernels names the set of innermost loops in use: generic, avx2 or avx512.

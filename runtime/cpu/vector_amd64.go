@@ -58,6 +58,7 @@ type assembly struct {
 	normalizeRows  func(y, x, mean, scale, beta *float32, n, rows int)
 	normalizeRelu  func(y, x, mean, scale, beta *float32, n, rows int)
 	affineRows     func(y, g, x, mean, a, b, c *float32, n, rows int)
+	copyRowsOf     func(y, x *float32, n, rows, yRow, xRow int)
 	mixRows        func(y, x0, x1, x2, x3, mean0, mean1, mean2, mean3, factor0, factor1, factor2, factor3 *float32, n, rows int)
 }
 
@@ -69,7 +70,7 @@ var avx2 = &assembly{
 	addRow: addRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
 	reluGradRow: reluGradRowAVX2, expRow: expRowAVX2, sigmoidRow: sigmoidRowAVX2, tanhRow: tanhRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
 	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2, masked: maskedProductsAVX2,
-	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2, mixRows: mixAVX2,
+	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2, mixRows: mixAVX2, copyRowsOf: copyRowsAVX2,
 }
 
 var avx512 = &assembly{
@@ -78,7 +79,7 @@ var avx512 = &assembly{
 	addRow: addRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
 	reluGradRow: reluGradRowAVX512, expRow: expRowAVX512, sigmoidRow: sigmoidRowAVX512, tanhRow: tanhRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
 	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512, masked: maskedProductsAVX512,
-	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512, mixRows: mixAVX512,
+	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512, mixRows: mixAVX512, copyRowsOf: copyRowsAVX512,
 }
 
 // vector is the set of loops that these functions make.
@@ -96,7 +97,7 @@ func (a *assembly) vector(name string) vector {
 		dot:        a.dot,
 		sgd:        a.sgd,
 		columnSums: a.columnSums, columnMoments: a.columnMoments, columnProducts: a.columnProducts, maskedProducts: a.maskedProducts,
-		normalize: a.normalize, affine: a.affine, mix: a.mix,
+		normalize: a.normalize, affine: a.affine, mix: a.mix, copyRows: a.copyRows,
 		rows: map[string]rowFunc{
 			"add": add, "sub": row(a.subRow), "mul": row(a.mulRow), "div": row(a.divRow), "sqrt": row(a.sqrtRow),
 			"exp": row(a.expRow), "sigmoid": row(a.sigmoidRow), "tanh": row(a.tanhRow),

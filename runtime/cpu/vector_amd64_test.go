@@ -193,6 +193,11 @@ var entries = map[string]func(p *problem){
 			f(p.output(n), x, y, 0.5, -1.5)
 		}
 	},
+	"copy rows": func(p *problem) {
+		n, rows := 1+p.IntN(150), 1+p.IntN(150)
+		xRow, yRow := n+p.IntN(20), n+p.IntN(20)
+		p.copyRows(p.output((rows-1)*yRow+n), yRow, p.input((rows-1)*xRow+n), xRow, n, rows)
+	},
 	"columns": func(p *problem) {
 		n, rows := 1+p.IntN(150), 1+p.IntN(150)
 		p.columnSums(p.sums(n), p.input(n*rows), n)
@@ -201,7 +206,7 @@ var entries = map[string]func(p *problem){
 		p.maskedProducts(p.sums(n), p.sums(n), p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n))
 		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), false)
 		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), true)
-		four := func(n int) *[4][]float32 { return &[4][]float32{p.input(n), p.input(n), p.input(n), p.input(n)} }
+		four := func(n int) [4][]float32 { return [4][]float32{p.input(n), p.input(n), p.input(n), p.input(n)} }
 		p.mix(p.output(n*rows), four(n*rows), four(n), four(n))
 		p.affine(p.output(n*rows), p.input(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), p.input(n))
 	},

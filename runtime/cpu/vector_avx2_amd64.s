@@ -8493,3 +8493,55 @@ done539:
 zero535:
 	VZEROUPPER
 	RET
+
+// func copyRowsAVX2(y *float32, x *float32, n int, rows int, yRow int, xRow int)
+// Requires: AVX
+TEXT ·copyRowsAVX2(SB), NOSPLIT, $8-48
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ yRow+32(FP), SI
+	MOVQ xRow+40(FP), DI
+	MOVQ n+16(FP), DX
+	MOVQ DX, (SP)
+
+while540:
+	CMPQ (SP), $0x00000008
+	JL   done541
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop542:
+	VMOVUPS (BX), Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop542
+	ADDQ    $0x00000020, AX
+	ADDQ    $0x00000020, CX
+	SUBQ    $0x00000008, (SP)
+	JMP     while540
+
+done541:
+	CMPQ    (SP), $0x00000000
+	JE      zero543
+	MOVQ    (SP), DX
+	LEAQ    edgeAVX2<>+0(SB), BX
+	NEGQ    DX
+	VMOVUPS 32(BX)(DX*4), Y0
+	MOVQ    AX, DX
+	MOVQ    CX, BX
+	MOVQ    rows+24(FP), R8
+
+loop544:
+	VMASKMOVPS (BX), Y0, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       SI, DX
+	ADDQ       DI, BX
+	DECQ       R8
+	JNZ        loop544
+
+zero543:
+	VZEROUPPER
+	RET

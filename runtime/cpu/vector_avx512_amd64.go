@@ -153,3 +153,8 @@ func affineAVX512(y *float32, dy *float32, x *float32, mean *float32, a *float32
 //
 //go:noescape
 func mixAVX512(y *float32, x0 *float32, x1 *float32, x2 *float32, x3 *float32, mean0 *float32, mean1 *float32, mean2 *float32, mean3 *float32, factor0 *float32, factor1 *float32, factor2 *float32, factor3 *float32, n int, rows int)
+
+// copyRowsAVX512 copies rows of n numbers, which lie so many bytes apart.
+//
+//go:noescape
+func copyRowsAVX512(y *float32, x *float32, n int, rows int, yRow int, xRow int)

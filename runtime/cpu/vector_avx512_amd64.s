@@ -14155,3 +14155,124 @@ rest849:
 zero847:
 	VZEROUPPER
 	RET
+
+// func copyRowsAVX512(y *float32, x *float32, n int, rows int, yRow int, xRow int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2
+TEXT ·copyRowsAVX512(SB), NOSPLIT, $8-48
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ yRow+32(FP), SI
+	MOVQ xRow+40(FP), DI
+	MOVQ n+16(FP), DX
+	MOVQ DX, (SP)
+
+while858:
+	CMPQ (SP), $0x00000040
+	JL   done859
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop860:
+	VMOVUPS (BX), Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS 64(BX), Z0
+	VMOVUPS Z0, 64(DX)
+	VMOVUPS 128(BX), Z0
+	VMOVUPS Z0, 128(DX)
+	VMOVUPS 192(BX), Z0
+	VMOVUPS Z0, 192(DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop860
+	ADDQ    $0x00000100, AX
+	ADDQ    $0x00000100, CX
+	SUBQ    $0x00000040, (SP)
+	JMP     while858
+
+done859:
+while861:
+	CMPQ (SP), $0x00000020
+	JL   done862
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop863:
+	VMOVUPS (BX), Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS 64(BX), Z0
+	VMOVUPS Z0, 64(DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop863
+	ADDQ    $0x00000080, AX
+	ADDQ    $0x00000080, CX
+	SUBQ    $0x00000020, (SP)
+	JMP     while861
+
+done862:
+while864:
+	CMPQ (SP), $0x00000010
+	JL   done865
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop866:
+	VMOVUPS (BX), Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop866
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	SUBQ    $0x00000010, (SP)
+	JMP     while864
+
+done865:
+	CMPQ  (SP), $0x00000000
+	JE    zero867
+	CMPQ  (SP), $0x00000008
+	JG    more868
+	MOVQ  (SP), DX
+	MOVQ  $-1, BX
+	BZHIQ DX, BX, BX
+	KMOVW BX, K1
+	MOVQ  AX, DX
+	MOVQ  CX, BX
+	MOVQ  rows+24(FP), R8
+
+loop870:
+	VMOVUPS.Z (BX), K1, Y0
+	VMOVUPS   Y0, K1, (DX)
+	ADDQ      SI, DX
+	ADDQ      DI, BX
+	DECQ      R8
+	JNZ       loop870
+	JMP       rest869
+
+more868:
+	MOVQ  (SP), DX
+	MOVQ  $-1, BX
+	BZHIQ DX, BX, BX
+	KMOVW BX, K1
+	MOVQ  AX, DX
+	MOVQ  CX, BX
+	MOVQ  rows+24(FP), R8
+
+loop871:
+	VMOVUPS.Z (BX), K1, Z0
+	VMOVUPS   Z0, K1, (DX)
+	ADDQ      SI, DX
+	ADDQ      DI, BX
+	DECQ      R8
+	JNZ       loop871
+
+rest869:
+zero867:
+	VZEROUPPER
+	RET

@@ -77,6 +77,33 @@ func (s *set) columns() {
 			}
 			return sum
 		})
+	s.copyRows()
+}
+
+// copyRows copies rows of n channels that lie apart.
+func (s *set) copyRows() {
+	s.function("copyRows", "y, x", "n, rows, yRow, xRow", "copies rows of n numbers, which lie so many bytes apart.")
+	blocks, p := []reg.GPVirtual{value("y"), value("x")}, []reg.GPVirtual{GP64(), GP64()}
+	steps, rows := []reg.GPVirtual{value("yRow"), value("xRow")}, GP64()
+	s.columnBlocks(local("n"), 0, func(vectors int) {
+		for _, block := range blocks {
+			ADDQ(U32(vectors*s.bytes()), block)
+		}
+	}, func(vectors int, part bool) {
+		for i := range p {
+			MOVQ(blocks[i], p[i])
+		}
+		MOVQ(argument("rows"), rows)
+		s.loop(rows, func() {
+			for v := range vectors {
+				s.store(s.loaded(at(p[1], nil, 0, v*s.bytes()), part), at(p[0], nil, 0, v*s.bytes()), part)
+			}
+			for i := range p {
+				ADDQ(steps[i], p[i])
+			}
+		})
+	})
+	s.end()
 }
 
 // columnRow is a vector of channels of a row: of each input what is there, and what is to be.
