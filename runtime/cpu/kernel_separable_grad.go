@@ -161,23 +161,13 @@ func (b *separableGradient) pads(between []float32) (source padded, height int) 
 	return padded{x: between, c: t.c, h: t.h, w: t.w, top: t.top, left: t.left, width: t.width()}, t.height(g.h)
 }
 
-// inputRows is how many rows of dx are made at a time. The first and the second cache are near enough where a stride
-// wants several.
-func (b *separableGradient) inputRows() int {
-	rows := tileRows(b.depthwise.w * b.depthwise.c)
-	if b.strided != nil {
-		rows *= 2 * b.depthwise.sh
-	}
-	return rows
-}
-
 // rooms are the parts of a worker's scratch: the padded input of an image, the cotangent of what lies between the
 // convolutions, that with its pads, rows of dx, and tiles of the cotangent of z and of what lies between.
 func (b *separableGradient) rooms() [6]int {
 	g := &b.depthwise
 	source, height := b.pads(nil)
 	tile := tileRows(g.ow*g.c) * g.ow
-	return [6]int{g.height(g.oh) * g.width() * g.c, g.oh * g.ow * g.c, height * source.width * g.c, b.inputRows() * g.w * g.c, tile * b.o, tile * g.c}
+	return [6]int{g.height(g.oh) * g.width() * g.c, g.oh * g.ow * g.c, height * source.width * g.c, tileRows(g.w*g.c) * g.w * g.c, tile * b.o, tile * g.c}
 }
 
 func (b *separableGradient) scratch() int {
@@ -242,7 +232,8 @@ func (b *separableGradient) input(image int, between, pads, more []float32) {
 	g, t := &b.depthwise, &b.back
 	source, height := b.pads(between)
 	back := source.feed(pads, 0, 0, height)
-	row, tile := g.w*g.c, b.inputRows()
+	row := g.w * g.c
+	tile := tileRows(row)
 	for h := 0; h < g.h; h += tile {
 		rows := min(tile, g.h-h)
 		from, to := (image*g.h+h)*row, (image*g.h+h+rows)*row
