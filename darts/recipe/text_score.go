@@ -6,11 +6,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler"
-	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/rnn"
 	"github.com/dartsc/dartsc/darts/run"
@@ -112,7 +110,7 @@ func TestText(ctx context.Context, c TextTestConfig, o Options) (TextScore, erro
 	}
 	defer session.Close()
 	s := TextScore{Model: c.Model, Format: w.Format, Data: d.Name, Unigram: d.Unigram}
-	if s.Parameters, err = setText(session, w); err != nil {
+	if s.Parameters, err = setText(session, l, w); err != nil {
 		return s, err
 	}
 	e, err := newTextEvaluator(session, corpus.Test, c.BatchSize, c.BPTT)
@@ -127,15 +125,8 @@ func TestText(ctx context.Context, c TextTestConfig, o Options) (TextScore, erro
 }
 
 // setText sets the weights of a session's model, and counts them.
-func setText(session *runtime.Session, w *weights.Weights) (parameters int, err error) {
-	var wanted []plan.Variable
-	for _, v := range session.Plan().Variables {
-		if v.Kind == ir.Weight.String() {
-			wanted = append(wanted, v)
-			parameters += v.Elements()
-		}
-	}
-	values, err := fitText(w, wanted)
+func setText(session *runtime.Session, l rnn.Language, w *weights.Weights) (parameters int, err error) {
+	values, err := w.FitLanguage(l)
 	if err != nil {
 		return 0, err
 	}
@@ -143,46 +134,17 @@ func setText(session *runtime.Session, w *weights.Weights) (parameters int, err 
 		if err := session.Set(name, v); err != nil {
 			return 0, err
 		}
+		parameters += len(v)
 	}
 	return parameters, nil
 }
 
-// fitText returns the values of a recurrent model's weights, which must be all there in the right shapes. The file may
-// hold the tied decoder a second time, as the original's does, and nothing else.
-func fitText(w *weights.Weights, wanted []plan.Variable) (map[string][]float32, error) {
-	values := map[string][]float32{}
-	for _, v := range wanted {
-		t, ok := w.Lookup(v.Name)
-		if !ok {
-			return nil, fmt.Errorf("%s has no tensor %s %v, which this cell needs: is it of another --arch?", w.Path, v.Name, v.Shape)
-		}
-		if !slices.Equal(t.Shape, v.Shape) {
-			return nil, fmt.Errorf("%s: tensor %s has shape %v, this model's has %v", w.Path, v.Name, t.Shape, v.Shape)
-		}
-		var err error
-		if values[v.Name], err = t.Float32s(); err != nil {
-			return nil, fmt.Errorf("%s: %w", w.Path, err)
-		}
-	}
-	for _, t := range w.Tensors {
-		if values[t.Name] == nil && t.Name != "decoder.weight" {
-			return nil, fmt.Errorf("%s has a tensor %s %v, which this cell has not: is it of another --arch?", w.Path, t.Name, t.Shape)
-		}
-	}
-	return values, nil
-}
-
 // TextParameters is the number of trained numbers in the model of a recurrent cell.
 func TextParameters(g space.Recurrent, hidden, vocabulary int) (int, error) {
-	m := ir.NewModule("parameters")
-	if err := bilevel.BuildTextEvaluate(m, rnn.Language{Vocabulary: vocabulary, Hidden: hidden, Genotype: &g}, 1, 1, false); err != nil {
-		return 0, err
-	}
+	parameters, err := rnn.Language{Vocabulary: vocabulary, Hidden: hidden, Genotype: &g}.Parameters()
 	count := 0
-	for _, v := range m.Variables {
-		if v.Kind == ir.Weight {
-			count += v.Type.Elements()
-		}
+	for _, v := range parameters {
+		count += v.Type.Elements()
 	}
-	return count, nil
+	return count, err
 }
