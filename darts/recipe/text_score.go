@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/rnn"
-	"github.com/dartsc/dartsc/darts/run"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/darts/text"
 	"github.com/dartsc/dartsc/darts/weights"
@@ -32,30 +29,15 @@ type TextTestConfig struct {
 // TextTestOf is how a recurrent model is measured as far as it says so itself: a run folder knows its cell and its text,
 // a file its cell.
 func TextTestOf(path string) (TextTestConfig, error) {
-	c := TextTestConfig{Model: path, BatchSize: 1, BPTT: 35}
-	if info, err := os.Stat(path); err != nil {
-		return c, err
-	} else if info.IsDir() {
-		folder, err := run.OpenReadOnly(path)
-		if err != nil {
-			return c, err
-		}
-		if task, err := Task(folder); err != nil || task != TaskTextTrain {
-			return c, fmt.Errorf("%s is not the run of a recurrent training: want one that dartsc run train rnn made, or a file of weights", path)
-		}
-		var config TextTrainConfig
-		err = folder.Config(&config)
-		c.Model, c.Genotype, c.Data, c.Seed, c.BPTT = filepath.Join(path, BestWeights), config.Genotype, config.Data, config.Seed, config.BPTT
-		return c, err
+	m, err := TextModelOf(path)
+	if err == nil && m.Weights == "" {
+		err = fmt.Errorf("%s is the run of a search, which trains no cell alone: want that of dartsc run train rnn --arch %s, or a file of weights", path, path)
 	}
-	w, err := weights.Read(path)
-	if err != nil || w.Metadata["genotype"] == "" {
-		return c, err
+	c := TextTestConfig{Model: m.Weights, Genotype: m.Genotype, Data: m.Data, Seed: m.Seed, BatchSize: 1, BPTT: 35}
+	if m.BPTT > 0 {
+		c.BPTT = m.BPTT
 	}
-	if c.Genotype, err = space.ParseRecurrent(w.Metadata["genotype"]); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
+	return c, err
 }
 
 // TextScore is how a network does on a text.
@@ -88,14 +70,14 @@ func TestText(ctx context.Context, c TextTestConfig, o Options) (TextScore, erro
 		return TextScore{}, err
 	}
 	d := corpus.Summary()
-	table, ok := w.Lookup("encoder.weight")
-	if !ok || len(table.Shape) != 2 {
-		return TextScore{}, fmt.Errorf("%s holds no recurrent network: it has no encoder.weight [words, nhid]", c.Model)
+	l, err := w.Language()
+	if err != nil {
+		return TextScore{}, err
 	}
-	if table.Shape[0] != d.Vocabulary {
-		return TextScore{}, fmt.Errorf("%s has %d words, the vocabulary of %s has %d: --data must be the text that it was trained on", c.Model, table.Shape[0], d.Name, d.Vocabulary)
+	if l.Vocabulary != d.Vocabulary {
+		return TextScore{}, fmt.Errorf("%s has %d words, the vocabulary of %s has %d: --data must be the text that it was trained on", c.Model, l.Vocabulary, d.Name, d.Vocabulary)
 	}
-	l := rnn.Language{Vocabulary: d.Vocabulary, Hidden: table.Shape[1], Genotype: &c.Genotype}
+	l.Genotype = &c.Genotype
 	m := ir.NewModule("rnn test")
 	if err := bilevel.BuildTextEvaluate(m, l, rowsOf(corpus.Test, c.BatchSize), c.BPTT, false); err != nil {
 		return TextScore{}, err

@@ -20,7 +20,9 @@ func (l Language) Reading(s *Scope) Reading {
 		b.Fail(fmt.Errorf("only derived models out of training are used word by word: a supernet normalises over a batch"))
 	}
 	if b.Err() != nil {
-		return func(*ops.Builder, *ir.Value, *ir.Value) (logProbabilities, next *ir.Value) { return &ir.Value{}, &ir.Value{} }
+		return func(*ops.Builder, *ir.Value, *ir.Value) (logProbabilities, next *ir.Value) {
+			return &ir.Value{}, &ir.Value{}
+		}
 	}
 	n := l.Hidden
 	table := s.parameter("encoder.weight", l.Vocabulary, n)

@@ -38,6 +38,15 @@ func (w *Weights) Fit(network cnn.Network, variables []*ir.Variable) (map[string
 	return fitted, nil
 }
 
+// Language is the recurrent model that the file holds, but for its cell.
+func (w *Weights) Language() (rnn.Language, error) {
+	table, ok := w.Lookup("encoder.weight")
+	if !ok || len(table.Shape) != 2 {
+		return rnn.Language{}, fmt.Errorf("%s holds no recurrent network: it has no encoder.weight [words, nhid]", w.Path)
+	}
+	return rnn.Language{Vocabulary: table.Shape[0], Hidden: table.Shape[1]}, nil
+}
+
 // FitLanguage returns the values of a recurrent model's weights, which must be all there in the right shapes. The file may
 // hold the tied decoder a second time, as the original's does, and nothing else.
 func (w *Weights) FitLanguage(l rnn.Language) (map[string][]float32, error) {
