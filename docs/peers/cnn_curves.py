@@ -191,7 +191,7 @@ def train(options, seed, train_set, test_set, classes, out):
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5)
             optimiser.step()
-            total += float(loss) * len(y)
+            total += float(loss.detach()) * len(y)
             correct += int((logits.argmax(1) == y).sum())
             count += len(y)
         valid_loss, valid_top1 = evaluate(network, (test_set[0] - mean) / deviation, test_set[1], options.batch_size)
