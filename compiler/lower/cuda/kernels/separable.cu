@@ -382,6 +382,16 @@ template <class S> struct SeparablePointwiseGrad {
     for (int n = 0; n < Each; n++) {
       int channel = tile(n) / TilesO * 16 + g, o = tile(n) % TilesO * 8 + g;
       if (tile(n) >= Tiles) continue;
+      if constexpr (!S::tf32 && S::c < 16) { // as in Matrix
+        for (int i = 0; i < 4; i++) {
+          int c = channel + i / 2 * 8, column = o - g + 2 * t + i % 2;
+          double total = 0;
+          for (int pixel = group(); pixel < Tile<S>::Pixels && c < S::c && column < S::o; pixel += Groups)
+            total += (double)again[pixel * Again + c] * cotangent[pixel * (S::o + 4) + column];
+          totals[n][i] += (float)total;
+        }
+        continue;
+      }
 #pragma unroll 2
       for (int k = 8 * group(); k < Tile<S>::Pixels; k += 8 * Groups) {
         float a[4], b[2];
