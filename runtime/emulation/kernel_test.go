@@ -1,10 +1,10 @@
 package emulation_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -84,7 +84,6 @@ func TestKernels(t *testing.T) {
 
 // TestTensorCores compares convolutions and products with factors rounded to tf32: 10 bits, so 1e-3 of the largest.
 func TestTensorCores(t *testing.T) {
-	skipWithoutCompiler(t)
 	list := convolutionCases()
 	m := ir.NewModule("products")
 	for i, c := range list {
@@ -137,7 +136,6 @@ func programName(i int) string { return fmt.Sprint("case", i) }
 // sessions opens the module on a device whose threads run forwards, and on one whose threads run backwards.
 func sessions(t *testing.T, m *ir.Module) (forwards, backwards *runtime.Session) {
 	t.Helper()
-	skipWithoutCompiler(t)
 	p, err := compiler.Compile(t.Context(), m, compiler.Options{Target: target, Verify: true})
 	if err != nil {
 		t.Fatal(err)
@@ -145,16 +143,16 @@ func sessions(t *testing.T, m *ir.Module) (forwards, backwards *runtime.Session)
 	return open(t, p, false), open(t, p, true)
 }
 
-func skipWithoutCompiler(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("g++"); err != nil {
-		t.Skip(emulation.ErrNoCompiler)
-	}
-}
-
 func open(t *testing.T, p *plan.Plan, reversed bool) *runtime.Session {
 	t.Helper()
-	s, err := runtime.Open(p, emulation.Device{Plans: target, Reversed: reversed, Cache: emulation.TestCache()})
+	d, err := emulation.TestDevice(target, reversed)
+	if errors.Is(err, emulation.ErrNoCompiler) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := runtime.Open(p, d)
 	if err != nil {
 		t.Fatal(err)
 	}
