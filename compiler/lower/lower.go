@@ -17,6 +17,8 @@ type Target interface {
 	Layout(v *ir.Variable) plan.Layout
 	// Lower chooses kernels for the operations of a program, in their order.
 	Lower(p *ir.Program) (*Program, error)
+	// Rest is for how many launches memory should not be used again, where there is enough of it.
+	Rest() int
 	// Copy says how the device runs kernel Copy from one tensor to another, or nil where a runtime knows it by name.
 	Copy(from, to plan.Tensor) *plan.DeviceLaunch
 	// Modules returns the code of all that has been lowered or copied so far.
@@ -327,7 +329,7 @@ func (f *finisher) place() (bound, peak int64) {
 			inArena = append(inArena, i)
 		}
 	}
-	bound, peak = memory.LowerBound(buffers), memory.Place(buffers)
+	bound, peak = memory.LowerBound(buffers), memory.Place(buffers, f.target.Rest())
 	for k, i := range inArena {
 		f.slots[i].Offset = buffers[k].Offset
 	}

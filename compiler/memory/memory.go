@@ -23,29 +23,66 @@ func aligned(n int64) int64 { return (n + Alignment - 1) &^ (Alignment - 1) }
 
 // LowerBound is the largest sum of the aligned sizes of buffers alive at one time.
 func LowerBound(buffers []Buffer) int64 {
-	type event struct {
-		at    int
-		bytes int64
+	if len(buffers) == 0 {
+		return 0
 	}
-	var events []event
-	for _, b := range buffers {
-		events = append(events, event{b.First, aligned(b.Bytes)}, event{b.Last + 1, -aligned(b.Bytes)})
-	}
-	slices.SortFunc(events, func(x, y event) int { return cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.bytes, y.bytes)) })
-	var now, most int64
-	for _, e := range events {
-		now += e.bytes
-		most = max(most, now)
-	}
-	return most
+	return slices.Max(inUse(buffers))
 }
 
-// Place gives every buffer an offset and returns the size of the arena.
-func Place(buffers []Buffer) int64 {
+// inUse is how many bytes each launch needs.
+func inUse(buffers []Buffer) []int64 {
+	launches := 0
+	for _, b := range buffers {
+		launches = max(launches, b.Last+1)
+	}
+	bytes := make([]int64, launches+1) // first what is added at each
+	for _, b := range buffers {
+		bytes[b.First] += aligned(b.Bytes)
+		bytes[b.Last+1] -= aligned(b.Bytes)
+	}
+	for i := range launches {
+		bytes[i+1] += bytes[i]
+	}
+	return bytes[:launches]
+}
+
+// Place gives every buffer an offset and returns the size of the arena. A launch that writes over what others used has
+// to wait for them: so memory rests for up to so many launches before it is used again, as far as the arena hardly
+// grows by it. With 0 it is used again at once.
+func Place(buffers []Buffer, rest int) int64 {
+	bound := LowerBound(buffers)
+	enough := bound + bound/50
+	for ; rest > 0; rest /= 2 {
+		longer := lengthen(buffers, rest, bound)
+		if peak := placeTightly(longer, enough); peak <= enough {
+			for i := range buffers {
+				buffers[i].Offset = longer[i].Offset
+			}
+			return peak
+		}
+	}
+	return placeTightly(buffers, enough)
+}
+
+// lengthen returns the buffers as if they lived up to so many launches longer, where that leaves the sum of all that are
+// alive below the bound.
+func lengthen(buffers []Buffer, launches int, bound int64) []Buffer {
+	longer, bytes := slices.Clone(buffers), inUse(buffers)
+	for i := range longer {
+		b := &longer[i]
+		for end := min(b.Last+launches, len(bytes)-1); b.Last < end && bytes[b.Last+1]+aligned(b.Bytes) <= bound; {
+			b.Last++
+			bytes[b.Last] += aligned(b.Bytes)
+		}
+	}
+	return longer
+}
+
+// placeTightly takes the smaller of two placements, and only the first if that is small enough.
+func placeTightly(buffers []Buffer, enough int64) int64 {
 	inTime := slices.Clone(buffers)
 	peakTime := placeInTime(inTime)
-	bound := LowerBound(buffers)
-	if peakTime <= bound+bound/50 {
+	if peakTime <= enough {
 		copy(buffers, inTime)
 		return peakTime
 	}

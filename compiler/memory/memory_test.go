@@ -36,7 +36,7 @@ func TestPlace(t *testing.T) {
 		}, 640},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := Place(c.buffers)
+			got := Place(c.buffers, 0)
 			if got != c.want {
 				t.Errorf("Place = %d bytes, want %d", got, c.want)
 			}
@@ -53,7 +53,9 @@ func TestHeuristicsNeverOverlap(t *testing.T) {
 			first := random.IntN(60)
 			buffers[i] = Buffer{Bytes: int64(random.IntN(1000)), First: first, Last: first + random.IntN(20)}
 		}
-		for name, place := range map[string]func([]Buffer) int64{"in time": placeInTime, "by size": placeBySize, "best": Place} {
+		atOnce := func(b []Buffer) int64 { return Place(b, 0) }
+		rested := func(b []Buffer) int64 { return Place(b, 16) }
+		for name, place := range map[string]func([]Buffer) int64{"in time": placeInTime, "by size": placeBySize, "best": atOnce, "rested": rested} {
 			t.Run(fmt.Sprintf("%d/%s", trial, name), func(t *testing.T) {
 				top := place(buffers)
 				check(t, buffers, top)
@@ -62,5 +64,33 @@ func TestHeuristicsNeverOverlap(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Memory rests where there is enough of it, and only there.
+func TestRest(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		buffers  []Buffer
+		rest     int
+		bytes    int64
+		together bool // whether the first two lie in the same place
+	}{
+		{"used at once", []Buffer{{Bytes: 64, Last: 1}, {Bytes: 64, First: 2, Last: 3}, {Bytes: 128, First: 4, Last: 4}}, 0, 128, true},
+		{"rests", []Buffer{{Bytes: 64, Last: 1}, {Bytes: 64, First: 2, Last: 3}, {Bytes: 128, First: 4, Last: 4}}, 4, 128, false},
+		{"long enough ago", []Buffer{{Bytes: 64, Last: 1}, {Bytes: 64, First: 6, Last: 7}, {Bytes: 128, First: 8, Last: 8}}, 4, 128, true},
+		{"no room for it", []Buffer{{Bytes: 64, Last: 1}, {Bytes: 64, First: 2, Last: 3}}, 4, 64, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			lifetimes := []int{c.buffers[0].Last, c.buffers[1].Last}
+			got := Place(c.buffers, c.rest)
+			check(t, c.buffers, got)
+			if got != c.bytes || (c.buffers[0].Offset == c.buffers[1].Offset) != c.together {
+				t.Errorf("%d bytes, offsets %d and %d; want %d bytes, the same place: %t", got, c.buffers[0].Offset, c.buffers[1].Offset, c.bytes, c.together)
+			}
+			if c.buffers[0].Last != lifetimes[0] || c.buffers[1].Last != lifetimes[1] {
+				t.Errorf("lifetimes have changed: %+v", c.buffers)
+			}
+		})
 	}
 }

@@ -24,7 +24,7 @@ func TestBF16(t *testing.T) {
 	options := compiler.Options{Target: target, Precision: cuda.BF16}
 	t.Run("search", func(t *testing.T) {
 		c := readCase(t, caseFile("cnn_search_first_order.safetensors"))
-		e := newPlannedOn(t, c.searchModule(), options, emulated(t, target))
+		e := newPlannedOn(t, c.searchModule(), options, gpu(t, target))
 		c.beginSearch(e)
 		for step := range c.int("steps") {
 			at := fmt.Sprintf("step%d/", step)
@@ -42,7 +42,7 @@ func TestBF16(t *testing.T) {
 	})
 	t.Run("derived", func(t *testing.T) {
 		c := readCase(t, caseFile("cnn_cifar_darts_v2.safetensors"))
-		e := newPlannedOn(t, derivedModule(t, c.derived(), c.shape("x")), options, emulated(t, target))
+		e := newPlannedOn(t, derivedModule(t, c.derived(), c.shape("x")), options, gpu(t, target))
 		for _, name := range c.under("init/") {
 			e.set(name, c.values("init/"+name))
 		}

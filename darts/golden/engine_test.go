@@ -22,12 +22,12 @@ func engines(t *testing.T, m *ir.Module, check func(t *testing.T, e engine, tole
 	t.Helper()
 	t.Run("reference", func(t *testing.T) { check(t, newReference(t, m), referenceTolerance) })
 	t.Run("cpu plan", func(t *testing.T) { check(t, newPlanned(t, m, compiler.Options{}), planTolerance) })
-	t.Run("cuda plan, emulated", func(t *testing.T) {
+	t.Run("cuda plan", func(t *testing.T) {
 		const target = "cuda:sm_90"
 		if isText(m) {
 			t.Skip("the CUDA target has no kernels for recurrent networks yet")
 		}
-		check(t, newPlannedOn(t, m, compiler.Options{Target: target}, emulated(t, target)), planTolerance)
+		check(t, newPlannedOn(t, m, compiler.Options{Target: target}, gpu(t, target)), planTolerance)
 	})
 	t.Run("cpu plan in little memory", func(t *testing.T) {
 		check(t, newPlanned(t, m, compiler.Options{Recompute: pass.RecomputeConvs}), planTolerance)

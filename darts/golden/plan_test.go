@@ -2,9 +2,9 @@ package golden
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -27,17 +27,22 @@ func newPlanned(t *testing.T, m *ir.Module, o compiler.Options) engine {
 	return newPlannedOn(t, m, o, cpu.New(2))
 }
 
-// emulated is a CUDA device on the processor, on which launches run in another order where they may. Each module costs a compilation, so the forty modules of single primitives,
-// which supernets hold as well, are left to the run with DARTSC_GOLDEN.
-func emulated(t *testing.T, target string) runtime.Device {
+// gpu is a CUDA device on the processor, on which launches run in another order where they may, or a real one. Each module
+// costs a compilation, so the forty modules of single primitives, which supernets hold as well, are left to the run with
+// DARTSC_GOLDEN.
+func gpu(t *testing.T, target string) runtime.Device {
 	t.Helper()
 	if strings.Contains(t.Name(), "/cnn_ops.") && os.Getenv("DARTSC_GOLDEN") == "" {
 		t.Skip("DARTSC_GOLDEN is not set")
 	}
-	if _, err := exec.LookPath("g++"); err != nil {
-		t.Skip(emulation.ErrNoCompiler)
+	d, err := emulation.TestDevice(target, true)
+	if errors.Is(err, emulation.ErrNoCompiler) {
+		t.Skip(err)
 	}
-	return emulation.Device{Plans: target, Reversed: true, Cache: emulation.TestCache()}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func newPlannedOn(t *testing.T, m *ir.Module, o compiler.Options, d runtime.Device) engine {

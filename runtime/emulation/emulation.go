@@ -28,6 +28,7 @@ import (
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/runtime"
+	"github.com/dartsc/dartsc/runtime/cuda"
 )
 
 //go:embed emulation.h
@@ -58,6 +59,18 @@ func TestCache() string {
 		return ""
 	}
 	return folder
+}
+
+// TestDevice is what tests run plans for CUDA on: the emulation, or with DARTSC_TEST_GPU=1, in a build with CUDA, this
+// machine's first GPU.
+func TestDevice(plans string, reversed bool) (runtime.Device, error) {
+	if os.Getenv("DARTSC_TEST_GPU") != "" {
+		return cuda.New(0, []string{plans})
+	}
+	if _, err := exec.LookPath("g++"); err != nil {
+		return nil, ErrNoCompiler
+	}
+	return Device{Plans: plans, Reversed: reversed, Cache: TestCache()}, nil
 }
 
 // instance is a plan in memory.

@@ -1,10 +1,10 @@
 package emulation_test
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -85,7 +85,6 @@ func TestKernels(t *testing.T) {
 // TestPrecisions compares with factors of products rounded to tf32, 10 bits, and with images of bf16, whose 7 bits round every
 // element of a case's operands, of what lies between its operations, and of its results: the worst is tanh of sums of 280 products.
 func TestPrecisions(t *testing.T) {
-	skipWithoutCompiler(t)
 	for _, precision := range []struct {
 		name      string
 		cases     []kernelCase
@@ -147,7 +146,6 @@ func programName(i int) string { return fmt.Sprint("case", i) }
 // sessions opens the module on a device whose threads run forwards, and on one whose threads run backwards.
 func sessions(t *testing.T, m *ir.Module) (forwards, backwards *runtime.Session) {
 	t.Helper()
-	skipWithoutCompiler(t)
 	p, err := compiler.Compile(t.Context(), m, compiler.Options{Target: target, Verify: true})
 	if err != nil {
 		t.Fatal(err)
@@ -155,16 +153,16 @@ func sessions(t *testing.T, m *ir.Module) (forwards, backwards *runtime.Session)
 	return open(t, p, false), open(t, p, true)
 }
 
-func skipWithoutCompiler(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("g++"); err != nil {
-		t.Skip(emulation.ErrNoCompiler)
-	}
-}
-
 func open(t *testing.T, p *plan.Plan, reversed bool) *runtime.Session {
 	t.Helper()
-	s, err := runtime.Open(p, emulation.Device{Plans: target, Reversed: reversed, Cache: emulation.TestCache()})
+	d, err := emulation.TestDevice(target, reversed)
+	if errors.Is(err, emulation.ErrNoCompiler) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := runtime.Open(p, d)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,9 @@ type Target struct{}
 // Name returns "cpu".
 func (Target) Name() string { return Name }
 
+// Rest is none: launches run one after the other.
+func (Target) Rest() int { return 0 }
+
 // Layout puts four-dimensional variables, which are weights of convolutions and their moments, in filter order.
 func (Target) Layout(v *ir.Variable) plan.Layout {
 	if len(v.Type.Shape) == 4 {

@@ -80,6 +80,10 @@ var (
 	filters      = plan.Layout{2, 3, 1, 0}
 )
 
+// Rest lets launches run side by side: with more of it there is no room for it in the middle of a search step, with less
+// the longest chain of launches that wait for one another grows.
+func (t *Target) Rest() int { return 16 }
+
 // Layout puts four-dimensional variables, which are weights of convolutions and their moments, in filter order.
 func (t *Target) Layout(v *ir.Variable) plan.Layout {
 	if len(v.Type.Shape) == 4 {
