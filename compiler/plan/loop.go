@@ -70,6 +70,76 @@ func (p *Program) Count() int {
 	return n
 }
 
+// Step is a launch in step T of its loop, or outside of loops, where T is 0. Number is that of All.
+type Step struct {
+	*Launch
+	Number, T int
+}
+
+// Unrolled yields the launches of a program in the order in which they run, those of a loop once for each of its steps;
+// length says how many steps a loop takes. The launch that has a loop comes before its steps: there a runtime clears the
+// Tails.
+func (p *Program) Unrolled(length func(loop *Launch) int) iter.Seq[Step] {
+	return func(yield func(Step) bool) {
+		n := 0
+		for i := range p.Launches {
+			l := &p.Launches[i]
+			if !yield(Step{l, n, 0}) {
+				return
+			}
+			n++
+			if l.Loop == nil {
+				continue
+			}
+			for t := range l.Loop.InOrder(length(l)) {
+				for j := range l.Loop.Launches {
+					if !yield(Step{&l.Loop.Launches[j], n + j, t}) {
+						return
+					}
+				}
+			}
+			n += len(l.Loop.Launches)
+		}
+	}
+}
+
+// InOrder yields so many steps in the order in which they run.
+func (l *Loop) InOrder(length int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for n := range length {
+			t := n
+			if l.Reverse {
+				t = length - 1 - n
+			}
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// CheckLength says whether a loop can take so many steps.
+func (l *Loop) CheckLength(length int64) error {
+	if length < 0 || length > int64(l.Steps) {
+		return fmt.Errorf("is to take %d steps, has room for 0 to %d", length, l.Steps)
+	}
+	return nil
+}
+
+// Tails are the parts of the stacked results of a launch with a loop that belong to no step when it takes so many.
+func (p *Program) Tails(l *Launch, length int) (tails []Buffer) {
+	if length == l.Loop.Steps {
+		return nil
+	}
+	for _, r := range l.Results[l.Loop.Carried:] {
+		b := p.Buffers[r]
+		b.Offset += b.Bytes() / int64(l.Loop.Steps) * int64(length)
+		b.Shape = append([]int{l.Loop.Steps - length}, b.Shape[1:]...)
+		tails = append(tails, b)
+	}
+	return tails
+}
+
 // At is the buffer in step t of a loop.
 func (b Buffer) At(t int) Buffer {
 	b.Offset += int64(t) * b.Stride

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -86,5 +87,38 @@ func TestLoopErrors(t *testing.T) {
 		if err := Validate(p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got error %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+func TestUnrolled(t *testing.T) {
+	p := looped().Programs[0]
+	p.Launches = append(p.Launches, Launch{Kernel: "last"})
+	for _, c := range []struct {
+		length  int
+		reverse bool
+		want    string
+		tail    string
+	}{
+		{3, false, "0 scan 0, 1 add 0, 2 copy 0, 1 add 1, 2 copy 1, 1 add 2, 2 copy 2, 3 last 0", ""},
+		{2, true, "0 scan 0, 1 add 1, 2 copy 1, 1 add 0, 2 copy 0, 3 last 0", "112 [1 4]"},
+		{0, true, "0 scan 0, 3 last 0", "80 [3 4]"},
+	} {
+		p.Launches[0].Loop.Reverse = c.reverse
+		var steps, tails []string
+		for s := range p.Unrolled(func(*Launch) int { return c.length }) {
+			steps = append(steps, fmt.Sprint(s.Number, " ", s.Kernel, " ", s.T))
+		}
+		for _, b := range p.Tails(&p.Launches[0], c.length) {
+			tails = append(tails, fmt.Sprint(b.Offset, " ", b.Shape))
+		}
+		if got := strings.Join(steps, ", "); got != c.want {
+			t.Errorf("%d steps: %s, want %s", c.length, got, c.want)
+		}
+		if got := strings.Join(tails, ", "); got != c.tail {
+			t.Errorf("%d steps leave %q, want %q", c.length, got, c.tail)
+		}
+	}
+	if p.Buffers[3].Shape[0] != 3 {
+		t.Errorf("the buffer has become %v", p.Buffers[3].Shape)
 	}
 }

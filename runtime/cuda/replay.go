@@ -21,17 +21,27 @@ const oneByOneVariable = "DARTSC_CUDA_ONE_BY_ONE"
 
 // program is a program bound to memory.
 type program struct {
-	launches []launch
-	graph    driver.Graph
-	mirrors  []mirror // small results, which the graph copies to the host
+	loops   []loop
+	replays []*replay // by the numbers of steps of the loops; one, where there are none
+	mirrors []mirror  // small results, which the graph copies to the host
 }
 
-// launch is a kernel with all that it takes.
+// replay is all that a program does when its loops take so many steps, one launch after the other and as a graph.
+type replay struct {
+	lengths  []int64 // by loop
+	launches []launch
+	graph    driver.Graph
+}
+
+// launch is a kernel with all that it takes, or memory that is cleared.
 type launch struct {
+	plan.Step
 	function    cu.Function
 	grid, block [3]int
 	sharedBytes int
 	arguments   []byte
+	cleared     cu.DevicePtr
+	bytes       int64
 }
 
 // mirror is a buffer of the device and its copy in page-locked memory.
@@ -45,66 +55,80 @@ type mirror struct {
 // few numbers. Others are copied when they are read.
 const largestMirror = 4 << 10
 
-// prepare binds the launches of all programs and captures each program as a graph.
+// prepare finds the kernels of all programs and captures each program as a graph, loops with all the steps that they have
+// room for.
 func (i *instance) prepare() error {
 	most, err := driver.MaxSharedBytes(i.device.device)
 	if err != nil {
 		return err
 	}
-	f := &functions{found: map[key]cu.Function{}, allowed: map[cu.Function]limits{}, most: most}
+	i.functions = &functions{found: map[key]cu.Function{}, allowed: map[cu.Function]limits{}, most: most}
 	i.programs = make([]program, len(i.plan.Programs))
 	for at, p := range i.plan.Programs {
-		for l := range p.Launches {
-			bound, err := i.bind(p, &p.Launches[l], f)
-			if err != nil {
-				return fmt.Errorf("program %s: %s: %w", p.Name, position(l, &p.Launches[l]), err)
-			}
-			i.programs[at].launches = append(i.programs[at].launches, bound)
-		}
-		if err := i.mirrorResults(p, &i.programs[at]); err != nil {
+		if err := i.prepareProgram(p, &i.programs[at]); err != nil {
 			return fmt.Errorf("program %s: %w", p.Name, err)
 		}
 	}
 	for at, p := range i.plan.Programs { // once all kernels are allowed what they need
-		if err := i.capture(p, &i.programs[at]); err != nil {
+		bound := &i.programs[at]
+		for _, l := range bound.loops {
+			l.length.value = int64(l.Loop.Steps)
+		}
+		if _, err := i.replayFor(p, bound); err != nil {
 			return fmt.Errorf("program %s: %w", p.Name, err)
 		}
 	}
 	return nil
 }
 
-// position names a launch.
-func position(at int, l *plan.Launch) string {
-	if l.Scope == "" {
-		return fmt.Sprintf("launch %d (%s)", at, l.Kernel)
+func (i *instance) prepareProgram(p *plan.Program, bound *program) (err error) {
+	for number, l := range p.All() {
+		if l.Loop != nil {
+			continue
+		}
+		if _, err := i.bind(p, plan.Step{Launch: l.Launch, Number: number}); err != nil {
+			return fmt.Errorf("%s: %w", position(plan.Step{Launch: l.Launch, Number: number}), err)
+		}
 	}
-	return fmt.Sprintf("launch %d (%s at %s)", at, l.Kernel, l.Scope)
+	if bound.loops, err = i.findLoops(p); err != nil {
+		return err
+	}
+	return i.mirrorResults(p, bound)
 }
 
-func (i *instance) bind(p *plan.Program, l *plan.Launch, f *functions) (launch, error) {
-	d := l.Device
-	if l.Loop != nil {
-		return launch{}, fmt.Errorf("is a loop, which no GPU runs yet: use --device cpu")
+// position names a launch.
+func position(s plan.Step) string {
+	if s.Scope == "" {
+		return fmt.Sprintf("launch %d (%s)", s.Number, s.Kernel)
 	}
+	return fmt.Sprintf("launch %d (%s at %s)", s.Number, s.Kernel, s.Scope)
+}
+
+// bind is a launch with the addresses of its step.
+func (i *instance) bind(p *plan.Program, s plan.Step) (launch, error) {
+	d := s.Device
 	if d == nil {
 		return launch{}, fmt.Errorf("has no kernel for the device")
 	}
-	function, err := f.get(i.modules, d)
+	function, err := i.functions.get(i.modules, d)
 	if err != nil {
 		return launch{}, err
 	}
 	arguments := d.PackArguments(nil, func(kind plan.ArgumentKind, index int) uint64 {
-		list := l.Operands
+		list := s.Operands
 		if kind == plan.ResultArgument {
-			list = l.Results
+			list = s.Results
 		}
-		b := &p.Buffers[list[index]]
-		return uint64(i.spaces[b.Space]) + uint64(b.Offset)
+		b := p.Buffers[list[index]].At(s.T)
+		return uint64(i.address(b.Space, b.Offset))
 	})
-	return launch{function, d.Grid, d.Block, d.SharedBytes, arguments}, nil
+	return launch{Step: s, function: function, grid: d.Grid, block: d.Block, sharedBytes: d.SharedBytes, arguments: arguments}, nil
 }
 
 func (l *launch) start(s cu.Stream) error {
+	if l.bytes > 0 {
+		return driver.Explain(cu.MemsetD8Async(l.cleared, 0, l.bytes, s))
+	}
 	return driver.Launch(l.function, l.grid, l.block, l.sharedBytes, s, l.arguments)
 }
 
@@ -124,29 +148,29 @@ func (i *instance) mirrorResults(p *plan.Program, bound *program) error {
 	return nil
 }
 
-// capture records all launches of a program and the copies of its small results as one graph.
-func (i *instance) capture(p *plan.Program, bound *program) error {
+// capture records all launches of a replay and the copies of the program's small results as one graph.
+func (i *instance) capture(bound *program, r *replay) error {
 	if err := driver.BeginCapture(i.stream); err != nil {
 		return fmt.Errorf("begin to capture: %w", err)
 	}
 	failure := func() error {
-		for at := range bound.launches {
-			if err := bound.launches[at].start(i.stream); err != nil {
-				return fmt.Errorf("%s: %w", position(at, &p.Launches[at]), err)
+		for at := range r.launches {
+			if err := r.launches[at].start(i.stream); err != nil {
+				return fmt.Errorf("%s: %w", position(r.launches[at].Step), err)
 			}
 		}
 		return i.copyMirrors(bound)
 	}()
 	graph, err := driver.EndCapture(i.stream)
 	if err == nil {
-		bound.graph = graph
+		r.graph = graph
 		i.after(graph.Destroy)
 	}
 	if failure != nil {
 		return failure
 	}
 	if err != nil {
-		return fmt.Errorf("make a graph of its %d launches: %w", len(p.Launches), err)
+		return fmt.Errorf("make a graph of its %d launches: %w", len(r.launches), err)
 	}
 	return nil
 }
@@ -164,16 +188,16 @@ func (i *instance) copyMirrors(bound *program) error {
 func (i *instance) ran(program int) { i.last, i.fresh = program, true }
 
 // runSingly puts every launch into the stream by itself, between events that measure it.
-func (i *instance) runSingly(program int, observe func(launch int, d time.Duration)) error {
+func (i *instance) runSingly(program int, r *replay, observe func(launch int, d time.Duration)) error {
 	p, bound := i.plan.Programs[program], &i.programs[program]
-	if err := i.makeMarks(len(bound.launches) + 1); err != nil {
+	if err := i.makeMarks(len(r.launches) + 1); err != nil {
 		return err
 	}
 	if err := i.marks[0].Record(i.stream); err != nil {
 		return driver.Explain(err)
 	}
-	for at := range bound.launches {
-		err := bound.launches[at].start(i.stream)
+	for at := range r.launches {
+		err := r.launches[at].start(i.stream)
 		if err == nil {
 			err = driver.Explain(i.marks[at+1].Record(i.stream))
 		}
@@ -181,7 +205,7 @@ func (i *instance) runSingly(program int, observe func(launch int, d time.Durati
 			err = i.wait()
 		}
 		if err != nil {
-			return fmt.Errorf("program %s: %s: %w", p.Name, position(at, &p.Launches[at]), err)
+			return fmt.Errorf("program %s: %s: %w", p.Name, position(r.launches[at].Step), err)
 		}
 	}
 	if err := i.copyMirrors(bound); err != nil {
@@ -194,12 +218,12 @@ func (i *instance) runSingly(program int, observe func(launch int, d time.Durati
 	if err := i.wait(); err != nil {
 		return err
 	}
-	for at := range bound.launches {
+	for at := range r.launches {
 		ms, err := i.marks[at].Elapsed(i.marks[at+1])
 		if err != nil {
-			return fmt.Errorf("program %s: %s: %w", p.Name, position(at, &p.Launches[at]), driver.Explain(err))
+			return fmt.Errorf("program %s: %s: %w", p.Name, position(r.launches[at].Step), driver.Explain(err))
 		}
-		observe(at, time.Duration(ms*float64(time.Millisecond)))
+		observe(r.launches[at].Number, time.Duration(ms*float64(time.Millisecond)))
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func (i *instance) open(folder string) error {
 	for _, program := range i.plan.Programs {
 		for at, l := range program.All() {
 			if l.Loop != nil {
-				return fmt.Errorf("program %s: launch %d (%s): loops are not emulated", program.Name, at, l.Kernel)
+				continue
 			}
 			if l.Device == nil {
 				return fmt.Errorf("program %s: launch %d (%s) has no code for a device", program.Name, at, l.Kernel)
@@ -198,26 +198,43 @@ func (i *instance) Run(ctx context.Context, program int, observe func(launch int
 		return fmt.Errorf("plan %s has no program %d", i.plan.Name, program)
 	}
 	p := i.plan.Programs[program]
-	for at := range p.Launches {
-		l := &p.Launches[at]
+	lengths := map[*plan.Launch]int{} // of loops
+	for l := range p.Launches {
+		if l := &p.Launches[l]; l.Loop != nil {
+			length := int64(binary.LittleEndian.Uint64(i.bytes(p.Buffers[l.Operands[0]])))
+			if err := l.Loop.CheckLength(length); err != nil {
+				return fmt.Errorf("program %s: %s at %s %w", p.Name, l.Kernel, l.Scope, err)
+			}
+			lengths[l] = int(length)
+		}
+	}
+	for l := range p.Unrolled(func(loop *plan.Launch) int { return lengths[loop] }) {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("program %s: stopped before launch %d (%s): %w", p.Name, at, l.Kernel, err)
+			return fmt.Errorf("program %s: stopped before launch %d (%s): %w", p.Name, l.Number, l.Kernel, err)
+		}
+		if l.Loop != nil {
+			for _, tail := range p.Tails(l.Launch, lengths[l.Launch]) {
+				clear(i.bytes(tail))
+			}
+			continue
 		}
 		start := time.Now()
 		if err := i.launch(p, l); err != nil {
-			return fmt.Errorf("program %s: launch %d (%s %s at %s): %w", p.Name, at, l.Kernel, l.Device.Function, l.Scope, err)
+			return fmt.Errorf("program %s: launch %d (%s %s at %s) in step %d: %w", p.Name, l.Number, l.Kernel, l.Device.Function, l.Scope, l.T, err)
 		}
 		if observe != nil {
-			observe(at, time.Since(start))
+			observe(l.Number, time.Since(start))
 		}
 	}
 	return nil
 }
 
+func (i *instance) bytes(b plan.Buffer) []byte { return i.spaces[b.Space][b.Offset:][:b.Bytes()] }
+
 // one at a time: a module keeps the state of its threads in global variables.
 var one sync.Mutex
 
-func (i *instance) launch(p *plan.Program, l *plan.Launch) error {
+func (i *instance) launch(p *plan.Program, l plan.Step) error {
 	d := l.Device
 	arguments := i.arguments(p, l)
 	s := shape{blocks: int32(d.Grid[0]), sharedBytes: int32(d.SharedBytes), argumentBytes: int32(len(arguments))}
@@ -237,7 +254,7 @@ func (i *instance) launch(p *plan.Program, l *plan.Launch) error {
 }
 
 // arguments packs the struct that a kernel takes, as Checked of emulation.h has addresses: with the size behind each.
-func (i *instance) arguments(p *plan.Program, l *plan.Launch) []byte {
+func (i *instance) arguments(p *plan.Program, l plan.Step) []byte {
 	var out []byte
 	pad := func(to int) {
 		for len(out)%to != 0 {
@@ -251,7 +268,7 @@ func (i *instance) arguments(p *plan.Program, l *plan.Launch) []byte {
 			if a.Kind == plan.ResultArgument {
 				list = l.Results
 			}
-			b := p.Buffers[list[a.Index]]
+			b := p.Buffers[list[a.Index]].At(l.T)
 			pad(8)
 			out = binary.LittleEndian.AppendUint64(out, uint64(uintptr(unsafe.Pointer(&i.spaces[b.Space][b.Offset]))))
 			out = binary.LittleEndian.AppendUint64(out, uint64(b.Bytes()))

@@ -94,16 +94,12 @@ func (t *Target) Copy(from, to plan.Tensor) *plan.DeviceLaunch {
 
 // Lower chooses the kernels.
 func (t *Target) Lower(p *ir.Program) (*lower.Program, error) {
-	l := &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}, updates: map[int]update{}}
+	l := newLowering(t, p)
 	for _, in := range p.Inputs {
 		l.out.Inputs = append(l.out.Inputs, lower.Port{Name: in.Name, Tensor: l.result(in, usualOrder(in.Type))})
 	}
-	list := flatten(p.Ops)
-	l.trees = treesOf(list, p.Results)
-	for _, op := range list {
-		if err := l.op(op); err != nil {
-			return nil, fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
-		}
+	if err := l.ops(p); err != nil {
+		return nil, err
 	}
 	for _, r := range p.Results {
 		l.at = &ir.Op{Phase: "report"}
@@ -113,7 +109,23 @@ func (t *Target) Lower(p *ir.Program) (*lower.Program, error) {
 	return l.out, l.err
 }
 
-// lowering is a program on its way.
+func newLowering(t *Target, p *ir.Program) *lowering {
+	return &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}, updates: map[int]update{}}
+}
+
+// ops lowers all operations of a program, or of the body of a loop.
+func (l *lowering) ops(p *ir.Program) error {
+	l.list = flatten(p.Ops)
+	l.trees = treesOf(l.list, p.Results)
+	for _, op := range l.list {
+		if err := l.op(op); err != nil {
+			return fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
+		}
+	}
+	return nil
+}
+
+// lowering is a program on its way, or the body of a loop.
 type lowering struct {
 	target    *Target
 	out       *lower.Program
@@ -122,8 +134,10 @@ type lowering struct {
 	at        *ir.Op              // the operation of the program that is being lowered: scope and phase of its launches
 	flops     float64             // of that operation, until a launch counts them
 	functions []function          // of the launches so far, in their order
+	list      []*ir.Op            // of operations, in their order
 	trees     map[*ir.Op][]*ir.Op // of pointwise operations; empty for those inside another tree
 	updates   map[int]update      // of optimisers, by launch
+	inLoop    bool                // the body of a loop
 	err       error
 }
 
@@ -135,7 +149,7 @@ type copyKey struct {
 
 // families are the tables of operations, one of each file. A function lowers one operation whose operands have tensors.
 var families = []map[string]func(l *lowering, op *ir.Op) error{
-	moves, reductions, convolutions, norms, mixtures, poolings, losses, images, optimisers,
+	moves, reductions, convolutions, norms, mixtures, poolings, losses, images, optimisers, texts, highways,
 }
 
 func lowerer(kind string) func(l *lowering, op *ir.Op) error {
@@ -164,10 +178,11 @@ func (l *lowering) op(op *ir.Op) error {
 		return nil
 	case "constant": // made where it is needed
 		return nil
-	case ir.Scan:
-		return fmt.Errorf("target %s has no loops over time yet: use target cpu", l.target.Name())
 	}
 	l.at = op
+	if op.Kind == ir.Scan {
+		return l.scan(op)
+	}
 	if tree, ok := l.trees[op]; ok {
 		return l.tree(op, tree)
 	}

@@ -122,15 +122,20 @@ template <class S, class P> struct Product {
   }
 };
 
-// MatMul: c = a·b, either of them transposed (operation matmul). S: those of Product, transpose_a, transpose_b.
+// MatMul: z = x·y, either of them transposed (operation matmul), plus addend if S::added: a matrix like z (1), or one row for
+// all of its rows (2). S: those of Product, transpose_a, transpose_b.
 template <class S> struct MatMul {
-  In<float> x, y;
+  In<float> x, y, addend;
   Out<float> z, partial;
   int counter;
 
   template <int V> __device__ inline Pack<V> a(int m, int k) const { return load<V>(x, S::transpose_a ? k * S::m + m : m * S::k + k); }
   template <int V> __device__ inline Pack<V> b(int k, int n) const { return load<V>(y, S::transpose_b ? n * S::k + k : k * S::n + n); }
-  __device__ inline void put(int m, int n, float v) const { z[m * S::n + n] = v; }
+  __device__ inline void put(int m, int n, float v) const {
+    if constexpr (S::added == 1) v += addend[m * S::n + n];
+    if constexpr (S::added == 2) v += addend[n];
+    z[m * S::n + n] = v;
+  }
   __device__ void run(int block) const { Product<S, MatMul>::run(*this, block); }
 };
 

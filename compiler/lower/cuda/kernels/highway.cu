@@ -1,0 +1,123 @@
+// Highway connections of recurrent cells: out of a state s and a block of a product, whose halves are a gate c and a candidate
+// h, comes Σ over activations k of weights[edge][k]·(s + σ(c)·(act_k(h) - s)). States are rows by channels; a row of a product
+// has width elements and a block begins at from, first the gates, then the candidates.
+// S: rows, channels, activations (how many), activation(k), blocks.
+
+enum { None, Tanh, Relu, Sigmoid, Identity };
+
+__device__ inline float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// Mixture of the activations at h, weighed by an edge: its value and slope, and the sum of the weights but None's.
+template <class S> struct Activations {
+  float value = 0, slope = 0, weight = 0;
+
+  template <class P> __device__ inline Activations(P weights, int edge, float h) {
+    float t = tanhf(h), s = sigmoid(h);
+#pragma unroll
+    for (int k = 0; k < S::activations; k++) {
+      float w = weights[edge * S::activations + k];
+      switch (S::activation(k)) {
+      case None: continue;
+      case Tanh: value += w * t, slope += w * (1 - t * t); break;
+      case Relu: value += w * fmaxf(h, 0.0f), slope += h > 0 ? w : 0.0f; break;
+      case Sigmoid: value += w * s, slope += w * s * (1 - s); break;
+      case Identity: value += w * h, slope += w; break;
+      }
+      weight += w;
+    }
+  }
+};
+
+// Highway: a node (operation highway). S: also terms.
+template <class S> struct Highway {
+  In<float> weights;
+  In<float> product[S::terms], state[S::terms];
+  Out<float> y;
+  int edge[S::terms], from[S::terms], width[S::terms];
+
+  __device__ void run(int block) const {
+    for (int i = block * Threads + thread(); i < S::rows * S::channels; i += S::blocks * Threads) {
+      int row = i / S::channels, channel = i % S::channels;
+      float sum = 0;
+#pragma unroll
+      for (int t = 0; t < S::terms; t++) {
+        int at = row * width[t] + from[t] + channel;
+        float open = sigmoid(product[t][at]), s = state[t][i];
+        Activations<S> mixed(weights, edge[t], product[t][at + S::channels]);
+        sum += mixed.weight * s * (1 - open) + open * mixed.value;
+      }
+      y[i] = sum;
+    }
+  }
+};
+
+// HighwayGrad: the cotangents of a product and of the state that it was made from, which are used by nodes of cotangents g,
+// one for each block of the product (operations highway_product_grad, of_product, and highway_state_grad, of_state). A block
+// that no node uses has edge -1. S: also terms (blocks of the product).
+template <class S> struct HighwayGrad {
+  In<float> weights, product, state;
+  In<float> g[S::terms];
+  Out<float> dproduct, dstate;
+  int edge[S::terms];
+
+  __device__ void run(int block) const {
+    for (int i = block * Threads + thread(); i < S::rows * S::channels; i += S::blocks * Threads) {
+      int row = i / S::channels, channel = i % S::channels;
+      float sum = 0;
+#pragma unroll
+      for (int t = 0; t < S::terms; t++) {
+        int at = (row * S::terms + t) * 2 * S::channels + channel;
+        float gate = 0, candidate = 0;
+        if (edge[t] >= 0) {
+          float open = sigmoid(product[at]), d = g[t][i];
+          Activations<S> mixed(weights, edge[t], product[at + S::channels]);
+          sum += d * mixed.weight * (1 - open);
+          if constexpr (S::of_product) gate = d * open * (1 - open) * (mixed.value - mixed.weight * state[i]);
+          candidate = d * open * mixed.slope;
+        }
+        if constexpr (S::of_product) dproduct[at] = gate, dproduct[at + S::channels] = candidate;
+      }
+      if constexpr (S::of_state) dstate[i] = sum;
+    }
+  }
+};
+
+// HighwayWeightGrad: of the weights, zero but for the edges of the terms (operation highway_weight_grad). S: those of Columns,
+// over elements as rows of one channel; elements of a row of states, terms, weights (all of them).
+template <class S> struct HighwayWeightGrad {
+  static constexpr int Values = S::terms * S::activations;
+  typedef float Sum;
+  In<float> g;
+  In<float> product[S::terms], state[S::terms];
+  Out<float> dw, partial;
+  int edge[S::terms], from[S::terms], width[S::terms];
+  int counter;
+
+  __device__ inline void add(float (&sums)[Values][1], int, int i, int) const {
+    int row = i / S::elements, channel = i % S::elements;
+    float d = g[i];
+#pragma unroll
+    for (int t = 0; t < S::terms; t++) {
+      int at = row * width[t] + from[t] + channel;
+      float open = sigmoid(product[t][at]), h = product[t][at + S::elements], s = state[t][i];
+#pragma unroll
+      for (int k = 0; k < S::activations; k++) {
+        float value = 0;
+        switch (S::activation(k)) {
+        case None: continue;
+        case Tanh: value = tanhf(h); break;
+        case Relu: value = fmaxf(h, 0.0f); break;
+        case Sigmoid: value = sigmoid(h); break;
+        case Identity: value = h; break;
+        }
+        sums[t * S::activations + k][0] += d * (s + open * (value - s));
+      }
+    }
+  }
+  __device__ inline void finish(const double* totals, int, int) const {
+    for (int w = 0; w < S::weights; w++) dw[w] = 0;
+    for (int t = 0; t < S::terms; t++)
+      for (int k = 0; k < S::activations; k++) dw[edge[t] * S::activations + k] += (float)totals[t * S::activations + k];
+  }
+  __device__ void run(int block) const { Columns<S, HighwayWeightGrad>::run(*this, block); }
+};
