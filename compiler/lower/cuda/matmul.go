@@ -1,6 +1,9 @@
 package cuda
 
-import "github.com/dartsc/dartsc/ir"
+import (
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+)
 
 // The addends of MatMul.
 const (
@@ -38,7 +41,50 @@ func (l *lowering) matmul(op *ir.Op, addend, result *ir.Value) error {
 	if transposeB {
 		vb = pack(k)
 	}
-	c.product(m, n, k, !transposeA, transposeB, va, vb)
+	if m < largeTile || n < largeTile {
+		c.product(m, n, k, !transposeA, transposeB, va, vb)
+	} else {
+		c.template = "LargeMatMul"
+		c.large(m, n, k, va, vb)
+	}
 	c.emit()
 	return nil
+}
+
+// The sides of the tiles of LargeMatMul: the larger one where there are enough of them for a device.
+const (
+	largeTile   = 64
+	largestTile = 128
+	processors  = 132
+)
+
+// large divides an m by n product of depth k into tiles and, where there are few of them, into splits: the fields of
+// LargeMatMul, scratch and counters.
+func (c *call) large(m, n, k, va, vb int) {
+	side := largeTile
+	if ceiling(m, largestTile)*ceiling(n, largestTile) >= processors {
+		side = largestTile
+	}
+	bk := 8 * max(2, threads/(side*side/64)) // 8 for each group of threads
+	tiles, steps := ceiling(m, side)*ceiling(n, side), ceiling(k, bk)
+	splits := max(1, min(2*processors/tiles, steps/4))
+	c.int("m", m)
+	c.int("n", n)
+	c.int("k", k)
+	c.int("bm", side)
+	c.int("bn", side)
+	c.int("bk", bk)
+	c.int("splits", splits)
+	c.int("va", va)
+	c.int("vb", vb)
+	c.int("vz", pack(n))
+	c.bool("tf32", c.l.target.precision == TF32)
+	if splits > 1 {
+		c.out(c.l.scratch(plan.F32, splits*m*n))
+	} else {
+		c.arguments = append(c.arguments, plan.Argument{Kind: plan.ResultArgument}) // partial, which is not used
+	}
+	c.shared = 4 * 2 * bk * (side + side)
+	c.blocks = tiles * splits
+	c.counters = tiles
 }
