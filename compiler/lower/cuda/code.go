@@ -17,7 +17,7 @@ var sources embed.FS
 // files are the kernels in an order in which they compile.
 var files = []string{
 	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu",
-	"loss.cu", "image.cu", "optimiser.cu", "recurrent.cu", "highway.cu", "matmul.cu",
+	"loss.cu", "image.cu", "optimiser.cu", "recurrent.cu", "highway.cu", "cell.cu", "matmul.cu",
 }
 
 // perModule is how many specialisations a module holds: modules compile side by side.

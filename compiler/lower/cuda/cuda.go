@@ -115,14 +115,33 @@ func newLowering(t *Target, p *ir.Program) *lowering {
 
 // ops lowers all operations of a program, or of the body of a loop.
 func (l *lowering) ops(p *ir.Program) error {
-	l.list = flatten(p.Ops)
-	l.trees = treesOf(l.list, p.Results)
-	for _, op := range l.list {
+	list := flatten(p.Ops)
+	l.trees = treesOf(list, p.Results)
+	l.index(list, p.Results)
+	for _, op := range list {
 		if err := l.op(op); err != nil {
 			return fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
 		}
 	}
 	return nil
+}
+
+// index notes who makes a value and who reads it.
+func (l *lowering) index(list []*ir.Op, results []ir.Result) {
+	l.makers, l.users, l.results = map[*ir.Value]*ir.Op{}, map[*ir.Value][]*ir.Op{}, map[*ir.Value]bool{}
+	for _, op := range list {
+		for i, v := range op.Operands {
+			if !slices.Contains(op.Operands[:i], v) {
+				l.users[v] = append(l.users[v], op)
+			}
+		}
+		for _, v := range op.Results {
+			l.makers[v] = op
+		}
+	}
+	for _, r := range results {
+		l.results[r.Value] = true
+	}
 }
 
 // lowering is a program on its way, or the body of a loop.
@@ -131,10 +150,12 @@ type lowering struct {
 	out       *lower.Program
 	tensors   map[*ir.Value]int
 	copies    map[copyKey]int
-	at        *ir.Op              // the operation of the program that is being lowered: scope and phase of its launches
-	flops     float64             // of that operation, until a launch counts them
-	functions []function          // of the launches so far, in their order
-	list      []*ir.Op            // of operations, in their order
+	at        *ir.Op     // the operation of the program that is being lowered: scope and phase of its launches
+	flops     float64    // of that operation, until a launch counts them
+	functions []function // of the launches so far, in their order
+	makers    map[*ir.Value]*ir.Op
+	users     map[*ir.Value][]*ir.Op
+	results   map[*ir.Value]bool  // of the program
 	trees     map[*ir.Op][]*ir.Op // of pointwise operations; empty for those inside another tree
 	updates   map[int]update      // of optimisers, by launch
 	inLoop    bool                // the body of a loop
@@ -180,6 +201,11 @@ func (l *lowering) op(op *ir.Op) error {
 		return nil
 	}
 	l.at = op
+	if len(op.Results) > 0 {
+		if _, made := l.tensors[op.Results[0]]; made { // by a launch that makes more
+			return nil
+		}
+	}
 	if op.Kind == ir.Scan {
 		return l.scan(op)
 	}

@@ -57,29 +57,7 @@ func formula(text string) func(*ir.Op, []string) string {
 // elementwise lowers a tree of pointwise operations to one kernel, whose function apply is written here.
 func (l *lowering) elementwise(body *ir.Program) error {
 	result := body.Results[0].Value
-	inside := map[*ir.Value]string{}
-	for _, op := range body.Ops {
-		for _, v := range op.Results {
-			inside[v] = ""
-		}
-	}
-	var external []*ir.Value
-	names := map[*ir.Value]string{}
-	for _, op := range body.Ops {
-		for _, v := range op.Operands {
-			_, made := inside[v]
-			if made || names[v] != "" || isConstant(v) {
-				continue
-			}
-			names[v] = fmt.Sprintf("x[%d]", len(external))
-			external = append(external, v)
-		}
-	}
-	if len(external) == 0 { // all constants: the kernel wants one operand
-		external = append(external, body.Ops[0].Operands[0])
-		names[external[0]] = "x[0]"
-		l.operand(external[0])
-	}
+	external, names := leavesOf(body)
 	c := l.call("elementwise", "Elementwise")
 	c.typename("T", result.Type.DType)
 	c.text(l.apply(body, names))
@@ -110,6 +88,35 @@ func (l *lowering) elementwise(body *ir.Program) error {
 	c.elements(n, v)
 	c.emit()
 	return nil
+}
+
+// leavesOf lists what a tree reads, and gives each the name that apply has for it.
+func leavesOf(body *ir.Program) (external []*ir.Value, names map[*ir.Value]string) {
+	names = map[*ir.Value]string{}
+	inside := map[*ir.Value]bool{}
+	for _, op := range body.Ops {
+		for _, v := range op.Results {
+			inside[v] = true
+		}
+	}
+	add := func(v *ir.Value) {
+		names[v] = fmt.Sprintf("x[%d]", len(external))
+		external = append(external, v)
+	}
+	for _, op := range body.Ops {
+		for _, v := range op.Operands {
+			if !inside[v] && names[v] == "" && !isConstant(v) {
+				add(v)
+			}
+		}
+	}
+	switch {
+	case len(body.Ops) == 0: // the value itself
+		add(body.Results[0].Value)
+	case len(external) == 0: // all constants: the kernel wants one operand
+		add(body.Ops[0].Operands[0])
+	}
+	return external, names
 }
 
 // apply writes the function of one element.

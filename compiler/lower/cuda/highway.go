@@ -11,6 +11,10 @@ import (
 
 var highways = map[string]func(l *lowering, op *ir.Op) error{
 	"highway": func(l *lowering, op *ir.Op) error {
+		if n, found := l.normalisationOf(op); found {
+			l.highwayNorm(op, n)
+			return nil
+		}
 		terms := len(op.Attrs.Ints("edges"))
 		c := l.call(op.Kind, "Highway")
 		for _, v := range op.Operands {
@@ -19,6 +23,7 @@ var highways = map[string]func(l *lowering, op *ir.Op) error{
 		c.out(l.result(op.Result(), nil))
 		c.places(op, op.Operands[1:1+terms], op.Result().Type.Shape[1])
 		c.gates(op, op.Result().Type)
+		c.int("V", 1)
 		c.int("terms", terms)
 		c.loop(op.Result().Type.Elements())
 		c.emit()
@@ -79,9 +84,6 @@ func (c *call) places(op *ir.Op, products []*ir.Value, channels int) {
 
 // highwayGrad lowers the gradient of a product or of a state, and that of the other with it where it is to come.
 func highwayGrad(l *lowering, op *ir.Op) error {
-	if _, made := l.tensors[op.Result()]; made {
-		return nil
-	}
 	ofProduct, ofState := op, l.sibling(op)
 	if op.Kind == "highway_state_grad" {
 		ofProduct, ofState = ofState, op
@@ -130,7 +132,7 @@ func highwayGrad(l *lowering, op *ir.Op) error {
 // sibling is the gradient of the state that belongs to one of the product, or the other way around, if it is yet to be made
 // and what it needs is there; else nil.
 func (l *lowering) sibling(op *ir.Op) *ir.Op {
-	for _, other := range l.list {
+	for _, other := range l.users[op.Operands[1]] {
 		product, state := op, other
 		if op.Kind == "highway_state_grad" {
 			product, state = other, op

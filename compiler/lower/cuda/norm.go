@@ -20,6 +20,10 @@ var norms = map[string]func(l *lowering, op *ir.Op) error{
 		return nil
 	},
 	"batch_norm_sums": func(l *lowering, op *ir.Op) error {
+		if grad := l.inputGradOf(op); grad != nil {
+			l.normGrad(op, grad)
+			return nil
+		}
 		c := l.call("batch_norm_sums", "BatchNormSums")
 		c.in(l.image(op.Operands[0]), l.image(op.Operands[1]), l.operand(op.Operands[2]), l.operand(op.Operands[3]))
 		c.out(l.result(op.Results[0], nil), l.result(op.Results[1], nil))

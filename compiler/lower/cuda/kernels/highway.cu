@@ -28,7 +28,24 @@ template <class S> struct Activations {
   }
 };
 
-// Highway: a node (operation highway). S: also terms.
+// highway_node is V neighbouring channels of a node. S: terms, V; K: weights, product, state, edge, from, width by term.
+template <class S, class K> __device__ inline Pack<S::V> highway_node(const K& k, int row, int channel) {
+  Pack<S::V> sum = zero<S::V>();
+#pragma unroll
+  for (int t = 0; t < S::terms; t++) {
+    int at = row * k.width[t] + k.from[t] + channel;
+    Pack<S::V> c = load<S::V>(k.product[t], at), h = load<S::V>(k.product[t], at + S::channels);
+    Pack<S::V> s = load<S::V>(k.state[t], row * S::channels + channel);
+    for (int v = 0; v < S::V; v++) {
+      float open = sigmoid(c.v[v]);
+      Activations<S> mixed(k.weights, k.edge[t], h.v[v]);
+      sum.v[v] += mixed.weight * s.v[v] * (1 - open) + open * mixed.value;
+    }
+  }
+  return sum;
+}
+
+// Highway: a node (operation highway). S: also terms, V.
 template <class S> struct Highway {
   In<float> weights;
   In<float> product[S::terms], state[S::terms];
@@ -36,18 +53,9 @@ template <class S> struct Highway {
   int edge[S::terms], from[S::terms], width[S::terms];
 
   __device__ void run(int block) const {
-    for (int i = block * Threads + thread(); i < S::rows * S::channels; i += S::blocks * Threads) {
-      int row = i / S::channels, channel = i % S::channels;
-      float sum = 0;
-#pragma unroll
-      for (int t = 0; t < S::terms; t++) {
-        int at = row * width[t] + from[t] + channel;
-        float open = sigmoid(product[t][at]), s = state[t][i];
-        Activations<S> mixed(weights, edge[t], product[t][at + S::channels]);
-        sum += mixed.weight * s * (1 - open) + open * mixed.value;
-      }
-      y[i] = sum;
-    }
+    constexpr int Packs = S::channels / S::V;
+    for (int i = block * Threads + thread(); i < S::rows * Packs; i += S::blocks * Threads)
+      store<S::V>(y, i * S::V, highway_node<S>(*this, i / Packs, i % Packs * S::V));
   }
 };
 
