@@ -23,6 +23,9 @@ func recurrentCases() (list []kernelCase) {
 			}},
 		)
 	}
+	for _, s := range [][2]int{{2, 5}, {40, 12}, {600, 7}} {
+		list = append(list, cellCase(s[0], s[1]))
+	}
 	r := rand.New(rand.NewPCG(5, 6))
 	for _, activations := range []string{"none,tanh,relu,sigmoid,identity", "relu", "identity,tanh"} {
 		for range 3 {
@@ -63,5 +66,32 @@ func highwayCase(r *rand.Rand, names string) kernelCase {
 			b.HighwayProductGrad(in[0], in[1], in[2], states, of), b.HighwayStateGrad(in[0], in[1], states, of), // one launch
 			b.HighwayProductGrad(in[0], in[1], states[0], states, shifted), // one alone
 		}
+	}}
+}
+
+// cellCase are a node that is normalised and masked, and a tree whose gradient goes back through the normalisation: one launch
+// each; then others that are not, for something else reads what is between.
+func cellCase(rows, n int) kernelCase {
+	state, row := f32(rows, n), f32(n)
+	one := ops.HighwayAttrs{Activations: "tanh,relu", Edges: []int{1}, Blocks: []int{0}}
+	in := []ir.Type{f32(3, 2), f32(rows, 2*n), state, state, state, row, f32()}
+	return kernelCase{name: fmt.Sprint("cell ", rows, n), in: in, fill: fills{5: between(0.2, 3)}, tolerance: 5e-6, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+		node := func(edge int) *ir.Value {
+			a := one
+			a.Edges = []int{edge}
+			return b.Highway(in[0], in[1:2], in[2:3], a)
+		}
+		y := node(0)
+		mean, variance := b.BatchStats(y)
+		normed := b.BatchNorm(y, mean, variance, nil, 1e-5)
+		plain := node(1)
+		m, v := b.BatchStats(plain)
+		back := func(g *ir.Value) []*ir.Value {
+			sum, along := b.BatchNormSums(g, in[4], in[5], in[5], 1e-5)
+			return []*ir.Value{b.BatchNormInputGrad(g, in[4], in[5], in[5], sum, along, nil, 1e-5)}
+		}
+		g := b.Mul(b.Add(in[2], in[6]), in[3])
+		shared := b.Add(in[2], in[3])
+		return append(append(append([]*ir.Value{y, mean, variance, normed, b.Mul(in[3], normed), m, v, b.BatchNorm(plain, m, v, nil, 1e-3)}, back(g)...), append(back(shared), shared)...), back(in[3])...)
 	}}
 }

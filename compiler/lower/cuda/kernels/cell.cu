@@ -93,29 +93,23 @@ template <class S> struct NormGrad {
       for (int v = 0; v < V; v++) {
         c[r].v[v] -= center.v[v];
         sum.v[v] += d[r].v[v];
-      }
-    }
-    sum = column_sum(sum);
-#pragma unroll
-    for (int r = 0; r < Rows; r++) {
-      if (r * Threads + thread() >= S::rows) continue;
-      for (int v = 0; v < V; v++) {
-        d[r].v[v] -= sum.v[v] / S::rows;
         along.v[v] += d[r].v[v] * c[r].v[v];
       }
     }
+    sum = column_sum(sum);
     along = column_sum(along);
     Pack<V> inverse = load<V>(variance, channel);
     for (int v = 0; v < V; v++) {
       double square = 1 / ((double)inverse.v[v] + S::eps);
       inverse.v[v] = (float)sqrt(square);
       along.v[v] = (float)(square * along.v[v] / S::rows);
+      sum.v[v] /= S::rows;
     }
 #pragma unroll
     for (int r = 0; r < Rows; r++) {
       int row = r * Threads + thread();
       if (row >= S::rows) continue;
-      for (int v = 0; v < V; v++) d[r].v[v] = inverse.v[v] * (d[r].v[v] - along.v[v] * c[r].v[v]);
+      for (int v = 0; v < V; v++) d[r].v[v] = inverse.v[v] * (d[r].v[v] - sum.v[v] - along.v[v] * c[r].v[v]);
       store<V>(dx, row * S::channels + channel, d[r]);
     }
   }

@@ -45,8 +45,13 @@ __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const f
       : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
 }
 
+// least_blocks is how many blocks of a kernel a multiprocessor is to hold at least, which bounds the registers of a thread: the
+// kernel's LeastBlocks, or one.
+template <class K> __device__ constexpr auto least_blocks(int) -> decltype(K::LeastBlocks) { return K::LeastBlocks; }
+template <class K> __device__ constexpr int least_blocks(long) { return 1; }
+
 #define KERNEL(name, ...) \
-  extern "C" __global__ void __launch_bounds__(Threads) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
+  extern "C" __global__ void __launch_bounds__(Threads, least_blocks<__VA_ARGS__>(0)) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
 
 #endif
 
