@@ -17,6 +17,9 @@ var convolutions = map[string]func(l *lowering, op *ir.Op) error{
 		return l.weightGrad(op, op.Operands[0], prologue{})
 	},
 	"matmul": func(l *lowering, op *ir.Op) error {
+		if biased := l.biased(op.Result()); biased != nil {
+			return l.matmul(op, biased.Operands[1], biased.Result())
+		}
 		return l.matmul(op, nil, op.Result())
 	},
 }

@@ -158,7 +158,8 @@ type lowering struct {
 	results   map[*ir.Value]bool  // of the program
 	trees     map[*ir.Op][]*ir.Op // of pointwise operations; empty for those inside another tree
 	updates   map[int]update      // of optimisers, by launch
-	inLoop    bool                // the body of a loop
+	around    *lowering           // of the body of a loop: the program around it
+	captured  []int               // the tensors of that program that the body has come to read
 	err       error
 }
 
@@ -284,7 +285,7 @@ func (l *lowering) scratch(dtype plan.DType, elements int) int {
 	return l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: dtype, Shape: []int{elements}}})
 }
 
-// operand returns the tensor of a value; a constant is filled when it is first needed.
+// operand returns the tensor of a value; a constant is filled when it is first needed, before a loop rather than in it.
 func (l *lowering) operand(v *ir.Value) int {
 	if t, ok := l.tensors[v]; ok {
 		return t
@@ -292,6 +293,9 @@ func (l *lowering) operand(v *ir.Value) int {
 	if !isConstant(v) {
 		l.fail("a value is used that no operation has made")
 		return 0
+	}
+	if l.around != nil {
+		return l.capture(v)
 	}
 	t := l.result(v, usualOrder(v.Type))
 	c := l.call("fill", "Fill")

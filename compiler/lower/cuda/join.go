@@ -78,7 +78,7 @@ func (l *lowering) agenda() *agenda {
 		a.of[i] = signature{l.functions[i], launch.Phase}
 		if u, ok := l.updates[i]; ok {
 			a.of[i].function = function{name: u.key(l), joins: true}
-		} else if carried := launch.Kernel == lower.Copy && len(launch.InPlace) > 0; carried || !l.functions[i].joins {
+		} else if mayStay := launch.Kernel == lower.Copy && len(launch.InPlace) > 0; mayStay || !l.functions[i].joins {
 			a.of[i].phase = fmt.Sprint(launch.Phase, " ", i)
 		}
 		for k, t := range launch.Operands {

@@ -14,12 +14,12 @@ import (
 // the program around it, each row-major. What is carried begins as a copy of its first value, in place where that is not
 // needed any more.
 func (l *lowering) scan(op *ir.Op) error {
-	if l.inLoop {
+	if l.around != nil {
 		return fmt.Errorf("target %s has no loops in loops", l.target.Name())
 	}
 	loop := ir.LoopOf(op)
 	body := newLowering(l.target, op.Body)
-	body.inLoop, body.at = true, op
+	body.around, body.at = l, op
 	launch := lower.Launch{Body: body.out, Launch: plan.Launch{
 		Kernel: plan.Scan, Phase: op.Phase, Scope: op.Scope, FLOPs: ops.FLOPs(op), Bytes: ops.Bytes(op),
 		Operands: []int{l.operand(loop.Length())}, Loop: &plan.Loop{Steps: loop.Steps, Reverse: loop.Reverse, Carried: loop.Carried},
@@ -51,14 +51,29 @@ func (l *lowering) scan(op *ir.Op) error {
 		body.out.Writes = append(body.out.Writes, lower.Write{Home: homes[i], Tensor: body.plain(r.Value)})
 	}
 	body.join()
+	launch.Operands = append(launch.Operands, body.captured...)
 	l.append(launch, function{})
 	return body.err
 }
 
-// carry returns a tensor that begins as a copy of another and that a loop changes. Such a copy is not joined with others, so
-// that one to where it is already is left out.
+// carry returns a tensor that begins as a copy of another and that a loop changes.
 func (l *lowering) carry(t int) int {
 	c := l.copyOf(t, nil)
-	l.out.Launches[len(l.out.Launches)-1].InPlace = []lower.Alias{{Operand: 0, Result: 0}}
+	l.mayStay()
 	return c
+}
+
+// mayStay lets the last launch, a copy, be left out where both tensors come to lie in one place. Such a copy is not joined
+// with others.
+func (l *lowering) mayStay() {
+	l.out.Launches[len(l.out.Launches)-1].InPlace = []lower.Alias{{Operand: 0, Result: 0}}
+}
+
+// capture returns the tensor of a constant that the program around the loop fills.
+func (l *lowering) capture(constant *ir.Value) int {
+	outer := l.around.operand(constant)
+	l.captured = append(l.captured, outer)
+	t := l.result(constant, l.around.order(outer))
+	l.out.Tensors[t].Home = lower.AroundLoop(outer, false)
+	return t
 }

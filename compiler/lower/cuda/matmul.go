@@ -51,6 +51,18 @@ func (l *lowering) matmul(op *ir.Op, addend, result *ir.Value) error {
 	return nil
 }
 
+// biased is the bias_add of a product that nothing else reads, if the bias is there; else nil.
+func (l *lowering) biased(product *ir.Value) *ir.Op {
+	users := l.users[product]
+	if len(users) != 1 || users[0].Kind != "bias_add" || l.results[product] {
+		return nil
+	}
+	if _, made := l.tensors[users[0].Operands[1]]; !made {
+		return nil
+	}
+	return users[0]
+}
+
 // The sides of the tiles of LargeMatMul: the larger one where there are enough of them for a device.
 const (
 	largeTile   = 64
