@@ -45,21 +45,23 @@ __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const f
       : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
 }
 
-// least_blocks is how many blocks of a kernel a multiprocessor is to hold at least, which bounds the registers of a thread: the
-// kernel's LeastBlocks, or one.
-template <class K> __device__ constexpr auto least_blocks(int) -> decltype(K::LeastBlocks) { return K::LeastBlocks; }
-template <class K> __device__ constexpr int least_blocks(long) { return 1; }
-
 #define KERNEL(name, ...) \
-  extern "C" __global__ void __launch_bounds__(Threads, least_blocks<__VA_ARGS__>(0)) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
+  extern "C" __global__ void __launch_bounds__(Threads, LeastBlocks<__VA_ARGS__>::value) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
 
 #endif
+
+// LeastBlocks is how many blocks of a kernel a multiprocessor is to hold at least, which bounds the registers of a thread.
+template <class K> struct LeastBlocks {
+  static constexpr int value = 1;
+};
 
 // Joined is several launches of one kernel at once, of Blocks blocks each.
 template <class K, int Members, int Blocks> struct Joined {
   K member[Members];
   __device__ void run(int block) const { member[block / Blocks].run(block % Blocks); }
 };
+
+template <class K, int Members, int Blocks> struct LeastBlocks<Joined<K, Members, Blocks>> : LeastBlocks<K> {};
 
 // Counters of blocks that have arrived, one for each reduction of a program: zero before and after every launch.
 __device__ unsigned counters[Counters];

@@ -13,7 +13,6 @@ template <class S> struct LargeMatMul {
   Out<float> z, partial;
   int counter;
 
-  static constexpr int LeastBlocks = 2; // one computes while the other waits
   static constexpr int TileN = ceiling(S::n, S::side), Tiles = ceiling(S::m, S::side) * TileN;
   static constexpr int Sub = S::side * S::side / 64, Groups = Threads / Sub, Depth = S::bk / Groups, Squares = S::side * S::side / 1024, Side = S::side / 32;
   static constexpr int Stage = S::bk * S::side, Sums = S::tf32 ? Squares * 4 : 64;
@@ -193,4 +192,9 @@ template <class S> struct LargeMatMul {
     }
     store<V>(z, at, v);
   }
+};
+
+// One block computes while the other waits.
+template <class S> struct LeastBlocks<LargeMatMul<S>> {
+  static constexpr int value = 2;
 };
