@@ -51,12 +51,13 @@ func bindPrecision(cmd *cobra.Command, precision *string) {
 	complete(cmd, "precision", cuda.Precisions...)
 }
 
-func checkPrecision(precision, target string) error {
+// checkPrecision finds one that a target lacks; flag is what gives another target.
+func checkPrecision(precision, target, flag string) error {
 	if !slices.Contains(cuda.Precisions, precision) {
 		return usagef("--precision %q: want %s", precision, strings.Join(cuda.Precisions, " or "))
 	}
 	if precision != cuda.FP32 && !slices.Contains(cuda.Names(), target) {
-		return usagef("--precision %s wants --target %s", precision, strings.Join(cuda.Names(), " or "))
+		return usagef("--precision %s wants %s", precision, flag)
 	}
 	return nil
 }

@@ -70,37 +70,60 @@ func (p *Program) Count() int {
 	return n
 }
 
-// Step is a launch in step T of its loop, or outside of loops, where T is 0. Number is that of All.
+// Step is what a program does at a time: a launch, in step T of its loop (outside of loops T is 0), or Clear, the part of a
+// stacked result of a launch with a loop that belongs to no step. Number is that of All.
 type Step struct {
 	*Launch
 	Number, T int
+	Clear     *Buffer
 }
 
-// Unrolled yields the launches of a program in the order in which they run, those of a loop once for each of its steps;
-// length says how many steps a loop takes. The launch that has a loop comes before its steps: there a runtime clears the
-// Tails.
-func (p *Program) Unrolled(length func(loop *Launch) int) iter.Seq[Step] {
-	return func(yield func(Step) bool) {
-		n := 0
-		for i := range p.Launches {
-			l := &p.Launches[i]
-			if !yield(Step{l, n, 0}) {
-				return
-			}
-			n++
-			if l.Loop == nil {
-				continue
-			}
-			for t := range l.Loop.InOrder(length(l)) {
-				for j := range l.Loop.Launches {
-					if !yield(Step{&l.Loop.Launches[j], n + j, t}) {
-						return
-					}
-				}
-			}
-			n += len(l.Loop.Launches)
+// Unrolled lists all steps of a program in the order in which they are done, those of a loop once for each that it takes;
+// length says how many these are.
+func (p *Program) Unrolled(length func(loop *Launch) int) (steps []Step) {
+	n := 0
+	for i := range p.Launches {
+		l := &p.Launches[i]
+		number := n
+		n++
+		if l.Loop == nil {
+			steps = append(steps, Step{Launch: l, Number: number})
+			continue
 		}
+		taken := length(l)
+		for _, tail := range p.tails(l, taken) {
+			steps = append(steps, Step{Launch: l, Number: number, Clear: &tail})
+		}
+		for t := range l.Loop.InOrder(taken) {
+			for j := range l.Loop.Launches {
+				steps = append(steps, Step{Launch: &l.Loop.Launches[j], Number: n + j, T: t})
+			}
+		}
+		n += len(l.Loop.Launches)
 	}
+	return steps
+}
+
+// tails are the parts of the stacked results of a loop that belong to no step when it takes so many.
+func (p *Program) tails(l *Launch, taken int) (tails []Buffer) {
+	if taken == l.Loop.Steps {
+		return nil
+	}
+	for _, r := range l.Results[l.Loop.Carried:] {
+		b := p.Buffers[r]
+		b.Offset += b.Bytes() / int64(l.Loop.Steps) * int64(taken)
+		b.Shape = append([]int{l.Loop.Steps - taken}, b.Shape[1:]...)
+		tails = append(tails, b)
+	}
+	return tails
+}
+
+// Access is what a step of the program reads and writes.
+func (s Step) Access(p *Program) Access {
+	if s.Clear != nil {
+		return Access{Writes: []Buffer{*s.Clear}}
+	}
+	return p.Access(s.Launch, s.T)
 }
 
 // InOrder yields so many steps in the order in which they run.
@@ -124,20 +147,6 @@ func (l *Loop) CheckLength(length int64) error {
 		return fmt.Errorf("is to take %d steps, has room for 0 to %d", length, l.Steps)
 	}
 	return nil
-}
-
-// Tails are the parts of the stacked results of a launch with a loop that belong to no step when it takes so many.
-func (p *Program) Tails(l *Launch, length int) (tails []Buffer) {
-	if length == l.Loop.Steps {
-		return nil
-	}
-	for _, r := range l.Results[l.Loop.Carried:] {
-		b := p.Buffers[r]
-		b.Offset += b.Bytes() / int64(l.Loop.Steps) * int64(length)
-		b.Shape = append([]int{l.Loop.Steps - length}, b.Shape[1:]...)
-		tails = append(tails, b)
-	}
-	return tails
 }
 
 // At is the buffer in step t of a loop.

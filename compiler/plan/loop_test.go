@@ -97,25 +97,28 @@ func TestUnrolled(t *testing.T) {
 		length  int
 		reverse bool
 		want    string
-		tail    string
 	}{
-		{3, false, "0 scan 0, 1 add 0, 2 copy 0, 1 add 1, 2 copy 1, 1 add 2, 2 copy 2, 3 last 0", ""},
-		{2, true, "0 scan 0, 1 add 1, 2 copy 1, 1 add 0, 2 copy 0, 3 last 0", "112 [1 4]"},
-		{0, true, "0 scan 0, 3 last 0", "80 [3 4]"},
+		{3, false, "1 add 0, 2 copy 0, 1 add 1, 2 copy 1, 1 add 2, 2 copy 2, 3 last 0"},
+		{2, true, "0 clear 112 [1 4], 1 add 1, 2 copy 1, 1 add 0, 2 copy 0, 3 last 0"},
+		{0, true, "0 clear 80 [3 4], 3 last 0"},
 	} {
 		p.Launches[0].Loop.Reverse = c.reverse
-		var steps, tails []string
-		for s := range p.Unrolled(func(*Launch) int { return c.length }) {
-			steps = append(steps, fmt.Sprint(s.Number, " ", s.Kernel, " ", s.T))
-		}
-		for _, b := range p.Tails(&p.Launches[0], c.length) {
-			tails = append(tails, fmt.Sprint(b.Offset, " ", b.Shape))
+		var steps []string
+		for _, s := range p.Unrolled(func(*Launch) int { return c.length }) {
+			text := fmt.Sprint(s.Number, " ", s.Kernel, " ", s.T)
+			access := s.Access(p)
+			if s.Clear != nil {
+				text = fmt.Sprint(s.Number, " clear ", s.Clear.Offset, " ", s.Clear.Shape)
+				if len(access.Reads) > 0 || !reflect.DeepEqual(access.Writes, []Buffer{*s.Clear}) {
+					t.Errorf("%s: access %v", text, access)
+				}
+			} else if s.Kernel == "add" && access.Writes[0].Offset != 80+16*int64(s.T) {
+				t.Errorf("%s writes %v", text, access.Writes)
+			}
+			steps = append(steps, text)
 		}
 		if got := strings.Join(steps, ", "); got != c.want {
 			t.Errorf("%d steps: %s, want %s", c.length, got, c.want)
-		}
-		if got := strings.Join(tails, ", "); got != c.tail {
-			t.Errorf("%d steps leave %q, want %q", c.length, got, c.tail)
 		}
 	}
 	if p.Buffers[3].Shape[0] != 3 {

@@ -99,30 +99,16 @@ func (i *instance) replayFor(p *plan.Program, b *program) (*replay, error) {
 		}
 		r.lengths = append(r.lengths, l.length.value)
 	}
-	if err := i.bindSteps(p, b, r); err != nil {
-		return nil, err
+	for _, step := range p.Unrolled(b.steps) {
+		bound, err := i.bind(p, step)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", position(step), err)
+		}
+		r.launches = append(r.launches, bound)
 	}
-	if err := i.capture(b, r); err != nil {
+	if err := i.makeGraph(p, b, r); err != nil {
 		return nil, err
 	}
 	b.replays = append(b.replays, r)
 	return r, nil
-}
-
-// bindSteps binds all that a program does for the numbers of steps that were written last.
-func (i *instance) bindSteps(p *plan.Program, b *program, r *replay) error {
-	for step := range p.Unrolled(b.steps) {
-		if step.Loop != nil {
-			for _, tail := range p.Tails(step.Launch, b.steps(step.Launch)) {
-				r.launches = append(r.launches, launch{Step: step, cleared: i.address(tail.Space, tail.Offset), bytes: tail.Bytes()})
-			}
-			continue
-		}
-		bound, err := i.bind(p, step)
-		if err != nil {
-			return fmt.Errorf("%s: %w", position(step), err)
-		}
-		r.launches = append(r.launches, bound)
-	}
-	return nil
 }

@@ -114,8 +114,8 @@ func TestLoopKeepsGraphs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if got := count(log.take(), "cuLaunchKernel"); got != 3*room+1 {
-		t.Errorf("loading captures %d launches, want those of %d steps and of program large", got, room)
+	if got := count(log.take(), "cuGraphAddKernelNode"); got != 3*room+1 {
+		t.Errorf("loading adds %d launches to graphs, want those of %d steps and of program large", got, room)
 	}
 	length := []int64{0}
 	inputs := map[string]any{"length": length, "x": make([]float32, room*n)}
@@ -128,7 +128,7 @@ func TestLoopKeepsGraphs(t *testing.T) {
 		length[0] = int64(c.steps)
 		run()
 		lines := log.take()
-		for call, want := range map[string]int{"cuLaunchKernel": c.launches, "cuMemsetD8Async": c.clears, "cuGraphInstantiate": c.graphs, "cuGraphLaunch": 1} {
+		for call, want := range map[string]int{"cuGraphAddKernelNode": c.launches, "cuGraphAddMemsetNode": c.clears, "cuGraphInstantiate": c.graphs, "cuGraphLaunch": 1} {
 			if got := count(lines, call); got != want {
 				t.Errorf("%d steps: %d calls of %s, want %d", c.steps, got, call, want)
 			}
@@ -159,7 +159,7 @@ func TestLoopProfile(t *testing.T) {
 
 func TestLoopFault(t *testing.T) {
 	needFake(t)
-	t.Setenv("FAKE_CUDA_FAIL", "cuLaunchKernel:5:701")
+	t.Setenv("FAKE_CUDA_FAIL", "cuGraphAddKernelNode:5:701")
 	_, err := open(t, recurrence(false))
 	if want := "program step: launch 2 (axpy at cell 0): result 701"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("error %v, want one with %q", err, want)

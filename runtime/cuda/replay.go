@@ -30,32 +30,26 @@ type program struct {
 type replay struct {
 	lengths  []int64 // by loop
 	launches []launch
-	graph    driver.Graph
+	graph    driver.Executable
 }
 
-// launch is a kernel with all that it takes, or memory that is cleared.
+// launch is a step of a program with all that it takes: a kernel's launch, or memory that is cleared.
 type launch struct {
 	plan.Step
-	function    cu.Function
-	grid, block [3]int
-	sharedBytes int
-	arguments   []byte
-	cleared     cu.DevicePtr
-	bytes       int64
+	driver.Launch
 }
 
 // mirror is a buffer of the device and its copy in page-locked memory.
 type mirror struct {
-	space  plan.Space
-	offset int64
-	copy   []byte
+	plan.Buffer
+	copy []byte
 }
 
 // largestMirror is how large a result may be that is copied to the host at the end of each run, asked for or not: a
 // few numbers. Others are copied when they are read.
 const largestMirror = 4 << 10
 
-// prepare finds the kernels of all programs and captures each program as a graph, loops with all the steps that they have
+// prepare finds the kernels of all programs and makes a graph of each program, its loops with all the steps that they have
 // room for.
 func (i *instance) prepare() error {
 	most, err := driver.MaxSharedBytes(i.device.device)
@@ -104,8 +98,11 @@ func position(s plan.Step) string {
 	return fmt.Sprintf("launch %d (%s at %s)", s.Number, s.Kernel, s.Scope)
 }
 
-// bind is a launch with the addresses of its step.
+// bind gives a step the addresses of its operands and results.
 func (i *instance) bind(p *plan.Program, s plan.Step) (launch, error) {
+	if s.Clear != nil {
+		return launch{Step: s}, nil
+	}
 	d := s.Device
 	if d == nil {
 		return launch{}, fmt.Errorf("has no kernel for the device")
@@ -122,14 +119,23 @@ func (i *instance) bind(p *plan.Program, s plan.Step) (launch, error) {
 		b := p.Buffers[list[index]].At(s.T)
 		return uint64(i.address(b.Space, b.Offset))
 	})
-	return launch{Step: s, function: function, grid: d.Grid, block: d.Block, sharedBytes: d.SharedBytes, arguments: arguments}, nil
+	return launch{s, driver.Launch{Function: function, Grid: d.Grid, Block: d.Block, SharedBytes: d.SharedBytes, Arguments: arguments}}, nil
 }
 
-func (l *launch) start(s cu.Stream) error {
-	if l.bytes > 0 {
-		return driver.Explain(cu.MemsetD8Async(l.cleared, 0, l.bytes, s))
+// start puts a step into the stream.
+func (i *instance) start(l *launch) error {
+	if c := l.Clear; c != nil {
+		return driver.Explain(cu.MemsetD8Async(i.address(c.Space, c.Offset), 0, c.Bytes(), i.stream))
 	}
-	return driver.Launch(l.function, l.grid, l.block, l.sharedBytes, s, l.arguments)
+	return l.Launch.Start(i.stream)
+}
+
+// add puts a step into a graph.
+func (i *instance) add(graph *driver.Graph, after []int, l *launch) error {
+	if c := l.Clear; c != nil {
+		return graph.Clear(after, i.address(c.Space, c.Offset), c.Bytes())
+	}
+	return graph.Launch(after, &l.Launch)
 }
 
 // mirrorResults makes room on the host for a program's small results.
@@ -143,41 +149,47 @@ func (i *instance) mirrorResults(p *plan.Program, bound *program) error {
 		if err != nil {
 			return err
 		}
-		bound.mirrors = append(bound.mirrors, mirror{b.Space, b.Offset, memory})
+		bound.mirrors = append(bound.mirrors, mirror{*b, memory})
 	}
 	return nil
 }
 
-// capture records all launches of a replay and the copies of the program's small results as one graph.
-func (i *instance) capture(bound *program, r *replay) error {
-	if err := driver.BeginCapture(i.stream); err != nil {
-		return fmt.Errorf("begin to capture: %w", err)
+// makeGraph makes one graph of all that a program does and the copies of its small results. Each waits for what plan.Order
+// says, so that launches which have nothing to do with one another run side by side.
+func (i *instance) makeGraph(p *plan.Program, bound *program, r *replay) error {
+	var work []plan.Access
+	for _, l := range r.launches {
+		work = append(work, l.Access(p))
 	}
-	failure := func() error {
-		for at := range r.launches {
-			if err := r.launches[at].start(i.stream); err != nil {
-				return fmt.Errorf("%s: %w", position(r.launches[at].Step), err)
-			}
-		}
-		return i.copyMirrors(bound)
-	}()
-	graph, err := driver.EndCapture(i.stream)
-	if err == nil {
-		r.graph = graph
-		i.after(graph.Destroy)
+	for _, m := range bound.mirrors {
+		work = append(work, plan.Access{Reads: []plan.Buffer{m.Buffer}})
 	}
-	if failure != nil {
-		return failure
-	}
+	after := plan.Order(work)
+	graph, err := driver.NewGraph()
 	if err != nil {
+		return fmt.Errorf("begin a graph: %w", err)
+	}
+	defer graph.Destroy()
+	for at := range r.launches {
+		if err := i.add(graph, after[at], &r.launches[at]); err != nil {
+			return fmt.Errorf("%s: %w", position(r.launches[at].Step), err)
+		}
+	}
+	for at, m := range bound.mirrors {
+		if err := graph.Copy(after[len(r.launches)+at], m.copy, i.address(m.Space, m.Offset)); err != nil {
+			return fmt.Errorf("copy a result of %d bytes: %w", len(m.copy), err)
+		}
+	}
+	if r.graph, err = graph.Instantiate(); err != nil {
 		return fmt.Errorf("make a graph of its %d launches: %w", len(r.launches), err)
 	}
+	i.after(r.graph.Destroy)
 	return nil
 }
 
 func (i *instance) copyMirrors(bound *program) error {
 	for _, m := range bound.mirrors {
-		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&m.copy[0]), i.address(m.space, m.offset), int64(len(m.copy)), i.stream); err != nil {
+		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&m.copy[0]), i.address(m.Space, m.Offset), int64(len(m.copy)), i.stream); err != nil {
 			return fmt.Errorf("copy a result of %d bytes: %w", len(m.copy), driver.Explain(err))
 		}
 	}
@@ -197,7 +209,7 @@ func (i *instance) runSingly(program int, r *replay, observe func(launch int, d 
 		return driver.Explain(err)
 	}
 	for at := range r.launches {
-		err := r.launches[at].start(i.stream)
+		err := i.start(&r.launches[at])
 		if err == nil {
 			err = driver.Explain(i.marks[at+1].Record(i.stream))
 		}

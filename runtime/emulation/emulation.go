@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ var ErrNoCompiler = errors.New("g++ is not installed, which emulation of CUDA co
 // Device runs plans of one target, cuda:sm_80 or cuda:sm_90: to the emulation they are the same.
 type Device struct {
 	Plans    string // the target
-	Reversed bool   // threads and blocks run from the last to the first
+	Reversed bool   // threads and blocks run from the last to the first, and of the launches that may come next the last
 	Cache    string // folder that keeps compiled modules by their content, or "" for a temporary one
 }
 
@@ -63,7 +64,8 @@ func TestCache() string {
 type instance struct {
 	plan      *plan.Plan
 	reversed  bool
-	spaces    [2][]byte // by plan.Space
+	orders    map[string][]plan.Step // in which the steps of a program are done, by program and lengths of loops
+	spaces    [2][]byte              // by plan.Space
 	libraries []uintptr
 	functions map[string]uintptr
 }
@@ -73,7 +75,7 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	if err := plan.Validate(p); err != nil {
 		return nil, err
 	}
-	i := &instance{plan: p, reversed: d.Reversed, functions: map[string]uintptr{}}
+	i := &instance{plan: p, reversed: d.Reversed, functions: map[string]uintptr{}, orders: map[string][]plan.Step{}}
 	i.spaces = [2][]byte{plan.Arena: aligned(p.ArenaBytes), plan.Variables: aligned(p.VariableBytes)}
 	folder := d.Cache
 	if folder == "" {
@@ -88,6 +90,30 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 		return nil, fmt.Errorf("plan %s: %w", p.Name, err)
 	}
 	return i, nil
+}
+
+// order is that of a program's steps, or the one that leaves it as far as plan.Order allows: what a graph on a GPU may do.
+func order(p *plan.Program, steps []plan.Step, reversed bool) (list []plan.Step) {
+	if !reversed {
+		return steps
+	}
+	var work []plan.Access
+	for _, s := range steps {
+		work = append(work, s.Access(p))
+	}
+	after := plan.Order(work)
+	done := make([]bool, len(after))
+	waits := func(at int) bool {
+		return done[at] || slices.ContainsFunc(after[at], func(other int) bool { return !done[other] })
+	}
+	for range steps {
+		at := len(after) - 1
+		for waits(at) {
+			at--
+		}
+		list, done[at] = append(list, steps[at]), true
+	}
+	return list
 }
 
 // open compiles all modules, as many at a time as there are processors, and finds the functions of all launches.
@@ -198,35 +224,47 @@ func (i *instance) Run(ctx context.Context, program int, observe func(launch int
 		return fmt.Errorf("plan %s has no program %d", i.plan.Name, program)
 	}
 	p := i.plan.Programs[program]
-	lengths := map[*plan.Launch]int{} // of loops
-	for l := range p.Launches {
-		if l := &p.Launches[l]; l.Loop != nil {
-			length := int64(binary.LittleEndian.Uint64(i.bytes(p.Buffers[l.Operands[0]])))
-			if err := l.Loop.CheckLength(length); err != nil {
-				return fmt.Errorf("program %s: %s at %s %w", p.Name, l.Kernel, l.Scope, err)
-			}
-			lengths[l] = int(length)
-		}
+	steps, err := i.steps(p)
+	if err != nil {
+		return fmt.Errorf("program %s: %w", p.Name, err)
 	}
-	for l := range p.Unrolled(func(loop *plan.Launch) int { return lengths[loop] }) {
+	for _, s := range steps {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("program %s: stopped before launch %d (%s): %w", p.Name, l.Number, l.Kernel, err)
-		}
-		if l.Loop != nil {
-			for _, tail := range p.Tails(l.Launch, lengths[l.Launch]) {
-				clear(i.bytes(tail))
-			}
-			continue
+			return fmt.Errorf("program %s: stopped before launch %d (%s): %w", p.Name, s.Number, s.Kernel, err)
 		}
 		start := time.Now()
-		if err := i.launch(p, l); err != nil {
-			return fmt.Errorf("program %s: launch %d (%s %s at %s) in step %d: %w", p.Name, l.Number, l.Kernel, l.Device.Function, l.Scope, l.T, err)
+		if s.Clear != nil {
+			clear(i.bytes(*s.Clear))
+		} else if err := i.launch(p, s); err != nil {
+			return fmt.Errorf("program %s: launch %d (%s %s at %s) in step %d: %w", p.Name, s.Number, s.Kernel, s.Device.Function, s.Scope, s.T, err)
 		}
 		if observe != nil {
-			observe(l.Number, time.Since(start))
+			observe(s.Number, time.Since(start))
 		}
 	}
 	return nil
+}
+
+// steps lists what a program does now, as long as its loops are now.
+func (i *instance) steps(p *plan.Program) ([]plan.Step, error) {
+	lengths := map[*plan.Launch]int{}
+	key := p.Name
+	for at := range p.Launches {
+		l := &p.Launches[at]
+		if l.Loop == nil {
+			continue
+		}
+		length := int64(binary.LittleEndian.Uint64(i.bytes(p.Buffers[l.Operands[0]])))
+		if err := l.Loop.CheckLength(length); err != nil {
+			return nil, fmt.Errorf("%s at %s %w", l.Kernel, l.Scope, err)
+		}
+		lengths[l] = int(length)
+		key += fmt.Sprint(" ", length)
+	}
+	if i.orders[key] == nil {
+		i.orders[key] = order(p, p.Unrolled(func(loop *plan.Launch) int { return lengths[loop] }), i.reversed)
+	}
+	return i.orders[key], nil
 }
 
 func (i *instance) bytes(b plan.Buffer) []byte { return i.spaces[b.Space][b.Offset:][:b.Bytes()] }

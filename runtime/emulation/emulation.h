@@ -227,12 +227,12 @@ static inline unsigned increment(unsigned* at, unsigned limit) {
   return old;
 }
 
-static inline float shuffle(float v, int lane_mask, int where) {
+template <class T> static inline T shuffle(T v, int lane_mask, int where) {
   int own = current, p = parity[own];
   parity[own] = 1 - p;
   exchange[p][own] = v;
   wait(AtWarp, where);
-  return (float)exchange[p][own ^ lane_mask];
+  return (T)exchange[p][own ^ lane_mask];
 }
 
 static inline int barrier(int value, int where, bool count) {
@@ -280,6 +280,7 @@ static inline void store4(const emulation::Checked<float>& p, i64_t i, float4 v)
 }
 
 template <class T> static inline typename emulation::Plain<T>::type fresh(const emulation::Checked<T>& p, i64_t i) { return p[i]; }
+template <class T> static inline float4 fresh4(const emulation::Checked<T>& p, i64_t i) { return load4(p, i); }
 
 static inline int thread() { return emulation::current; }
 
@@ -310,7 +311,7 @@ static inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float
 #define __shfl_xor_sync(mask, v, lane_mask) emulation::shuffle(v, lane_mask, __LINE__)
 #define atomicInc(at, limit) emulation::increment(at, limit)
 
-#define KERNEL(name, ...)                                                                                                \
+#define KERNEL(name, resident, ...)                                                                                       \
   extern "C" __attribute__((visibility("default"))) int name(const void* arguments, const emulation::Launch* l, char* m) { \
     return emulation::launch<__VA_ARGS__>(arguments, l, m);                                                              \
   }

@@ -22,7 +22,7 @@ func (c *call) column(state ir.Type, eps float64) {
 	c.int("channels", channels)
 	c.int("V", v)
 	c.number("eps", eps)
-	c.shared = 4 * warps * v
+	c.shared = 8 * warps * v
 	c.blocks = channels / v
 }
 

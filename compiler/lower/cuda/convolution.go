@@ -1,6 +1,8 @@
 package cuda
 
 import (
+	"math"
+
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -225,15 +227,22 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 // product divides an m by n product of depth k into tiles and, where there are few of them, into splits: the fields of
 // Product, scratch and counters. Along says whether neighbours of a and b in memory are neighbours along k, v how many are loaded at once.
 func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
-	bn := tile(n, 64)
-	bm := tile(m, 4096/bn)
-	if bm*bn > 4096 {
-		bm = 4096 / bn
+	bm, bn := tileOf(m, n, k)
+	wide := 16 // columns of a tile on tensor cores, whose extents are powers of two
+	for wide < min(n, 64) {
+		wide *= 2
 	}
-	groups := threads / (bm / 4 * (bn / 4))
-	bk := max(16, 4*groups)
+	tf32 := c.l.target.precision == TF32 && m > tensorTile/wide/2
+	if tf32 {
+		bm, bn = tensorTile/wide, wide
+	}
+	groups := groupsOf(bm, bn)
+	bk := 4 * groups
+	for bk < 16 || bk%8 != 0 || bk < min(k, 64) && 2*bk*(bm+bn) <= mostStaged*threads {
+		bk *= 2
+	}
 	tiles, steps := ceiling(m, bm)*ceiling(n, bn), ceiling(k, bk)
-	splits := max(1, min(2*132/tiles, steps/4))
+	splits := max(1, min(2*multiprocessors/tiles, steps/2))
 	c.int("m", m)
 	c.int("n", n)
 	c.int("k", k)
@@ -246,25 +255,48 @@ func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
 	c.int("va", va)
 	c.int("vb", vb)
 	if splits > 1 {
-		c.out(c.l.scratch(plan.F32, splits*m*n))
+		c.out(c.l.scratch(plan.F32, splits*tiles*bm*bn))
 	} else {
 		c.arguments = append(c.arguments, plan.Argument{Kind: plan.ResultArgument}) // partial, which is not used
 	}
-	tf32 := c.l.target.precision == TF32 && bm*bn == 4096
 	c.bool("tf32", tf32)
 	c.shared = 4 * bk * (bm + 8 + bn + 8)
 	if groups > 1 {
 		c.shared = max(c.shared, 4*16*threads)
 	}
 	c.blocks = tiles * splits
-	c.counters = tiles
+	c.counters = tiles * (ceiling(splits, team) + 1)
 }
 
-// tile is the smallest of 16, 32, 64, … that holds n, at most most.
-func tile(n, most int) int {
-	t := 16
-	for t < n && t < most {
-		t *= 2
+const (
+	tensorTile = 4096 // results of a tile on tensor cores
+	mostStaged = 24   // factors that a thread has on their way: registers
+	team       = 16   // splits that are added together; see Product
+	shortest   = 512  // products that are worth dividing between blocks
+)
+
+// tileOf chooses the results of a block, each thread 4 by 4 of them, for the least time: of a multiprocessor's cycles, a product of
+// a tile takes some for its threads' multiplications, used or not, and some to load a row and a column of factors.
+func tileOf(m, n, k int) (bm, bn int) {
+	best := math.Inf(1)
+	for x := 4; x <= min(max(ceiling(n, 4)*4, 16), 128); x += 4 {
+		for y := 4; y <= min(max(ceiling(m, 4)*4, 16), 256); y += 4 {
+			groups := groupsOf(y, x)
+			if groups == 0 || groups > 16 {
+				continue
+			}
+			tiles := ceiling(m, y) * ceiling(n, x)
+			rounds := float64(tiles) // of all multiprocessors, where products are too short to be divided
+			if k <= shortest {
+				rounds = multiprocessors * math.Ceil(rounds/multiprocessors)
+			}
+			if cost := rounds * (48/float64(groups) + float64(x+y)/8); cost < best {
+				best, bm, bn = cost, y, x
+			}
+		}
 	}
-	return t
+	return bm, bn
 }
+
+// groupsOf is how many groups of threads a tile has.
+func groupsOf(bm, bn int) int { return threads / (bm / 4 * (bn / 4)) }

@@ -280,7 +280,7 @@ func (l *lowering) result(v *ir.Value, order plan.Layout) int {
 	return t
 }
 
-// scratch is memory that only one launch uses.
+// scratch is memory of a launch, which those after it may read, that is no value.
 func (l *lowering) scratch(dtype plan.DType, elements int) int {
 	return l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: dtype, Shape: []int{elements}}})
 }

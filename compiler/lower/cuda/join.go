@@ -14,11 +14,14 @@ import (
 
 // The order is that of agenda-based batching (Neubig, Goldberg and Dyer 2017, "On-the-fly operation batching in dynamic
 // computation graphs"): of the kernels that have launches ready to run, the one goes next whose launches to come are the
-// least deep in the graph on average, with all that are ready. So the others wait until more of theirs are ready.
+// least deep in the graph on average, with all that are ready. So the others wait until more of theirs are ready. Small ones
+// that only small ones wait for, as the updates of running statistics, come last: all of a program's are a few launches.
 
 const (
 	// window is how many launches are looked at from the first that is left: it bounds how much longer tensors live.
 	window = 1500
+	// small is how many bytes a launch may keep alive until the end of its program.
+	small = 1 << 16
 	// The argument bytes and results that package plan allows a launch, which several have to share.
 	mostArgumentBytes = 4096
 	mostResults       = 256
@@ -29,6 +32,7 @@ const (
 type signature struct {
 	function
 	phase string
+	late  bool // no launch that is not late itself waits for it
 }
 
 // waiting are the launches of a signature within the window.
@@ -48,7 +52,8 @@ type agenda struct {
 	depth    []int
 	waiting  map[signature]*waiting
 	done     []bool
-	oldest   int // launch that is not done
+	left     int // launches that are not done
+	oldest   int // the first of them that is not late
 	seen     int // launches that have come into the window
 }
 
@@ -56,7 +61,7 @@ type agenda struct {
 func (l *lowering) join() {
 	a := l.agenda()
 	l.out.Launches = nil
-	for a.look(); a.oldest < len(a.launches); a.look() {
+	for a.look(); a.left > 0; a.look() {
 		members := a.next()
 		if _, ok := l.updates[members[0]]; ok {
 			l.joinUpdates(members)
@@ -70,12 +75,12 @@ func (l *lowering) agenda() *agenda {
 	n := len(l.out.Launches)
 	a := &agenda{
 		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n),
-		waiting: map[signature]*waiting{}, done: make([]bool, n),
+		waiting: map[signature]*waiting{}, done: make([]bool, n), left: n,
 	}
 	maker := make([]int, len(l.out.Tensors)) // 1 + the launch that makes a tensor; 0: it is there before the first
 	for i := range a.launches {
 		launch := &a.launches[i]
-		a.of[i] = signature{l.functions[i], launch.Phase}
+		a.of[i] = signature{function: l.functions[i], phase: launch.Phase}
 		if u, ok := l.updates[i]; ok {
 			a.of[i].function = function{name: u.key(l), joins: true}
 		} else if mayStay := launch.Kernel == lower.Copy && len(launch.InPlace) > 0; mayStay || !l.functions[i].joins {
@@ -94,12 +99,17 @@ func (l *lowering) agenda() *agenda {
 			maker[t] = i + 1
 		}
 	}
+	for i := n - 1; i >= 0; i-- { // users come after what they use
+		_, update := l.updates[i]
+		waits := func(user int) bool { return !a.of[user].late }
+		a.of[i].late = !update && a.launches[i].Bytes <= small && !slices.ContainsFunc(a.users[i], waits)
+	}
 	return a
 }
 
 // look moves the window to the first launch that is left.
 func (a *agenda) look() {
-	for a.oldest < len(a.done) && a.done[a.oldest] {
+	for a.oldest < len(a.done) && (a.done[a.oldest] || a.of[a.oldest].late) {
 		a.oldest++
 	}
 	for ; a.seen < min(a.oldest+window, len(a.launches)); a.seen++ {
@@ -133,6 +143,7 @@ func (a *agenda) next() []int {
 	best.ready = slices.Delete(best.ready, 0, n)
 	for _, i := range members {
 		a.done[i] = true
+		a.left--
 		best.count--
 		best.depth -= a.depth[i]
 		for _, user := range a.users[i] {
@@ -162,6 +173,9 @@ func (w *waiting) most(like lower.Launch) int {
 
 // before compares the average depths of what waits.
 func (w *waiting) before(v *waiting) bool {
+	if w.late != v.late {
+		return v.late
+	}
 	if x, y := w.depth*v.count, v.depth*w.count; x != y {
 		return x < y
 	}

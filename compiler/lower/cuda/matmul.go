@@ -67,19 +67,18 @@ func (l *lowering) biased(product *ir.Value) *ir.Op {
 const (
 	largeTile   = 64
 	largestTile = 128
-	processors  = 132
 )
 
 // large divides an m by n product of depth k into tiles and, where there are few of them, into splits: the fields of
 // LargeMatMul, scratch and counters.
 func (c *call) large(m, n, k, va, vb int) {
 	side := largeTile
-	if ceiling(m, largestTile)*ceiling(n, largestTile) >= processors {
+	if ceiling(m, largestTile)*ceiling(n, largestTile) >= multiprocessors {
 		side = largestTile
 	}
 	bk := 8 * max(2, threads/(side*side/64)) // 8 for each group of threads
 	tiles, steps := ceiling(m, side)*ceiling(n, side), ceiling(k, bk)
-	splits := max(1, min(2*processors/tiles, steps/4))
+	splits := max(1, min(2*multiprocessors/tiles, steps/4))
 	c.int("m", m)
 	c.int("n", n)
 	c.int("k", k)
@@ -98,4 +97,5 @@ func (c *call) large(m, n, k, va, vb int) {
 	c.shared = 4 * 2 * bk * (side + side)
 	c.blocks = tiles * splits
 	c.counters = tiles
+	c.resident = 2 // one block computes while the other waits
 }

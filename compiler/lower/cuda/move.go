@@ -171,8 +171,7 @@ func (l *lowering) box(kernel string, x, y int, b []boxAxis, fromX, fromY int) {
 	c.ints("extent", extents)
 	c.ints("step_x", stepsX)
 	c.ints("step_y", stepsY)
-	c.int("from_x", fromX)
-	c.int("from_y", fromY)
+	c.integers(fromX, fromY)
 	c.elements(n, 1)
 	c.emit()
 }

@@ -39,8 +39,31 @@ func pooling(template string, gradient bool) func(l *lowering, op *ir.Op) error 
 		c.int("pw", a.Pads[1])
 		c.bool("include", a.CountIncludePad)
 		c.int("V", pack(x[1]))
-		c.loop(op.Result().Type.Elements() / pack(x[1]))
+		if op.Kind == "max_pool2d_grad" {
+			c.bands(x, y, a)
+		} else {
+			c.loop(op.Result().Type.Elements() / pack(x[1]))
+		}
 		c.emit()
 		return nil
 	}
+}
+
+// bands divides a gradient of a pooling of x to y among blocks that each take some rows of an image and some channels: the
+// fields of MaxPoolGrad.
+func (c *call) bands(x, y []int, a ops.PoolAttrs) {
+	const (
+		mostLanes = 8   // packs of channels: 128 bytes side by side
+		mostWork  = 512 // packs of a block, two a thread
+	)
+	packs := x[1] / pack(x[1])
+	lane := min(packs, mostLanes)
+	band := max(1, min(x[2], mostWork/(x[3]*lane)))
+	// Windows that reach into so many rows begin within the rows and a kernel before them.
+	windows := min(y[2], ceiling(band+a.Kernel[0]-1, a.Strides[0]))
+	c.int("band", band)
+	c.int("lanes", lane)
+	c.int("most", windows)
+	c.shared = 8 * windows * y[3] * lane
+	c.blocks = x[0] * ceiling(x[2], band) * ceiling(packs, lane)
 }

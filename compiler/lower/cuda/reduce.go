@@ -22,7 +22,7 @@ func lanes(packs int) int { return min(packs, mostLanes) }
 func (c *call) columns(outer, rows, channels, v, values int, sum plan.DType) {
 	lane := lanes(channels / v)
 	tiles, rowLanes, width := ceiling(channels/v, lane), threads/lane, lane*v
-	chunks := max(1, min(ceiling(rows, 8*rowLanes), 2*132/(outer*tiles), 128))
+	chunks := max(1, min(ceiling(rows, 8*rowLanes), 2*multiprocessors/(outer*tiles)))
 	c.int("outer", outer)
 	c.int("rows", rows)
 	c.int("channels", channels)
@@ -31,8 +31,8 @@ func (c *call) columns(outer, rows, channels, v, values int, sum plan.DType) {
 	c.int("lanes", lane)
 	c.out(c.l.scratch(sum, outer*chunks*values*channels))
 	items := values * width
-	shares := max(1, min(chunks, threads/items))
-	c.shared = max(rowLanes*items*int(sum.Size()), 8*shares*items)
+	shares := max(1, min(max(chunks, rowLanes), threads/items))
+	c.shared = ceiling(rowLanes*items*int(sum.Size()), 16)*16 + 8*shares*items
 	c.blocks = outer * tiles * chunks
 	c.counters = outer * tiles
 }

@@ -2,21 +2,29 @@
 // all rows of some channels, a thread every 256th row of them, from the first pass over memory to the last.
 // S: rows, channels, V (channels of a block), eps.
 
-// column_sum is the sum of what the threads of a block bring, to all of them.
-template <int V> __device__ inline Pack<V> column_sum(const Pack<V>& own) {
-  constexpr int Warps = Threads / 32;
-  auto room = shared<float>(0, Warps * V);
-  __syncthreads(); // who has called it before has read the room
-  for (int v = 0; v < V; v++) {
-    float sum = warp_sum(own.v[v]);
-    if (thread() % 32 == 0) room[thread() / 32 * V + v] = sum;
+// ColumnSum are sums over the rows of V channels. They are double: of few rows, what cancels is most of it.
+template <int V> struct ColumnSum {
+  double v[V];
+  __device__ inline ColumnSum() {
+    for (int k = 0; k < V; k++) v[k] = 0;
   }
-  __syncthreads();
-  Pack<V> total = zero<V>();
-  for (int w = 0; w < Warps; w++)
-    for (int v = 0; v < V; v++) total.v[v] += room[w * V + v];
-  return total;
-}
+
+  // of_block is the sum of what the threads of the block have, to all of them.
+  __device__ inline void of_block() {
+    constexpr int Warps = Threads / 32;
+    auto room = shared<double>(0, Warps * V);
+    __syncthreads(); // who has used it before has read the room
+    for (int k = 0; k < V; k++) {
+      double sum = warp_sum(v[k]);
+      if (thread() % 32 == 0) room[thread() / 32 * V + k] = sum;
+    }
+    __syncthreads();
+    for (int k = 0; k < V; k++) {
+      v[k] = 0;
+      for (int w = 0; w < Warps; w++) v[k] += room[w * V + k];
+    }
+  }
+};
 
 // HighwayNorm: a node, its statistics, the normalised node and, if S::masked, that times a mask (operations highway →
 // batch_stats → batch_norm → mul). S: also those of Highway.
@@ -30,39 +38,34 @@ template <class S> struct HighwayNorm {
   __device__ void run(int block) const {
     constexpr int V = S::V, Rows = ceiling(S::rows, Threads);
     int channel = block * V;
-    Pack<V> x[Rows], sum = zero<V>(), squares = zero<V>();
+    Pack<V> x[Rows];
+    ColumnSum<V> center, square;
 #pragma unroll
     for (int r = 0; r < Rows; r++) {
       int row = r * Threads + thread();
       if (row >= S::rows) continue;
-      x[r] = highway_node<S>(*this, row, channel);
+      x[r] = HighwayNode<S>::at(*this, row, channel);
       store<V>(y, row * S::channels + channel, x[r]);
-      for (int v = 0; v < V; v++) sum.v[v] += x[r].v[v];
+      for (int v = 0; v < V; v++) center.v[v] += x[r].v[v];
     }
-    Pack<V> center = column_sum(sum), factor;
+    center.of_block();
     for (int v = 0; v < V; v++) center.v[v] /= S::rows;
 #pragma unroll
     for (int r = 0; r < Rows; r++) {
       if (r * Threads + thread() >= S::rows) continue;
-      for (int v = 0; v < V; v++) {
-        x[r].v[v] -= center.v[v];
-        squares.v[v] += x[r].v[v] * x[r].v[v];
-      }
+      for (int v = 0; v < V; v++) square.v[v] += (x[r].v[v] - center.v[v]) * (x[r].v[v] - center.v[v]);
     }
-    squares = column_sum(squares);
+    square.of_block();
     for (int v = 0; v < V; v++) {
-      squares.v[v] /= S::rows;
-      factor.v[v] = (float)(1 / sqrt((double)squares.v[v] + S::eps));
-    }
-    if (thread() == 0) {
-      store<V>(mean, channel, center);
-      store<V>(variance, channel, squares);
+      square.v[v] /= S::rows;
+      if (thread() == 0) mean[channel + v] = (float)center.v[v], variance[channel + v] = (float)square.v[v];
+      square.v[v] = 1 / sqrt(square.v[v] + S::eps);
     }
 #pragma unroll
     for (int r = 0; r < Rows; r++) {
       int row = r * Threads + thread(), i = row * S::channels + channel;
       if (row >= S::rows) continue;
-      for (int v = 0; v < V; v++) x[r].v[v] *= factor.v[v];
+      for (int v = 0; v < V; v++) x[r].v[v] = (float)((x[r].v[v] - center.v[v]) * square.v[v]);
       store<V>(normed, i, x[r]);
       if constexpr (S::masked) {
         Pack<V> m = load<V>(mask, i);
@@ -83,7 +86,8 @@ template <class S> struct NormGrad {
   __device__ void run(int block) const {
     constexpr int V = S::V, Rows = ceiling(S::rows, Threads);
     int channel = block * V;
-    Pack<V> d[Rows], c[Rows], center = load<V>(mean, channel), sum = zero<V>(), along = zero<V>();
+    Pack<V> d[Rows], c[Rows], center = load<V>(mean, channel), spread = load<V>(variance, channel);
+    ColumnSum<V> sum, along;
 #pragma unroll
     for (int r = 0; r < Rows; r++) {
       int row = r * Threads + thread(), i = row * S::channels + channel;
@@ -93,23 +97,22 @@ template <class S> struct NormGrad {
       for (int v = 0; v < V; v++) {
         c[r].v[v] -= center.v[v];
         sum.v[v] += d[r].v[v];
-        along.v[v] += d[r].v[v] * c[r].v[v];
+        along.v[v] += (double)d[r].v[v] * c[r].v[v];
       }
     }
-    sum = column_sum(sum);
-    along = column_sum(along);
-    Pack<V> inverse = load<V>(variance, channel);
+    sum.of_block();
+    along.of_block();
+    double inverse[V];
     for (int v = 0; v < V; v++) {
-      double square = 1 / ((double)inverse.v[v] + S::eps);
-      inverse.v[v] = (float)sqrt(square);
-      along.v[v] = (float)(square * along.v[v] / S::rows);
+      inverse[v] = 1 / sqrt(spread.v[v] + S::eps);
+      along.v[v] *= inverse[v] * inverse[v] / S::rows;
       sum.v[v] /= S::rows;
     }
 #pragma unroll
     for (int r = 0; r < Rows; r++) {
       int row = r * Threads + thread();
       if (row >= S::rows) continue;
-      for (int v = 0; v < V; v++) d[r].v[v] = inverse.v[v] * (d[r].v[v] - sum.v[v] - along.v[v] * c[r].v[v]);
+      for (int v = 0; v < V; v++) d[r].v[v] = (float)(inverse[v] * (d[r].v[v] - sum.v[v] - along.v[v] * c[r].v[v]));
       store<V>(dx, row * S::channels + channel, d[r]);
     }
   }

@@ -3,79 +3,94 @@
 // the chunks in order.
 //
 // S: outer, rows, channels (a multiple of V), V, chunks, lanes (packs of channels in a tile, at most Threads).
-// K, the kernel: Values (sums a channel), Sum (their type), add(sums, outer, row, channel), finish(sums, outer, channel);
-// fields partial [outer][chunks][Values][channels] and counter.
-template <class S, class K> struct Columns {
+// K, the kernel: Values (sums a channel), Sum (their type); Row, what read(outer, row, channel) loads for add(sums, row,
+// channel), for Batch rows at once; finish(total, outer, i) for each of so many Results, usually one a channel, where
+// total(j) is sum j; fields partial [outer][chunks][Values][channels] and counter.
+template <class S, class K, int Results = S::channels> struct Columns {
   static constexpr int Packs = S::channels / S::V, Tiles = ceiling(Packs, S::lanes), RowLanes = Threads / S::lanes, Width = S::lanes * S::V;
+  static constexpr int Items = K::Values * Width, Room = ceiling(RowLanes * Items * (int)sizeof(typename K::Sum), 16) * 16; // bytes
 
   __device__ static inline void run(const K& k, int block) {
     typedef typename K::Sum Sum;
     constexpr int Values = K::Values, V = S::V;
     int chunk = block % S::chunks, tile = block / S::chunks % Tiles, outer = block / S::chunks / Tiles;
     int lane = thread() % S::lanes, row_lane = thread() / S::lanes, channel = (tile * S::lanes + lane) * V;
-    bool active = row_lane < RowLanes && channel < S::channels;
-    Sum sums[Values][V];
-    for (int j = 0; j < Values; j++)
-      for (int v = 0; v < V; v++) sums[j][v] = Sum(0);
-    if (active) {
-      int from = (int)((i64)S::rows * chunk / S::chunks), to = (int)((i64)S::rows * (chunk + 1) / S::chunks);
-      for (int row = from + row_lane; row < to; row += RowLanes) k.add(sums, outer, row, channel);
-    }
-    auto room = shared<Sum>(0, RowLanes * Values * Width);
-    if (active) {
+    if (row_lane < RowLanes) {
+      Sum sums[Values][V];
+      for (int j = 0; j < Values; j++)
+        for (int v = 0; v < V; v++) sums[j][v] = Sum(0);
+      if (channel < S::channels) {
+        int from = (int)((i64)S::rows * chunk / S::chunks), to = (int)((i64)S::rows * (chunk + 1) / S::chunks);
+        for (int first = from + row_lane; first < to; first += K::Batch * RowLanes) {
+          typename K::Row rows[K::Batch];
+#pragma unroll
+          for (int b = 0; b < K::Batch; b++) rows[b] = k.read(outer, smaller(first + b * RowLanes, to - 1), channel);
+#pragma unroll
+          for (int b = 0; b < K::Batch; b++)
+            if (first + b * RowLanes < to) k.add(sums, rows[b], channel);
+        }
+      }
+      auto room = shared<Sum>(0, RowLanes * Items);
       for (int j = 0; j < Values; j++)
         for (int v = 0; v < V; v++) room[(row_lane * Values + j) * Width + lane * V + v] = sums[j][v];
     }
     __syncthreads();
-    for (int i = thread(); i < Values * Width; i += Threads) {
-      int j = i / Width, c = tile * Width + i % Width;
-      if (c >= S::channels) continue;
-      double total = 0;
-      for (int r = 0; r < RowLanes; r++) total += (double)room[(r * Values + j) * Width + i % Width];
-      k.partial[((outer * S::chunks + chunk) * Values + j) * S::channels + c] = (Sum)total;
+    share<RowLanes>([&](int r, int item) { return (double)shared<Sum>(0, RowLanes * Items)[r * Items + item]; });
+    for (int i = thread(); i < Items; i += Threads) {
+      int c = tile * Width + i % Width;
+      if (c < S::channels) k.partial[((outer * S::chunks + chunk) * Values + i / Width) * S::channels + c] = (Sum)total<RowLanes>(i);
     }
     if (!last_block(k.counter + outer * Tiles + tile, S::chunks)) return;
-    // All threads share the work, each one some of the chunks of a sum; then the shares are added in order.
-    constexpr int Items = Values * Width, Shares = larger(1, smaller(S::chunks, Threads / Items)); // of a sum
-    auto share = shared<double>(0, Shares * Items);
+    share<S::chunks>([&](int p, int item) {
+      int c = tile * Width + item % Width;
+      return c < S::channels ? (double)fresh(k.partial, ((outer * S::chunks + p) * Values + item / Width) * S::channels + c) : 0.0;
+    });
+    for (int i = thread(); i < (Tiles > 1 ? Width : Results); i += Threads) {
+      int result = tile * Width + i;
+      if (result < Results) k.finish([&](int j) { return total<S::chunks>(j * Width + i % Width); }, outer, result);
+    }
+  }
+
+  // How many threads share the parts of an item.
+  __device__ static constexpr int shares(int parts) { return larger(1, smaller(parts, Threads / Items)); }
+
+  // share adds the parts of every item: all threads take some of them, and total adds what each of them has.
+  template <int Parts, class F> __device__ static inline void share(F part) {
+    constexpr int Shares = shares(Parts);
+    auto sums = shared<double>(Room, Shares * Items);
     for (int i = thread(); i < Shares * Items; i += Threads) {
-      int item = i % Items, j = item / Width, c = tile * Width + item % Width;
-      double total = 0;
-      if (c < S::channels) {
-        for (int p = i / Items; p < S::chunks; p += Shares)
-          total += (double)fresh(k.partial, ((outer * S::chunks + p) * Values + j) * S::channels + c);
-      }
-      share[i] = total;
+      double sum = 0;
+#pragma unroll 16
+      for (int p = i / Items; p < Parts; p += Shares) sum += part(p, i % Items);
+      sums[i] = sum;
     }
     __syncthreads();
-    for (int i = thread(); i < Width; i += Threads) {
-      int c = tile * Width + i;
-      if (c >= S::channels) continue;
-      double totals[Values];
-      for (int j = 0; j < Values; j++) {
-        totals[j] = 0;
-        for (int s = 0; s < Shares; s++) totals[j] += share[s * Items + j * Width + i];
-      }
-      k.finish(totals, outer, c);
-    }
+  }
+  template <int Parts> __device__ static inline double total(int item) {
+    constexpr int Shares = shares(Parts);
+    auto sums = shared<double>(Room, Shares * Items);
+    double sum = 0;
+    for (int s = 0; s < Shares; s++) sum += sums[s * Items + item];
+    return sum;
   }
 };
 
 // Reduce: y[outer][channel] = scale · Σ x[outer][row][channel]. S: those of Columns, scale.
 template <class S> struct Reduce {
-  static constexpr int Values = 1;
+  static constexpr int Values = 1, Batch = 8;
   typedef double Sum;
+  typedef Pack<S::V> Row;
   In<float> x;
   Out<float> y;
   Out<double> partial;
   int counter;
 
-  __device__ inline void add(double (&sums)[1][S::V], int outer, int row, int channel) const {
-    Pack<S::V> a = load<S::V>(x, (outer * S::rows + row) * S::channels + channel);
+  __device__ inline Row read(int outer, int row, int channel) const { return load<S::V>(x, (outer * S::rows + row) * S::channels + channel); }
+  __device__ inline void add(double (&sums)[1][S::V], const Row& a, int) const {
     for (int v = 0; v < S::V; v++) sums[0][v] += a.v[v];
   }
-  __device__ inline void finish(const double* totals, int outer, int channel) const {
-    y[outer * S::channels + channel] = (float)(totals[0] * S::scale);
+  template <class F> __device__ inline void finish(F total, int outer, int channel) const {
+    y[outer * S::channels + channel] = (float)(total(0) * S::scale);
   }
   __device__ void run(int block) const { Columns<S, Reduce>::run(*this, block); }
 };

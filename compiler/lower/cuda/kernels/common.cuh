@@ -30,6 +30,7 @@ __device__ inline void store4(float* p, int i, float4 v) { *reinterpret_cast<flo
 
 // fresh reads what another block of this launch has written, past the first cache.
 template <class T> __device__ inline T fresh(const T* p, int i) { return __ldcg(p + i); }
+__device__ inline float4 fresh4(const float* p, int i) { return __ldcg(reinterpret_cast<const float4*>(p + i)); }
 
 __device__ inline int thread() { return (int)threadIdx.x; }
 
@@ -45,23 +46,17 @@ __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const f
       : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
 }
 
-#define KERNEL(name, ...) \
-  extern "C" __global__ void __launch_bounds__(Threads, LeastBlocks<__VA_ARGS__>::value) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
+// KERNEL is the entry of a kernel of which so many blocks are to run on a multiprocessor at once.
+#define KERNEL(name, resident, ...) \
+  extern "C" __global__ void __launch_bounds__(Threads, resident) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
 
 #endif
-
-// LeastBlocks is how many blocks of a kernel a multiprocessor is to hold at least, which bounds the registers of a thread.
-template <class K> struct LeastBlocks {
-  static constexpr int value = 1;
-};
 
 // Joined is several launches of one kernel at once, of Blocks blocks each.
 template <class K, int Members, int Blocks> struct Joined {
   K member[Members];
   __device__ void run(int block) const { member[block / Blocks].run(block % Blocks); }
 };
-
-template <class K, int Members, int Blocks> struct LeastBlocks<Joined<K, Members, Blocks>> : LeastBlocks<K> {};
 
 // Counters of blocks that have arrived, one for each reduction of a program: zero before and after every launch.
 __device__ unsigned counters[Counters];
@@ -76,6 +71,17 @@ __device__ inline bool last_block(int counter, int blocks) {
   last = __syncthreads_or(last);
   __threadfence();
   return last;
+}
+
+// warp_sum and warp_largest are of what the threads of a warp bring, to all of them.
+template <class T> __device__ inline T warp_sum(T v) {
+  for (int d = 16; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
+  return v;
+}
+
+__device__ inline float warp_largest(float v) {
+  for (int d = 16; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, d));
+  return v;
 }
 
 // Pack is V neighbouring elements, loaded at once where V is 4.
@@ -111,6 +117,12 @@ template <int V> __device__ inline Pack<V> zero() {
 __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
 __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
 __device__ constexpr int ceiling(int a, int b) { return (a + b - 1) / b; }
+
+// inverse_root is 1/sqrt(x) to some twelve digits, in a few instructions: a step of Newton's method from what the device has.
+__device__ inline double inverse_root(double x) {
+  double r = rsqrtf((float)x);
+  return r * (1.5 - 0.5 * x * r * r);
+}
 
 // Prologue is what happens to the input of a convolution as it is loaded: nothing (0), ReLU (1), or normalisation and
 // ReLU (2, with scale and shift 3).

@@ -58,14 +58,16 @@ template <class S> struct DepthwiseInputGrad {
 
 // DepthwiseWeightGrad: one sum for every tap over all pixels of y. S: also those of Columns, with V 1 and rows n·oh·ow.
 template <class S> struct DepthwiseWeightGrad {
-  static constexpr int Values = S::kh * S::kw;
+  static constexpr int Values = S::kh * S::kw, Batch = 1;
   typedef float Sum;
+  typedef int Row; // the pixel
   Prologue<S> before;
   In<float> x, g;
   Out<float> df, partial;
   int counter;
 
-  __device__ inline void add(float (&sums)[S::kh * S::kw][1], int, int pixel, int channel) const {
+  __device__ inline int read(int, int pixel, int) const { return pixel; }
+  __device__ inline void add(float (&sums)[S::kh * S::kw][1], int pixel, int channel) const {
     int column = pixel % S::ow, row = pixel / S::ow % S::oh, image = pixel / S::ow / S::oh;
     float c = g[pixel * S::c + channel];
 #pragma unroll
@@ -78,8 +80,8 @@ template <class S> struct DepthwiseWeightGrad {
         sums[a * S::kw + b][0] += c * before.template apply<1>(v, channel).v[0];
       }
   }
-  __device__ inline void finish(const double* totals, int, int channel) const {
-    for (int t = 0; t < Values; t++) df[t * S::c + channel] = (float)totals[t];
+  template <class F> __device__ inline void finish(F total, int, int channel) const {
+    for (int t = 0; t < Values; t++) df[t * S::c + channel] = (float)total(t);
   }
   __device__ void run(int block) const { Columns<S, DepthwiseWeightGrad>::run(*this, block); }
 };

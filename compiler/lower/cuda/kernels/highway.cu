@@ -28,22 +28,24 @@ template <class S> struct Activations {
   }
 };
 
-// highway_node is V neighbouring channels of a node. S: terms, V; K: weights, product, state, edge, from, width by term.
-template <class S, class K> __device__ inline Pack<S::V> highway_node(const K& k, int row, int channel) {
-  Pack<S::V> sum = zero<S::V>();
+// HighwayNode computes V neighbouring channels of a node. S: terms, V; K: weights, product, state, edge, from, width by term.
+template <class S> struct HighwayNode {
+  template <class K> __device__ static inline Pack<S::V> at(const K& k, int row, int channel) {
+    Pack<S::V> sum = zero<S::V>();
 #pragma unroll
-  for (int t = 0; t < S::terms; t++) {
-    int at = row * k.width[t] + k.from[t] + channel;
-    Pack<S::V> c = load<S::V>(k.product[t], at), h = load<S::V>(k.product[t], at + S::channels);
-    Pack<S::V> s = load<S::V>(k.state[t], row * S::channels + channel);
-    for (int v = 0; v < S::V; v++) {
-      float open = sigmoid(c.v[v]);
-      Activations<S> mixed(k.weights, k.edge[t], h.v[v]);
-      sum.v[v] += mixed.weight * s.v[v] * (1 - open) + open * mixed.value;
+    for (int t = 0; t < S::terms; t++) {
+      int i = row * k.width[t] + k.from[t] + channel;
+      Pack<S::V> c = load<S::V>(k.product[t], i), h = load<S::V>(k.product[t], i + S::channels);
+      Pack<S::V> s = load<S::V>(k.state[t], row * S::channels + channel);
+      for (int v = 0; v < S::V; v++) {
+        float open = sigmoid(c.v[v]);
+        Activations<S> mixed(k.weights, k.edge[t], h.v[v]);
+        sum.v[v] += mixed.weight * s.v[v] * (1 - open) + open * mixed.value;
+      }
     }
+    return sum;
   }
-  return sum;
-}
+};
 
 // Highway: a node (operation highway). S: also terms, V.
 template <class S> struct Highway {
@@ -55,7 +57,7 @@ template <class S> struct Highway {
   __device__ void run(int block) const {
     constexpr int Packs = S::channels / S::V;
     for (int i = block * Threads + thread(); i < S::rows * Packs; i += S::blocks * Threads)
-      store<S::V>(y, i * S::V, highway_node<S>(*this, i / Packs, i % Packs * S::V));
+      store<S::V>(y, i * S::V, HighwayNode<S>::at(*this, i / Packs, i % Packs * S::V));
   }
 };
 
@@ -93,21 +95,32 @@ template <class S> struct HighwayGrad {
 // HighwayWeightGrad: of the weights, zero but for the edges of the terms (operation highway_weight_grad). S: those of Columns,
 // over elements as rows of one channel; elements of a row of states, terms, weights (all of them).
 template <class S> struct HighwayWeightGrad {
-  static constexpr int Values = S::terms * S::activations;
+  static constexpr int Values = S::terms * S::activations, Batch = 1;
   typedef float Sum;
+  struct Row {
+    float g, gate[S::terms], candidate[S::terms], state[S::terms];
+  };
   In<float> g;
   In<float> product[S::terms], state[S::terms];
   Out<float> dw, partial;
   int edge[S::terms], from[S::terms], width[S::terms];
   int counter;
 
-  __device__ inline void add(float (&sums)[Values][1], int, int i, int) const {
+  __device__ inline Row read(int, int i, int) const {
     int row = i / S::elements, channel = i % S::elements;
-    float d = g[i];
+    Row r;
+    r.g = g[i];
 #pragma unroll
     for (int t = 0; t < S::terms; t++) {
       int at = row * width[t] + from[t] + channel;
-      float open = sigmoid(product[t][at]), h = product[t][at + S::elements], s = state[t][i];
+      r.gate[t] = product[t][at], r.candidate[t] = product[t][at + S::elements], r.state[t] = state[t][i];
+    }
+    return r;
+  }
+  __device__ inline void add(float (&sums)[Values][1], const Row& r, int) const {
+#pragma unroll
+    for (int t = 0; t < S::terms; t++) {
+      float open = sigmoid(r.gate[t]), h = r.candidate[t], s = r.state[t];
 #pragma unroll
       for (int k = 0; k < S::activations; k++) {
         float value = 0;
@@ -118,14 +131,15 @@ template <class S> struct HighwayWeightGrad {
         case Sigmoid: value = sigmoid(h); break;
         case Identity: value = h; break;
         }
-        sums[t * S::activations + k][0] += d * (s + open * (value - s));
+        sums[t * S::activations + k][0] += r.g * (s + open * (value - s));
       }
     }
   }
-  __device__ inline void finish(const double* totals, int, int) const {
-    for (int w = 0; w < S::weights; w++) dw[w] = 0;
+  template <class F> __device__ inline void finish(F total, int, int w) const {
+    double sum = 0;
     for (int t = 0; t < S::terms; t++)
-      for (int k = 0; k < S::activations; k++) dw[edge[t] * S::activations + k] += (float)totals[t * S::activations + k];
+      if (edge[t] == w / S::activations) sum += total(t * S::activations + w % S::activations);
+    dw[w] = (float)sum;
   }
-  __device__ void run(int block) const { Columns<S, HighwayWeightGrad>::run(*this, block); }
+  __device__ void run(int block) const { Columns<S, HighwayWeightGrad, S::weights>::run(*this, block); }
 };

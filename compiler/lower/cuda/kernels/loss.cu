@@ -1,15 +1,5 @@
 // Rows of logits: a warp of threads for a row.
 
-__device__ inline float warp_sum(float v) {
-  for (int d = 16; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
-  return v;
-}
-
-__device__ inline float warp_largest(float v) {
-  for (int d = 16; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, d));
-  return v;
-}
-
 // log_normaliser is the logarithm of the sum of the exponentials of a row, to all threads of the warp: one pass, in which each
 // thread keeps the largest of its numbers and the sum of the exponentials of their distances from it. S: classes, V.
 template <class S, class P> __device__ inline float log_normaliser(P x, int row) {

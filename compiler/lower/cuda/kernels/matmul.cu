@@ -193,8 +193,3 @@ template <class S> struct LargeMatMul {
     store<V>(z, at, v);
   }
 };
-
-// One block computes while the other waits.
-template <class S> struct LeastBlocks<LargeMatMul<S>> {
-  static constexpr int value = 2;
-};

@@ -22,7 +22,7 @@ template <class S> struct WeightedSum {
           factor[v] = weight;
           if (S::norm(i) >= 0) {
             center[v] = mean[larger(0, S::norm(i))][at.channel + v];
-            factor[v] = weight / sqrtf(variance[larger(0, S::norm(i))][at.channel + v] + S::eps(i));
+            factor[v] = weight * rsqrtf(variance[larger(0, S::norm(i))][at.channel + v] + S::eps(i));
           }
         }
 #pragma unroll
@@ -46,8 +46,11 @@ template <class S> struct WeightedSum {
 // many terms are several launches). S: those of Columns with channels 1, terms, pack (elements of a row), weights,
 // more (before counts).
 template <class S> struct WeightedSumWeightGrad {
-  static constexpr int Values = S::terms;
+  static constexpr int Values = S::terms, Batch = 1;
   typedef float Sum;
+  struct Row {
+    Pack<S::pack> g, x[S::terms];
+  };
   In<float> g;
   In<float> x[S::terms];
   In<float> before;
@@ -55,23 +58,24 @@ template <class S> struct WeightedSumWeightGrad {
   int select[S::terms];
   int counter;
 
-  __device__ inline void add(float (&sums)[S::terms][1], int, int row, int) const {
-    Pack<S::pack> a = load<S::pack>(g, row * S::pack);
+  __device__ inline Row read(int, int row, int) const {
+    Row r;
+    r.g = load<S::pack>(g, row * S::pack);
 #pragma unroll
-    for (int i = 0; i < S::terms; i++) {
-      Pack<S::pack> b = load<S::pack>(x[i], row * S::pack);
-      for (int v = 0; v < S::pack; v++) sums[i][0] += a.v[v] * b.v[v];
-    }
+    for (int i = 0; i < S::terms; i++) r.x[i] = load<S::pack>(x[i], row * S::pack);
+    return r;
   }
-  __device__ inline void finish(const double* totals, int, int) const {
-    for (int w = 0; w < S::weights; w++) {
-      double sum = 0;
-      if constexpr (S::more) sum = before[w];
+  __device__ inline void add(float (&sums)[S::terms][1], const Row& r, int) const {
 #pragma unroll
-      for (int i = 0; i < S::terms; i++)
-        if (select[i] == w) sum += totals[i];
-      dw[w] = (float)sum;
-    }
+    for (int i = 0; i < S::terms; i++)
+      for (int v = 0; v < S::pack; v++) sums[i][0] += r.g.v[v] * r.x[i].v[v];
   }
-  __device__ void run(int block) const { Columns<S, WeightedSumWeightGrad>::run(*this, block); }
+  template <class F> __device__ inline void finish(F total, int, int w) const {
+    double sum = 0;
+    if constexpr (S::more) sum = before[w];
+    for (int i = 0; i < S::terms; i++)
+      if (select[i] == w) sum += total(i);
+    dw[w] = (float)sum;
+  }
+  __device__ void run(int block) const { Columns<S, WeightedSumWeightGrad, S::weights>::run(*this, block); }
 };

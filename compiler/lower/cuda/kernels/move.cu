@@ -1,14 +1,15 @@
 // Move: y[box] = x[box], between any layouts. The box has S::rank axes, in the order of y's memory; S::step_x and
-// S::step_y are the distances of neighbours in x and y, S::from_x and S::from_y the positions of its corner. An axis with
+// S::step_y are the distances of neighbours in x and y, from_x and from_y the positions of its corner. An axis with
 // step_x 0 repeats x. Copies, transposes, slices, broadcasts, and each part of a concatenation are moves.
-// S: T, rank, size (elements of the box), blocks, extent(a), step_x(a), step_y(a), from_x, from_y.
+// S: T, rank, size (elements of the box), blocks, extent(a), step_x(a), step_y(a).
 template <class S> struct Move {
   In<typename S::T> x;
   Out<typename S::T> y;
+  int from_x, from_y;
 
   __device__ void run(int block) const {
     for (int i = block * Threads + thread(); i < S::size; i += S::blocks * Threads) {
-      int from = S::from_x, to = S::from_y, rest = i;
+      int from = from_x, to = from_y, rest = i;
 #pragma unroll
       for (int a = S::rank - 1; a >= 0; a--) {
         int at = rest % S::extent(a);

@@ -3,22 +3,23 @@
 // BatchStats: mean and biased variance of every channel (operation batch_stats). S: those of Columns with outer 1.
 // The sums are double, so that E[x²] - E[x]² keeps all the digits of float.
 template <class S> struct BatchStats {
-  static constexpr int Values = 2;
+  static constexpr int Values = 2, Batch = 8;
   typedef double Sum;
+  typedef Pack<S::V> Row;
   In<float> x;
   Out<float> mean, variance;
   Out<double> partial;
   int counter;
 
-  __device__ inline void add(double (&sums)[2][S::V], int, int row, int channel) const {
-    Pack<S::V> a = load<S::V>(x, row * S::channels + channel);
+  __device__ inline Row read(int, int row, int channel) const { return load<S::V>(x, row * S::channels + channel); }
+  __device__ inline void add(double (&sums)[2][S::V], const Row& a, int) const {
     for (int v = 0; v < S::V; v++) {
       sums[0][v] += a.v[v];
       sums[1][v] += (double)a.v[v] * a.v[v];
     }
   }
-  __device__ inline void finish(const double* totals, int, int channel) const {
-    double m = totals[0] / S::rows, s = totals[1] / S::rows - m * m;
+  template <class F> __device__ inline void finish(F total, int, int channel) const {
+    double m = total(0) / S::rows, s = total(1) / S::rows - m * m;
     mean[channel] = (float)m;
     variance[channel] = (float)(s > 0 ? s : 0);
   }
@@ -27,23 +28,29 @@ template <class S> struct BatchStats {
 
 // BatchNormSums: Σg and Σg·x̂ of every channel (operation batch_norm_sums). S: those of Columns, eps.
 template <class S> struct BatchNormSums {
-  static constexpr int Values = 2;
+  static constexpr int Values = 2, Batch = 4;
   typedef double Sum;
+  struct Row {
+    Pack<S::V> g, x;
+  };
   In<float> g, x, mean, variance;
   Out<float> sum, sum_x;
   Out<double> partial;
   int counter;
 
-  __device__ inline void add(double (&sums)[2][S::V], int, int row, int channel) const {
-    Pack<S::V> a = load<S::V>(g, row * S::channels + channel), b = load<S::V>(x, row * S::channels + channel);
+  __device__ inline Row read(int, int row, int channel) const {
+    int i = row * S::channels + channel;
+    return Row{load<S::V>(g, i), load<S::V>(x, i)};
+  }
+  __device__ inline void add(double (&sums)[2][S::V], const Row& r, int channel) const {
     for (int v = 0; v < S::V; v++) {
-      sums[0][v] += a.v[v];
-      sums[1][v] += (double)a.v[v] * (b.v[v] - mean[channel + v]);
+      sums[0][v] += r.g.v[v];
+      sums[1][v] += (double)r.g.v[v] * (r.x.v[v] - mean[channel + v]);
     }
   }
-  __device__ inline void finish(const double* totals, int, int channel) const {
-    sum[channel] = (float)totals[0];
-    sum_x[channel] = (float)(totals[1] / sqrt((double)variance[channel] + S::eps));
+  template <class F> __device__ inline void finish(F total, int, int channel) const {
+    sum[channel] = (float)total(0);
+    sum_x[channel] = (float)(total(1) / sqrt((double)variance[channel] + S::eps));
   }
   __device__ void run(int block) const { Columns<S, BatchNormSums>::run(*this, block); }
 };
@@ -74,7 +81,7 @@ template <class S> struct BatchNorm {
     for (int v = 0; v < S::V; v++) {
       int c = at.channel + v;
       center[v] = mean[c];
-      factor[v] = (float)(1 / sqrt((double)variance[c] + S::eps));
+      factor[v] = (float)inverse_root(variance[c] + S::eps);
       shift[v] = 0;
       if constexpr (S::affine) {
         factor[v] *= gamma[c];
@@ -106,7 +113,7 @@ template <class S> struct BatchNormInputGrad {
     float center[S::V], a[S::V], b[S::V], d[S::V];
     for (int v = 0; v < S::V; v++) {
       int c = at.channel + v;
-      double inverse = 1 / sqrt((double)variance[c] + S::eps), factor = inverse; // over few rows, what cancels is most of it
+      double inverse = inverse_root(variance[c] + S::eps), factor = inverse; // over few rows, what cancels is most of it
       if constexpr (S::affine) factor *= gamma[c];
       if constexpr (S::scaled) factor *= weights[scale];
       center[v] = mean[c];
