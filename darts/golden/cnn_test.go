@@ -77,34 +77,16 @@ func primitiveModule(t *testing.T, name string, xShape, yShape []int) *ir.Module
 
 // checkSearch: whole search steps, the alpha update and then the weight update, and the genotype in the end.
 func checkSearch(t *testing.T, c *testCase) {
-	shape := c.shape("step0/train_x")
-	config := bilevel.Defaults()
-	config.Unrolled = c.meta("unrolled") == "true"
-	config.Inspect = true
-	config.Batch = bilevel.Batch{Size: shape[0], Channels: shape[1], Height: shape[2], Width: shape[3], Raw: true}
-	network := cnn.Supernet{Channels: c.int("C"), Layers: c.int("layers"), Classes: c.int("classes")}
-	m := ir.NewModule("search")
-	if err := bilevel.BuildSearchStep(m, network, config); err != nil {
-		t.Fatal(err)
-	}
-	engines(t, m, func(t *testing.T, e engine, tolerance float64) {
+	engines(t, c.searchModule(), func(t *testing.T, e engine, tolerance float64) {
 		c := &testCase{t, c.file}
 		alphaTolerance := tolerance
-		if config.Unrolled && tolerance == planTolerance {
+		if c.meta("unrolled") == "true" && tolerance == planTolerance {
 			alphaTolerance = unrolledTolerance
 		}
-		for _, name := range c.under("init/") {
-			e.set(name, c.values("init/"+name))
-		}
-		e.set(bilevel.LearningRate, []float64{0.025})
-		e.set(bilevel.AlphaLearningRate, []float64{3e-4})
+		c.beginSearch(e)
 		for step := range c.int("steps") {
 			at := fmt.Sprintf("step%d/", step)
-			inputs := map[string][]float64{}
-			for input, name := range map[string]string{"train_images": "train_x", "train_labels": "train_y", "valid_images": "valid_x", "valid_labels": "valid_y"} {
-				inputs[input] = c.values(at + name)
-			}
-			got := e.run(bilevel.SearchStep, inputs)
+			got := c.searchStep(e, at)
 			for _, alphas := range []string{cnn.AlphasNormal, cnn.AlphasReduce} {
 				compare(t, at+"gradient of "+alphas, got["gradient/"+alphas], c.values(at+"g"+alphas), alphaTolerance)
 				compare(t, at+alphas, e.get(alphas), c.values(at+alphas), tolerance)
@@ -127,6 +109,42 @@ func checkSearch(t *testing.T, c *testCase) {
 			t.Errorf("genotype %s, want %s", genotype, want)
 		}
 	})
+}
+
+// searchModule is the search step that a case describes.
+func (c *testCase) searchModule() *ir.Module {
+	c.Helper()
+	shape := c.shape("step0/train_x")
+	config := bilevel.Defaults()
+	config.Unrolled = c.meta("unrolled") == "true"
+	config.Inspect = true
+	config.Batch = bilevel.Batch{Size: shape[0], Channels: shape[1], Height: shape[2], Width: shape[3], Raw: true}
+	network := cnn.Supernet{Channels: c.int("C"), Layers: c.int("layers"), Classes: c.int("classes")}
+	m := ir.NewModule("search")
+	if err := bilevel.BuildSearchStep(m, network, config); err != nil {
+		c.Fatal(err)
+	}
+	return m
+}
+
+// beginSearch sets the variables as the case begins.
+func (c *testCase) beginSearch(e engine) {
+	c.Helper()
+	for _, name := range c.under("init/") {
+		e.set(name, c.values("init/"+name))
+	}
+	e.set(bilevel.LearningRate, []float64{0.025})
+	e.set(bilevel.AlphaLearningRate, []float64{3e-4})
+}
+
+// searchStep runs a step on the images of the case at that name.
+func (c *testCase) searchStep(e engine, at string) map[string][]float64 {
+	c.Helper()
+	inputs := map[string][]float64{}
+	for input, name := range map[string]string{"train_images": "train_x", "train_labels": "train_y", "valid_images": "valid_x", "valid_labels": "valid_y"} {
+		inputs[input] = c.values(at + name)
+	}
+	return e.run(bilevel.SearchStep, inputs)
 }
 
 // rows splits alphas into one row an edge.

@@ -19,10 +19,7 @@ const (
 
 // TestGolden checks every case file found.
 func TestGolden(t *testing.T) {
-	folder := os.Getenv("DARTSC_GOLDEN")
-	if folder == "" {
-		folder = "testdata"
-	}
+	folder := caseFile("")
 	files, err := os.ReadDir(folder)
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +45,14 @@ func TestGolden(t *testing.T) {
 	if checked == 0 {
 		t.Fatalf("no case files in %s", folder)
 	}
+}
+
+// caseFile is the path of a case file.
+func caseFile(name string) string {
+	if folder := os.Getenv("DARTSC_GOLDEN"); folder != "" {
+		return filepath.Join(folder, name)
+	}
+	return filepath.Join("testdata", name)
 }
 
 // checkTensors finds out what a case is from its metadata.

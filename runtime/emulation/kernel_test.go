@@ -82,35 +82,45 @@ func TestKernels(t *testing.T) {
 	}
 }
 
-// TestTensorCores compares convolutions and products with factors rounded to tf32: 10 bits, so 1e-3 of the largest.
-func TestTensorCores(t *testing.T) {
+// TestPrecisions compares with factors of products rounded to tf32, 10 bits, and with images of bf16, whose 7 bits round every
+// element of a case's operands, of what lies between its operations, and of its results: the worst is tanh of sums of 280 products.
+func TestPrecisions(t *testing.T) {
 	skipWithoutCompiler(t)
-	list := convolutionCases()
-	m := ir.NewModule("products")
-	for i, c := range list {
-		c.add(t, m, programName(i))
-	}
-	p, err := compiler.Compile(t.Context(), m, compiler.Options{Target: target, Precision: cuda.TF32})
-	if err != nil {
-		t.Fatal(err)
-	}
-	used := false
-	for _, module := range p.Modules {
-		used = used || strings.Contains(module.Source, "tf32 = true")
-	}
-	if !used {
-		t.Error("no product uses tensor cores")
-	}
-	forwards, backwards := open(t, p, false), open(t, p, true)
-	for i, c := range list {
-		inputs, want := c.reference(t, m.Program(programName(i)))
-		got := run(t, forwards, programName(i), inputs, want)
-		compare(t, got, want, 2e-3)
-		for name, v := range run(t, backwards, programName(i), inputs, want) {
-			if !slices.Equal(v, got[name]) {
-				t.Errorf("%s of %s: threads that run backwards compute other bits", name, c.name)
+	for _, precision := range []struct {
+		name      string
+		cases     []kernelCase
+		tolerance float64
+		used      string // in the source
+	}{
+		{cuda.TF32, convolutionCases(), 2e-3, "tf32 = true"},
+		{cuda.BF16, cases(), 4e-2, "typedef bf16 Image"},
+	} {
+		t.Run(precision.name, func(t *testing.T) {
+			m := ir.NewModule("products")
+			for i, c := range precision.cases {
+				c.add(t, m, programName(i))
 			}
-		}
+			p, err := compiler.Compile(t.Context(), m, compiler.Options{Target: target, Precision: precision.name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.ContainsFunc(p.Modules, func(m plan.Module) bool { return strings.Contains(m.Source, precision.used) }) {
+				t.Errorf("no kernel has %q", precision.used)
+			}
+			forwards, backwards := open(t, p, false), open(t, p, true)
+			for i, c := range precision.cases {
+				t.Run(c.name, func(t *testing.T) {
+					inputs, want := c.reference(t, m.Program(programName(i)))
+					got := run(t, forwards, programName(i), inputs, want)
+					compare(t, got, want, precision.tolerance)
+					for name, v := range run(t, backwards, programName(i), inputs, want) {
+						if !slices.Equal(v, got[name]) {
+							t.Errorf("%s: threads that run backwards compute other bits", name)
+						}
+					}
+				})
+			}
+		})
 	}
 }
 

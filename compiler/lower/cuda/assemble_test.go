@@ -57,14 +57,12 @@ func TestAssemble(t *testing.T) {
 		sizes["second order"] = func(t *testing.T) *ir.Module { return searchModule(t, search, batch, true) }
 		sizes["training"] = trainingModule
 		sizes["tensor cores"] = trainingModule
+		sizes["bf16"] = trainingModule
 	}
 	for name, module := range sizes {
 		for _, target := range cuda.Names() {
 			t.Run(name+" "+target, func(t *testing.T) {
-				options := compiler.Options{Target: target}
-				if name == "tensor cores" {
-					options.Precision = cuda.TF32
-				}
+				options := compiler.Options{Target: target, Precision: map[string]string{"tensor cores": cuda.TF32, "bf16": cuda.BF16}[name]}
 				p, err := compiler.Compile(t.Context(), module(t), options)
 				if err != nil {
 					t.Fatal(err)

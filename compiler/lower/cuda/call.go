@@ -86,6 +86,9 @@ func (c *call) integers(list ...int) {
 	}
 }
 
+// image is the type that a tensor has in memory, and all images of the launch with it.
+func (c *call) image(t int) { c.typename("Image", c.l.dtype(t)) }
+
 // elements divides work on so many elements, V at a time, among threads that loop: fields size, V and blocks.
 func (c *call) elements(n, v int) {
 	c.int("size", n)

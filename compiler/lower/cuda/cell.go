@@ -134,22 +134,20 @@ func (l *lowering) normGrad(sums, grad *ir.Op) {
 		tree.Ops = l.trees[l.makers[g]]
 	}
 	c := l.call("norm_grad", "NormGrad")
-	external, names := leavesOf(tree)
-	scalars := make([]int, len(external))
-	for i, v := range external {
+	wholes, ones, names := leavesOf(tree)
+	for i, v := range wholes {
 		c.in(l.operand(v))
-		if v.Type.Elements() != g.Type.Elements() {
-			scalars[i] = 1
-		} else {
-			c.inPlace(0, i)
-		}
+		c.inPlace(0, i)
+	}
+	for _, v := range ones {
+		c.in(l.operand(v))
 	}
 	c.in(l.operand(sums.Operands[1]), l.operand(sums.Operands[2]), l.operand(sums.Operands[3]))
 	c.out(l.result(grad.Result(), nil))
 	c.typename("T", g.Type.DType)
 	c.text(l.apply(tree, names))
-	c.int("inputs", len(external))
-	c.ints("scalar", scalars)
+	c.int("inputs", len(wholes)+len(ones))
+	c.int("wholes", len(wholes))
 	c.column(g.Type, sums.Attrs.Float("eps"))
 	c.emit()
 }

@@ -198,7 +198,7 @@ func (s *specialisation) typename(name string, t ir.DType) {
 	fmt.Fprintf(&s.fields, "  typedef %s %s;\n", typenames[t], name)
 }
 
-var typenames = map[ir.DType]string{ir.Bool: "u8", ir.U8: "u8", ir.I32: "int", ir.I64: "i64", ir.F32: "float", ir.F64: "double"}
+var typenames = map[ir.DType]string{ir.Bool: "u8", ir.U8: "u8", ir.I32: "int", ir.I64: "i64", ir.BF16: "bf16", ir.F32: "float", ir.F64: "double"}
 
 func (s *specialisation) ints(name string, list []int) {
 	texts := make([]string, len(list))

@@ -150,6 +150,7 @@ func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
 	c.prologue(p)
 	c.in(in, filter)
 	c.out(out)
+	c.image(out)
 	switch {
 	case depthwise:
 		c.template = "Depthwise"
@@ -182,7 +183,9 @@ func (l *lowering) inputGrad(op *ir.Op, addend, result *ir.Value) error {
 		c.none(1)
 	}
 	c.bool("added", addend != nil)
-	c.out(l.result(result, channelsLast))
+	dx := l.result(result, channelsLast)
+	c.out(dx)
+	c.image(dx)
 	switch {
 	case depthwise:
 		c.template = "DepthwiseInputGrad"
@@ -208,6 +211,7 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 	depthwise, grouped := c.shape(op, xs, ws, ys)
 	c.prologue(p)
 	c.in(in, cotangent)
+	c.image(in)
 	c.out(l.result(op.Result(), filters))
 	pixels := ys[0] * ys[2] * ys[3]
 	switch {
@@ -232,7 +236,7 @@ func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
 	for wide < min(n, 64) {
 		wide *= 2
 	}
-	tf32 := c.l.target.precision == TF32 && m > tensorTile/wide/2
+	tf32 := c.l.target.onTensorCores() && m > tensorTile/wide/2
 	if tf32 {
 		bm, bn = tensorTile/wide, wide
 	}

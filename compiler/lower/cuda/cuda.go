@@ -41,15 +41,17 @@ type Target struct {
 	code         code
 }
 
-// The precisions of products (convolutions but depthwise ones, and matrices): all of float32, or factors rounded to 10 bits
-// for tensor cores, sums in float32. Everything else is float32 in either.
+// The precisions. TF32 rounds the factors of products (convolutions but depthwise ones, and matrices) to 10 bits, for tensor cores;
+// sums are float32. BF16 does too, and keeps images, which are the four-dimensional values but weights, with 7 bits in memory;
+// weights, statistics, logits, and what is computed with, are float32.
 const (
 	FP32 = "fp32"
 	TF32 = "tf32"
+	BF16 = "bf16"
 )
 
 // Precisions lists them.
-var Precisions = []string{FP32, TF32}
+var Precisions = []string{FP32, TF32, BF16}
 
 // New returns a target by its name and precision ("" is FP32), or nil.
 func New(name, precision string) *Target {
@@ -62,6 +64,9 @@ func New(name, precision string) *Target {
 	}
 	return &Target{architecture: architecture, precision: precision}
 }
+
+// onTensorCores says whether products may be computed there.
+func (t *Target) onTensorCores() bool { return t.precision == TF32 || t.precision == BF16 }
 
 // Name returns the name in plans and on the command line, as cuda:sm_90.
 func (t *Target) Name() string { return prefix + t.architecture }
@@ -96,7 +101,8 @@ func (t *Target) Copy(from, to plan.Tensor) *plan.DeviceLaunch {
 func (t *Target) Lower(p *ir.Program) (*lower.Program, error) {
 	l := newLowering(t, p)
 	for _, in := range p.Inputs {
-		l.out.Inputs = append(l.out.Inputs, lower.Port{Name: in.Name, Tensor: l.result(in, usualOrder(in.Type))})
+		l.at = &ir.Op{Phase: "data"}
+		l.out.Inputs = append(l.out.Inputs, lower.Port{Name: in.Name, Tensor: l.input(in)})
 	}
 	if err := l.ops(p); err != nil {
 		return nil, err
@@ -275,10 +281,38 @@ func (l *lowering) result(v *ir.Value, order plan.Layout) int {
 	if len(v.Type.Shape) != 4 {
 		order = nil
 	}
-	t := l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: plan.DType(v.Type.DType), Shape: v.Type.Shape, Order: order}})
+	t := l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: l.stored(v.Type, order), Shape: v.Type.Shape, Order: order}})
 	l.tensors[v] = t
 	return t
 }
+
+// stored is the type in memory of a value in a layout.
+func (l *lowering) stored(t ir.Type, order plan.Layout) plan.DType {
+	if l.target.precision == BF16 && t.DType == ir.F32 && len(t.Shape) == 4 && sameOrder(order, channelsLast) {
+		return plan.BF16
+	}
+	return plan.DType(t.DType)
+}
+
+// input gives an input of the program a tensor, which the host fills with float32.
+func (l *lowering) input(v *ir.Value) int {
+	t := l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: plan.DType(v.Type.DType), Shape: v.Type.Shape, Order: usualOrder(v.Type)}})
+	l.tensors[v] = t
+	if dtype := l.stored(v.Type, usualOrder(v.Type)); dtype != l.out.Tensors[t].DType {
+		l.tensors[v] = l.copyOf(t, dtype, usualOrder(v.Type))
+	}
+	return t
+}
+
+// exact returns a tensor that is not rounded to bf16, through a copy if it is.
+func (l *lowering) exact(t int) int {
+	if l.dtype(t) != ir.BF16 {
+		return t
+	}
+	return l.copyOf(t, plan.F32, l.order(t))
+}
+
+func (l *lowering) dtype(t int) ir.DType { return ir.DType(l.out.Tensors[t].DType) }
 
 // scratch is memory of a launch, which those after it may read, that is no value.
 func (l *lowering) scratch(dtype plan.DType, elements int) int {
@@ -300,7 +334,7 @@ func (l *lowering) operand(v *ir.Value) int {
 	t := l.result(v, usualOrder(v.Type))
 	c := l.call("fill", "Fill")
 	c.out(t)
-	c.typename("T", v.Type.DType)
+	c.typename("T", l.dtype(t))
 	c.number("value", v.Def.Attrs.Float("value"))
 	c.elements(v.Type.Elements(), 1)
 	c.emit()
@@ -315,13 +349,13 @@ func (l *lowering) fail(format string, args ...any) {
 
 func isConstant(v *ir.Value) bool { return v.Def != nil && v.Def.Kind == "constant" }
 
-// own returns a tensor that is not a variable's, for results of the program: the variable may change before they are read.
+// own returns a tensor for a result of the program: float32, and not a variable's, which may change before it is read.
 func (l *lowering) own(v *ir.Value) int {
-	t := l.operand(v)
+	t := l.exact(l.operand(v))
 	if l.out.Tensors[t].Home == (lower.Home{}) {
 		return t
 	}
-	return l.copyOf(t, l.out.Tensors[t].Order)
+	return l.copyOf(t, l.out.Tensors[t].DType, l.order(t))
 }
 
 // in returns the tensor of a value in the given layout, through a copy if it has another.
@@ -333,7 +367,7 @@ func (l *lowering) in(v *ir.Value, order plan.Layout) int {
 	key := copyKey{t, fmt.Sprint(order)}
 	c, ok := l.copies[key]
 	if !ok {
-		c = l.copyOf(t, order)
+		c = l.copyOf(t, l.stored(v.Type, order), order)
 		l.copies[key] = c
 	}
 	return c
@@ -344,9 +378,8 @@ func (l *lowering) image(v *ir.Value) int  { return l.in(v, channelsLast) }
 func (l *lowering) filter(v *ir.Value) int { return l.in(v, filters) }
 func (l *lowering) plain(v *ir.Value) int  { return l.in(v, nil) }
 
-func (l *lowering) copyOf(t int, order plan.Layout) int {
-	from := l.out.Tensors[t]
-	c := l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: from.DType, Shape: from.Shape, Order: order}})
+func (l *lowering) copyOf(t int, dtype plan.DType, order plan.Layout) int {
+	c := l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: dtype, Shape: l.out.Tensors[t].Shape, Order: order}})
 	l.move(t, c)
 	return c
 }

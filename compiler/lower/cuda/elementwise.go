@@ -58,30 +58,36 @@ func formula(text string) func(*ir.Op, []string) string {
 // elementwise lowers a tree of pointwise operations to one kernel, whose function apply is written here.
 func (l *lowering) elementwise(body *ir.Program) error {
 	result := body.Results[0].Value
-	external, names := leavesOf(body)
+	n := result.Type.Elements()
+	wholes, ones, names := leavesOf(body)
 	c := l.call("elementwise", "Elementwise")
 	c.typename("T", result.Type.DType)
-	c.text(l.apply(body, names))
 	order := usualOrder(result.Type)
-	for _, v := range external {
+	for _, v := range wholes {
 		if len(v.Type.Shape) == 4 {
 			order = l.order(l.operand(v))
 			break
 		}
 	}
-	n := result.Type.Elements()
-	scalars := make([]int, len(external))
-	for i, v := range external {
+	for i, v := range wholes {
 		c.in(l.in(v, order))
-		if v.Type.Elements() != n {
-			scalars[i] = 1
-			continue
-		}
 		c.inPlace(0, i)
 	}
-	c.out(l.result(result, order))
-	c.int("inputs", len(external))
-	c.ints("scalar", scalars)
+	if len(wholes) == 0 {
+		c.none(1)
+	}
+	for _, v := range ones {
+		c.in(l.exact(l.operand(v)))
+	}
+	if len(ones) == 0 {
+		c.none(1)
+	}
+	y := l.result(result, order)
+	c.out(y)
+	c.image(y)
+	c.int("wholes", len(wholes))
+	c.int("ones", len(ones))
+	c.text(l.apply(body, names))
 	v := 1
 	if result.Type.DType == ir.F32 {
 		v = pack(n)
@@ -91,8 +97,9 @@ func (l *lowering) elementwise(body *ir.Program) error {
 	return nil
 }
 
-// leavesOf lists what a tree reads, and gives each the name that apply has for it.
-func leavesOf(body *ir.Program) (external []*ir.Value, names map[*ir.Value]string) {
+// leavesOf lists what a tree reads: values like its result, and those of one element; and the name that apply has for each.
+func leavesOf(body *ir.Program) (wholes, ones []*ir.Value, names map[*ir.Value]string) {
+	result := body.Results[0].Value
 	names = map[*ir.Value]string{}
 	inside := map[*ir.Value]bool{}
 	for _, op := range body.Ops {
@@ -100,30 +107,31 @@ func leavesOf(body *ir.Program) (external []*ir.Value, names map[*ir.Value]strin
 			inside[v] = true
 		}
 	}
-	add := func(v *ir.Value) {
-		names[v] = fmt.Sprintf("x[%d]", len(external))
-		external = append(external, v)
-	}
 	for _, op := range body.Ops {
 		for _, v := range op.Operands {
-			if !inside[v] && names[v] == "" && !isConstant(v) {
-				add(v)
+			if inside[v] || names[v] != "" || isConstant(v) {
+				continue
+			}
+			if v.Type.Equal(result.Type) {
+				names[v] = fmt.Sprintf("x[%d]", len(wholes))
+				wholes = append(wholes, v)
+			} else {
+				names[v] = fmt.Sprintf("one[%d]", len(ones))
+				ones = append(ones, v)
 			}
 		}
 	}
-	switch {
-	case len(body.Ops) == 0: // the value itself
-		add(body.Results[0].Value)
-	case len(external) == 0: // all constants: the kernel wants one operand
-		add(body.Ops[0].Operands[0])
+	if len(body.Ops) == 0 { // the value itself
+		names[result] = "x[0]"
+		wholes = append(wholes, result)
 	}
-	return external, names
+	return wholes, ones, names
 }
 
 // apply writes the function of one element.
 func (l *lowering) apply(body *ir.Program, names map[*ir.Value]string) string {
 	var w strings.Builder
-	w.WriteString("  __device__ static inline T apply(const T* x) {\n")
+	w.WriteString("  __device__ static inline T apply(const T* x) {\n    const T* one = x + wholes;\n")
 	for _, op := range body.Ops {
 		name := fmt.Sprintf("r%d", len(names))
 		var text string

@@ -41,7 +41,9 @@ var images = map[string]func(l *lowering, op *ir.Op) error{
 		for _, v := range op.Operands[1:] {
 			c.in(l.operand(v))
 		}
-		c.out(l.result(op.Result(), l.order(x)))
+		y := l.result(op.Result(), l.order(x))
+		c.out(y)
+		c.image(y)
 		n := op.Result().Type.Elements()
 		c.int("row", n/op.Result().Type.Shape[0])
 		c.int("stream", op.Attrs.Int("stream"))
@@ -61,7 +63,9 @@ func (l *lowering) imageCall(op *ir.Op, template string, order plan.Layout, shap
 	if op.Result().Type.DType.Float() {
 		order = channelsLast
 	}
-	c.out(l.result(op.Result(), order))
+	y := l.result(op.Result(), order)
+	c.out(y)
+	c.image(y)
 	c.int("n", shape[0])
 	c.int("h", shape[1])
 	c.int("w", shape[2])

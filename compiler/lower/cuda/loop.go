@@ -58,7 +58,7 @@ func (l *lowering) scan(op *ir.Op) error {
 
 // carry returns a tensor that begins as a copy of another and that a loop changes.
 func (l *lowering) carry(t int) int {
-	c := l.copyOf(t, nil)
+	c := l.copyOf(t, l.out.Tensors[t].DType, nil)
 	l.mayStay()
 	return c
 }

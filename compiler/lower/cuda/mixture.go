@@ -77,6 +77,7 @@ func (l *lowering) weightedTerms(op *ir.Op, weights int, terms []*ir.Value, sele
 	c.optional(max(1, len(means)), variances...)
 	y := l.result(op.Result(), order)
 	c.out(y)
+	c.image(y)
 	c.int("terms", len(x))
 	c.int("norms", len(means))
 	c.integers(selected...)
@@ -105,6 +106,7 @@ func (l *lowering) weightedSumWeightGrad(op *ir.Op) {
 		count := min(len(terms), mostTerms)
 		c := l.call(op.Kind, "WeightedSumWeightGrad")
 		c.in(l.operand(g))
+		c.image(l.operand(g))
 		for _, term := range terms[:count] {
 			c.in(l.in(term, order))
 		}

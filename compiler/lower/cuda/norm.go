@@ -8,7 +8,9 @@ import (
 var norms = map[string]func(l *lowering, op *ir.Op) error{
 	"batch_stats": func(l *lowering, op *ir.Op) error {
 		c := l.call("batch_stats", "BatchStats")
-		c.in(l.image(op.Operands[0]))
+		x := l.image(op.Operands[0])
+		c.in(x)
+		c.image(x)
 		c.out(l.result(op.Results[0], nil), l.result(op.Results[1], nil))
 		rows, channels := pixels(op.Operands[0])
 		c.columns(1, rows, channels, pack(channels), 2, plan.F64)
@@ -25,7 +27,9 @@ var norms = map[string]func(l *lowering, op *ir.Op) error{
 			return nil
 		}
 		c := l.call("batch_norm_sums", "BatchNormSums")
-		c.in(l.image(op.Operands[0]), l.image(op.Operands[1]), l.operand(op.Operands[2]), l.operand(op.Operands[3]))
+		g := l.image(op.Operands[0])
+		c.in(g, l.image(op.Operands[1]), l.operand(op.Operands[2]), l.operand(op.Operands[3]))
+		c.image(g)
 		c.out(l.result(op.Results[0], nil), l.result(op.Results[1], nil))
 		c.number("eps", op.Attrs.Float("eps"))
 		rows, channels := pixels(op.Operands[0])
@@ -67,7 +71,9 @@ func (l *lowering) batchNorm(op *ir.Op, result *ir.Value, relu bool) {
 		affine = append(affine, l.operand(v))
 	}
 	c.optional(2, affine...)
-	c.out(l.result(result, channelsLast))
+	y := l.result(result, channelsLast)
+	c.out(y)
+	c.image(y)
 	c.number("eps", op.Attrs.Float("eps"))
 	c.bool("affine", len(affine) > 0)
 	c.bool("relu", relu)
@@ -101,7 +107,9 @@ func (l *lowering) batchNormInputGrad(op *ir.Op, result, weights *ir.Value, scal
 		weight = append(weight, l.operand(weights))
 	}
 	c.optional(1, weight...)
-	c.out(l.result(result, channelsLast))
+	dx := l.result(result, channelsLast)
+	c.out(dx)
+	c.image(dx)
 	c.number("eps", op.Attrs.Float("eps"))
 	c.bool("affine", len(gamma) > 0)
 	c.bool("scaled", weights != nil)

@@ -51,7 +51,7 @@ type update struct {
 }
 
 func lowerUpdate(l *lowering, op *ir.Op) error {
-	order := l.order(l.operand(op.Operands[0]))
+	order := l.target.Layout(&ir.Variable{Type: op.Result().Type}) // of the variable that it updates
 	u := update{op: op, flops: ops.FLOPs(op)}
 	for _, v := range op.Operands[:tensorCount(op)] {
 		u.tensors = append(u.tensors, l.in(v, order))
@@ -137,7 +137,7 @@ func globalNorm(l *lowering, op *ir.Op) error {
 		c := l.call(op.Kind, "Squares")
 		var sizes []int
 		for _, v := range operands[:n] {
-			c.in(l.operand(v))
+			c.in(l.exact(l.operand(v)))
 			sizes = append(sizes, v.Type.Elements())
 		}
 		operands = operands[n:]

@@ -24,7 +24,9 @@ func pooling(template string, gradient bool) func(l *lowering, op *ir.Op) error 
 		for _, v := range op.Operands {
 			c.in(l.image(v))
 		}
-		c.out(l.result(op.Result(), channelsLast))
+		result := l.result(op.Result(), channelsLast)
+		c.out(result)
+		c.image(result)
 		c.int("n", x[0])
 		c.int("h", x[2])
 		c.int("w", x[3])

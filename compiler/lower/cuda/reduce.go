@@ -76,6 +76,7 @@ func reduce(l *lowering, op *ir.Op) error {
 	}
 	c := l.call(op.Kind, "Reduce")
 	c.in(x)
+	c.image(x)
 	c.out(y)
 	c.number("scale", scale)
 	c.columns(outer, rows, channels, pack(channels), 1, plan.F64)
@@ -100,6 +101,7 @@ func reduceAny(l *lowering, op *ir.Op, x, y int, axes []int, scale float64) erro
 	}
 	c := l.call(op.Kind, "ReduceAny")
 	c.in(x)
+	c.image(x)
 	c.out(y)
 	c.int("rank_y", len(extentsY))
 	c.ints("extent_y", extentsY)

@@ -77,7 +77,8 @@ template <class S> struct HighwayNorm {
 };
 
 // NormGrad: from the cotangent of a normalised value to that of the value x before (operations batch_norm_sums →
-// batch_norm_input_grad); the cotangent is S::apply of g, a tree of pointwise operations. S: also inputs (of apply).
+// batch_norm_input_grad); the cotangent is S::apply of g, a tree of pointwise operations. S: also inputs (of
+// apply), of which the first wholes are like x and the others have one element.
 template <class S> struct NormGrad {
   In<float> g[S::inputs];
   In<float> x, mean, variance;
@@ -119,10 +120,10 @@ template <class S> struct NormGrad {
 
   __device__ inline Pack<S::V> cotangent(int i) const {
     Pack<S::V> from[S::inputs], out;
-    for (int k = 0; k < S::inputs; k++) from[k] = S::scalar(k) ? zero<S::V>() : load<S::V>(g[k], i);
+    for (int k = 0; k < S::inputs; k++) from[k] = k >= S::wholes ? zero<S::V>() : load<S::V>(g[k], i);
     for (int v = 0; v < S::V; v++) {
       float a[S::inputs];
-      for (int k = 0; k < S::inputs; k++) a[k] = S::scalar(k) ? g[k][0] : from[k].v[v];
+      for (int k = 0; k < S::inputs; k++) a[k] = k >= S::wholes ? g[k][0] : from[k].v[v];
       out.v[v] = S::apply(a);
     }
     return out;

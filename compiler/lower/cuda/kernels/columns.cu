@@ -80,7 +80,7 @@ template <class S> struct Reduce {
   static constexpr int Values = 1, Batch = 8;
   typedef double Sum;
   typedef Pack<S::V> Row;
-  In<float> x;
+  In<typename S::Image> x;
   Out<float> y;
   Out<double> partial;
   int counter;
@@ -98,7 +98,7 @@ template <class S> struct Reduce {
 // ReduceAny: the same over any axes, a thread for a result. Axes of x in the order of y's memory, then the reduced ones.
 // S: size (of y), blocks, rank_y, extent_y(a), step_y(a) (distances in x), rank_r, extent_r(a), step_r(a), count, scale.
 template <class S> struct ReduceAny {
-  In<float> x;
+  In<typename S::Image> x;
   Out<float> y;
 
   __device__ void run(int block) const {

@@ -1,6 +1,7 @@
 // What all kernels share. A kernel is a template struct: its fields are the arguments of the launch, in order; its
 // parameter S is a specialisation, a struct of constants that the compiler generates (shapes, strides, flags); run(block)
-// is the work of one block. Every kernel has blocks of Threads threads in one row, so that launches can be joined.
+// is the work of one block. S::Image is what images, four-dimensional values that are no weights, have in memory: float or
+// bf16. Every kernel has blocks of Threads threads in one row, so that launches can be joined.
 //
 // The same text compiles with NVRTC for a device, and with g++ -include emulation.h for the processor, where In, Out and
 // Shared check every access. So a kernel reaches memory only by those, by index, and waits only by __syncthreads and
@@ -12,7 +13,18 @@ typedef unsigned char u8;
 
 constexpr int Threads = 256;
 
+// bf16 is a float with 7 bits of fraction, which images may have in memory; kernels compute with floats. Rounded to the nearest,
+// ties to even.
+struct bf16 {
+  unsigned short bits;
+  bf16() = default;
+  __device__ inline bf16(float x);
+  __device__ inline operator float() const { return __uint_as_float((unsigned)bits << 16); }
+};
+
 #ifndef DARTSC_EMULATION
+
+__device__ inline bf16::bf16(float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x)); }
 
 template <class T> using In = const T*;
 template <class T> using Out = T*;
@@ -27,6 +39,16 @@ template <class T> __device__ inline Shared<T> shared(int offset, int /*count*/)
 
 __device__ inline float4 load4(const float* p, int i) { return *reinterpret_cast<const float4*>(p + i); }
 __device__ inline void store4(float* p, int i, float4 v) { *reinterpret_cast<float4*>(p + i) = v; }
+__device__ inline float4 load4(const bf16* p, int i) {
+  uint2 u = *reinterpret_cast<const uint2*>(p + i);
+  return make_float4(__uint_as_float(u.x << 16), __uint_as_float(u.x & 0xffff0000u), __uint_as_float(u.y << 16), __uint_as_float(u.y & 0xffff0000u));
+}
+__device__ inline void store4(bf16* p, int i, float4 v) {
+  uint2 u;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(u.x) : "f"(v.y), "f"(v.x));
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(u.y) : "f"(v.w), "f"(v.z));
+  *reinterpret_cast<uint2*>(p + i) = u;
+}
 
 // fresh reads what another block of this launch has written, past the first cache.
 template <class T> __device__ inline T fresh(const T* p, int i) { return __ldcg(p + i); }
@@ -34,21 +56,37 @@ __device__ inline float4 fresh4(const float* p, int i) { return __ldcg(reinterpr
 
 __device__ inline int thread() { return (int)threadIdx.x; }
 
-// multiply_tf32 adds to c a 16 by 8 product of depth 8 on the tensor cores of a warp, factors rounded to 10 bits. Of lane
+__device__ inline void store2(float* p, int i, float x, float y) { *reinterpret_cast<float2*>(p + i) = make_float2(x, y); }
+__device__ inline void store2(bf16* p, int i, float x, float y) {
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*reinterpret_cast<unsigned*>(p + i)) : "f"(y), "f"(x));
+}
+
+// to_tf32 rounds to 10 bits.
+__device__ inline float to_tf32(float x) {
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return __uint_as_float(bits);
+}
+
+// multiply_tf32 adds to c a 16 by 8 product of depth 8 on the tensor cores of a warp, of factors from to_tf32. Of lane
 // 4g+t, a is rows g and g+8 at t, then the same at t+4; b is column g at t and t+4; c is row g at columns 2t and 2t+1, then
 // row g+8.
 __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
-  unsigned x[4], y[2];
-  for (int i = 0; i < 4; i++) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(x[i]) : "f"(a[i]));
-  for (int i = 0; i < 2; i++) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y[i]) : "f"(b[i]));
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+      : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
 }
 
 // KERNEL is the entry of a kernel of which so many blocks are to run on a multiprocessor at once.
 #define KERNEL(name, resident, ...) \
   extern "C" __global__ void __launch_bounds__(Threads, resident) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
+
+#else
+
+inline bf16::bf16(float x) {
+  unsigned u = __float_as_uint(x);
+  bits = x != x ? 0x7fff : (unsigned short)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
 
 #endif
 
@@ -112,6 +150,27 @@ template <int V> __device__ inline Pack<V> zero() {
   Pack<V> out;
   for (int k = 0; k < V; k++) out.v[k] = 0;
   return out;
+}
+
+// Split is numbers as tensor cores take them: rounded, and, where products are to be exact, what is left of them. The product of two
+// splits leaves out that of what is left, which is less than what float32 rounds away (Ootomo and Yokota 2022,
+// "Recovering single precision accuracy from Tensor Cores").
+template <int N, bool Exact> struct Split {
+  float high[N], low[N];
+
+  __device__ inline explicit Split(const float (&x)[N]) {
+    for (int i = 0; i < N; i++) {
+      high[i] = to_tf32(x[i]);
+      low[i] = Exact ? to_tf32(x[i] - high[i]) : 0;
+    }
+  }
+};
+template <bool Exact> __device__ inline void multiply_split(float (&c)[4], const Split<4, Exact>& a, const Split<2, Exact>& b) {
+  if constexpr (Exact) {
+    multiply_tf32(c, a.low, b.high);
+    multiply_tf32(c, a.high, b.low);
+  }
+  multiply_tf32(c, a.high, b.high);
 }
 
 __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }

@@ -4,8 +4,9 @@
 // prologue, eps.
 template <class S> struct Depthwise {
   Prologue<S> before;
-  In<float> x, filter;
-  Out<float> y;
+  In<typename S::Image> x;
+  In<float> filter;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     constexpr int Packs = S::c / S::V;
@@ -31,8 +32,10 @@ template <class S> struct Depthwise {
 
 // DepthwiseInputGrad: the cotangent of x, plus addend if S::added. Every pixel of x gathers from the outputs it is part of.
 template <class S> struct DepthwiseInputGrad {
-  In<float> g, filter, addend;
-  Out<float> dx;
+  In<typename S::Image> g;
+  In<float> filter;
+  In<typename S::Image> addend;
+  Out<typename S::Image> dx;
 
   __device__ void run(int block) const {
     constexpr int Packs = S::c / S::V;
@@ -62,7 +65,7 @@ template <class S> struct DepthwiseWeightGrad {
   typedef float Sum;
   typedef int Row; // the pixel
   Prologue<S> before;
-  In<float> x, g;
+  In<typename S::Image> x, g;
   Out<float> df, partial;
   int counter;
 

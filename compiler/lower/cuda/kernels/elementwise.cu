@@ -1,31 +1,27 @@
-// Elementwise: y[i] = S::apply(x0[i], x1[i], …), one pass over memory; operands of one element stand for all positions.
-// S: T, inputs, size, V (elements at a time), blocks, scalar(i), apply.
+// Elementwise: y[i] = S::apply of x[0][i], x[1][i], … and the numbers one[0][0], one[1][0], …, one pass over memory.
+// S: T (of numbers), Image (of tensors in memory), wholes, ones (how many operands there are), size, V (elements at a time),
+// blocks, apply.
 template <class S> struct Elementwise {
   typedef typename S::T T;
-  In<T> x[S::inputs];
-  Out<T> y;
+  In<typename S::Image> x[larger(1, S::wholes)];
+  In<T> one[larger(1, S::ones)];
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     constexpr int V = S::V;
-    T one[S::inputs], r[S::inputs][V];
-    for (int k = 0; k < S::inputs; k++) one[k] = S::scalar(k) ? x[k][0] : T(0);
+    T a[V][larger(1, S::wholes + S::ones)], out[V];
+    for (int k = 0; k < S::ones; k++)
+      for (int j = 0; j < V; j++) a[j][S::wholes + k] = one[k][0];
     for (int i = (block * Threads + thread()) * V; i < S::size; i += S::blocks * Threads * V) {
-      for (int k = 0; k < S::inputs; k++) {
-        if (S::scalar(k)) {
-          for (int j = 0; j < V; j++) r[k][j] = one[k];
-        } else if constexpr (V == 4) {
+      for (int k = 0; k < S::wholes; k++) {
+        if constexpr (V == 4) {
           Pack<4> p = load<4>(x[k], i);
-          for (int j = 0; j < V; j++) r[k][j] = p.v[j];
+          for (int j = 0; j < V; j++) a[j][k] = p.v[j];
         } else {
-          r[k][0] = x[k][i];
+          a[0][k] = x[k][i];
         }
       }
-      T out[V];
-      for (int j = 0; j < V; j++) {
-        T a[S::inputs];
-        for (int k = 0; k < S::inputs; k++) a[k] = r[k][j];
-        out[j] = S::apply(a);
-      }
+      for (int j = 0; j < V; j++) out[j] = S::apply(a[j]);
       if constexpr (V == 4) {
         store4(y, i, make_float4(out[0], out[1], out[2], out[3]));
       } else {

@@ -37,7 +37,7 @@ template <class S> struct RandomFlip {
 // NormalizeImage: (v/255 - mean(c))/deviation(c). Images channels last are in the order of the files.
 template <class S> struct NormalizeImage {
   In<u8> x;
-  Out<float> y;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     for (int i = block * Threads + thread(); i < S::n * S::h * S::w * S::c; i += S::blocks * Threads)
@@ -47,25 +47,26 @@ template <class S> struct NormalizeImage {
 
 // Cutout zeros a square of side 2·S::half around a random centre.
 template <class S> struct Cutout {
-  In<float> x;
+  In<typename S::Image> x;
   In<i64> seed, step;
-  Out<float> y;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     Philox random(seed[0], step[0], S::stream);
     for (int i = block * Threads + thread(); i < S::n * S::h * S::w * S::c; i += S::blocks * Threads) {
       int column = i / S::c % S::w, row = i / S::c / S::w % S::h, n = i / S::c / S::w / S::h;
       int r = row - random.below(2 * (u64)n, S::h), q = column - random.below(2 * (u64)n + 1, S::w);
-      y[i] = -S::half <= r && r < S::half && -S::half <= q && q < S::half ? 0.0f : x[i];
+      y[i] = -S::half <= r && r < S::half && -S::half <= q && q < S::half ? 0.0f : (float)x[i];
     }
   }
 };
 
 // DropPath: rows dropped with probability p, the others divided by 1-p. S: size, row (elements), stream, blocks.
 template <class S> struct DropPath {
-  In<float> x, p;
+  In<typename S::Image> x;
+  In<float> p;
   In<i64> seed, step;
-  Out<float> y;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     Philox random(seed[0], step[0], S::stream);

@@ -155,8 +155,9 @@ template <class S> struct Correct {
 
 // BiasAdd: y = x + bias by column. S: size, columns, blocks.
 template <class S> struct BiasAdd {
-  In<float> x, bias;
-  Out<float> y;
+  In<typename S::Image> x;
+  In<float> bias;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     for (int i = block * Threads + thread(); i < S::size; i += S::blocks * Threads) y[i] = x[i] + bias[i % S::columns];

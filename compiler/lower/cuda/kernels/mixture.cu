@@ -4,9 +4,9 @@
 // S: those of Rows, terms, norms, batch (rows at a time), norm(i), eps(i).
 template <class S> struct WeightedSum {
   In<float> weights;
-  In<float> x[S::terms];
+  In<typename S::Image> x[S::terms];
   In<float> mean[larger(1, S::norms)], variance[larger(1, S::norms)];
-  Out<float> y;
+  Out<typename S::Image> y;
   int select[S::terms];
 
   __device__ void run(int block) const {
@@ -51,8 +51,7 @@ template <class S> struct WeightedSumWeightGrad {
   struct Row {
     Pack<S::pack> g, x[S::terms];
   };
-  In<float> g;
-  In<float> x[S::terms];
+  In<typename S::Image> g, x[S::terms];
   In<float> before;
   Out<float> dw, partial;
   int select[S::terms];

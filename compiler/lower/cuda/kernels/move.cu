@@ -1,9 +1,9 @@
 // Move: y[box] = x[box], between any layouts. The box has S::rank axes, in the order of y's memory; S::step_x and
 // S::step_y are the distances of neighbours in x and y, from_x and from_y the positions of its corner. An axis with
 // step_x 0 repeats x. Copies, transposes, slices, broadcasts, and each part of a concatenation are moves.
-// S: T, rank, size (elements of the box), blocks, extent(a), step_x(a), step_y(a).
+// S: From and T (types of x and y), rank, size (elements of the box), blocks, extent(a), step_x(a), step_y(a).
 template <class S> struct Move {
-  In<typename S::T> x;
+  In<typename S::From> x;
   Out<typename S::T> y;
   int from_x, from_y;
 
@@ -17,7 +17,7 @@ template <class S> struct Move {
         from += at * S::step_x(a);
         to += at * S::step_y(a);
       }
-      y[to] = x[from];
+      y[to] = (typename S::T)x[from];
     }
   }
 };
@@ -68,11 +68,11 @@ template <class S> struct Pad {
   }
 };
 
-// Reshape: the elements of x in their logical order, in another shape. S: T, size, blocks; rank_y, extent_y(a) and
+// Reshape: the elements of x in their logical order, in another shape. S: From, T, size, blocks; rank_y, extent_y(a) and
 // logical_y(a): axes of y in the order of memory with their logical distances; rank_x, extent_x(a), step_x(a): axes of x
 // in logical order with their distances in memory.
 template <class S> struct Reshape {
-  In<typename S::T> x;
+  In<typename S::From> x;
   Out<typename S::T> y;
 
   __device__ void run(int block) const {
@@ -88,7 +88,7 @@ template <class S> struct Reshape {
         from += logical % S::extent_x(a) * S::step_x(a);
         logical /= S::extent_x(a);
       }
-      y[i] = x[from];
+      y[i] = (typename S::T)x[from];
     }
   }
 };

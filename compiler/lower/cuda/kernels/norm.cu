@@ -6,7 +6,7 @@ template <class S> struct BatchStats {
   static constexpr int Values = 2, Batch = 8;
   typedef double Sum;
   typedef Pack<S::V> Row;
-  In<float> x;
+  In<typename S::Image> x;
   Out<float> mean, variance;
   Out<double> partial;
   int counter;
@@ -33,7 +33,8 @@ template <class S> struct BatchNormSums {
   struct Row {
     Pack<S::V> g, x;
   };
-  In<float> g, x, mean, variance;
+  In<typename S::Image> g, x;
+  In<float> mean, variance;
   Out<float> sum, sum_x;
   Out<double> partial;
   int counter;
@@ -71,8 +72,9 @@ template <class S> struct Rows {
 // BatchNorm: y = (x-mean)/sqrt(var+eps)·gamma + beta, with ReLU after it if S::relu (operation batch_norm, group
 // norm_relu). S: those of Rows, eps, affine, relu.
 template <class S> struct BatchNorm {
-  In<float> x, mean, variance, gamma, beta;
-  Out<float> y;
+  In<typename S::Image> x;
+  In<float> mean, variance, gamma, beta;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     Rows<S> at(block);
@@ -103,8 +105,9 @@ template <class S> struct BatchNorm {
 // BatchNormInputGrad: dx = gamma/sqrt(var+eps)·(g - Σg/n - x̂·Σg·x̂/n), times weights[scale] if S::scaled
 // (operation batch_norm_input_grad, group scaled). S: those of Rows, eps, affine, scaled.
 template <class S> struct BatchNormInputGrad {
-  In<float> g, x, mean, variance, sum, sum_x, gamma, weights;
-  Out<float> dx;
+  In<typename S::Image> g, x;
+  In<float> mean, variance, sum, sum_x, gamma, weights;
+  Out<typename S::Image> dx;
   int scale;
 
   __device__ void run(int block) const {

@@ -49,8 +49,8 @@ template <class S> struct Pooling {
 
 // MaxPool (operation max_pool2d).
 template <class S> struct MaxPool {
-  In<float> x;
-  Out<float> y;
+  In<typename S::Image> x;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     typedef Pooling<S> P;
@@ -74,8 +74,8 @@ template <class S> struct MaxPool {
 // S: also band (rows of x), lanes (packs of channels), most (rows of windows that reach into a band).
 template <class S> struct MaxPoolGrad {
   static constexpr int Tiles = ceiling(S::c / S::V, S::lanes), Bands = ceiling(S::h, S::band);
-  In<float> g, x;
-  Out<float> dx;
+  In<typename S::Image> g, x;
+  Out<typename S::Image> dx;
 
   __device__ void run(int block) const {
     typedef Pooling<S> P;
@@ -123,8 +123,8 @@ template <class S> struct MaxPoolGrad {
 
 // AveragePool (operation avg_pool2d).
 template <class S> struct AveragePool {
-  In<float> x;
-  Out<float> y;
+  In<typename S::Image> x;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     typedef Pooling<S> P;
@@ -144,8 +144,8 @@ template <class S> struct AveragePool {
 
 // AveragePoolGrad (operation avg_pool2d_grad).
 template <class S> struct AveragePoolGrad {
-  In<float> g;
-  Out<float> dx;
+  In<typename S::Image> g;
+  Out<typename S::Image> dx;
 
   __device__ void run(int block) const {
     typedef Pooling<S> P;

@@ -147,7 +147,7 @@ template <class S, class P> struct Product {
         int tile = thread() / 32 * 4 + i, m = tile / (S::bn / 8) * 16 + g, n = tile % (S::bn / 8) * 8 + g;
         float a[4] = {ta[(k + t) * StrideA + m], ta[(k + t) * StrideA + m + 8], ta[(k + t + 4) * StrideA + m], ta[(k + t + 4) * StrideA + m + 8]};
         float b[2] = {tb[(k + t) * StrideB + n], tb[(k + t + 4) * StrideB + n]};
-        multiply_tf32(sum[i], a, b);
+        multiply_split(sum[i], Split<4, false>(a), Split<2, false>(b));
       }
     }
   }
@@ -251,8 +251,10 @@ template <class S> struct Patches {
 // Convolution: rows are pixels of y, columns its channels, products taps times channels of x.
 template <class S> struct Convolution {
   Prologue<S> before;
-  In<float> x, filter;
-  Out<float> y, partial;
+  In<typename S::Image> x;
+  In<float> filter;
+  Out<typename S::Image> y;
+  Out<float> partial;
   int counter;
 
   template <int V> __device__ inline Pack<V> a(int m, int k) const { return Patches<S>::template load<V>(x, m, k); }
@@ -265,8 +267,11 @@ template <class S> struct Convolution {
 // ConvolutionInputGrad: rows are pixels of x, columns its channels, products taps times channels of y. Addend is added if
 // S::added.
 template <class S> struct ConvolutionInputGrad : AsItIs {
-  In<float> g, filter, addend;
-  Out<float> dx, partial;
+  In<typename S::Image> g;
+  In<float> filter;
+  In<typename S::Image> addend;
+  Out<typename S::Image> dx;
+  Out<float> partial;
   int counter;
 
   template <int V> __device__ inline Pack<V> a(int m, int k) const {
@@ -291,7 +296,7 @@ template <class S> struct ConvolutionInputGrad : AsItIs {
 // ConvolutionWeightGrad: rows are taps times channels of x, columns channels of y, products pixels of y.
 template <class S> struct ConvolutionWeightGrad {
   Prologue<S> before;
-  In<float> x, g;
+  In<typename S::Image> x, g;
   Out<float> df, partial;
   int counter;
 
@@ -307,8 +312,9 @@ template <class S> struct ConvolutionWeightGrad {
 template <class S> struct Grouped {
   static constexpr int C = S::c / S::groups, O = S::o / S::groups; // of a group
   Prologue<S> before;
-  In<float> x, filter;
-  Out<float> y;
+  In<typename S::Image> x;
+  In<float> filter;
+  Out<typename S::Image> y;
 
   __device__ void run(int block) const {
     for (int i = block * Threads + thread(); i < S::images * S::oh * S::ow * S::o; i += S::blocks * Threads) {
@@ -330,8 +336,10 @@ template <class S> struct Grouped {
 
 template <class S> struct GroupedInputGrad {
   static constexpr int C = S::c / S::groups, O = S::o / S::groups;
-  In<float> g, filter, addend;
-  Out<float> dx;
+  In<typename S::Image> g;
+  In<float> filter;
+  In<typename S::Image> addend;
+  Out<typename S::Image> dx;
 
   __device__ void run(int block) const {
     for (int i = block * Threads + thread(); i < S::images * S::h * S::w * S::c; i += S::blocks * Threads) {
@@ -354,7 +362,7 @@ template <class S> struct GroupedInputGrad {
 template <class S> struct GroupedWeightGrad {
   static constexpr int C = S::c / S::groups, O = S::o / S::groups;
   Prologue<S> before;
-  In<float> x, g;
+  In<typename S::Image> x, g;
   Out<float> df;
 
   __device__ void run(int block) const {
