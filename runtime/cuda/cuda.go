@@ -3,8 +3,8 @@
 //
 // It is built with tag cuda, on Linux; without, the same functions say that it was not. A program built with it starts
 // on machines without a driver: package driver finds the driver when [Look] or [New] asks for it. device.go places plans,
-// module.go loads their code, replay.go makes graphs of their programs and runs them, transfer.go moves data through page-locked
-// memory. The package knows plans only: what a kernel does stands in compiler/lower/cuda.
+// module.go loads their code, replay.go makes graphs of their programs and runs them, those with loops as loop.go says,
+// transfer.go moves data through page-locked memory. The package knows plans only: what a kernel does stands in compiler/lower/cuda.
 package cuda
 
 import "errors"

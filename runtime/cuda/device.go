@@ -105,21 +105,23 @@ func (d Device) String() string { return fmt.Sprintf("CUDA device %d (%s)", d.In
 
 // instance is a plan on a device. Work is put into one stream, in the order of the calls.
 type instance struct {
-	plan     *plan.Plan
-	device   Device
-	context  cu.CUContext
-	stream   cu.Stream
-	spaces   [2]cu.DevicePtr // by plan.Space
-	sizes    [2]int64
-	modules  []cu.Module
-	programs []program
-	uploads  ring
-	download []byte     // page-locked
-	marks    []cu.Event // of a profile: before each launch and after the last
-	last     int        // the program that was put into the stream last, or -1
-	fresh    bool       // nothing has been written since then
-	lost     error      // what ended the context: nothing works after it
-	release  []func() error
+	plan      *plan.Plan
+	device    Device
+	context   cu.CUContext
+	stream    cu.Stream
+	spaces    [2]cu.DevicePtr // by plan.Space
+	sizes     [2]int64
+	modules   []cu.Module
+	functions *functions
+	programs  []program
+	lengths   []*length // of the loops of all programs
+	uploads   ring
+	download  []byte     // page-locked
+	marks     []cu.Event // of a profile: before each launch and after the last
+	last      int        // the program that was put into the stream last, or -1
+	fresh     bool       // nothing has been written since then
+	lost      error      // what ended the context: nothing works after it
+	release   []func() error
 }
 
 // Load implements runtime.Device.
@@ -228,10 +230,14 @@ func (i *instance) Run(ctx context.Context, program int, observe func(launch int
 	if err := i.enter(); err != nil {
 		return err
 	}
-	if observe != nil || oneByOne {
-		return i.runSingly(program, observe)
+	r, err := i.replayFor(i.plan.Programs[program], &i.programs[program])
+	if err != nil {
+		return fmt.Errorf("program %s: %w", i.plan.Programs[program].Name, err)
 	}
-	if err := i.programs[program].graph.Launch(i.stream); err != nil {
+	if observe != nil || oneByOne {
+		return i.runSingly(program, r, observe)
+	}
+	if err := r.graph.Launch(i.stream); err != nil {
 		return fmt.Errorf("program %s: launch its graph: %w", i.plan.Programs[program].Name, err)
 	}
 	i.ran(program)

@@ -405,7 +405,7 @@ func TestLoadRefuses(t *testing.T) {
 			steps := plan.Buffer{Tensor: plan.Tensor{DType: plan.I64}, Offset: 1 << 10}
 			p.Programs[0].Buffers = append(p.Programs[0].Buffers, steps)
 			p.Programs[0].Launches[2] = plan.Launch{Kernel: "scan", Operands: []int{4}, Loop: &plan.Loop{Steps: 2}}
-		}, "launch 2 (scan): is a loop"},
+		}, "launch 2 (scan): the number of steps must be an input of the program"},
 		{"too many threads", "", "", func(p *plan.Plan) {
 			launch(p, 0).Function, launch(p, 0).Block, launch(p, 0).Arguments = "narrow", [3]int{16, 16, 1}, nil
 		}, "kernel narrow: blocks of 256 threads, its registers allow 128"},

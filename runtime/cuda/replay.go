@@ -21,9 +21,22 @@ const oneByOneVariable = "DARTSC_CUDA_ONE_BY_ONE"
 
 // program is a program bound to memory.
 type program struct {
-	launches []driver.Launch
+	loops   []loop
+	replays []*replay // by the numbers of steps of the loops; one, where there are none
+	mirrors []mirror  // small results, which the graph copies to the host
+}
+
+// replay is all that a program does when its loops take so many steps, one launch after the other and as a graph.
+type replay struct {
+	lengths  []int64 // by loop
+	launches []launch
 	graph    driver.Executable
-	mirrors  []mirror // small results, which the graph copies to the host
+}
+
+// launch is a step of a program with all that it takes: a kernel's launch, or memory that is cleared.
+type launch struct {
+	plan.Step
+	driver.Launch
 }
 
 // mirror is a buffer of the device and its copy in page-locked memory.
@@ -36,63 +49,93 @@ type mirror struct {
 // few numbers. Others are copied when they are read.
 const largestMirror = 4 << 10
 
-// prepare binds the launches of all programs and makes a graph of each program.
+// prepare finds the kernels of all programs and makes a graph of each program, its loops with all the steps that they have
+// room for.
 func (i *instance) prepare() error {
 	most, err := driver.MaxSharedBytes(i.device.device)
 	if err != nil {
 		return err
 	}
-	f := &functions{found: map[key]cu.Function{}, allowed: map[cu.Function]limits{}, most: most}
+	i.functions = &functions{found: map[key]cu.Function{}, allowed: map[cu.Function]limits{}, most: most}
 	i.programs = make([]program, len(i.plan.Programs))
 	for at, p := range i.plan.Programs {
-		for l := range p.Launches {
-			bound, err := i.bind(p, &p.Launches[l], f)
-			if err != nil {
-				return fmt.Errorf("program %s: %s: %w", p.Name, position(l, &p.Launches[l]), err)
-			}
-			i.programs[at].launches = append(i.programs[at].launches, bound)
-		}
-		if err := i.mirrorResults(p, &i.programs[at]); err != nil {
+		if err := i.prepareProgram(p, &i.programs[at]); err != nil {
 			return fmt.Errorf("program %s: %w", p.Name, err)
 		}
 	}
 	for at, p := range i.plan.Programs { // once all kernels are allowed what they need
-		if err := i.makeGraph(p, &i.programs[at]); err != nil {
+		bound := &i.programs[at]
+		for _, l := range bound.loops {
+			l.length.value = int64(l.Loop.Steps)
+		}
+		if _, err := i.replayFor(p, bound); err != nil {
 			return fmt.Errorf("program %s: %w", p.Name, err)
 		}
 	}
 	return nil
 }
 
-// position names a launch.
-func position(at int, l *plan.Launch) string {
-	if l.Scope == "" {
-		return fmt.Sprintf("launch %d (%s)", at, l.Kernel)
+func (i *instance) prepareProgram(p *plan.Program, bound *program) (err error) {
+	for number, l := range p.All() {
+		if l.Loop != nil {
+			continue
+		}
+		if _, err := i.bind(p, plan.Step{Launch: l.Launch, Number: number}); err != nil {
+			return fmt.Errorf("%s: %w", position(plan.Step{Launch: l.Launch, Number: number}), err)
+		}
 	}
-	return fmt.Sprintf("launch %d (%s at %s)", at, l.Kernel, l.Scope)
+	if bound.loops, err = i.findLoops(p); err != nil {
+		return err
+	}
+	return i.mirrorResults(p, bound)
 }
 
-func (i *instance) bind(p *plan.Program, l *plan.Launch, f *functions) (driver.Launch, error) {
-	d := l.Device
-	if l.Loop != nil {
-		return driver.Launch{}, fmt.Errorf("is a loop, which no GPU runs yet: use --device cpu")
+// position names a launch.
+func position(s plan.Step) string {
+	if s.Scope == "" {
+		return fmt.Sprintf("launch %d (%s)", s.Number, s.Kernel)
 	}
+	return fmt.Sprintf("launch %d (%s at %s)", s.Number, s.Kernel, s.Scope)
+}
+
+// bind gives a step the addresses of its operands and results.
+func (i *instance) bind(p *plan.Program, s plan.Step) (launch, error) {
+	if s.Clear != nil {
+		return launch{Step: s}, nil
+	}
+	d := s.Device
 	if d == nil {
-		return driver.Launch{}, fmt.Errorf("has no kernel for the device")
+		return launch{}, fmt.Errorf("has no kernel for the device")
 	}
-	function, err := f.get(i.modules, d)
+	function, err := i.functions.get(i.modules, d)
 	if err != nil {
-		return driver.Launch{}, err
+		return launch{}, err
 	}
 	arguments := d.PackArguments(nil, func(kind plan.ArgumentKind, index int) uint64 {
-		list := l.Operands
+		list := s.Operands
 		if kind == plan.ResultArgument {
-			list = l.Results
+			list = s.Results
 		}
-		b := &p.Buffers[list[index]]
-		return uint64(i.spaces[b.Space]) + uint64(b.Offset)
+		b := p.Buffers[list[index]].At(s.T)
+		return uint64(i.address(b.Space, b.Offset))
 	})
-	return driver.Launch{Function: function, Grid: d.Grid, Block: d.Block, SharedBytes: d.SharedBytes, Arguments: arguments}, nil
+	return launch{s, driver.Launch{Function: function, Grid: d.Grid, Block: d.Block, SharedBytes: d.SharedBytes, Arguments: arguments}}, nil
+}
+
+// start puts a step into the stream.
+func (i *instance) start(l *launch) error {
+	if c := l.Clear; c != nil {
+		return driver.Explain(cu.MemsetD8Async(i.address(c.Space, c.Offset), 0, c.Bytes(), i.stream))
+	}
+	return l.Launch.Start(i.stream)
+}
+
+// add puts a step into a graph.
+func (i *instance) add(graph *driver.Graph, after []int, l *launch) error {
+	if c := l.Clear; c != nil {
+		return graph.Clear(after, i.address(c.Space, c.Offset), c.Bytes())
+	}
+	return graph.Launch(after, &l.Launch)
 }
 
 // mirrorResults makes room on the host for a program's small results.
@@ -111,12 +154,12 @@ func (i *instance) mirrorResults(p *plan.Program, bound *program) error {
 	return nil
 }
 
-// makeGraph makes one graph of all launches of a program and the copies of its small results. Each waits for what plan.Order
+// makeGraph makes one graph of all that a program does and the copies of its small results. Each waits for what plan.Order
 // says, so that launches which have nothing to do with one another run side by side.
-func (i *instance) makeGraph(p *plan.Program, bound *program) error {
+func (i *instance) makeGraph(p *plan.Program, bound *program, r *replay) error {
 	var work []plan.Access
-	for l := range p.Launches {
-		work = append(work, p.Access(&p.Launches[l], 0))
+	for _, l := range r.launches {
+		work = append(work, l.Access(p))
 	}
 	for _, m := range bound.mirrors {
 		work = append(work, plan.Access{Reads: []plan.Buffer{m.Buffer}})
@@ -127,20 +170,20 @@ func (i *instance) makeGraph(p *plan.Program, bound *program) error {
 		return fmt.Errorf("begin a graph: %w", err)
 	}
 	defer graph.Destroy()
-	for at := range bound.launches {
-		if err := graph.Launch(after[at], &bound.launches[at]); err != nil {
-			return fmt.Errorf("%s: %w", position(at, &p.Launches[at]), err)
+	for at := range r.launches {
+		if err := i.add(graph, after[at], &r.launches[at]); err != nil {
+			return fmt.Errorf("%s: %w", position(r.launches[at].Step), err)
 		}
 	}
 	for at, m := range bound.mirrors {
-		if err := graph.Copy(after[len(bound.launches)+at], m.copy, i.address(m.Space, m.Offset)); err != nil {
+		if err := graph.Copy(after[len(r.launches)+at], m.copy, i.address(m.Space, m.Offset)); err != nil {
 			return fmt.Errorf("copy a result of %d bytes: %w", len(m.copy), err)
 		}
 	}
-	if bound.graph, err = graph.Instantiate(); err != nil {
-		return fmt.Errorf("make a graph of its %d launches: %w", len(p.Launches), err)
+	if r.graph, err = graph.Instantiate(); err != nil {
+		return fmt.Errorf("make a graph of its %d launches: %w", len(r.launches), err)
 	}
-	i.after(bound.graph.Destroy)
+	i.after(r.graph.Destroy)
 	return nil
 }
 
@@ -157,16 +200,16 @@ func (i *instance) copyMirrors(bound *program) error {
 func (i *instance) ran(program int) { i.last, i.fresh = program, true }
 
 // runSingly puts every launch into the stream by itself, between events that measure it.
-func (i *instance) runSingly(program int, observe func(launch int, d time.Duration)) error {
+func (i *instance) runSingly(program int, r *replay, observe func(launch int, d time.Duration)) error {
 	p, bound := i.plan.Programs[program], &i.programs[program]
-	if err := i.makeMarks(len(bound.launches) + 1); err != nil {
+	if err := i.makeMarks(len(r.launches) + 1); err != nil {
 		return err
 	}
 	if err := i.marks[0].Record(i.stream); err != nil {
 		return driver.Explain(err)
 	}
-	for at := range bound.launches {
-		err := bound.launches[at].Start(i.stream)
+	for at := range r.launches {
+		err := i.start(&r.launches[at])
 		if err == nil {
 			err = driver.Explain(i.marks[at+1].Record(i.stream))
 		}
@@ -174,7 +217,7 @@ func (i *instance) runSingly(program int, observe func(launch int, d time.Durati
 			err = i.wait()
 		}
 		if err != nil {
-			return fmt.Errorf("program %s: %s: %w", p.Name, position(at, &p.Launches[at]), err)
+			return fmt.Errorf("program %s: %s: %w", p.Name, position(r.launches[at].Step), err)
 		}
 	}
 	if err := i.copyMirrors(bound); err != nil {
@@ -187,12 +230,12 @@ func (i *instance) runSingly(program int, observe func(launch int, d time.Durati
 	if err := i.wait(); err != nil {
 		return err
 	}
-	for at := range bound.launches {
+	for at := range r.launches {
 		ms, err := i.marks[at].Elapsed(i.marks[at+1])
 		if err != nil {
-			return fmt.Errorf("program %s: %s: %w", p.Name, position(at, &p.Launches[at]), driver.Explain(err))
+			return fmt.Errorf("program %s: %s: %w", p.Name, position(r.launches[at].Step), driver.Explain(err))
 		}
-		observe(at, time.Duration(ms*float64(time.Millisecond)))
+		observe(r.launches[at].Number, time.Duration(ms*float64(time.Millisecond)))
 	}
 	return nil
 }

@@ -90,6 +90,7 @@ func (i *instance) Write(space plan.Space, offset int64, data []byte) error {
 		return err
 	}
 	i.fresh = false
+	i.noteLengths(space, offset, data)
 	for len(data) > 0 {
 		p := &i.uploads.parts[i.uploads.next]
 		i.uploads.next = (i.uploads.next + 1) % len(i.uploads.parts)

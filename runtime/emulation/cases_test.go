@@ -147,10 +147,11 @@ func convolutionCases() (list []kernelCase) {
 			},
 		})
 	}
-	for _, c := range []struct{ m, n, k int }{{2, 3, 5}, {64, 10, 256}, {70, 33, 17}, {5, 200, 3000}} {
-		list = append(list, kernelCase{name: fmt.Sprint("matmul ", c), in: []ir.Type{f32(c.m, c.k), f32(c.k, c.n), f32(c.k, c.m), f32(c.n, c.k), f32(c.n)}, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+	for _, c := range []struct{ m, n, k int }{{2, 3, 5}, {64, 10, 256}, {70, 33, 17}, {5, 200, 3000}, {64, 64, 9}, {70, 131, 300}, {100, 66, 40}, {1450, 1500, 8}} {
+		list = append(list, kernelCase{name: fmt.Sprint("matmul ", c), in: []ir.Type{f32(c.m, c.k), f32(c.k, c.n), f32(c.k, c.m), f32(c.n, c.k), f32(c.n), f32(c.m, c.n)}, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
 			return []*ir.Value{
 				b.BiasAdd(b.MatMul(in[0], in[1], false, false), in[4]), b.MatMul(in[2], in[1], true, false), b.MatMul(in[0], in[3], false, true), b.MatMul(in[2], in[3], true, true),
+				b.Add(b.Tanh(in[5]), b.MatMul(in[0], in[1], false, false)),
 			}
 		}})
 	}
@@ -235,7 +236,7 @@ func lossCases() (list []kernelCase) {
 		rows, classes int
 		smoothing     float64
 		reduction     string
-	}{{5, 3, 0, "mean"}, {300, 10, 0.1, "sum"}, {33, 100, 0.1, "mean"}} {
+	}{{5, 3, 0, "mean"}, {300, 10, 0.1, "sum"}, {33, 100, 0.1, "mean"}, {70, 301, 0, "sum"}, {40, 1000, 0, "mean"}} {
 		labels := func(r *rand.Rand) float64 { return float64(r.IntN(c.classes+1) - 1) }
 		list = append(list, kernelCase{
 			name: fmt.Sprint("loss ", c), in: []ir.Type{f32(c.rows, c.classes), ir.T(ir.I32, c.rows), f32(), f32(c.rows, c.classes)}, fill: fills{1: labels},

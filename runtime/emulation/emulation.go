@@ -77,8 +77,8 @@ func TestDevice(plans string, reversed bool) (runtime.Device, error) {
 type instance struct {
 	plan      *plan.Plan
 	reversed  bool
-	orders    [][]int   // in which the launches of each program run
-	spaces    [2][]byte // by plan.Space
+	orders    map[string][]plan.Step // in which the steps of a program are done, by program and lengths of loops
+	spaces    [2][]byte              // by plan.Space
 	libraries []uintptr
 	functions map[string]uintptr
 }
@@ -88,10 +88,7 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	if err := plan.Validate(p); err != nil {
 		return nil, err
 	}
-	i := &instance{plan: p, reversed: d.Reversed, functions: map[string]uintptr{}}
-	for _, program := range p.Programs {
-		i.orders = append(i.orders, order(program, d.Reversed))
-	}
+	i := &instance{plan: p, reversed: d.Reversed, functions: map[string]uintptr{}, orders: map[string][]plan.Step{}}
 	i.spaces = [2][]byte{plan.Arena: aligned(p.ArenaBytes), plan.Variables: aligned(p.VariableBytes)}
 	folder := d.Cache
 	if folder == "" {
@@ -108,27 +105,26 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	return i, nil
 }
 
-// order is that of a program's launches, or the one that leaves it as far as plan.Order allows: what a graph on a GPU may do.
-func order(p *plan.Program, reversed bool) (list []int) {
-	var work []plan.Access
-	for at := range p.Launches {
-		list = append(list, at)
-		work = append(work, p.Access(&p.Launches[at], 0))
-	}
+// order is that of a program's steps, or the one that leaves it as far as plan.Order allows: what a graph on a GPU may do.
+func order(p *plan.Program, steps []plan.Step, reversed bool) (list []plan.Step) {
 	if !reversed {
-		return list
+		return steps
+	}
+	var work []plan.Access
+	for _, s := range steps {
+		work = append(work, s.Access(p))
 	}
 	after := plan.Order(work)
 	done := make([]bool, len(after))
 	waits := func(at int) bool {
 		return done[at] || slices.ContainsFunc(after[at], func(other int) bool { return !done[other] })
 	}
-	for i := range list {
+	for range steps {
 		at := len(after) - 1
 		for waits(at) {
 			at--
 		}
-		list[i], done[at] = at, true
+		list, done[at] = append(list, steps[at]), true
 	}
 	return list
 }
@@ -159,7 +155,7 @@ func (i *instance) open(folder string) error {
 	for _, program := range i.plan.Programs {
 		for at, l := range program.All() {
 			if l.Loop != nil {
-				return fmt.Errorf("program %s: launch %d (%s): loops are not emulated", program.Name, at, l.Kernel)
+				continue
 			}
 			if l.Device == nil {
 				return fmt.Errorf("program %s: launch %d (%s) has no code for a device", program.Name, at, l.Kernel)
@@ -241,26 +237,55 @@ func (i *instance) Run(ctx context.Context, program int, observe func(launch int
 		return fmt.Errorf("plan %s has no program %d", i.plan.Name, program)
 	}
 	p := i.plan.Programs[program]
-	for _, at := range i.orders[program] {
-		l := &p.Launches[at]
+	steps, err := i.steps(p)
+	if err != nil {
+		return fmt.Errorf("program %s: %w", p.Name, err)
+	}
+	for _, s := range steps {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("program %s: stopped before launch %d (%s): %w", p.Name, at, l.Kernel, err)
+			return fmt.Errorf("program %s: stopped before launch %d (%s): %w", p.Name, s.Number, s.Kernel, err)
 		}
 		start := time.Now()
-		if err := i.launch(p, l); err != nil {
-			return fmt.Errorf("program %s: launch %d (%s %s at %s): %w", p.Name, at, l.Kernel, l.Device.Function, l.Scope, err)
+		if s.Clear != nil {
+			clear(i.bytes(*s.Clear))
+		} else if err := i.launch(p, s); err != nil {
+			return fmt.Errorf("program %s: launch %d (%s %s at %s) in step %d: %w", p.Name, s.Number, s.Kernel, s.Device.Function, s.Scope, s.T, err)
 		}
 		if observe != nil {
-			observe(at, time.Since(start))
+			observe(s.Number, time.Since(start))
 		}
 	}
 	return nil
 }
 
+// steps lists what a program does now, as long as its loops are now.
+func (i *instance) steps(p *plan.Program) ([]plan.Step, error) {
+	lengths := map[*plan.Launch]int{}
+	key := p.Name
+	for at := range p.Launches {
+		l := &p.Launches[at]
+		if l.Loop == nil {
+			continue
+		}
+		length := int64(binary.LittleEndian.Uint64(i.bytes(p.Buffers[l.Operands[0]])))
+		if err := l.Loop.CheckLength(length); err != nil {
+			return nil, fmt.Errorf("%s at %s %w", l.Kernel, l.Scope, err)
+		}
+		lengths[l] = int(length)
+		key += fmt.Sprint(" ", length)
+	}
+	if i.orders[key] == nil {
+		i.orders[key] = order(p, p.Unrolled(func(loop *plan.Launch) int { return lengths[loop] }), i.reversed)
+	}
+	return i.orders[key], nil
+}
+
+func (i *instance) bytes(b plan.Buffer) []byte { return i.spaces[b.Space][b.Offset:][:b.Bytes()] }
+
 // one at a time: a module keeps the state of its threads in global variables.
 var one sync.Mutex
 
-func (i *instance) launch(p *plan.Program, l *plan.Launch) error {
+func (i *instance) launch(p *plan.Program, l plan.Step) error {
 	d := l.Device
 	arguments := i.arguments(p, l)
 	s := shape{blocks: int32(d.Grid[0]), sharedBytes: int32(d.SharedBytes), argumentBytes: int32(len(arguments))}
@@ -280,7 +305,7 @@ func (i *instance) launch(p *plan.Program, l *plan.Launch) error {
 }
 
 // arguments packs the struct that a kernel takes, as Checked of emulation.h has addresses: with the size behind each.
-func (i *instance) arguments(p *plan.Program, l *plan.Launch) []byte {
+func (i *instance) arguments(p *plan.Program, l plan.Step) []byte {
 	var out []byte
 	pad := func(to int) {
 		for len(out)%to != 0 {
@@ -294,7 +319,7 @@ func (i *instance) arguments(p *plan.Program, l *plan.Launch) []byte {
 			if a.Kind == plan.ResultArgument {
 				list = l.Results
 			}
-			b := p.Buffers[list[a.Index]]
+			b := p.Buffers[list[a.Index]].At(l.T)
 			pad(8)
 			out = binary.LittleEndian.AppendUint64(out, uint64(uintptr(unsafe.Pointer(&i.spaces[b.Space][b.Offset]))))
 			out = binary.LittleEndian.AppendUint64(out, uint64(b.Bytes()))

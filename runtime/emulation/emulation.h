@@ -237,12 +237,12 @@ static inline unsigned increment(unsigned* at, unsigned limit) {
   return old;
 }
 
-static inline float shuffle(float v, int lane_mask, int where) {
+template <class T> static inline T shuffle(T v, int lane_mask, int where) {
   int own = current, p = parity[own];
   parity[own] = 1 - p;
   exchange[p][own] = v;
   wait(AtWarp, where);
-  return (float)exchange[p][own ^ lane_mask];
+  return (T)exchange[p][own ^ lane_mask];
 }
 
 static inline int barrier(int value, int where, bool count) {

@@ -47,7 +47,7 @@ type fills = map[int]func(*rand.Rand) float64
 
 // cases are all comparisons; their programs make one plan, so that modules are few.
 func cases() []kernelCase {
-	return slices.Concat(elementwiseCases(), moveCases(), reduceCases(), convolutionCases(), separableCases(), normCases(), poolCases(), mixtureCases(), lossCases(), imageCases())
+	return slices.Concat(elementwiseCases(), moveCases(), reduceCases(), convolutionCases(), separableCases(), normCases(), poolCases(), mixtureCases(), lossCases(), imageCases(), recurrentCases())
 }
 
 // TestKernels compares every kernel with the reference, threads and blocks running forwards and backwards, and requires

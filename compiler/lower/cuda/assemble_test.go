@@ -14,6 +14,7 @@ import (
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/cnn"
+	"github.com/dartsc/dartsc/darts/rnn"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/internal/nvrtc"
 	"github.com/dartsc/dartsc/ir"
@@ -41,7 +42,15 @@ func TestAssemble(t *testing.T) {
 	sizes := map[string]func(t *testing.T) *ir.Module{
 		"small": func(t *testing.T) *ir.Module { return searchModule(t, search, batch, false) },
 	}
+	recurrent := rnn.Language{Vocabulary: 50, Hidden: 12, Dropout: rnn.Dropout{Embedding: 0.2, Hidden: 0.25}}
+	text := bilevel.TextDefaults()
+	text.Rows, text.Steps = 8, 5
+	sizes["recurrent"] = func(t *testing.T) *ir.Module { return textModule(t, recurrent, text) }
 	if os.Getenv(full) != "" {
+		large, config := recurrent, text
+		large.Vocabulary, large.Hidden = 10000, 300
+		config.Rows, config.Steps, config.Unrolled = 256, 35, true
+		sizes["recurrent second order"] = func(t *testing.T) *ir.Module { return textModule(t, large, config) }
 		search = cnn.Supernet{Channels: 16, Layers: 8, Classes: 10}
 		batch = bilevel.Batch{Size: 64, Channels: 3, Height: 32, Width: 32}
 		sizes["first order"] = func(t *testing.T) *ir.Module { return searchModule(t, search, batch, false) }
@@ -76,6 +85,25 @@ func searchModule(t *testing.T, network cnn.Network, batch bilevel.Batch, unroll
 		t.Fatal(err)
 	}
 	if err := bilevel.BuildEvaluate(m, network, config.Batch); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// textModule are the search and the training of a recurrent network, of DARTS_V2 where it is derived.
+func textModule(t *testing.T, l rnn.Language, config bilevel.TextConfig) *ir.Module {
+	t.Helper()
+	m := ir.NewModule("text")
+	if err := bilevel.BuildTextSearchStep(m, l, config); err != nil {
+		t.Fatal(err)
+	}
+	genotype, ok := space.NamedRecurrent("DARTS_V2")
+	if !ok {
+		t.Fatal("DARTS_V2 is unknown")
+	}
+	l.Genotype = &genotype
+	config.Activation = 2
+	if err := bilevel.BuildTextTrainStep(m, l, config, true); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -130,6 +158,9 @@ func checkAssembled(t *testing.T, p *plan.Plan) {
 	}
 	for _, program := range p.Programs {
 		for i, l := range program.All() {
+			if l.Loop != nil {
+				continue
+			}
 			name := l.Device.Function
 			if registers[name].Registers == 0 {
 				t.Errorf("%s launch %d: the cubins have no kernel %s", program.Name, i, name)

@@ -116,8 +116,12 @@ func (c *call) emit() {
 		c.launch.FLOPs, c.l.flops = c.l.flops, 0
 	}
 	c.launch.Bytes = c.l.bytes(&c.launch)
-	c.l.out.Launches = append(c.l.out.Launches, c.launch)
-	c.l.functions = append(c.l.functions, f)
+	c.l.append(c.launch, f)
+}
+
+// append adds a launch of a function; that of a loop has none.
+func (l *lowering) append(launch lower.Launch, f function) {
+	l.out.Launches, l.functions = append(l.out.Launches, launch), append(l.functions, f)
 }
 
 func ceiling(a, b int) int { return (a + b - 1) / b }

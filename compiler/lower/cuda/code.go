@@ -20,7 +20,7 @@ var sources embed.FS
 // files are the kernels in an order in which they compile, first what all of them share.
 var files = []string{
 	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu", "separable.cu",
-	"loss.cu", "image.cu", "optimiser.cu",
+	"loss.cu", "image.cu", "optimiser.cu", "recurrent.cu", "highway.cu", "cell.cu", "matmul.cu",
 }
 
 // perModule is how many specialisations a module holds. Modules compile side by side, and the last one to be done decides

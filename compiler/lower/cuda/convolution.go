@@ -19,26 +19,10 @@ var convolutions = map[string]func(l *lowering, op *ir.Op) error{
 		return l.weightGrad(op, op.Operands[0], prologue{})
 	},
 	"matmul": func(l *lowering, op *ir.Op) error {
-		x, y := op.Operands[0].Type.Shape, op.Result().Type.Shape
-		k := x[1]
-		if op.Attrs.Bool("transpose_a") {
-			k = x[0]
+		if biased := l.biased(op.Result()); biased != nil {
+			return l.matmul(op, biased.Operands[1], biased.Result())
 		}
-		c := l.call("matmul", "MatMul")
-		c.in(l.operand(op.Operands[0]), l.operand(op.Operands[1]))
-		c.out(l.result(op.Result(), nil))
-		c.bool("transpose_a", op.Attrs.Bool("transpose_a"))
-		c.bool("transpose_b", op.Attrs.Bool("transpose_b"))
-		va, vb := pack(k), pack(y[1])
-		if op.Attrs.Bool("transpose_a") {
-			va = pack(y[0])
-		}
-		if op.Attrs.Bool("transpose_b") {
-			vb = pack(k)
-		}
-		c.product(y[0], y[1], k, !op.Attrs.Bool("transpose_a"), op.Attrs.Bool("transpose_b"), va, vb)
-		c.emit()
-		return nil
+		return l.matmul(op, nil, op.Result())
 	},
 }
 
@@ -90,20 +74,26 @@ func prologueGroup(l *lowering, body *ir.Program) (bool, error) {
 	return true, l.weightGrad(root, x, p)
 }
 
-// accumulateGroup lowers conv2d_input_grad → add.
+// accumulateGroup lowers conv2d_input_grad or matmul → add.
 func accumulateGroup(l *lowering, body *ir.Program) (bool, error) {
-	if len(body.Ops) != 2 || body.Ops[0].Kind != "conv2d_input_grad" || body.Ops[1].Kind != "add" || len(body.Results) != 1 {
+	if len(body.Ops) != 2 || body.Ops[1].Kind != "add" || len(body.Results) != 1 {
 		return false, nil
 	}
-	gradient, sum := body.Ops[0], body.Ops[1]
+	product, sum := body.Ops[0], body.Ops[1]
 	addend := sum.Operands[0]
-	if addend == gradient.Result() {
+	if addend == product.Result() {
 		addend = sum.Operands[1]
 	}
-	if addend == gradient.Result() || !addend.Type.Equal(sum.Result().Type) {
+	if addend == product.Result() || !addend.Type.Equal(sum.Result().Type) {
 		return false, nil
 	}
-	return true, l.inputGrad(gradient, addend, sum.Result())
+	switch product.Kind {
+	case "conv2d_input_grad":
+		return true, l.inputGrad(product, addend, sum.Result())
+	case "matmul":
+		return true, l.matmul(product, addend, sum.Result())
+	}
+	return false, nil
 }
 
 func (c *call) prologue(p prologue) {

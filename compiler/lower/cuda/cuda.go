@@ -103,17 +103,13 @@ func (t *Target) Copy(from, to plan.Tensor) *plan.DeviceLaunch {
 
 // Lower chooses the kernels.
 func (t *Target) Lower(p *ir.Program) (*lower.Program, error) {
-	l := &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}, updates: map[int]update{}}
+	l := newLowering(t, p)
 	for _, in := range p.Inputs {
 		l.at = &ir.Op{Phase: "data"}
 		l.out.Inputs = append(l.out.Inputs, lower.Port{Name: in.Name, Tensor: l.input(in)})
 	}
-	list := flatten(p.Ops)
-	l.trees = treesOf(list, p.Results)
-	for _, op := range list {
-		if err := l.op(op); err != nil {
-			return nil, fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
-		}
+	if err := l.ops(p); err != nil {
+		return nil, err
 	}
 	for _, r := range p.Results {
 		l.at = &ir.Op{Phase: "report"}
@@ -123,17 +119,57 @@ func (t *Target) Lower(p *ir.Program) (*lower.Program, error) {
 	return l.out, l.err
 }
 
-// lowering is a program on its way.
+func newLowering(t *Target, p *ir.Program) *lowering {
+	return &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}, updates: map[int]update{}}
+}
+
+// ops lowers all operations of a program, or of the body of a loop.
+func (l *lowering) ops(p *ir.Program) error {
+	list := flatten(p.Ops)
+	l.trees = treesOf(list, p.Results)
+	l.index(list, p.Results)
+	for _, op := range list {
+		if err := l.op(op); err != nil {
+			return fmt.Errorf("lower program %s: %s: %w", p.Name, op.Position(), err)
+		}
+	}
+	return nil
+}
+
+// index notes who makes a value and who reads it.
+func (l *lowering) index(list []*ir.Op, results []ir.Result) {
+	l.makers, l.users, l.results = map[*ir.Value]*ir.Op{}, map[*ir.Value][]*ir.Op{}, map[*ir.Value]bool{}
+	for _, op := range list {
+		for i, v := range op.Operands {
+			if !slices.Contains(op.Operands[:i], v) {
+				l.users[v] = append(l.users[v], op)
+			}
+		}
+		for _, v := range op.Results {
+			l.makers[v] = op
+		}
+	}
+	for _, r := range results {
+		l.results[r.Value] = true
+	}
+}
+
+// lowering is a program on its way, or the body of a loop.
 type lowering struct {
 	target    *Target
 	out       *lower.Program
 	tensors   map[*ir.Value]int
 	copies    map[copyKey]int
-	at        *ir.Op              // the operation of the program that is being lowered: scope and phase of its launches
-	flops     float64             // of that operation, until a launch counts them
-	functions []function          // of the launches so far, in their order
+	at        *ir.Op     // the operation of the program that is being lowered: scope and phase of its launches
+	flops     float64    // of that operation, until a launch counts them
+	functions []function // of the launches so far, in their order
+	makers    map[*ir.Value]*ir.Op
+	users     map[*ir.Value][]*ir.Op
+	results   map[*ir.Value]bool  // of the program
 	trees     map[*ir.Op][]*ir.Op // of pointwise operations; empty for those inside another tree
 	updates   map[int]update      // of optimisers, by launch
+	around    *lowering           // of the body of a loop: the program around it
+	captured  []int               // the tensors of that program that the body has come to read
 	err       error
 }
 
@@ -145,7 +181,7 @@ type copyKey struct {
 
 // families are the tables of operations, one of each file. A function lowers one operation whose operands have tensors.
 var families = []map[string]func(l *lowering, op *ir.Op) error{
-	moves, reductions, convolutions, norms, mixtures, poolings, losses, images, optimisers,
+	moves, reductions, convolutions, norms, mixtures, poolings, losses, images, optimisers, texts, highways,
 }
 
 func lowerer(kind string) func(l *lowering, op *ir.Op) error {
@@ -174,10 +210,16 @@ func (l *lowering) op(op *ir.Op) error {
 		return nil
 	case "constant": // made where it is needed
 		return nil
-	case ir.Scan:
-		return fmt.Errorf("target %s has no loops over time yet: use target cpu", l.target.Name())
 	}
 	l.at = op
+	if len(op.Results) > 0 {
+		if _, made := l.tensors[op.Results[0]]; made { // by a launch that makes more
+			return nil
+		}
+	}
+	if op.Kind == ir.Scan {
+		return l.scan(op)
+	}
 	if tree, ok := l.trees[op]; ok {
 		return l.tree(op, tree)
 	}
@@ -281,7 +323,7 @@ func (l *lowering) scratch(dtype plan.DType, elements int) int {
 	return l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: dtype, Shape: []int{elements}}})
 }
 
-// operand returns the tensor of a value; a constant is filled when it is first needed.
+// operand returns the tensor of a value; a constant is filled when it is first needed, before a loop rather than in it.
 func (l *lowering) operand(v *ir.Value) int {
 	if t, ok := l.tensors[v]; ok {
 		return t
@@ -289,6 +331,9 @@ func (l *lowering) operand(v *ir.Value) int {
 	if !isConstant(v) {
 		l.fail("a value is used that no operation has made")
 		return 0
+	}
+	if l.around != nil {
+		return l.capture(v)
 	}
 	t := l.result(v, usualOrder(v.Type))
 	c := l.call("fill", "Fill")

@@ -58,30 +58,8 @@ func formula(text string) func(*ir.Op, []string) string {
 // elementwise lowers a tree of pointwise operations to one kernel, whose function apply is written here.
 func (l *lowering) elementwise(body *ir.Program) error {
 	result := body.Results[0].Value
-	inside := map[*ir.Value]string{}
-	for _, op := range body.Ops {
-		for _, v := range op.Results {
-			inside[v] = ""
-		}
-	}
-	var wholes, ones []*ir.Value
-	names := map[*ir.Value]string{}
 	n := result.Type.Elements()
-	for _, op := range body.Ops {
-		for _, v := range op.Operands {
-			_, made := inside[v]
-			if made || names[v] != "" || isConstant(v) {
-				continue
-			}
-			if v.Type.Equal(result.Type) {
-				names[v] = fmt.Sprintf("x[%d]", len(wholes))
-				wholes = append(wholes, v)
-			} else {
-				names[v] = fmt.Sprintf("one[%d]", len(ones))
-				ones = append(ones, v)
-			}
-		}
-	}
+	wholes, ones, names := leavesOf(body)
 	c := l.call("elementwise", "Elementwise")
 	c.typename("T", result.Type.DType)
 	order := usualOrder(result.Type)
@@ -117,6 +95,37 @@ func (l *lowering) elementwise(body *ir.Program) error {
 	c.elements(n, v)
 	c.emit()
 	return nil
+}
+
+// leavesOf lists what a tree reads: values like its result, and those of one element; and the name that apply has for each.
+func leavesOf(body *ir.Program) (wholes, ones []*ir.Value, names map[*ir.Value]string) {
+	result := body.Results[0].Value
+	names = map[*ir.Value]string{}
+	inside := map[*ir.Value]bool{}
+	for _, op := range body.Ops {
+		for _, v := range op.Results {
+			inside[v] = true
+		}
+	}
+	for _, op := range body.Ops {
+		for _, v := range op.Operands {
+			if inside[v] || names[v] != "" || isConstant(v) {
+				continue
+			}
+			if v.Type.Equal(result.Type) {
+				names[v] = fmt.Sprintf("x[%d]", len(wholes))
+				wholes = append(wholes, v)
+			} else {
+				names[v] = fmt.Sprintf("one[%d]", len(ones))
+				ones = append(ones, v)
+			}
+		}
+	}
+	if len(body.Ops) == 0 { // the value itself
+		names[result] = "x[0]"
+		wholes = append(wholes, result)
+	}
+	return wholes, ones, names
 }
 
 // apply writes the function of one element.

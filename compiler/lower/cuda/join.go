@@ -83,7 +83,7 @@ func (l *lowering) agenda() *agenda {
 		a.of[i] = signature{function: l.functions[i], phase: launch.Phase}
 		if u, ok := l.updates[i]; ok {
 			a.of[i].function = function{name: u.key(l), joins: true}
-		} else if !l.functions[i].joins {
+		} else if mayStay := launch.Kernel == lower.Copy && len(launch.InPlace) > 0; mayStay || !l.functions[i].joins {
 			a.of[i].phase = fmt.Sprint(launch.Phase, " ", i)
 		}
 		for k, t := range launch.Operands {
@@ -205,6 +205,9 @@ func capacity(members int) int {
 // joined is the launch of a group. Places of members that are not there repeat the first, and have no blocks.
 func (l *lowering) joined(f function, members []int, launches []lower.Launch) lower.Launch {
 	first := launches[members[0]]
+	if first.Body != nil {
+		return first
+	}
 	n := capacity(len(members))
 	d := *first.Device
 	d.Function = l.target.code.entry(f, n, d.Grid[0])

@@ -1,6 +1,9 @@
 package cuda
 
-import "github.com/dartsc/dartsc/ir"
+import (
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+)
 
 var losses = map[string]func(l *lowering, op *ir.Op) error{
 	"softmax":            rowwise("Softmax"),
@@ -24,11 +27,12 @@ var losses = map[string]func(l *lowering, op *ir.Op) error{
 
 const warps = threads / 32
 
-// warpRows divides rows among warps that loop.
-func (c *call) warpRows(rows, classes int) {
+// warpRows divides rows among warps that loop, of at most so many blocks.
+func (c *call) warpRows(rows, classes, most int) {
 	c.int("rows", rows)
 	c.int("classes", classes)
-	c.blocks = min(ceiling(rows, warps), mostBlocks)
+	c.int("V", pack(classes))
+	c.blocks = min(ceiling(rows, warps), most)
 	c.int("blocks", c.blocks)
 }
 
@@ -42,13 +46,13 @@ func rowwise(template string) func(l *lowering, op *ir.Op) error {
 		c.out(l.result(op.Result(), nil))
 		shape := op.Result().Type.Shape
 		classes := shape[len(shape)-1]
-		c.warpRows(op.Result().Type.Elements()/classes, classes)
+		c.warpRows(op.Result().Type.Elements()/classes, classes, mostBlocks)
 		c.emit()
 		return nil
 	}
 }
 
-// loss lowers an operation on logits and labels, its last two operands. Those with one result run in one block.
+// loss lowers an operation on logits and labels, its last two operands.
 func loss(template string) func(l *lowering, op *ir.Op) error {
 	return func(l *lowering, op *ir.Op) error {
 		c := l.call(op.Kind, template)
@@ -57,16 +61,22 @@ func loss(template string) func(l *lowering, op *ir.Op) error {
 		}
 		c.out(l.result(op.Result(), nil))
 		logits := op.Operands[len(op.Operands)-2].Type.Shape
-		if op.Kind == "correct" {
+		most := mostBlocks
+		switch op.Kind {
+		case "correct":
+			most = 1
 			c.int("k", op.Attrs.Int("k"))
-		} else {
+		case "cross_entropy":
+			most = threads
+		}
+		c.warpRows(logits[0], logits[1], most)
+		if op.Kind != "correct" {
 			c.float("smoothing", op.Attrs.Float("label_smoothing"))
 			c.bool("mean", op.Attrs.Text("reduction") == "mean")
 		}
-		c.warpRows(logits[0], logits[1])
-		if op.Kind != "cross_entropy_grad" {
-			c.blocks = 1
-			c.shared = 8 * warps
+		if op.Kind == "cross_entropy" {
+			c.out(l.scratch(plan.F64, c.blocks))
+			c.counters, c.shared = 1, 8*threads
 		}
 		c.emit()
 		return nil

@@ -22,6 +22,10 @@ var norms = map[string]func(l *lowering, op *ir.Op) error{
 		return nil
 	},
 	"batch_norm_sums": func(l *lowering, op *ir.Op) error {
+		if grad := l.inputGradOf(op); grad != nil {
+			l.normGrad(op, grad)
+			return nil
+		}
 		c := l.call("batch_norm_sums", "BatchNormSums")
 		g := l.image(op.Operands[0])
 		c.in(g, l.image(op.Operands[1]), l.operand(op.Operands[2]), l.operand(op.Operands[3]))

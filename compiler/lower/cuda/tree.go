@@ -143,7 +143,7 @@ func leaves(tree []*ir.Op) int {
 }
 
 func (l *lowering) tree(op *ir.Op, tree []*ir.Op) error {
-	if len(tree) == 0 {
+	if len(tree) == 0 || l.inNormGrad(op) {
 		return nil
 	}
 	l.flops = 0

@@ -16,3 +16,6 @@ CUresult driver_add_launch(CUgraphNode *node, CUgraph graph, const CUgraphNode *
 
 // driver_add_copy adds a copy from the device to the host's memory.
 CUresult driver_add_copy(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, void *to, CUdeviceptr from, size_t bytes);
+
+// driver_add_clear adds zeros for so many bytes of the device.
+CUresult driver_add_clear(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, CUdeviceptr to, size_t bytes);

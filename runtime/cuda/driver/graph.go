@@ -42,6 +42,13 @@ func (g *Graph) Copy(after []int, to []byte, from cu.DevicePtr) error {
 	})
 }
 
+// Clear adds zeros for so many bytes of the device.
+func (g *Graph) Clear(after []int, at cu.DevicePtr, bytes int64) error {
+	return g.add(after, func(node, first *C.CUgraphNode, count C.size_t) C.CUresult {
+		return C.driver_add_clear(node, g.graph, first, count, C.CUdeviceptr(at), C.size_t(bytes))
+	})
+}
+
 func (g *Graph) add(after []int, node func(node, first *C.CUgraphNode, count C.size_t) C.CUresult) error {
 	nodes := make([]C.CUgraphNode, len(after), len(after)+1)
 	for i, n := range after {

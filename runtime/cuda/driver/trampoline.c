@@ -85,3 +85,10 @@ CUresult driver_add_copy(CUgraphNode *node, CUgraph graph, const CUgraphNode *af
   CUresult result = cuCtxGetCurrent(&context);
   return result == CUDA_SUCCESS ? cuGraphAddMemcpyNode(node, graph, after, count, &copy, context) : result;
 }
+
+CUresult driver_add_clear(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, CUdeviceptr to, size_t bytes) {
+  CUDA_MEMSET_NODE_PARAMS zeros = {.dst = to, .elementSize = 1, .width = bytes, .height = 1};
+  CUcontext context;
+  CUresult result = cuCtxGetCurrent(&context);
+  return result == CUDA_SUCCESS ? cuGraphAddMemsetNode(node, graph, after, count, &zeros, context) : result;
+}

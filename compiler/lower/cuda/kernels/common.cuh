@@ -111,6 +111,17 @@ __device__ inline bool last_block(int counter, int blocks) {
   return last;
 }
 
+// warp_sum and warp_largest are of what the threads of a warp bring, to all of them.
+template <class T> __device__ inline T warp_sum(T v) {
+  for (int d = 16; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
+  return v;
+}
+
+__device__ inline float warp_largest(float v) {
+  for (int d = 16; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, d));
+  return v;
+}
+
 // Pack is V neighbouring elements, loaded at once where V is 4.
 template <int V> struct Pack {
   float v[V];

@@ -205,15 +205,22 @@ struct AsItIs {
   template <int V> __device__ inline Pack<V> ready(const Pack<V>& v, int, int) const { return v; }
 };
 
-// MatMul: c = a·b, either of them transposed (operation matmul). S: those of Product, transpose_a, transpose_b.
+// MatMul: z = x·y, either of them transposed (operation matmul), plus addend if S::added: a matrix like z (1), or one row for
+// all of its rows (2). S: those of Product, transpose_a, transpose_b.
 template <class S> struct MatMul : AsItIs {
-  In<float> x, y;
+  In<float> x, y, addend;
   Out<float> z, partial;
   int counter;
 
   template <int V> __device__ inline Pack<V> a(int m, int k) const { return load<V>(x, S::transpose_a ? k * S::m + m : m * S::k + k); }
   template <int V> __device__ inline Pack<V> b(int k, int n) const { return load<V>(y, S::transpose_b ? n * S::k + k : k * S::n + n); }
-  template <int V> __device__ inline void put(int m, int n, const Pack<V>& v) const { store<V>(z, m * S::n + n, v); }
+  template <int V> __device__ inline void put(int m, int n, Pack<V> v) const {
+    if constexpr (S::added != 0) {
+      Pack<V> a = load<V>(addend, S::added == 1 ? m * S::n + n : n);
+      for (int i = 0; i < V; i++) v.v[i] += a.v[i];
+    }
+    store<V>(z, m * S::n + n, v);
+  }
   __device__ void run(int block) const { Product<S, MatMul>::run(*this, block); }
 };
 

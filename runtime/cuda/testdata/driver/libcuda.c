@@ -529,6 +529,14 @@ CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph graph, const CUgraphNod
   return leave(result);
 }
 
+CUresult cuGraphAddMemsetNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, const CUDA_MEMSET_NODE_PARAMS *set, CUcontext context) {
+  ENTER_CONTEXT("cuGraphAddMemsetNode %zu after %zu", set->width, count);
+  void *memory = fake_memory(set->dst, set->width, 0);
+  if (memory == NULL || set->elementSize != 1 || set->height != 1 || context != current) return leave(CUDA_ERROR_INVALID_VALUE);
+  add(graph, node, &(work){.kind = SET, .to = memory, .value = (int)set->value, .bytes = set->width}, after, count);
+  return leave(CUDA_SUCCESS);
+}
+
 CUresult cuGraphAddMemcpyNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, const CUDA_MEMCPY3D *copy, CUcontext context) {
   ENTER_CONTEXT("cuGraphAddMemcpyNode %zu after %zu", copy->WidthInBytes, count);
   if (copy->srcMemoryType != CU_MEMORYTYPE_DEVICE || copy->dstMemoryType != CU_MEMORYTYPE_HOST || copy->Height != 1 || copy->Depth != 1 || context != current)
