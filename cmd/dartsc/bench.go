@@ -58,6 +58,7 @@ step (start_s).
 	flags.IntVar(&o.options.Warmup, "warmup", 3, "steps before that")
 	o.deviceFlags.bind(cmd)
 	bindMemoryLimit(flags, &o.limit)
+	bindPrecision(cmd, &o.options.Precision)
 	flags.StringVar(&o.plan, "plan", "", "plan file to time in place of workloads")
 	flags.StringVar(&o.peer, "peer", "", "command to run beside each workload")
 	flags.IntVar(&o.rounds, "rounds", 3, "turns of each with --peer")
@@ -86,7 +87,7 @@ func (o *runBench) run(cmd *cobra.Command) error {
 		return err
 	}
 	if o.plan != "" {
-		for _, flag := range []string{"workloads", "batch", "channels", "layers", "nhid", "memory-limit", "peer"} {
+		for _, flag := range []string{"workloads", "batch", "channels", "layers", "nhid", "memory-limit", "precision", "peer"} {
 			if cmd.Flags().Changed(flag) {
 				return usagef("--%s cannot go with --plan", flag)
 			}
@@ -95,6 +96,9 @@ func (o *runBench) run(cmd *cobra.Command) error {
 	}
 	// Also of the processes that time themselves, which then find the roofline in the cache.
 	if err := o.place(cmd.Context()); err != nil {
+		return err
+	}
+	if err := checkPrecision(o.options.Precision, o.options.Device.Target(), "--device cuda"); err != nil {
 		return err
 	}
 	if o.alone {
@@ -165,6 +169,9 @@ func (o *runBench) compare(cmd *cobra.Command, workload string) error {
 		}
 	}
 	own := append([]string{"bench", "--alone", "--workers", strconv.Itoa(o.workers), "--device", o.device, "--gpu", o.gpu}, arguments...)
+	if o.plan == "" {
+		own = append(own, "--precision", o.options.Precision)
+	}
 	if o.options.Profile {
 		own = append(own, "--profile")
 	}

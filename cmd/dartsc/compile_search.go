@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/recipe"
@@ -53,7 +54,7 @@ func (o *compileFlags) check() error {
 	if !slices.Contains(compiler.Targets(), o.target) {
 		return usagef("--target %q: want %s", o.target, strings.Join(compiler.Targets(), ", "))
 	}
-	return checkPrecision(o.precision, o.target)
+	return checkPrecision(o.precision, o.target, "--target "+strings.Join(cuda.Names(), " or "))
 }
 
 func newCompileSearch() *cobra.Command {

@@ -45,18 +45,19 @@ func checkEmit(emit, target string, json bool) error {
 	return nil
 }
 
-// bindPrecision adds --precision, of products on a GPU.
+// bindPrecision adds --precision, of a GPU.
 func bindPrecision(cmd *cobra.Command, precision *string) {
-	cmd.Flags().StringVar(precision, "precision", cuda.FP32, "of convolutions and matrix products on a GPU: "+strings.Join(cuda.Precisions, ", "))
+	cmd.Flags().StringVar(precision, "precision", cuda.FP32, "on a GPU: "+cuda.FP32+"; "+cuda.TF32+", products on tensor cores; or "+cuda.BF16+", which keeps images in half the memory, too")
 	complete(cmd, "precision", cuda.Precisions...)
 }
 
-func checkPrecision(precision, target string) error {
+// checkPrecision finds one that a target lacks; flag is what gives another target.
+func checkPrecision(precision, target, flag string) error {
 	if !slices.Contains(cuda.Precisions, precision) {
 		return usagef("--precision %q: want %s", precision, strings.Join(cuda.Precisions, " or "))
 	}
 	if precision != cuda.FP32 && !slices.Contains(cuda.Names(), target) {
-		return usagef("--precision %s wants --target %s", precision, strings.Join(cuda.Names(), " or "))
+		return usagef("--precision %s wants %s", precision, flag)
 	}
 	return nil
 }

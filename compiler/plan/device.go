@@ -61,7 +61,7 @@ type DeviceLaunch struct {
 type ArgumentKind uint8
 
 // The kinds of arguments. Numbers that change from step to step are variables, read by the kernel on the device, so
-// that a captured graph of launches replays unchanged.
+// that a graph of launches replays unchanged.
 const (
 	OperandArgument ArgumentKind = iota // the address of operand Index of the launch
 	ResultArgument                      // the address of result Index

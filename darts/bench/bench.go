@@ -4,6 +4,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -32,6 +33,7 @@ type Options struct {
 	Hidden        int
 	Steps, Warmup int
 	MemoryLimit   int64
+	Precision     string // of products, where the device has several: "" is fp32
 	Device        runtime.Device
 	Roofline      roofline.Roofline // of the device; empty where it is not known
 	Profile       bool              // also say where the time goes
@@ -155,8 +157,8 @@ func buildTextTrain(m *ir.Module, s sizes) error {
 }
 
 // metadata is what the plan of a workload says of itself.
-func (s sizes) metadata() map[string]string {
-	m := map[string]string{"batch_size": strconv.Itoa(s.batch)}
+func (o Options) metadata(s sizes) map[string]string {
+	m := map[string]string{"batch_size": strconv.Itoa(s.batch), "precision": cmp.Or(o.Precision, "fp32")}
 	if s.hidden > 0 {
 		m["nhid"], m["bptt"], m["vocabulary"] = strconv.Itoa(s.hidden), strconv.Itoa(timeSteps), strconv.Itoa(vocabulary)
 	} else {
@@ -175,7 +177,7 @@ func (o Options) compile(ctx context.Context) (*plan.Plan, error) {
 	if err := w.build(m, w.sizes); err != nil {
 		return nil, err
 	}
-	return compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), MemoryLimit: o.MemoryLimit, Metadata: w.metadata()})
+	return compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), Precision: o.Precision, MemoryLimit: o.MemoryLimit, Metadata: o.metadata(w.sizes)})
 }
 
 // resolve finds the workload and gives it the sizes asked for.

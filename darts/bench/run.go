@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -35,7 +36,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, err
 	}
 	r := Result{
-		Workload: p.Name, Mode: "plan", Device: o.Device.Target(), Precision: "fp32",
+		Workload: p.Name, Mode: "plan", Device: o.Device.Target(), Precision: cmp.Or(p.Metadata["precision"], "fp32"),
 		Batch: number(p, "batch_size"), Channels: number(p, "init_channels"), Layers: number(p, "layers"), Hidden: number(p, "nhid"),
 		MedianMS: median(t.steps), MinMS: slices.Min(t.steps), WarmupS: t.warmup.Seconds(), CompileS: compiled.Seconds(), StartS: t.start.Seconds(),
 		PlanMiB: float64(p.VariableBytes+p.ArenaBytes) / (1 << 20), Launches: program.Count(), Loss: float64(t.loss),

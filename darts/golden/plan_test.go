@@ -27,7 +27,7 @@ func newPlanned(t *testing.T, m *ir.Module, o compiler.Options) engine {
 	return newPlannedOn(t, m, o, cpu.New(2))
 }
 
-// emulated is a CUDA device on the processor. Each module costs a compilation, so the forty modules of single primitives,
+// emulated is a CUDA device on the processor, on which launches run in another order where they may. Each module costs a compilation, so the forty modules of single primitives,
 // which supernets hold as well, are left to the run with DARTSC_GOLDEN.
 func emulated(t *testing.T, target string) runtime.Device {
 	t.Helper()
@@ -37,7 +37,7 @@ func emulated(t *testing.T, target string) runtime.Device {
 	if _, err := exec.LookPath("g++"); err != nil {
 		t.Skip(emulation.ErrNoCompiler)
 	}
-	return emulation.Device{Plans: target, Cache: emulation.TestCache()}
+	return emulation.Device{Plans: target, Reversed: true, Cache: emulation.TestCache()}
 }
 
 func newPlannedOn(t *testing.T, m *ir.Module, o compiler.Options, d runtime.Device) engine {

@@ -1,9 +1,9 @@
 // Package cuda replays plans on NVIDIA GPUs through the CUDA driver: one arena, variables that are uploaded once, and
-// every program captured as one graph, so that a step costs the host one launch.
+// every program as one graph, so that a step costs the host one launch and the device runs side by side what may.
 //
 // It is built with tag cuda, on Linux; without, the same functions say that it was not. A program built with it starts
 // on machines without a driver: package driver finds the driver when [Look] or [New] asks for it. device.go places plans,
-// module.go loads their code, replay.go captures and runs their programs, transfer.go moves data through page-locked
+// module.go loads their code, replay.go makes graphs of their programs and runs them, transfer.go moves data through page-locked
 // memory. The package knows plans only: what a kernel does stands in compiler/lower/cuda.
 package cuda
 

@@ -153,6 +153,64 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// A graph runs launches side by side, and the driver for tests the last one first where it may. Memory that is used twice
+// must hold what it would after one launch after another.
+func TestGraphKeepsOrder(t *testing.T) {
+	log := calls{}
+	if onFake {
+		log = logCalls(t)
+	}
+	p := example()
+	step := p.Programs[0]
+	vector := step.Buffers[0].Tensor
+	step.Buffers = []plan.Buffer{{Tensor: vector}, {Tensor: vector, Offset: 256}, {Tensor: vector, Offset: 512}, {Tensor: vector, Offset: 256}, {Tensor: vector, Offset: 768}}
+	step.Results = []plan.Port{{Name: "y", Buffer: 4}}
+	scale, accumulate := step.Launches[0], step.Launches[1]
+	launch := func(like plan.Launch, to, from int, factor float64) plan.Launch {
+		d := *like.Device
+		d.Arguments = slices.Clone(d.Arguments)
+		d.Arguments[3].Number = factor
+		like.Operands, like.Results, like.Device = []int{from}, []int{to}, &d
+		return like
+	}
+	step.Launches = []plan.Launch{
+		launch(scale, 1, 0, 3),
+		launch(scale, 2, 1, 2),
+		launch(scale, 3, 0, 7), // where the first one's result was
+		launch(scale, 4, 2, 1),
+		launch(accumulate, 4, 3, 1),
+	}
+	s, err := open(t, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if onFake {
+		var edges []string
+		for _, line := range log.take() {
+			if node, ok := strings.CutPrefix(line, "cuGraphAdd"); ok {
+				edges = append(edges, node)
+			}
+		}
+		want := []string{
+			"KernelNode scale after 0", "KernelNode scale after 1", "KernelNode scale after 1", "KernelNode scale after 1", "KernelNode accumulate after 2",
+			"MemcpyNode 32 after 1", "KernelNode scale after 0", // of program large
+		}
+		if !slices.Equal(edges, want) {
+			t.Errorf("nodes %q, want %q", edges, want)
+		}
+	}
+	y := make([]float32, n)
+	for range 2 {
+		if err := s.Run(t.Context(), "step", map[string]any{"x": ramp(1)}, map[string]any{"y": y}); err != nil {
+			t.Fatal(err)
+		}
+		if y[1] != 13*2 {
+			t.Errorf("y is %v, want 13 times %v", y, ramp(1))
+		}
+	}
+}
+
 // Inputs of steps that are far ahead of the device must not overwrite those that it has yet to read.
 func TestStepsAhead(t *testing.T) {
 	s := openExample(t)
@@ -194,7 +252,7 @@ func TestWhatTheDriverIsAsked(t *testing.T) {
 	log := logCalls(t)
 	s := openExample(t)
 	loaded := log.take()
-	for call, want := range map[string]int{"cuMemAlloc": 2, "cuModuleLoadDataEx": 1, "cuGraphInstantiate": 2, "cuLaunchKernel": 4, "cuGraphLaunch": 0} {
+	for call, want := range map[string]int{"cuMemAlloc": 2, "cuModuleLoadDataEx": 1, "cuGraphInstantiate": 2, "cuGraphAddKernelNode": 4, "cuGraphAddMemcpyNode": 2, "cuGraphLaunch": 0} {
 		if got := count(loaded, call); got != want {
 			t.Errorf("loading: %d calls of %s, want %d", got, call, want)
 		}
@@ -248,7 +306,7 @@ func TestCloseFreesAll(t *testing.T) {
 		refused := 0 // the call that was made to fail is logged too
 		for _, pair := range [][2]string{
 			{"cuMemAlloc", "cuMemFree"}, {"cuMemAllocHost", "cuMemFreeHost"}, {"cuModuleLoadDataEx", "cuModuleUnload"}, {"cuStreamCreate", "cuStreamDestroy"},
-			{"cuEventCreate", "cuEventDestroy"}, {"cuGraphInstantiate", "cuGraphExecDestroy"}, {"cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease"},
+			{"cuEventCreate", "cuEventDestroy"}, {"cuGraphCreate", "cuGraphDestroy"}, {"cuGraphInstantiate", "cuGraphExecDestroy"}, {"cuDevicePrimaryCtxRetain", "cuDevicePrimaryCtxRelease"},
 		} {
 			refused += count(lines, pair[0]) - count(lines, pair[1])
 			if count(lines, pair[0]) < count(lines, pair[1]) || count(lines, pair[0]) == 0 && fails == "" {
@@ -316,7 +374,7 @@ func TestSharedMemory(t *testing.T) {
 	log := logCalls(t)
 	p := example()
 	p.Programs[0].Launches[0].Device.SharedBytes = 100 << 10
-	p.Programs[1].Launches[0].Device.SharedBytes = 120 << 10 // of the same kernel, captured after the first program
+	p.Programs[1].Launches[0].Device.SharedBytes = 120 << 10 // of the same kernel, whose graph is made after the first program
 	s, err := open(t, p)
 	if err != nil {
 		t.Fatal(err)
@@ -335,7 +393,7 @@ func TestLoadRefuses(t *testing.T) {
 		damage                func(p *plan.Plan)
 		want                  string
 	}{
-		{"a launch fails", "FAKE_CUDA_FAIL", "cuLaunchKernel:2:701", nil, "program step: launch 1 (axpy at cell 0): result 701"},
+		{"a launch fails", "FAKE_CUDA_FAIL", "cuGraphAddKernelNode:2:701", nil, "program step: launch 1 (axpy at cell 0): result 701"},
 		{"no graph", "FAKE_CUDA_FAIL", "cuGraphInstantiateWithFlags:1:1", nil, "program step: make a graph of its 3 launches: result 1"},
 		{"no memory", "FAKE_CUDA_MEMORY", "1000", nil, "CUDA_ERROR_OUT_OF_MEMORY"},
 		{"no page-locked memory", "FAKE_CUDA_FAIL", "cuMemAllocHost_v2:1:2", nil, "of the host's memory: "},

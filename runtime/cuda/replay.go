@@ -21,31 +21,22 @@ const oneByOneVariable = "DARTSC_CUDA_ONE_BY_ONE"
 
 // program is a program bound to memory.
 type program struct {
-	launches []launch
-	graph    driver.Graph
+	launches []driver.Launch
+	graph    driver.Executable
 	mirrors  []mirror // small results, which the graph copies to the host
-}
-
-// launch is a kernel with all that it takes.
-type launch struct {
-	function    cu.Function
-	grid, block [3]int
-	sharedBytes int
-	arguments   []byte
 }
 
 // mirror is a buffer of the device and its copy in page-locked memory.
 type mirror struct {
-	space  plan.Space
-	offset int64
-	copy   []byte
+	plan.Buffer
+	copy []byte
 }
 
 // largestMirror is how large a result may be that is copied to the host at the end of each run, asked for or not: a
 // few numbers. Others are copied when they are read.
 const largestMirror = 4 << 10
 
-// prepare binds the launches of all programs and captures each program as a graph.
+// prepare binds the launches of all programs and makes a graph of each program.
 func (i *instance) prepare() error {
 	most, err := driver.MaxSharedBytes(i.device.device)
 	if err != nil {
@@ -66,7 +57,7 @@ func (i *instance) prepare() error {
 		}
 	}
 	for at, p := range i.plan.Programs { // once all kernels are allowed what they need
-		if err := i.capture(p, &i.programs[at]); err != nil {
+		if err := i.makeGraph(p, &i.programs[at]); err != nil {
 			return fmt.Errorf("program %s: %w", p.Name, err)
 		}
 	}
@@ -81,17 +72,17 @@ func position(at int, l *plan.Launch) string {
 	return fmt.Sprintf("launch %d (%s at %s)", at, l.Kernel, l.Scope)
 }
 
-func (i *instance) bind(p *plan.Program, l *plan.Launch, f *functions) (launch, error) {
+func (i *instance) bind(p *plan.Program, l *plan.Launch, f *functions) (driver.Launch, error) {
 	d := l.Device
 	if l.Loop != nil {
-		return launch{}, fmt.Errorf("is a loop, which no GPU runs yet: use --device cpu")
+		return driver.Launch{}, fmt.Errorf("is a loop, which no GPU runs yet: use --device cpu")
 	}
 	if d == nil {
-		return launch{}, fmt.Errorf("has no kernel for the device")
+		return driver.Launch{}, fmt.Errorf("has no kernel for the device")
 	}
 	function, err := f.get(i.modules, d)
 	if err != nil {
-		return launch{}, err
+		return driver.Launch{}, err
 	}
 	arguments := d.PackArguments(nil, func(kind plan.ArgumentKind, index int) uint64 {
 		list := l.Operands
@@ -101,11 +92,7 @@ func (i *instance) bind(p *plan.Program, l *plan.Launch, f *functions) (launch, 
 		b := &p.Buffers[list[index]]
 		return uint64(i.spaces[b.Space]) + uint64(b.Offset)
 	})
-	return launch{function, d.Grid, d.Block, d.SharedBytes, arguments}, nil
-}
-
-func (l *launch) start(s cu.Stream) error {
-	return driver.Launch(l.function, l.grid, l.block, l.sharedBytes, s, l.arguments)
+	return driver.Launch{Function: function, Grid: d.Grid, Block: d.Block, SharedBytes: d.SharedBytes, Arguments: arguments}, nil
 }
 
 // mirrorResults makes room on the host for a program's small results.
@@ -119,41 +106,47 @@ func (i *instance) mirrorResults(p *plan.Program, bound *program) error {
 		if err != nil {
 			return err
 		}
-		bound.mirrors = append(bound.mirrors, mirror{b.Space, b.Offset, memory})
+		bound.mirrors = append(bound.mirrors, mirror{*b, memory})
 	}
 	return nil
 }
 
-// capture records all launches of a program and the copies of its small results as one graph.
-func (i *instance) capture(p *plan.Program, bound *program) error {
-	if err := driver.BeginCapture(i.stream); err != nil {
-		return fmt.Errorf("begin to capture: %w", err)
+// makeGraph makes one graph of all launches of a program and the copies of its small results. Each waits for what plan.Order
+// says, so that launches which have nothing to do with one another run side by side.
+func (i *instance) makeGraph(p *plan.Program, bound *program) error {
+	var work []plan.Access
+	for l := range p.Launches {
+		work = append(work, p.Access(&p.Launches[l], 0))
 	}
-	failure := func() error {
-		for at := range bound.launches {
-			if err := bound.launches[at].start(i.stream); err != nil {
-				return fmt.Errorf("%s: %w", position(at, &p.Launches[at]), err)
-			}
-		}
-		return i.copyMirrors(bound)
-	}()
-	graph, err := driver.EndCapture(i.stream)
-	if err == nil {
-		bound.graph = graph
-		i.after(graph.Destroy)
+	for _, m := range bound.mirrors {
+		work = append(work, plan.Access{Reads: []plan.Buffer{m.Buffer}})
 	}
-	if failure != nil {
-		return failure
-	}
+	after := plan.Order(work)
+	graph, err := driver.NewGraph()
 	if err != nil {
+		return fmt.Errorf("begin a graph: %w", err)
+	}
+	defer graph.Destroy()
+	for at := range bound.launches {
+		if err := graph.Launch(after[at], &bound.launches[at]); err != nil {
+			return fmt.Errorf("%s: %w", position(at, &p.Launches[at]), err)
+		}
+	}
+	for at, m := range bound.mirrors {
+		if err := graph.Copy(after[len(bound.launches)+at], m.copy, i.address(m.Space, m.Offset)); err != nil {
+			return fmt.Errorf("copy a result of %d bytes: %w", len(m.copy), err)
+		}
+	}
+	if bound.graph, err = graph.Instantiate(); err != nil {
 		return fmt.Errorf("make a graph of its %d launches: %w", len(p.Launches), err)
 	}
+	i.after(bound.graph.Destroy)
 	return nil
 }
 
 func (i *instance) copyMirrors(bound *program) error {
 	for _, m := range bound.mirrors {
-		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&m.copy[0]), i.address(m.space, m.offset), int64(len(m.copy)), i.stream); err != nil {
+		if err := cu.MemcpyDtoHAsync(unsafe.Pointer(&m.copy[0]), i.address(m.Space, m.Offset), int64(len(m.copy)), i.stream); err != nil {
 			return fmt.Errorf("copy a result of %d bytes: %w", len(m.copy), driver.Explain(err))
 		}
 	}
@@ -173,7 +166,7 @@ func (i *instance) runSingly(program int, observe func(launch int, d time.Durati
 		return driver.Explain(err)
 	}
 	for at := range bound.launches {
-		err := bound.launches[at].start(i.stream)
+		err := bound.launches[at].Start(i.stream)
 		if err == nil {
 			err = driver.Explain(i.marks[at+1].Record(i.stream))
 		}

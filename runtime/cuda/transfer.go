@@ -149,7 +149,7 @@ func (i *instance) mirrored(space plan.Space, offset int64, n int) []byte {
 		return nil
 	}
 	for _, m := range i.programs[i.last].mirrors {
-		if m.space == space && m.offset == offset && len(m.copy) == n {
+		if m.Space == space && m.Offset == offset && len(m.copy) == n {
 			return m.copy
 		}
 	}

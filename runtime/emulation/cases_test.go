@@ -280,3 +280,69 @@ func many(n int, t ir.Type) []ir.Type {
 	}
 	return list
 }
+
+// separableCases are separable convolutions with their way back, of all kinds that search spaces have and random ones.
+func separableCases() (list []kernelCase) {
+	type shape struct {
+		n, c, h, w, o, k, stride, dilation, pad int
+	}
+	shapes := []shape{
+		{2, 16, 12, 12, 16, 3, 1, 1, 1}, {2, 8, 9, 7, 8, 5, 1, 1, 2}, {2, 8, 8, 8, 12, 3, 1, 2, 2}, {1, 16, 10, 11, 16, 5, 1, 2, 4}, {2, 8, 8, 8, 8, 3, 2, 1, 1},
+		{2, 16, 9, 9, 16, 5, 2, 1, 2}, {1, 32, 7, 9, 32, 3, 2, 2, 2}, {2, 12, 8, 8, 12, 5, 2, 2, 4}, {3, 36, 6, 5, 36, 3, 1, 1, 1}, {1, 68, 5, 5, 72, 3, 1, 1, 1}, {1, 4, 3, 40, 4, 3, 1, 1, 1},
+		{1, 148, 4, 4, 144, 5, 1, 1, 2}, {2, 6, 5, 5, 8, 3, 1, 1, 1},
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	for len(shapes) < 24 {
+		s := shape{1 + r.IntN(3), 4 * (1 + r.IntN(9)), 3 + r.IntN(12), 3 + r.IntN(12), 4 * (1 + r.IntN(9)), 1 + 2*r.IntN(3), 1 + r.IntN(2), 1 + r.IntN(3), r.IntN(4)}
+		if span := s.dilation*(s.k-1) - 2*s.pad; span < s.h && span < s.w && s.pad <= s.dilation*(s.k-1) {
+			shapes = append(shapes, s)
+		}
+	}
+	for i, s := range shapes {
+		x, dw, pw := []int{s.n, s.c, s.h, s.w}, []int{s.c, 1, s.k, s.k}, []int{s.o, s.c, 1, 1}
+		a := ops.ConvAttrs{Strides: [2]int{s.stride, s.stride}, Pads: [4]int{s.pad, s.pad, s.pad, s.pad}, Dilations: [2]int{s.dilation, s.dilation}, Groups: s.c}
+		one := ops.ConvAttrs{Strides: [2]int{1, 1}, Dilations: [2]int{1, 1}, Groups: 1}
+		channels := []ir.Type{f32(s.c), f32(s.c), f32(s.c), f32(s.c), f32(s.o), f32(s.o), f32(s.o), f32(s.o), f32(s.o), f32(7)}
+		list = append(list, kernelCase{
+			name: fmt.Sprint("separable ", s), in: append([]ir.Type{f32(x...), f32(dw...), f32(pw...), f32(x...)}, channels...), fill: fills{5: between(0.2, 3), 9: between(0.2, 3)}, tolerance: 1e-5,
+			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				before := in[0]
+				switch i % 3 {
+				case 1:
+					before = b.BatchNorm(in[0], in[4], in[5], nil, 1e-3)
+				case 2:
+					before = b.BatchNorm(in[0], in[4], in[5], in[6:8], 1e-3)
+				}
+				relu := b.Relu(before)
+				between := b.Conv2D(relu, in[1], a)
+				z := b.Conv2D(between, in[2], one)
+				mean, variance := b.BatchStats(z)
+				g := b.Tanh(z)
+				var gamma []*ir.Value
+				if i%2 == 1 {
+					gamma = in[12:13]
+				}
+				dz := b.BatchNormInputGrad(g, z, in[8], in[9], in[10], in[11], gamma, 1e-5)
+				if i%5 < 3 {
+					dz = b.WeightedSum(in[13], []*ir.Value{dz}, []int{3})
+				}
+				dBetween := b.Conv2DInputGrad(dz, in[2], between.Type.Shape, one)
+				dx := b.Conv2DInputGrad(dBetween, in[1], x, a)
+				results := []*ir.Value{z, mean, variance}
+				if i%4 != 3 {
+					results = append(results, b.Conv2DWeightGrad(relu, dBetween, dw, a), b.Conv2DWeightGrad(between, dz, pw, one))
+				}
+				if i%3 == 0 && i%2 == 0 {
+					dx = b.Add(in[3], dx)
+				}
+				dx = b.ReluGrad(dx, before)
+				if i%3 > 0 {
+					sum, sumX := b.BatchNormSums(dx, in[0], in[4], in[5], 1e-3)
+					results = append(results, sum, sumX)
+				}
+				return append(results, dx)
+			},
+		})
+	}
+	return list
+}

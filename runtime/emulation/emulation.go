@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ var ErrNoCompiler = errors.New("g++ is not installed, which emulation of CUDA co
 // Device runs plans of one target, cuda:sm_80 or cuda:sm_90: to the emulation they are the same.
 type Device struct {
 	Plans    string // the target
-	Reversed bool   // threads and blocks run from the last to the first
+	Reversed bool   // threads and blocks run from the last to the first, and of the launches that may come next the last
 	Cache    string // folder that keeps compiled modules by their content, or "" for a temporary one
 }
 
@@ -63,6 +64,7 @@ func TestCache() string {
 type instance struct {
 	plan      *plan.Plan
 	reversed  bool
+	orders    [][]int   // in which the launches of each program run
 	spaces    [2][]byte // by plan.Space
 	libraries []uintptr
 	functions map[string]uintptr
@@ -74,6 +76,9 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 		return nil, err
 	}
 	i := &instance{plan: p, reversed: d.Reversed, functions: map[string]uintptr{}}
+	for _, program := range p.Programs {
+		i.orders = append(i.orders, order(program, d.Reversed))
+	}
 	i.spaces = [2][]byte{plan.Arena: aligned(p.ArenaBytes), plan.Variables: aligned(p.VariableBytes)}
 	folder := d.Cache
 	if folder == "" {
@@ -88,6 +93,31 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 		return nil, fmt.Errorf("plan %s: %w", p.Name, err)
 	}
 	return i, nil
+}
+
+// order is that of a program's launches, or the one that leaves it as far as plan.Order allows: what a graph on a GPU may do.
+func order(p *plan.Program, reversed bool) (list []int) {
+	var work []plan.Access
+	for at := range p.Launches {
+		list = append(list, at)
+		work = append(work, p.Access(&p.Launches[at], 0))
+	}
+	if !reversed {
+		return list
+	}
+	after := plan.Order(work)
+	done := make([]bool, len(after))
+	waits := func(at int) bool {
+		return done[at] || slices.ContainsFunc(after[at], func(other int) bool { return !done[other] })
+	}
+	for i := range list {
+		at := len(after) - 1
+		for waits(at) {
+			at--
+		}
+		list[i], done[at] = at, true
+	}
+	return list
 }
 
 // open compiles all modules, as many at a time as there are processors, and finds the functions of all launches.
@@ -198,7 +228,7 @@ func (i *instance) Run(ctx context.Context, program int, observe func(launch int
 		return fmt.Errorf("plan %s has no program %d", i.plan.Name, program)
 	}
 	p := i.plan.Programs[program]
-	for at := range p.Launches {
+	for _, at := range i.orders[program] {
 		l := &p.Launches[at]
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("program %s: stopped before launch %d (%s): %w", p.Name, at, l.Kernel, err)

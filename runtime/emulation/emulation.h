@@ -317,7 +317,7 @@ static inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float
 #define __shfl_xor_sync(mask, v, lane_mask) emulation::shuffle(v, lane_mask, __LINE__)
 #define atomicInc(at, limit) emulation::increment(at, limit)
 
-#define KERNEL(name, ...)                                                                                                \
+#define KERNEL(name, resident, ...)                                                                                       \
   extern "C" __attribute__((visibility("default"))) int name(const void* arguments, const emulation::Launch* l, char* m) { \
     return emulation::launch<__VA_ARGS__>(arguments, l, m);                                                              \
   }

@@ -21,12 +21,13 @@ type call struct {
 	blocks    int
 	shared    int
 	counters  int
+	resident  int  // see function
 	alone     bool // how many blocks there are is not a matter of the specialisation
 }
 
 // call begins a launch of a kernel template. Kernel is what plans and profiles call it.
 func (l *lowering) call(kernel, template string) *call {
-	c := &call{specialisation: &specialisation{}, l: l, template: template, blocks: 1}
+	c := &call{specialisation: &specialisation{}, l: l, template: template, blocks: 1, resident: 1}
 	c.launch.Kernel = kernel
 	if l.at != nil {
 		c.launch.Phase, c.launch.Scope = l.at.Phase, l.at.Scope
@@ -103,7 +104,7 @@ func (c *call) loop(items int) {
 
 // emit appends the launch; join gives it its function.
 func (c *call) emit() {
-	f := c.l.target.code.add(c.template, c.specialisation, !c.alone)
+	f := c.l.target.code.add(c.template, c.specialisation, !c.alone, c.resident)
 	if c.counters > 0 {
 		first := c.l.target.code.counters(f.module, c.counters)
 		c.arguments = append(c.arguments, plan.Argument{Kind: plan.Int32Argument, Integer: int64(first)})

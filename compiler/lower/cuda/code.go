@@ -4,8 +4,11 @@ import (
 	"embed"
 	"fmt"
 	"math"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/ir"
@@ -14,14 +17,15 @@ import (
 //go:embed kernels
 var sources embed.FS
 
-// files are the kernels in an order in which they compile.
+// files are the kernels in an order in which they compile, first what all of them share.
 var files = []string{
-	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu",
+	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu", "separable.cu",
 	"loss.cu", "image.cu", "optimiser.cu",
 }
 
-// perModule is how many specialisations a module holds: modules compile side by side.
-const perModule = 12
+// perModule is how many specialisations a module holds. Modules compile side by side, and the last one to be done decides
+// how long that takes: a specialisation takes up to seconds, the text before them a thirtieth of one.
+const perModule = 4
 
 // code collects the functions of a plan: kernels with their specialisations, each once.
 type code struct {
@@ -43,6 +47,8 @@ type function struct {
 	kind   string // the type
 	name   string // what entries are called after
 	joins  bool   // as many blocks in every launch: several launches can be one
+	// How many of its blocks run on a multiprocessor at once, at least, which limits its registers.
+	resident int
 }
 
 // entry is what a launch calls: a function for so many members.
@@ -52,7 +58,7 @@ type entry struct {
 }
 
 // add returns the function of a template with constants, which it writes if they are new.
-func (c *code) add(template string, s *specialisation, joins bool) function {
+func (c *code) add(template string, s *specialisation, joins bool, resident int) function {
 	key := template + s.tables.String() + s.fields.String()
 	if f, ok := c.functions[key]; ok {
 		return f
@@ -63,7 +69,7 @@ func (c *code) add(template string, s *specialisation, joins bool) function {
 	u := c.list[len(c.list)-1]
 	u.functions++
 	name := fmt.Sprintf("S%d", len(c.functions))
-	f := function{len(c.list) - 1, template + "<" + name + ">", fmt.Sprintf("%s_%d", template, len(c.functions)), joins}
+	f := function{len(c.list) - 1, template + "<" + name + ">", fmt.Sprintf("%s_%d", template, len(c.functions)), joins, resident}
 	if c.functions == nil {
 		c.functions = map[string]function{}
 	}
@@ -87,7 +93,7 @@ func (c *code) entry(f function, members, blocks int) string {
 			c.entries = map[entry]bool{}
 		}
 		c.entries[e] = true
-		fmt.Fprintf(&c.list[f.module].specialisations, "KERNEL(%s, %s)\n", name, kind)
+		fmt.Fprintf(&c.list[f.module].specialisations, "KERNEL(%s, %d, %s)\n", name, f.resident, kind)
 	}
 	return name
 }
@@ -105,21 +111,60 @@ func (c *code) modules() []plan.Module {
 	var modules []plan.Module
 	for i, u := range c.list {
 		var w strings.Builder
+		specialisations := u.specialisations.String()
 		fmt.Fprintf(&w, "// Module %d of %d. What every specialisation is of stands at the end.\nconstexpr int Counters = %d;\n\n", i, len(c.list), max(1, u.counters))
-		for _, name := range files {
-			text, err := sources.ReadFile("kernels/" + name)
-			if err != nil {
-				panic(err) // embedded: a file that is not there is seen by every test
-			}
-			fmt.Fprintf(&w, "// %s\n\n%s\n", name, text)
-		}
+		w.WriteString(kernels(specialisations))
 		w.WriteString("// The specialisations.\n")
-		w.WriteString(u.specialisations.String())
+		w.WriteString(specialisations)
 		modules = append(modules, plan.Module{
 			Name: fmt.Sprintf("kernels%d", i), Source: w.String(), Options: []string{"--std=c++17"},
 		})
 	}
 	return modules
+}
+
+// kernelFile is one of files.
+type kernelFile struct {
+	text          string
+	defines, uses []string // templates, which are all that one file has for another
+}
+
+var (
+	definition = regexp.MustCompile(`(?m)^template <.*> struct (\w+) `)
+	use        = regexp.MustCompile(`(\w+)<`)
+)
+
+// names are those that a pattern finds in a text.
+func names(pattern *regexp.Regexp, text string) (list []string) {
+	for _, m := range pattern.FindAllStringSubmatch(text, -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+// readFiles reads all files.
+var readFiles = sync.OnceValue(func() (list []kernelFile) {
+	for _, name := range files {
+		content, err := sources.ReadFile("kernels/" + name)
+		if err != nil {
+			panic(err) // embedded: a file that is not there is seen by every test
+		}
+		text := string(content)
+		list = append(list, kernelFile{fmt.Sprintf("// %s\n\n%s\n", name, text), names(definition, text), names(use, text)})
+	}
+	return list
+})
+
+// kernels is the text of the files that define what some specialisations use, and of those that these use.
+func kernels(specialisations string) (text string) {
+	used := names(use, specialisations)
+	for i, f := range slices.Backward(readFiles()) {
+		if i == 0 || slices.ContainsFunc(f.defines, func(name string) bool { return slices.Contains(used, name) }) {
+			text = f.text + text
+			used = append(used, f.uses...)
+		}
+	}
+	return text
 }
 
 // specialisation is the struct of constants of a kernel.

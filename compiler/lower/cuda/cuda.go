@@ -272,7 +272,7 @@ func (l *lowering) exact(t int) int {
 
 func (l *lowering) dtype(t int) ir.DType { return ir.DType(l.out.Tensors[t].DType) }
 
-// scratch is memory that only one launch uses.
+// scratch is memory of a launch, which those after it may read, that is no value.
 func (l *lowering) scratch(dtype plan.DType, elements int) int {
 	return l.out.Add(lower.Tensor{Tensor: plan.Tensor{DType: dtype, Shape: []int{elements}}})
 }

@@ -1,43 +1,81 @@
 package cuda
 
 import (
+	"fmt"
 	"maps"
 
+	"github.com/dartsc/dartsc/compiler/fuse"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
 )
 
 // mostLeaves is how many tensors a tree of pointwise operations reads.
-const mostLeaves = 12
+const mostLeaves = 24
 
-// flatten replaces the groups of a program that have no kernel of their own by what is in them.
-func flatten(list []*ir.Op) (flat []*ir.Op) {
+// flatten replaces the groups of a program that have no kernel of their own by what is in them, and takes the sums out of the ways
+// back of separable convolutions.
+func flatten(list []*ir.Op) []*ir.Op {
+	f := flattening{norms: map[string]*ir.Value{}}
+	f.add(list)
+	return f.list
+}
+
+type flattening struct {
+	list  []*ir.Op
+	norms map[string]*ir.Value // the results of BatchNorms so far, by what they normalise
+}
+
+func (f *flattening) add(list []*ir.Op) {
 	for _, op := range list {
-		if group := op.Attrs.Text("group"); op.Kind != ir.Fusion || groups[group] != nil {
-			flat = append(flat, op)
+		group := op.Attrs.Text("group")
+		if op.Kind == ir.Fusion && group == fuse.SeparableGrad {
+			if parts := withoutSum(op, func(norm *ir.Op) *ir.Value { return f.norms[normKey(norm)] }); parts != nil {
+				f.list = append(f.list, parts...)
+				continue
+			}
+		}
+		inside := []*ir.Op(nil)
+		if op.Kind == ir.Fusion && groups[group] == nil {
+			inside = opened(op)
+		}
+		if inside != nil {
+			f.add(inside)
 			continue
 		}
-		outer := map[*ir.Value]*ir.Value{}
-		for i, in := range op.Body.Inputs {
-			outer[in] = op.Operands[i]
+		if op.Kind == "batch_norm" {
+			f.norms[normKey(op)] = op.Result()
 		}
-		passed := false // an input that is a result
-		for i, r := range op.Body.Results {
-			passed = passed || outer[r.Value] != nil
-			outer[r.Value] = op.Results[i]
-		}
-		if passed {
-			flat = append(flat, op)
-			continue
-		}
-		for _, inner := range op.Body.Ops {
-			copied := *inner
-			copied.Operands, copied.Results = replaced(inner.Operands, outer), replaced(inner.Results, outer)
-			copied.Phase, copied.Scope = op.Phase, op.Scope
-			flat = append(flat, &copied)
-		}
+		f.list = append(f.list, op)
 	}
-	return flat
+}
+
+// normKey tells BatchNorms apart by their operands.
+func normKey(norm *ir.Op) string { return fmt.Sprint(norm.Operands, norm.Attrs, norm.Phase) }
+
+// opened returns the operations of a group on the values outside, or nil if one of its results is what it is given.
+func opened(op *ir.Op) (inside []*ir.Op) {
+	outer := map[*ir.Value]*ir.Value{}
+	for i, in := range op.Body.Inputs {
+		outer[in] = op.Operands[i]
+	}
+	for i, r := range op.Body.Results {
+		if outer[r.Value] != nil {
+			return nil
+		}
+		outer[r.Value] = op.Results[i]
+	}
+	for _, inner := range op.Body.Ops {
+		inside = append(inside, copied(inner, op, outer))
+	}
+	return inside
+}
+
+// copied is an operation of a group's body in the place of the group, on the values outside.
+func copied(inner, group *ir.Op, outer map[*ir.Value]*ir.Value) *ir.Op {
+	c := *inner
+	c.Operands, c.Results = replaced(inner.Operands, outer), replaced(inner.Results, outer)
+	c.Phase, c.Scope = group.Phase, group.Scope
+	return &c
 }
 
 // treesOf grows the trees of pointwise operations: each joins its only user, even where both read whole tensors. Package

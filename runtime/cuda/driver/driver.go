@@ -85,11 +85,29 @@ func Explain(err error) error {
 func stream(s cu.Stream) C.CUstream       { return *(*C.CUstream)(unsafe.Pointer(&s)) }
 func function(f cu.Function) C.CUfunction { return *(*C.CUfunction)(unsafe.Pointer(&f)) }
 
-// Launch starts a kernel on a grid of blocks with so many bytes of dynamic shared memory each. The arguments lie as in
-// a C struct, and are copied before Launch returns.
-func Launch(f cu.Function, grid, block [3]int, sharedBytes int, s cu.Stream, arguments []byte) error {
-	dimensions := [6]C.uint{C.uint(grid[0]), C.uint(grid[1]), C.uint(grid[2]), C.uint(block[0]), C.uint(block[1]), C.uint(block[2])}
-	return failure(C.driver_launch(function(f), &dimensions[0], C.uint(sharedBytes), stream(s), unsafe.Pointer(unsafe.SliceData(arguments)), C.size_t(len(arguments))))
+// Launch is a kernel with all that it takes: a grid of blocks of threads, so many bytes of dynamic shared memory for each
+// block, and arguments that lie as in a C struct.
+type Launch struct {
+	Function    cu.Function
+	Grid, Block [3]int
+	SharedBytes int
+	Arguments   []byte
+}
+
+// Start puts the launch into a stream. The arguments are copied before it returns.
+func (l *Launch) Start(s cu.Stream) error {
+	d := l.dimensions()
+	arguments, size := l.arguments()
+	return failure(C.driver_launch(function(l.Function), &d[0], C.uint(l.SharedBytes), stream(s), arguments, size))
+}
+
+func (l *Launch) dimensions() [6]C.uint {
+	g, b := l.Grid, l.Block
+	return [6]C.uint{C.uint(g[0]), C.uint(g[1]), C.uint(g[2]), C.uint(b[0]), C.uint(b[1]), C.uint(b[2])}
+}
+
+func (l *Launch) arguments() (unsafe.Pointer, C.size_t) {
+	return unsafe.Pointer(unsafe.SliceData(l.Arguments)), C.size_t(len(l.Arguments))
 }
 
 // Parameter is where an argument of a kernel lies in its packed arguments.
@@ -134,35 +152,4 @@ func AllocHost(bytes int) ([]byte, error) {
 // FreeHost frees what AllocHost returned.
 func FreeHost(memory []byte) error {
 	return failure(C.cuMemFreeHost(unsafe.Pointer(unsafe.SliceData(memory))))
-}
-
-// Graph is work that was captured from a stream, ready to be replayed.
-type Graph struct{ executable C.CUgraphExec }
-
-// BeginCapture records what is put into a stream from now on instead of doing it.
-func BeginCapture(s cu.Stream) error {
-	return failure(C.cuStreamBeginCapture(stream(s), C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
-}
-
-// EndCapture ends the recording and makes a graph of it. It must be called after an error in between as well.
-func EndCapture(s cu.Stream) (Graph, error) {
-	var captured C.CUgraph
-	if err := failure(C.cuStreamEndCapture(stream(s), &captured)); err != nil {
-		return Graph{}, err
-	}
-	defer C.cuGraphDestroy(captured) // the executable does not need it
-	var g Graph
-	err := failure(C.cuGraphInstantiateWithFlags(&g.executable, captured, 0))
-	return g, err
-}
-
-// Launch puts the work into a stream.
-func (g Graph) Launch(s cu.Stream) error { return failure(C.cuGraphLaunch(g.executable, stream(s))) }
-
-// Destroy frees the graph.
-func (g Graph) Destroy() error {
-	if g.executable == nil {
-		return nil
-	}
-	return failure(C.cuGraphExecDestroy(g.executable))
 }

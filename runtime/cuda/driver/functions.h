@@ -20,7 +20,7 @@
   X(cuMemsetD2D16Async) X(cuMemsetD2D32Async) X(cuArrayCreate_v2) X(cuArrayGetDescriptor_v2) X(cuArray3DCreate_v2) X(cuArray3DGetDescriptor_v2) \
   X(cuArrayDestroy) X(cuStreamCreate) X(cuStreamCreateWithPriority) X(cuStreamDestroy_v2) X(cuStreamGetPriority) X(cuStreamGetFlags) \
   X(cuStreamWaitEvent) X(cuStreamAttachMemAsync) X(cuStreamQuery) X(cuStreamSynchronize) X(cuStreamWaitValue32_v2) X(cuStreamWriteValue32_v2) \
-  X(cuStreamBeginCapture_v2) X(cuStreamEndCapture) X(cuEventCreate) X(cuEventDestroy_v2) X(cuEventRecord) X(cuEventQuery) \
+  X(cuEventCreate) X(cuEventDestroy_v2) X(cuEventRecord) X(cuEventQuery) \
   X(cuEventSynchronize) X(cuEventElapsedTime) X(cuGraphCreate) X(cuGraphClone) X(cuGraphDestroy) X(cuGraphDestroyNode) X(cuGraphAddDependencies) \
   X(cuGraphAddEmptyNode) X(cuGraphAddHostNode) X(cuGraphAddKernelNode) X(cuGraphAddMemcpyNode) X(cuGraphAddMemsetNode) X(cuGraphAddChildGraphNode) \
   X(cuGraphGetEdges) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuTexRefSetArray) X(cuTexRefSetAddress_v2) \

@@ -55,10 +55,33 @@ int driver_open(const char *path, char *message, size_t size) {
   return (int)init(0);
 }
 
+#define PACKED(arguments, size) \
+  { CU_LAUNCH_PARAM_BUFFER_POINTER, arguments, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END }
+
 CUresult driver_launch(CUfunction function, const unsigned int *dimensions, unsigned int sharedBytes, CUstream stream, void *arguments, size_t size) {
-  void *extra[] = {
-      CU_LAUNCH_PARAM_BUFFER_POINTER, arguments, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END,
-  };
+  void *extra[] = PACKED(arguments, size);
   return cuLaunchKernel(function, dimensions[0], dimensions[1], dimensions[2], dimensions[3], dimensions[4], dimensions[5], sharedBytes, stream,
                         NULL, extra);
+}
+
+CUresult driver_add_launch(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, CUfunction function, const unsigned int *dimensions,
+                           unsigned int sharedBytes, void *arguments, size_t size) {
+  void *extra[] = PACKED(arguments, size);
+  CUDA_KERNEL_NODE_PARAMS launch = {
+      .func = function,
+      .gridDimX = dimensions[0], .gridDimY = dimensions[1], .gridDimZ = dimensions[2],
+      .blockDimX = dimensions[3], .blockDimY = dimensions[4], .blockDimZ = dimensions[5],
+      .sharedMemBytes = sharedBytes, .extra = extra,
+  };
+  return cuGraphAddKernelNode(node, graph, after, count, &launch);
+}
+
+CUresult driver_add_copy(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, void *to, CUdeviceptr from, size_t bytes) {
+  CUDA_MEMCPY3D copy = {
+      .srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .dstMemoryType = CU_MEMORYTYPE_HOST, .dstHost = to,
+      .WidthInBytes = bytes, .Height = 1, .Depth = 1,
+  };
+  CUcontext context;
+  CUresult result = cuCtxGetCurrent(&context);
+  return result == CUDA_SUCCESS ? cuGraphAddMemcpyNode(node, graph, after, count, &copy, context) : result;
 }

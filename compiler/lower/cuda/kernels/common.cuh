@@ -68,8 +68,9 @@ __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const f
       : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
 }
 
-#define KERNEL(name, ...) \
-  extern "C" __global__ void __launch_bounds__(Threads) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
+// KERNEL is the entry of a kernel of which so many blocks are to run on a multiprocessor at once.
+#define KERNEL(name, resident, ...) \
+  extern "C" __global__ void __launch_bounds__(Threads, resident) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
 
 #else
 

@@ -1,7 +1,8 @@
 // A CUDA driver without a device, for tests of the host's side: memory is the host's, a few kernels are C functions
 // (kernels.c), and what is put into a stream is done no earlier than somebody waits for it, so that memory that is
-// reused too early is found out. It refuses what a real driver refuses: calls without a context, addresses that are not
-// the device's, copies from memory that is not page-locked, more shared memory than was allowed.
+// reused too early is found out. Of the nodes of a graph that may come next, the one that was added last does, so that a
+// dependency that is missing is found out too. It refuses what a real driver refuses: calls without a context, addresses
+// that are not the device's, copies from memory that is not page-locked, more shared memory than was allowed.
 //
 // The environment says how it behaves, and may change between two calls:
 //   FAKE_CUDA_LOG=FILE              a line for every call is appended
@@ -74,8 +75,6 @@ static CUresult leave(CUresult result) {
   ENTER(__VA_ARGS__); \
   if (current == NULL) return leave(CUDA_ERROR_INVALID_CONTEXT); \
   if (sticky != CUDA_SUCCESS) return leave(sticky)
-#define REFUSE_WHILE_CAPTURING() \
-  if (capturing != NULL) return leave(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
 
 // ---- memory
 
@@ -146,13 +145,18 @@ typedef struct work {
 typedef struct { work *first, *last; } list;
 
 struct CUstream_st { list pending; };
-struct CUgraph_st { list works; };
+struct CUgraphNode_st {
+  work *work;
+  CUgraphNode *after;
+  size_t count;
+  int done;
+  CUgraphNode earlier; // what was added before
+};
+struct CUgraph_st { CUgraphNode latest; };
 struct CUgraphExec_st { list works; };
 struct CUevent_st { int pending; double milliseconds; CUstream stream; };
 struct CUmod_st { char *names; };
 
-static CUstream capturing; // one at a time is enough here
-static CUgraph captured;
 static double clock_ms;
 
 static work *copy_of(const work *w) {
@@ -186,7 +190,7 @@ static void drop(list *l) {
   l->first = l->last = NULL;
 }
 
-static void put(CUstream stream, const work *w) { append(stream == capturing ? &captured->works : &stream->pending, w); }
+static void put(CUstream stream, const work *w) { append(&stream->pending, w); }
 
 static void perform(const work *w) {
   switch (w->kind) {
@@ -346,7 +350,6 @@ static size_t cubin_size(const char *image) { // to the end of the table of sect
 
 CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned int count, CUjit_option *options, void **values) {
   ENTER_CONTEXT("cuModuleLoadDataEx");
-  REFUSE_WHILE_CAPTURING();
   char *log = NULL;
   size_t size = 0;
   for (unsigned int i = 0; i < count; i++) {
@@ -400,25 +403,32 @@ CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute,
   return leave(CUDA_SUCCESS);
 }
 
+static CUresult launch_of(work *w, const CUDA_KERNEL_NODE_PARAMS *p) {
+  *w = (work){.kind = KERNEL, .function = p->func, .grid = {p->gridDimX, p->gridDimY, p->gridDimZ}, .block = {p->blockDimX, p->blockDimY, p->blockDimZ}};
+  if (p->kernelParams != NULL || p->extra == NULL || (int)p->sharedMemBytes > p->func->sharedBytes) return CUDA_ERROR_INVALID_VALUE;
+  if (p->gridDimX * p->gridDimY * p->gridDimZ == 0) return CUDA_ERROR_INVALID_VALUE;
+  if ((int)(p->blockDimX * p->blockDimY * p->blockDimZ) > fake_threads(p->func->name)) return CUDA_ERROR_INVALID_VALUE;
+  for (int i = 0; p->extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
+    if (p->extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER) w->arguments = p->extra[i + 1];
+    if (p->extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE) w->bytes = *(size_t *)p->extra[i + 1];
+  }
+  return CUDA_SUCCESS;
+}
+
 CUresult cuLaunchKernel(CUfunction function, unsigned int gridX, unsigned int gridY, unsigned int gridZ, unsigned int blockX,
                         unsigned int blockY, unsigned int blockZ, unsigned int sharedBytes, CUstream stream, void **parameters, void **extra) {
   ENTER_CONTEXT("cuLaunchKernel %s grid %u %u %u block %u %u %u shared %u", function->name, gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes);
-  work w = {.kind = KERNEL, .function = function, .grid = {gridX, gridY, gridZ}, .block = {blockX, blockY, blockZ}};
-  if (parameters != NULL || extra == NULL || (int)sharedBytes > function->sharedBytes) return leave(CUDA_ERROR_INVALID_VALUE);
-  if (gridX * gridY * gridZ == 0 || (int)(blockX * blockY * blockZ) > fake_threads(function->name)) return leave(CUDA_ERROR_INVALID_VALUE);
-  for (int i = 0; extra[i] != CU_LAUNCH_PARAM_END; i += 2) {
-    if (extra[i] == CU_LAUNCH_PARAM_BUFFER_POINTER) w.arguments = extra[i + 1];
-    if (extra[i] == CU_LAUNCH_PARAM_BUFFER_SIZE) w.bytes = *(size_t *)extra[i + 1];
-  }
-  put(stream, &w);
-  return leave(CUDA_SUCCESS);
+  CUDA_KERNEL_NODE_PARAMS p = {function, gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes, parameters, extra};
+  work w;
+  CUresult result = launch_of(&w, &p);
+  if (result == CUDA_SUCCESS) put(stream, &w);
+  return leave(result);
 }
 
 // ---- memory, called
 
 CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t bytes) {
   ENTER_CONTEXT("cuMemAlloc %zu", bytes);
-  REFUSE_WHILE_CAPTURING();
   if (bytes == 0) return leave(CUDA_ERROR_INVALID_VALUE);
   if (taken + bytes > (size_t)number("FAKE_CUDA_MEMORY", 1 << 30)) return leave(CUDA_ERROR_OUT_OF_MEMORY);
   taken += bytes;
@@ -433,7 +443,6 @@ CUresult cuMemFree_v2(CUdeviceptr address) {
 
 CUresult cuMemAllocHost_v2(void **pointer, size_t bytes) {
   ENTER_CONTEXT("cuMemAllocHost %zu", bytes);
-  REFUSE_WHILE_CAPTURING();
   *pointer = allocate(bytes, 1)->start;
   return leave(CUDA_SUCCESS);
 }
@@ -443,12 +452,19 @@ CUresult cuMemFreeHost(void *pointer) {
   return leave(release(pointer, 1));
 }
 
-static CUresult transfer(CUdeviceptr device, const void *host, size_t bytes, CUstream stream, int toDevice) {
+static CUresult copy_between(work *w, CUdeviceptr device, const void *host, size_t bytes, int toDevice) {
   void *memory = fake_memory(device, bytes, 0);
   void *locked = fake_memory((uintptr_t)host, bytes, 1);
   if (memory == NULL || locked == NULL) return CUDA_ERROR_INVALID_VALUE;
-  put(stream, &(work){.kind = COPY, .to = toDevice ? memory : locked, .from = toDevice ? locked : memory, .bytes = bytes});
+  *w = (work){.kind = COPY, .to = toDevice ? memory : locked, .from = toDevice ? locked : memory, .bytes = bytes};
   return CUDA_SUCCESS;
+}
+
+static CUresult transfer(CUdeviceptr device, const void *host, size_t bytes, CUstream stream, int toDevice) {
+  work w;
+  CUresult result = copy_between(&w, device, host, bytes, toDevice);
+  if (result == CUDA_SUCCESS) put(stream, &w);
+  return result;
 }
 
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream stream) {
@@ -486,36 +502,73 @@ CUresult cuStreamDestroy_v2(CUstream stream) {
 
 CUresult cuStreamSynchronize(CUstream stream) {
   ENTER_CONTEXT("cuStreamSynchronize");
-  REFUSE_WHILE_CAPTURING();
   return leave(drain(stream));
 }
 
-CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode) {
-  ENTER_CONTEXT("cuStreamBeginCapture %d", mode);
-  REFUSE_WHILE_CAPTURING();
-  capturing = stream;
-  captured = calloc(1, sizeof *captured);
+CUresult cuGraphCreate(CUgraph *graph, unsigned int flags) {
+  ENTER_CONTEXT("cuGraphCreate %u", flags);
+  *graph = calloc(1, sizeof **graph);
   return leave(CUDA_SUCCESS);
 }
 
-CUresult cuStreamEndCapture(CUstream stream, CUgraph *graph) {
-  ENTER_CONTEXT("cuStreamEndCapture");
-  if (capturing != stream) return leave(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
-  *graph = captured;
-  capturing = NULL;
-  return leave(CUDA_SUCCESS);
+static void add(CUgraph graph, CUgraphNode *node, const work *w, const CUgraphNode *after, size_t count) {
+  CUgraphNode n = calloc(1, sizeof *n);
+  n->work = copy_of(w);
+  n->after = calloc(count + 1, sizeof *after);
+  for (size_t i = 0; i < count; i++) n->after[i] = after[i];
+  n->count = count;
+  n->earlier = graph->latest;
+  *node = graph->latest = n;
+}
+
+CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, const CUDA_KERNEL_NODE_PARAMS *launch) {
+  ENTER_CONTEXT("cuGraphAddKernelNode %s after %zu", launch->func->name, count);
+  work w;
+  CUresult result = launch_of(&w, launch);
+  if (result == CUDA_SUCCESS) add(graph, node, &w, after, count);
+  return leave(result);
+}
+
+CUresult cuGraphAddMemcpyNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, const CUDA_MEMCPY3D *copy, CUcontext context) {
+  ENTER_CONTEXT("cuGraphAddMemcpyNode %zu after %zu", copy->WidthInBytes, count);
+  if (copy->srcMemoryType != CU_MEMORYTYPE_DEVICE || copy->dstMemoryType != CU_MEMORYTYPE_HOST || copy->Height != 1 || copy->Depth != 1 || context != current)
+    return leave(CUDA_ERROR_INVALID_VALUE);
+  work w;
+  CUresult result = copy_between(&w, copy->srcDevice, copy->dstHost, copy->WidthInBytes, 0);
+  if (result == CUDA_SUCCESS) add(graph, node, &w, after, count);
+  return leave(result);
+}
+
+static int waits(CUgraphNode n) {
+  for (size_t i = 0; i < n->count; i++)
+    if (!n->after[i]->done) return 1;
+  return 0;
 }
 
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long flags) {
   ENTER_CONTEXT("cuGraphInstantiate %llu", flags);
   *executable = calloc(1, sizeof **executable);
-  append_all(&(*executable)->works, &graph->works);
+  for (CUgraphNode n = graph->latest; n != NULL;) {
+    if (n->done || waits(n)) {
+      n = n->earlier;
+      continue;
+    }
+    append(&(*executable)->works, n->work);
+    n->done = 1;
+    n = graph->latest;
+  }
   return leave(CUDA_SUCCESS);
 }
 
 CUresult cuGraphDestroy(CUgraph graph) {
   ENTER_CONTEXT("cuGraphDestroy");
-  drop(&graph->works);
+  for (CUgraphNode n = graph->latest, earlier; n != NULL; n = earlier) {
+    earlier = n->earlier;
+    free(n->work->arguments);
+    free(n->work);
+    free(n->after);
+    free(n);
+  }
   free(graph);
   return leave(CUDA_SUCCESS);
 }
@@ -548,7 +601,6 @@ CUresult cuEventDestroy_v2(CUevent event) {
 
 CUresult cuEventRecord(CUevent event, CUstream stream) {
   ENTER_CONTEXT("cuEventRecord");
-  REFUSE_WHILE_CAPTURING();
   event->pending = 1;
   event->stream = stream;
   put(stream, &(work){.kind = MARK, .event = event});

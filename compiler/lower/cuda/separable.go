@@ -1,0 +1,438 @@
+package cuda
+
+import (
+	"slices"
+
+	"github.com/dartsc/dartsc/compiler/fuse"
+	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
+)
+
+const (
+	tileResults     = 4608      // of a tile, for its larger number of channels: 256 threads with 16 each, or a few more
+	mostTileColumns = 32        // so that tiles have rows to share
+	mostTileBytes   = 160 << 10 // of shared memory: what every device from compute capability 8.0 on has
+	mostChunks      = 2 * 132   // blocks that share the tiles of a launch
+	mostPackedWidth = 4 * threads
+	mostCopied      = 24 << 10  // bytes of filters that blocks copy to shared memory
+	residentBytes   = 224 << 10 // shared memory of a multiprocessor of which blocks share
+	mostResident    = 3         // blocks on a multiprocessor: more would leave too few registers
+)
+
+// separableGroup lowers [batch_norm →] relu → depthwise → pointwise → batch_stats.
+func separableGroup(l *lowering, body *ir.Program) (bool, error) {
+	p, err := fuse.PartsOf(body)
+	if err != nil {
+		return false, err
+	}
+	if len(p.Pointwise.Operands) != 2 {
+		return false, nil
+	}
+	s := separableOf(&p, p.Depthwise, p.Source(), p.Pointwise.Result())
+	if !s.fit(s.oh, s.ow, s.forwardBytes) {
+		return false, nil
+	}
+	c := l.call(fuse.Separable, "Separable")
+	c.separable(s, s.oh, s.ow)
+	c.entry(&p)
+	c.in(l.image(p.Source()), l.filter(p.Depthwise.Operands[1]), l.filter(p.Pointwise.Operands[1]))
+	z := l.result(p.Pointwise.Result(), channelsLast)
+	c.out(z)
+	c.image(z)
+	c.bool("stats", p.Statistics != nil)
+	if p.Statistics != nil {
+		c.out(l.result(p.Statistics.Results[0], nil), l.result(p.Statistics.Results[1], nil), l.scratch(plan.F64, s.chunks*2*s.o))
+	} else {
+		c.none(3)
+	}
+	c.counters = 1
+	c.memory(s.forwardBytes())
+	c.emit()
+	return true, nil
+}
+
+// separableGradGroup lowers the way back as two launches, and the sums of the filters' gradients. Groups that add to the
+// cotangent of a state come here without the addition; see withoutSum.
+func separableGradGroup(l *lowering, body *ir.Program) (bool, error) {
+	p, err := fuse.PartsOf(body)
+	if err != nil {
+		return false, err
+	}
+	if p.Add != nil {
+		return false, nil
+	}
+	s := separableOf(&p, p.DX, p.DX.Result(), p.DBetween.Operands[0])
+	back := *s
+	if !s.fit(s.oh, s.ow, func() int { return s.pointwiseGradBytes(&p) }) || !back.fit(back.h, back.w, func() int { return back.depthwiseGradBytes(&p) }) {
+		return false, nil
+	}
+	between := l.pointwiseGrad(&p, s)
+	l.depthwiseGrad(&p, &back, between)
+	return true, nil
+}
+
+func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
+	l.flops = flopsOf(p.NormGrad, p.Scale, p.DBetween, p.DPointwise, p.Norm, p.Relu, p.Depthwise)
+	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
+	c.separable(s, s.oh, s.ow)
+	filters := p.DPointwise != nil
+	if filters {
+		c.entry(p)
+	} else {
+		c.noEntry()
+	}
+	c.in(l.image(p.Cotangent()))
+	c.bool("normalized", p.NormGrad != nil)
+	scale := 0
+	if n := p.NormGrad; n != nil {
+		c.number("norm_eps", n.Attrs.Float("eps"))
+		c.in(l.image(n.Operands[1]))
+		for _, v := range n.Operands[2:6] {
+			c.in(l.operand(v))
+		}
+		c.optional(1, l.all(n.Operands[6:])...)
+		c.bool("affine", len(n.Operands) == 7)
+	} else {
+		c.none(6)
+	}
+	c.bool("scaled", p.Scale != nil)
+	if p.Scale != nil {
+		c.in(l.operand(p.Scale.Operands[0]))
+		scale = p.Scale.Attrs.Ints("select")[0]
+	} else {
+		c.none(1)
+	}
+	c.in(l.filter(p.DBetween.Operands[1]))
+	c.bool("filters", filters)
+	between = l.result(p.DBetween.Result(), channelsLast)
+	if filters {
+		c.in(l.image(p.Source()), l.filter(p.DX.Operands[1]))
+	} else {
+		c.none(2)
+	}
+	c.out(between)
+	c.image(between)
+	partial := c.partial(filters, s.chunks*s.c*s.o)
+	c.integers(scale)
+	c.memory(s.pointwiseGradBytes(p))
+	c.emit()
+	if filters {
+		l.addChunks(p.DPointwise.Result(), partial, s.chunks)
+	}
+	return between
+}
+
+func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
+	l.flops = flopsOf(p.DX, p.DDepthwise, p.Mask, p.Sums)
+	c := l.call("separable_depthwise_grad", "SeparableDepthwiseGrad")
+	c.separable(s, s.h, s.w)
+	filters, masked, sums := p.DDepthwise != nil, p.Mask != nil, p.Sums != nil
+	if filters || masked {
+		c.entry(p)
+	} else {
+		c.noEntry()
+	}
+	c.in(between, l.filter(p.DX.Operands[1]))
+	c.image(between)
+	if filters || masked {
+		c.in(l.image(p.Source()))
+	} else {
+		c.none(1)
+	}
+	dx := p.DX.Result()
+	if masked {
+		dx = p.Mask.Result()
+	}
+	c.out(l.result(dx, channelsLast))
+	c.bool("masked", masked)
+	c.bool("filters", filters)
+	c.bool("sums", sums)
+	partial := c.partial(filters, s.chunks*s.kh*s.kw*s.c)
+	if sums {
+		c.out(l.result(p.Sums.Results[0], nil), l.result(p.Sums.Results[1], nil), l.scratch(plan.F64, s.chunks*2*s.c))
+	} else {
+		c.none(3)
+	}
+	c.counters = 1
+	c.memory(s.depthwiseGradBytes(p))
+	c.emit()
+	if filters {
+		l.addChunks(p.DDepthwise.Result(), partial, s.chunks)
+	}
+}
+
+// partial adds what the blocks leave of a filter's cotangent, if it is asked for.
+func (c *call) partial(wanted bool, elements int) int {
+	if !wanted {
+		c.none(1)
+		return 0
+	}
+	partial := c.l.scratch(plan.F32, elements)
+	c.out(partial)
+	return partial
+}
+
+// addChunks lowers the sum of [chunks][elements of a filter].
+func (l *lowering) addChunks(filter *ir.Value, partial, chunks int) {
+	c := l.call("conv2d_weight_grad", "Reduce")
+	c.in(partial)
+	c.image(partial)
+	c.out(l.result(filter, filters))
+	c.number("scale", 1)
+	n := filter.Type.Elements()
+	c.columns(1, chunks, n, pack(n), 1, plan.F64)
+	c.emit()
+}
+
+func (l *lowering) all(values []*ir.Value) (tensors []int) {
+	for _, v := range values {
+		tensors = append(tensors, l.operand(v))
+	}
+	return tensors
+}
+
+func flopsOf(list ...*ir.Op) (sum float64) {
+	for _, op := range list {
+		if op != nil {
+			sum += ops.FLOPs(op)
+		}
+	}
+	return sum
+}
+
+// entry adds the prologue of a group.
+func (c *call) entry(p *fuse.Parts) {
+	e := prologue{}
+	if p.Rectified() {
+		e.kind = prologueRelu
+	}
+	if n := p.Norm; n != nil {
+		e = prologue{kind: prologueNorm, statistics: n.Operands[1:], eps: n.Attrs.Float("eps")}
+		if len(e.statistics) == 4 {
+			e.kind = prologueAffine
+		}
+	}
+	c.prologue(e)
+}
+
+func (c *call) noEntry() { c.prologue(prologue{}) }
+
+// separable is the geometry of a separable convolution, and of the tiles that its kernels make: bh by bw of the results of
+// a launch, down by across of an image. See kernels/separable.cu.
+type separable struct {
+	images, h, w, c, oh, ow, o     int
+	kh, kw, sh, sw, dh, dw, ph, pw int
+	bh, bw, down, across, chunks   int
+	factors                        int // floats of the prologue
+	copied                         bool
+	supported                      bool
+}
+
+func separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) *separable {
+	a, xs, zs, k := ops.ConvAttrsOf(depthwise), x.Type.Shape, z.Type.Shape, depthwise.Operands[1].Type.Shape
+	s := &separable{
+		images: xs[0], h: xs[2], w: xs[3], c: xs[1], oh: zs[2], ow: zs[3], o: zs[1],
+		kh: k[2], kw: k[3], sh: a.Strides[0], sw: a.Strides[1], dh: a.Dilations[0], dw: a.Dilations[1], ph: a.Pads[0], pw: a.Pads[1],
+	}
+	if p.Norm != nil {
+		s.factors = 3 * s.c
+	}
+	s.copied = 4*(s.c*s.o+s.kh*s.kw*s.c) <= mostCopied
+	// What the kernels take: packs of four channels; a row of the filter and a filter's cotangent in registers. At stride 1 the way back is
+	// a convolution with what is left of the pads.
+	s.supported = s.c%4 == 0 && s.o%4 == 0 && s.c <= mostPackedWidth && s.o <= mostPackedWidth && s.kw <= 7 && ceiling(s.c/4*(s.o/4), threads) <= 6 &&
+		(p.Norm == nil || p.Rectified())
+	return s
+}
+
+// fit chooses tiles of h by w results whose memory is at most mostTileBytes.
+func (s *separable) fit(h, w int, bytes func() int) bool {
+	if !s.supported {
+		return false
+	}
+	s.bw = ceiling(w, ceiling(w, mostTileColumns))
+	s.bh = max(1, min(h, tileResults/(s.bw*max(s.c, s.o))))
+	s.bh = ceiling(h, ceiling(h, s.bh))
+	s.divide(h, w)
+	for bytes() > mostTileBytes {
+		switch {
+		case s.bh > 1:
+			s.bh = ceiling(s.bh, 2)
+		case s.bw > 8:
+			s.bw = ceiling(s.bw, 2)
+		default:
+			return false
+		}
+		s.divide(h, w)
+	}
+	return true
+}
+
+func (s *separable) divide(h, w int) {
+	s.down, s.across = ceiling(h, s.bh), ceiling(w, s.bw)
+	s.chunks = min(s.images*s.down*s.across, mostChunks)
+}
+
+// window is the size of Window's tile: its rows, columns and floats.
+func (s *separable) window(sh, sw int) (rows, columns, size, wide int) {
+	step := 1
+	if sw == 1 {
+		step = s.dw
+	}
+	wide = 4 * step * ceiling(ceiling(s.bw, step), 4)
+	rows, columns = (s.bh-1)*sh+(s.kh-1)*s.dh+1, (wide-1)*sw+(s.kw-1)*s.dw+1
+	stride := columns * s.c
+	if s.c%32 == 16 && columns%2 == 0 {
+		stride += 16
+	}
+	return rows, columns, rows * stride, wide
+}
+
+func (s *separable) rows() int { return 4 * ceiling(s.bh*s.bw, 4) }
+
+// sumBytes is the memory of channel_sums.
+func (s *separable) sumBytes(channels int) int {
+	items, lanes := 2*channels, threads/(channels/4)
+	shares := func(rows int) int { return max(1, min(rows, threads/items)) }
+	return 8 * items * max(lanes, shares(lanes), shares(s.chunks)+1)
+}
+
+func (s *separable) forwardBytes() int {
+	_, _, size, _ := s.window(s.sh, s.sw)
+	return max(4*(s.factors+s.filters(true, true)+size+s.rows()*(s.c+4)), s.sumBytes(s.o))
+}
+
+func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
+	floats := s.rows()*(s.o+4) + s.filters(p.DPointwise != nil, true)
+	if s.copied {
+		floats += 4 * s.c // between the rows of the pointwise filter
+	}
+	if p.NormGrad != nil {
+		floats += 4 * s.o
+	}
+	if p.DPointwise == nil {
+		return 4 * floats
+	}
+	_, _, size, _ := s.window(s.sh, s.sw)
+	floats += s.factors + size + s.rows()*(s.c+4)
+	return 4 * max(floats, max(1, threads/(s.c/4*(s.o/4)))*s.c*s.o)
+}
+
+func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
+	rows, columns, size, wide := s.window(1, 1)
+	if s.sh != 1 || s.sw != 1 {
+		rows, columns = (s.bh-1+(s.kh-1)*s.dh)/s.sh+2, (s.bw-1+(s.kw-1)*s.dw)/s.sw+2
+		size = rows * columns * s.c
+	}
+	bytes := 4 * (s.factors + s.filters(true, false) + size)
+	if p.DDepthwise != nil {
+		stride := wide * s.c
+		if s.c%32 == 16 {
+			stride += 16
+		}
+		groups := max(1, threads/(s.c/4*s.kh))
+		bytes = max(bytes+4*s.bh*stride, 4*groups*s.kh*s.kw*s.c)
+	}
+	if p.Sums != nil {
+		bytes = max(bytes, s.sumBytes(s.c))
+	}
+	return bytes
+}
+
+// separable adds the geometry to a specialisation. Tiles are of h by w results.
+func (c *call) separable(s *separable, h, w int) {
+	for _, f := range []struct {
+		name  string
+		value int
+	}{
+		{"images", s.images}, {"h", s.h}, {"w", s.w}, {"c", s.c}, {"oh", s.oh}, {"ow", s.ow}, {"o", s.o}, {"kh", s.kh}, {"kw", s.kw}, {"sh", s.sh}, {"sw", s.sw},
+		{"dh", s.dh}, {"dw", s.dw}, {"ph", s.ph}, {"pw", s.pw}, {"bh", s.bh}, {"bw", s.bw}, {"down", s.down}, {"across", s.across}, {"chunks", s.chunks},
+	} {
+		c.int(f.name, f.value)
+	}
+	c.bool("copied", s.copied)
+	c.blocks = s.chunks
+}
+
+// memory sets the shared memory of a block, and so how many run side by side.
+func (c *call) memory(bytes int) {
+	c.shared = bytes
+	c.resident = max(1, min(mostResident, residentBytes/(bytes+1024)))
+}
+
+// filters are the floats of the filters in shared memory.
+func (s *separable) filters(depthwise, pointwise bool) (floats int) {
+	if s.copied && depthwise {
+		floats += s.kh * s.kw * s.c
+	}
+	if s.copied && pointwise {
+		floats += s.c * s.o
+	}
+	return floats
+}
+
+// withoutSum takes the addition to the cotangent of a state out of a way back, and what comes after it: on a GPU the
+// ways back of all edges run at once, and one pass adds what they leave. It returns the operations in order, or nil for a group
+// without an addition. Where the ReLU's gradient wants the result of a BatchNorm, normalized returns it if it is there already.
+func withoutSum(group *ir.Op, normalized func(norm *ir.Op) *ir.Value) []*ir.Op {
+	p, err := fuse.PartsOf(group.Body)
+	if err != nil || p.Add == nil {
+		return nil
+	}
+	outer := map[*ir.Value]*ir.Value{}
+	for i, in := range group.Body.Inputs {
+		outer[in] = group.Operands[i]
+	}
+	var after []*ir.Op
+	if p.Norm != nil && p.Mask != nil {
+		norm := copied(p.Norm, group, outer)
+		if v := normalized(norm); v != nil {
+			outer[p.Norm.Result()] = v
+		} else {
+			after = append(after, p.Norm)
+		}
+	}
+	for _, op := range []*ir.Op{p.Add, p.Mask, p.Sums} {
+		if op != nil {
+			after = append(after, op)
+		}
+	}
+	small := &ir.Op{Kind: group.Kind, Attrs: group.Attrs, Phase: group.Phase, Scope: group.Scope, Body: &ir.Program{Name: group.Body.Name}}
+	for _, op := range group.Body.Ops {
+		isLater := op == p.Add || op == p.Mask || op == p.Sums
+		isPrologue := op == p.Norm || op == p.Relu
+		if !isLater && !(isPrologue && p.DDepthwise == nil) {
+			small.Body.Ops = append(small.Body.Ops, op)
+		}
+	}
+	for i, in := range group.Body.Inputs {
+		if slices.ContainsFunc(small.Body.Ops, func(op *ir.Op) bool { return slices.Contains(op.Operands, in) }) {
+			small.Body.Inputs, small.Operands = append(small.Body.Inputs, in), append(small.Operands, group.Operands[i])
+		}
+	}
+	dx := &ir.Value{Type: p.DX.Result().Type, Def: small}
+	result := func(inner, v *ir.Value) {
+		small.Body.Results = append(small.Body.Results, ir.Result{Name: v.Name, Value: inner})
+		small.Results = append(small.Results, v)
+	}
+	result(p.DX.Result(), dx)
+	outer[p.DX.Result()] = dx
+	for i, r := range group.Body.Results {
+		if slices.Contains(after, r.Value.Def) {
+			outer[r.Value] = group.Results[i]
+		} else {
+			result(r.Value, group.Results[i])
+		}
+	}
+	list := []*ir.Op{small}
+	for _, op := range after {
+		for _, v := range op.Results {
+			if outer[v] == nil {
+				outer[v] = &ir.Value{Type: v.Type}
+			}
+		}
+		list = append(list, copied(op, group, outer))
+	}
+	return list
+}
