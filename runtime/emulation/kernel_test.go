@@ -95,7 +95,7 @@ func TestPrecisions(t *testing.T) {
 		used      string // in the source
 	}{
 		{cuda.TF32, convolutionCases(), 2e-3, compare, "tf32 = true"},
-		{cuda.BF16, cases(), 0.1, compareWhole, "typedef bf16 Image"},
+		{cuda.BF16, cases(), 0.15, compareWhole, "typedef bf16 Image"},
 	} {
 		t.Run(precision.name, func(t *testing.T) {
 			m := ir.NewModule("products")
