@@ -18,12 +18,17 @@ import (
 // A product serves several nodes: it holds a pair of halves for each, [N, blocks·2·C], and a node names its block.
 
 // Activations of a highway connection; none contributes nothing, not even the state.
-var highwayActivations = map[string]struct{ value, slope func(x float64) float64 }{
-	"none":     {nil, nil},
-	"tanh":     {math.Tanh, func(x float64) float64 { y := math.Tanh(x); return 1 - y*y }},
-	"relu":     {func(x float64) float64 { return math.Max(x, 0) }, step},
-	"sigmoid":  {sigmoid, func(x float64) float64 { y := sigmoid(x); return y * (1 - y) }},
-	"identity": {func(x float64) float64 { return x }, func(float64) float64 { return 1 }},
+var highwayActivations = map[string]activation{
+	"none":     {},
+	"tanh":     {math.Tanh, func(x float64) float64 { y := math.Tanh(x); return 1 - y*y }, "Tanh"},
+	"relu":     {func(x float64) float64 { return math.Max(x, 0) }, step, "Relu"},
+	"sigmoid":  {sigmoid, func(x float64) float64 { y := sigmoid(x); return y * (1 - y) }, "Sigmoid"},
+	"identity": {func(x float64) float64 { return x }, func(float64) float64 { return 1 }, ""},
+}
+
+type activation struct {
+	value, slope func(x float64) float64
+	onnx         string // type of node, "" for none
 }
 
 func sigmoid(x float64) float64 { return 1 / (1 + math.Exp(-x)) }
@@ -82,7 +87,7 @@ var highwayDefs = []*Def{
 		FLOPs: func(op *ir.Op) float64 {
 			return 20 * float64(len(op.Attrs.Ints("edges"))*op.Results[0].Type.Elements())
 		},
-		NoONNX: "appears in recurrent models, which are not exported yet",
+		ONNX: highwayONNX,
 	},
 	{
 		// highway_product_grad(weights, product, state, g…): the cotangent of a product that is used by nodes of cotangents
@@ -171,6 +176,35 @@ var highwayDefs = []*Def{
 	},
 }
 
+// highwayONNX writes a node term by term: s + σ(c)·(act(h) - s) for each activation, times its weight unless that is 1.
+func highwayONNX(e Exporter, op *ir.Op) error {
+	a, terms := highwayOf(op), len(op.Attrs.Ints("edges"))
+	state := op.Results[0].Type
+	node := onnxNamed(e, state)
+	half := func(product string, i int) string {
+		c := state.Shape[1]
+		return node("Slice", product, onnxInts(e, []int{i * c}), onnxInts(e, []int{(i + 1) * c}), onnxInts(e, []int{1}))
+	}
+	var sum []string
+	for i, edge := range a.Edges {
+		product, s := e.Name(op.Operands[1+i]), e.Name(op.Operands[1+terms+i])
+		gate, candidate := node("Sigmoid", half(product, 2*a.Blocks[i])), half(product, 2*a.Blocks[i]+1)
+		for k, name := range strings.Split(a.Activations, ",") {
+			act := highwayActivations[name]
+			if act.value == nil {
+				continue
+			}
+			activated := candidate
+			if act.onnx != "" {
+				activated = node(act.onnx, candidate)
+			}
+			term := node("Add", s, node("Mul", gate, node("Sub", activated, s)))
+			sum = append(sum, onnxWeighted(node, e, term, op.Operands[0], edge*op.Operands[0].Type.Shape[1]+k))
+		}
+	}
+	return onnxSum(e, sum, op)
+}
+
 // wantHighway checks the attributes against the type of the weights.
 func wantHighway(op *ir.Op, weights ir.Type) error {
 	edges, blocks := op.Attrs.Ints("edges"), op.Attrs.Ints("blocks")
@@ -233,7 +267,7 @@ type gate struct {
 	at, gate, candidate int // positions in the state, and of both halves in the product
 	open, input, state  float64
 	weights             []float64
-	activations         []struct{ value, slope func(float64) float64 }
+	activations         []activation
 }
 
 // eachGate calls f for every element of a term.

@@ -2,6 +2,7 @@ package ops
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dartsc/dartsc/ir"
 )
@@ -40,7 +41,7 @@ var mixedDefs = []*Def{
 		FLOPs: func(op *ir.Op) float64 {
 			return 2 * float64(len(op.Operands)-1) * float64(op.Results[0].Type.Elements())
 		},
-		NoONNX: "appears only in supernets; derived networks are exported",
+		ONNX: weightedSumONNX,
 	},
 	{
 		// weighted_sum_weight_grad(g, x…): zero but for element select[i], to which ⟨g, x[i]⟩ is added.
@@ -70,6 +71,35 @@ var mixedDefs = []*Def{
 		},
 		NoONNX: trainingOnly,
 	},
+}
+
+// weightedSumONNX adds up what has one weight before it is weighed.
+func weightedSumONNX(e Exporter, op *ir.Op) error {
+	node, selected := onnxNamed(e, op.Results[0].Type), op.Attrs.Ints("select")
+	var sum []string
+	for i, position := range selected {
+		if slices.Contains(selected[:i], position) {
+			continue
+		}
+		var terms []string
+		for k := i; k < len(selected); k++ {
+			if selected[k] == position {
+				terms = append(terms, e.Name(op.Operands[1+k]))
+			}
+		}
+		sum = append(sum, onnxWeighted(node, e, node("Sum", terms...), op.Operands[0], position))
+	}
+	return onnxSum(e, sum, op)
+}
+
+// onnxWeighted multiplies x by the element of weights at a row-major position; by nothing where that is a constant 1.
+func onnxWeighted(node func(opType string, inputs ...string) string, e Exporter, x string, weights *ir.Value, position int) string {
+	if def := e.Source(weights).Def; def != nil && def.Kind == "constant" && def.Attrs.Float("value") == 1 {
+		return x
+	}
+	flat := onnxNamed(e, ir.T(weights.Type.DType, weights.Type.Elements()))("Reshape", e.Name(weights), onnxInts(e, []int{-1}))
+	at := e.Constant(ir.T(ir.I64), []float64{float64(position)})
+	return node("Mul", x, onnxNamed(e, ir.T(weights.Type.DType))("Gather", flat, at))
 }
 
 // wantSelect checks the terms of a weighted sum or of its gradient: one type, one selected weight each.

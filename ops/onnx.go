@@ -9,6 +9,8 @@ type ONNXFunc func(e Exporter, op *ir.Op) error
 type Exporter interface {
 	// Name returns the ONNX name of a value.
 	Name(v *ir.Value) string
+	// Source returns the value of the program that an input of a loop's body stands for, or the value itself.
+	Source(v *ir.Value) *ir.Value
 	// Constant adds an initializer and returns its name.
 	Constant(t ir.Type, data []float64) string
 	// Node adds a node whose outputs are the given values.
@@ -25,6 +27,25 @@ func onnxNode(opType string, attrs ...ir.Attr) ONNXFunc {
 		e.Node(opType, inputs, op.Results, attrs...)
 		return nil
 	}
+}
+
+// onnxNamed returns what writes a node of one result of a type, and gives the result's name.
+func onnxNamed(e Exporter, t ir.Type) func(opType string, inputs ...string) string {
+	return func(opType string, inputs ...string) string {
+		v := &ir.Value{Type: t}
+		e.Node(opType, inputs, values(v))
+		return e.Name(v)
+	}
+}
+
+// onnxSum makes the result of an operation the sum of terms.
+func onnxSum(e Exporter, terms []string, op *ir.Op) error {
+	opType := "Sum"
+	if len(terms) == 1 {
+		opType = "Identity"
+	}
+	e.Node(opType, terms, op.Results)
+	return nil
 }
 
 // onnxInts adds a list of integers as an initializer.

@@ -19,11 +19,36 @@ import (
 )
 
 type exportONNX struct {
-	genotype, run, imageSize, weights, out string
-	channels, layers, classes, inputs      int
-	precision, cell                        string
-	imagenet, fold, json                   bool
-	seed                                   uint64
+	onnxOutput
+	genotype, run, imageSize, weights string
+	channels, layers, classes, inputs int
+	cell                              string
+	imagenet, fold                    bool
+	seed                              uint64
+}
+
+// onnxOutput says what file to write.
+type onnxOutput struct {
+	out, precision string
+	json           bool
+}
+
+func (o *onnxOutput) bind(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&o.precision, "precision", "fp32", "of stored weights: fp32, or fp16 for a file of half the size that computes in fp32")
+	flags.StringVarP(&o.out, "output", "o", "", "file to write (required)")
+	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
+	complete(cmd, "precision", "fp32", "fp16")
+}
+
+func (o *onnxOutput) check() error {
+	if o.out == "" {
+		return usagef("-o is missing: want the file to write")
+	}
+	if o.precision != "fp32" && o.precision != "fp16" {
+		return usagef("--precision %q: want fp32 or fp16", o.precision)
+	}
+	return nil
 }
 
 func newExportONNX() *cobra.Command {
@@ -37,6 +62,8 @@ one of these, or what a run has found. Weights are fresh ones, or those of --wei
 With --run, the classes, the images' size and the normalisation are the run's; of a training, so are the network and its
 last weights, or with --weights RUN/best.safetensors its best. With --imagenet, the network has ImageNet's stems, and
 the defaults are the original's for it: 48 channels, 14 layers, 1000 classes, 224x224.
+
+"dartsc export onnx rnn" writes recurrent models.
 
 --cell writes one cell of the network alone, with the results of the two cells before it as inputs: the first one that
 reduces the image, the first normal one between others of its kind, or the one of that number.`,
@@ -55,23 +82,18 @@ reduces the image, the first normal one between others of its kind, or the one o
 	flags.BoolVar(&o.imagenet, "imagenet", false, "the original's network for ImageNet")
 	flags.StringVar(&o.weights, "weights", "", "trained weights: a PyTorch or safetensors file, or the folder of a training")
 	flags.BoolVar(&o.fold, "fold-batchnorm", false, "fold BatchNorm into the convolutions before it")
-	flags.StringVar(&o.precision, "precision", "fp32", "of stored weights: fp32, or fp16 for a file of half the size that computes in fp32")
 	flags.StringVar(&o.cell, "cell", "", "only one cell: normal, reduce, or its number")
 	flags.Uint64Var(&o.seed, "seed", 0, "of fresh weights")
-	flags.StringVarP(&o.out, "output", "o", "", "file to write (required)")
-	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
+	o.bind(cmd)
 	complete(cmd, "genotype", space.Names()...)
-	complete(cmd, "precision", "fp32", "fp16")
 	complete(cmd, "cell", "normal", "reduce")
+	cmd.AddCommand(newExportONNXRNN())
 	return cmd
 }
 
 func (o *exportONNX) execute(cmd *cobra.Command) error {
-	if o.out == "" {
-		return usagef("-o is missing: want the file to write")
-	}
-	if o.precision != "fp32" && o.precision != "fp16" {
-		return usagef("--precision %q: want fp32 or fp16", o.precision)
+	if err := o.check(); err != nil {
+		return err
 	}
 	model, err := o.model(cmd.Flags())
 	if err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,18 +25,18 @@ func newImportCheckpoint() *cobra.Command {
 		Long: `Convert a file that torch.save wrote to safetensors: a state_dict, a training checkpoint with a state_dict in it, or a
 whole pickled module, of either serialisation, saved from the CPU or a GPU. Names and element types stay, the prefix
 module. goes; plain values beside the tensors become metadata. Nothing that the file says is executed.`,
-		Example: "  dartsc import ckpt cifar10_model.pt -o cifar10_model.safetensors",
+		Example: "  dartsc import ckpt cifar10_model.pt",
 		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd.OutOrStdout(), args[0]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&o.out, "output", "o", "", "file to write (required)")
+	flags.StringVarP(&o.out, "output", "o", "", "file to write (default the name of the PyTorch file, .safetensors)")
 	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
 	return cmd
 }
 
 func (o *importCheckpoint) run(stdout io.Writer, path string) error {
 	if o.out == "" {
-		return usagef("-o is missing: want the file to write")
+		o.out = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)) + ".safetensors"
 	}
 	f, err := torchfile.Read(path)
 	if err != nil {

@@ -137,3 +137,13 @@ func oneArg(name string) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// someArgs is oneArg for commands that take more behind it.
+func someArgs(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("want an argument, %s", name)
+		}
+		return nil
+	}
+}

@@ -28,18 +28,22 @@ type runInfer struct {
 func newRunInfer() *cobra.Command {
 	var o runInfer
 	cmd := &cobra.Command{
-		Use: "infer FILE", Short: "Classify images", Args: oneArg("the ONNX file or the plan"),
+		Use: "infer FILE [IMAGE…]", Short: "Classify images", Args: someArgs("the ONNX file or the plan"),
 		Long: `Classify images with an ONNX file, or with a plan of compile onnx. Of each image the largest part in the middle that has
 the shape of the network's input is scaled to it; --crop 0.875 takes less of it, as ImageNet's networks are tested
 (224 of 256). Names of classes and normalisation are in the file where export onnx wrote it, else they want --classes,
 --mean and --std.`,
-		Example: `  dartsc run infer network.onnx --image cat.jpg --image dog.jpg
+		Example: `  dartsc run infer network.onnx --image cat.jpg
+  dartsc run infer network.onnx pictures/*.jpg --top 1
   dartsc run infer model.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --crop 0.875 --image cat.jpg`,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.images = append(o.images, args[1:]...)
+			return o.run(cmd, args[0])
+		},
 	}
 	flags := cmd.Flags()
 	o.onnx.bind(flags)
-	flags.StringArrayVar(&o.images, "image", nil, "JPEG or PNG image; may stand several times (required)")
+	flags.StringArrayVar(&o.images, "image", nil, "JPEG or PNG image; may stand several times, and without --image behind the file")
 	flags.StringVar(&o.mean, "mean", "", "mean of each channel, of pixels from 0 to 1")
 	flags.StringVar(&o.std, "std", "", "deviation of each channel")
 	flags.StringSliceVar(&o.classes, "classes", nil, "names of the classes")
@@ -53,7 +57,7 @@ the shape of the network's input is scaled to it; --crop 0.875 takes less of it,
 func (o *runInfer) run(cmd *cobra.Command, path string) error {
 	switch {
 	case len(o.images) == 0:
-		return usagef("--image is missing: want the image to classify")
+		return usagef("no image is named: want --image FILE, or files behind the network")
 	case !(o.crop > 0 && o.crop <= 1):
 		return usagef("--crop %v: want a number above 0, up to 1", o.crop)
 	case o.top < 1:

@@ -205,7 +205,8 @@ func resolveTextTrain(preset string, flags *pflag.FlagSet) (recipe.TextTrainConf
 // recurrentOf reads a recurrent cell, by name, text, file, or folder of a run that found one.
 func recurrentOf(argument string) (space.Recurrent, error) {
 	if info, err := os.Stat(argument); err == nil && info.IsDir() {
-		return recipe.RecurrentOf(argument)
+		m, err := recipe.TextModelOf(argument)
+		return m.Genotype, err
 	}
 	return space.LoadRecurrent(argument)
 }

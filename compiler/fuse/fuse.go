@@ -306,7 +306,7 @@ func (g *grouping) rebuild() error {
 }
 
 // body copies the members of a group and its root into a program of its own, and returns the operands it needs.
-// Constants come along, so that they become part of the kernel.
+// Constants come along where they become part of the kernel; the other groups' kernels take tensors.
 func (g *grouping) body(root *ir.Op, replaced map[*ir.Value]*ir.Value) (body *ir.Program, operands []*ir.Value) {
 	body = &ir.Program{Name: g.pattern[root]}
 	inside := map[*ir.Value]*ir.Value{}
@@ -315,7 +315,7 @@ func (g *grouping) body(root *ir.Op, replaced map[*ir.Value]*ir.Value) (body *ir
 		if in := inside[v]; in != nil {
 			return in
 		}
-		if v.Def != nil && v.Def.Kind == "constant" {
+		if v.Def != nil && v.Def.Kind == "constant" && g.pattern[root] == Elementwise {
 			return clone(v.Def).Result()
 		}
 		in := &ir.Value{Type: v.Type, Name: fmt.Sprintf("in%d", len(operands))}

@@ -62,7 +62,7 @@ type Result struct {
 	GFLOPPerS float64 `json:"gflop_per_s"`
 	Roofline  float64 `json:"roofline_ms,omitempty"`       // the least that the launches take on this device
 	Fraction  float64 `json:"roofline_fraction,omitempty"` // of the median step
-	Loss      float64 `json:"loss"`
+	Loss      float64 `json:"loss,omitempty"`              // of the last step; inference has none
 
 	Kernels []KernelTime `json:"kernels,omitempty"` // with Options.Profile, slowest first
 }

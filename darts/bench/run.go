@@ -90,8 +90,10 @@ func (o Options) time(ctx context.Context, p *plan.Plan, launches []cost.Launch)
 	if err != nil {
 		return t, fmt.Errorf("plan %s: %w", p.Name, err)
 	}
-	loss := make([]float32, 1)
-	results := map[string]any{"loss": loss}
+	loss, results := make([]float32, 1), map[string]any{}
+	if slices.ContainsFunc(program.Results, func(r plan.Port) bool { return r.Name == "loss" }) {
+		results["loss"] = loss
+	}
 	start := time.Now()
 	if !o.Started.IsZero() {
 		t.start = start.Sub(o.Started)

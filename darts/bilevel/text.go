@@ -326,7 +326,11 @@ func BuildTextEvaluate(m *ir.Module, l rnn.Language, rows, steps int, averaged b
 	state := hidden(b, rnn.HiddenEvaluate, rows, l.Hidden)
 	w := &model.Weights{}
 	if averaged {
-		for _, v := range weightsOf(l, rows, steps) {
+		parameters, err := l.Parameters()
+		if err != nil {
+			return err
+		}
+		for _, v := range parameters {
 			declared := b.Declare(*v)
 			w.Set(declared, b.Read(moment(b, declared, average)))
 		}
@@ -341,13 +345,4 @@ func BuildTextEvaluate(m *ir.Module, l rnn.Language, rows, steps int, averaged b
 	b.Result("loss", b.CrossEntropy(out.Logits, labels, 0, "sum"))
 	_, err := b.Build()
 	return err
-}
-
-// weightsOf lists the weights of a model, by building it in a module that nobody sees.
-func weightsOf(l rnn.Language, rows, steps int) []*ir.Variable {
-	b := ops.NewBuilder(ir.NewModule("weights"), "weights")
-	w := &model.Weights{}
-	words, state := b.Input("words", ir.T(ir.I32, steps, rows)), b.Input("hidden", ir.T(ir.F32, rows, l.Hidden))
-	l.Forward(&rnn.Scope{Builder: b, Weights: w}, words, state, b.Input("length", ir.T(ir.I64)))
-	return w.Of(ir.Weight).Variables
 }

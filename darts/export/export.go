@@ -1,5 +1,6 @@
-// Package export writes derived networks for use elsewhere. It builds the network's inference program, gives it
-// weights, and hands both to ops/onnx. It knows no search and no training.
+// Package export writes derived networks for use elsewhere: those for images (Model) and recurrent language models
+// (Recurrent). It builds the network's inference program, gives it weights, and hands both to ops/onnx. It knows no search
+// and no training.
 package export
 
 import (
@@ -81,7 +82,7 @@ func ONNX(ctx context.Context, m Model, o Options) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	variables, err := m.fresh(ctx, module)
+	variables, err := fresh(ctx, module, m.Seed)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (m Model) metadata() map[string]string {
 }
 
 // fresh initialises the weights as a training would.
-func (m Model) fresh(ctx context.Context, module *ir.Module) (map[string][]float32, error) {
+func fresh(ctx context.Context, module *ir.Module, seed uint64) (map[string][]float32, error) {
 	p, err := compiler.Compile(ctx, module, compiler.Options{})
 	if err != nil {
 		return nil, err
@@ -140,7 +141,7 @@ func (m Model) fresh(ctx context.Context, module *ir.Module) (map[string][]float
 		return nil, err
 	}
 	defer session.Close()
-	if err := session.Initialize(m.Seed); err != nil {
+	if err := session.Initialize(seed); err != nil {
 		return nil, err
 	}
 	variables := map[string][]float32{}

@@ -42,13 +42,13 @@ func trained(t *testing.T, m Model) *weights.Weights {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := m.fresh(context.Background(), module)
+	initial, err := fresh(context.Background(), module, m.Seed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var tensors []safetensors.Tensor
 	for i, v := range module.Variables {
-		values, stream := fresh[v.Name], philox.New(7, 0, uint64(i))
+		values, stream := initial[v.Name], philox.New(7, 0, uint64(i))
 		if v.Kind == ir.Statistic {
 			for j := range values {
 				values[j] = 0.2 + stream.Float32(uint64(j))

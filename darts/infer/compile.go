@@ -26,10 +26,13 @@ type Options struct {
 }
 
 // Compile makes a plan of a network that was read from an ONNX file: one program, reader.Program, with the inputs and
-// results of the file. The plan has the weights, and the file's metadata.
+// results of the file. The plan has the weights, the file's metadata, and the batch of its first input as batch_size.
 func Compile(ctx context.Context, n *reader.Network, o Options) (*plan.Plan, error) {
 	metadata := maps.Clone(n.Metadata)
 	metadata["onnx_opset"], metadata["onnx_producer"] = fmt.Sprint(n.Opset), n.Producer
+	if inputs := n.Module.Program(reader.Program).Inputs; len(inputs) > 0 && len(inputs[0].Type.Shape) > 0 {
+		metadata["batch_size"] = fmt.Sprint(inputs[0].Type.Shape[0])
+	}
 	return compiler.Compile(ctx, n.Module, compiler.Options{
 		Target: o.Target, Version: o.Version, Metadata: metadata, Values: n.Values, Dump: o.Dump, Logger: o.Logger,
 	})

@@ -4,16 +4,11 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler"
-	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/rnn"
-	"github.com/dartsc/dartsc/darts/run"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/darts/text"
 	"github.com/dartsc/dartsc/darts/weights"
@@ -34,30 +29,15 @@ type TextTestConfig struct {
 // TextTestOf is how a recurrent model is measured as far as it says so itself: a run folder knows its cell and its text,
 // a file its cell.
 func TextTestOf(path string) (TextTestConfig, error) {
-	c := TextTestConfig{Model: path, BatchSize: 1, BPTT: 35}
-	if info, err := os.Stat(path); err != nil {
-		return c, err
-	} else if info.IsDir() {
-		folder, err := run.OpenReadOnly(path)
-		if err != nil {
-			return c, err
-		}
-		if task, err := Task(folder); err != nil || task != TaskTextTrain {
-			return c, fmt.Errorf("%s is not the run of a recurrent training: want one that dartsc run train rnn made, or a file of weights", path)
-		}
-		var config TextTrainConfig
-		err = folder.Config(&config)
-		c.Model, c.Genotype, c.Data, c.Seed, c.BPTT = filepath.Join(path, BestWeights), config.Genotype, config.Data, config.Seed, config.BPTT
-		return c, err
+	m, err := TextModelOf(path)
+	if err == nil && m.Weights == "" {
+		err = fmt.Errorf("%s is the run of a search, which trains no cell alone: want that of dartsc run train rnn --arch %s, or a file of weights", path, path)
 	}
-	w, err := weights.Read(path)
-	if err != nil || w.Metadata["genotype"] == "" {
-		return c, err
+	c := TextTestConfig{Model: m.Weights, Genotype: m.Genotype, Data: m.Data, Seed: m.Seed, BatchSize: 1, BPTT: 35}
+	if m.BPTT > 0 {
+		c.BPTT = m.BPTT
 	}
-	if c.Genotype, err = space.ParseRecurrent(w.Metadata["genotype"]); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
+	return c, err
 }
 
 // TextScore is how a network does on a text.
@@ -90,14 +70,14 @@ func TestText(ctx context.Context, c TextTestConfig, o Options) (TextScore, erro
 		return TextScore{}, err
 	}
 	d := corpus.Summary()
-	table, ok := w.Lookup("encoder.weight")
-	if !ok || len(table.Shape) != 2 {
-		return TextScore{}, fmt.Errorf("%s holds no recurrent network: it has no encoder.weight [words, nhid]", c.Model)
+	l, err := w.Language()
+	if err != nil {
+		return TextScore{}, err
 	}
-	if table.Shape[0] != d.Vocabulary {
-		return TextScore{}, fmt.Errorf("%s has %d words, the vocabulary of %s has %d: --data must be the text that it was trained on", c.Model, table.Shape[0], d.Name, d.Vocabulary)
+	if l.Vocabulary != d.Vocabulary {
+		return TextScore{}, fmt.Errorf("%s has %d words, the vocabulary of %s has %d: --data must be the text that it was trained on", c.Model, l.Vocabulary, d.Name, d.Vocabulary)
 	}
-	l := rnn.Language{Vocabulary: d.Vocabulary, Hidden: table.Shape[1], Genotype: &c.Genotype}
+	l.Genotype = &c.Genotype
 	m := ir.NewModule("rnn test")
 	if err := bilevel.BuildTextEvaluate(m, l, rowsOf(corpus.Test, c.BatchSize), c.BPTT, false); err != nil {
 		return TextScore{}, err
@@ -112,7 +92,7 @@ func TestText(ctx context.Context, c TextTestConfig, o Options) (TextScore, erro
 	}
 	defer session.Close()
 	s := TextScore{Model: c.Model, Format: w.Format, Data: d.Name, Unigram: d.Unigram}
-	if s.Parameters, err = setText(session, w); err != nil {
+	if s.Parameters, err = setText(session, l, w); err != nil {
 		return s, err
 	}
 	e, err := newTextEvaluator(session, corpus.Test, c.BatchSize, c.BPTT)
@@ -127,15 +107,8 @@ func TestText(ctx context.Context, c TextTestConfig, o Options) (TextScore, erro
 }
 
 // setText sets the weights of a session's model, and counts them.
-func setText(session *runtime.Session, w *weights.Weights) (parameters int, err error) {
-	var wanted []plan.Variable
-	for _, v := range session.Plan().Variables {
-		if v.Kind == ir.Weight.String() {
-			wanted = append(wanted, v)
-			parameters += v.Elements()
-		}
-	}
-	values, err := fitText(w, wanted)
+func setText(session *runtime.Session, l rnn.Language, w *weights.Weights) (parameters int, err error) {
+	values, err := w.FitLanguage(l)
 	if err != nil {
 		return 0, err
 	}
@@ -143,46 +116,17 @@ func setText(session *runtime.Session, w *weights.Weights) (parameters int, err 
 		if err := session.Set(name, v); err != nil {
 			return 0, err
 		}
+		parameters += len(v)
 	}
 	return parameters, nil
 }
 
-// fitText returns the values of a recurrent model's weights, which must be all there in the right shapes. The file may
-// hold the tied decoder a second time, as the original's does, and nothing else.
-func fitText(w *weights.Weights, wanted []plan.Variable) (map[string][]float32, error) {
-	values := map[string][]float32{}
-	for _, v := range wanted {
-		t, ok := w.Lookup(v.Name)
-		if !ok {
-			return nil, fmt.Errorf("%s has no tensor %s %v, which this cell needs: is it of another --arch?", w.Path, v.Name, v.Shape)
-		}
-		if !slices.Equal(t.Shape, v.Shape) {
-			return nil, fmt.Errorf("%s: tensor %s has shape %v, this model's has %v", w.Path, v.Name, t.Shape, v.Shape)
-		}
-		var err error
-		if values[v.Name], err = t.Float32s(); err != nil {
-			return nil, fmt.Errorf("%s: %w", w.Path, err)
-		}
-	}
-	for _, t := range w.Tensors {
-		if values[t.Name] == nil && t.Name != "decoder.weight" {
-			return nil, fmt.Errorf("%s has a tensor %s %v, which this cell has not: is it of another --arch?", w.Path, t.Name, t.Shape)
-		}
-	}
-	return values, nil
-}
-
 // TextParameters is the number of trained numbers in the model of a recurrent cell.
 func TextParameters(g space.Recurrent, hidden, vocabulary int) (int, error) {
-	m := ir.NewModule("parameters")
-	if err := bilevel.BuildTextEvaluate(m, rnn.Language{Vocabulary: vocabulary, Hidden: hidden, Genotype: &g}, 1, 1, false); err != nil {
-		return 0, err
-	}
+	parameters, err := rnn.Language{Vocabulary: vocabulary, Hidden: hidden, Genotype: &g}.Parameters()
 	count := 0
-	for _, v := range m.Variables {
-		if v.Kind == ir.Weight {
-			count += v.Type.Elements()
-		}
+	for _, v := range parameters {
+		count += v.Type.Elements()
 	}
-	return count, nil
+	return count, err
 }

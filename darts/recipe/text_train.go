@@ -125,16 +125,8 @@ func (t *TextTraining) load(path string) error {
 	if err != nil {
 		return err
 	}
-	values, err := fitText(w, t.weights())
-	if err != nil {
-		return err
-	}
-	for name, v := range values {
-		if err := t.session.Set(name, v); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = setText(t.session, t.config.language(t.data.Vocabulary, &t.config.Genotype), w)
+	return err
 }
 
 // weights lists the variables that are weights of the model.

@@ -52,6 +52,15 @@ func (l Language) Validate() error {
 	return nil
 }
 
+// Parameters lists the weights of a model.
+func (l Language) Parameters() ([]*ir.Variable, error) {
+	b := ops.NewBuilder(ir.NewModule("parameters"), "parameters")
+	s := &Scope{Builder: b, Weights: &model.Weights{}}
+	words, state := b.Input("words", ir.T(ir.I32, 1, 1)), b.Input("hidden", ir.T(ir.F32, 1, max(l.Hidden, 1)))
+	l.Forward(s, words, state, b.Input("length", ir.T(ir.I64)))
+	return s.Weights.Of(ir.Weight).Variables, b.Err()
+}
+
 // Scope is what a model is built in. A search step builds the same model several times in one program, each time in a
 // scope of its own.
 type Scope struct {
@@ -107,10 +116,14 @@ func (l Language) Forward(s *Scope, words, hidden, length *ir.Value) Output {
 		if mask := s.mask(l.Dropout.Output, hidden.Type); mask != nil {
 			out.Dropped = b.Mul(out.Raw, b.Broadcast(mask, out.Raw.Type.Shape, 0))
 		}
-		bias := s.Weights.Parameter(b, ir.Variable{Name: "decoder.bias", Kind: ir.Weight, Type: ir.T(ir.F32, l.Vocabulary)})
+		bias := s.Weights.Parameter(b, l.bias())
 		out.Logits = b.Linear(b.Reshape(out.Dropped, words.Type.Elements(), l.Hidden), table, bias)
 	})
 	return out
+}
+
+func (l Language) bias() ir.Variable {
+	return ir.Variable{Name: "decoder.bias", Kind: ir.Weight, Type: ir.T(ir.F32, l.Vocabulary)}
 }
 
 // embed gives the words their vectors [T,B,N], with all dropout up to the cell's.

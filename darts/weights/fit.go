@@ -8,6 +8,7 @@ import (
 
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/model"
+	"github.com/dartsc/dartsc/darts/rnn"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -32,6 +33,43 @@ func (w *Weights) Fit(network cnn.Network, variables []*ir.Variable) (map[string
 		var err error
 		if fitted[v.Name], err = values(t); err != nil {
 			return nil, fmt.Errorf("%s: %w", w.Path, err)
+		}
+	}
+	return fitted, nil
+}
+
+// Language is the recurrent model that the file holds, but for its cell.
+func (w *Weights) Language() (rnn.Language, error) {
+	table, ok := w.Lookup("encoder.weight")
+	if !ok || len(table.Shape) != 2 {
+		return rnn.Language{}, fmt.Errorf("%s holds no recurrent network: it has no encoder.weight [words, nhid]", w.Path)
+	}
+	return rnn.Language{Vocabulary: table.Shape[0], Hidden: table.Shape[1]}, nil
+}
+
+// FitLanguage returns the values of a recurrent model's weights, which must be all there in the right shapes. The file may
+// hold the tied decoder a second time, as the original's does, and nothing else.
+func (w *Weights) FitLanguage(l rnn.Language) (map[string][]float32, error) {
+	parameters, err := l.Parameters()
+	if err != nil {
+		return nil, err
+	}
+	fitted := map[string][]float32{}
+	for _, v := range parameters {
+		t, ok := w.Lookup(v.Name)
+		if !ok {
+			return nil, fmt.Errorf("%s has no tensor %s %v, which this cell needs: is it of another --arch?", w.Path, v.Name, v.Type.Shape)
+		}
+		if !slices.Equal(t.Shape, v.Type.Shape) {
+			return nil, fmt.Errorf("%s: tensor %s has shape %v, this model's has %v", w.Path, v.Name, t.Shape, v.Type.Shape)
+		}
+		if fitted[v.Name], err = values(t); err != nil {
+			return nil, fmt.Errorf("%s: %w", w.Path, err)
+		}
+	}
+	for _, t := range w.Tensors {
+		if fitted[t.Name] == nil && t.Name != "decoder.weight" {
+			return nil, fmt.Errorf("%s has a tensor %s %v, which this cell has not: is it of another --arch?", w.Path, t.Name, t.Shape)
 		}
 	}
 	return fitted, nil

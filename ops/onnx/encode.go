@@ -105,17 +105,16 @@ func encode(dtype ir.DType, data []float64) ([]byte, error) {
 	return raw, nil
 }
 
-// valueInfo is the type of a value; dimensions that follow the batch are symbolic.
+// valueInfo is the type of a value.
 func (e *exporter) valueInfo(name string, v *ir.Value) *onnxpb.ValueInfoProto {
 	shape := &onnxpb.TensorShapeProto{}
 	for i, d := range v.Type.Shape {
 		dim := &onnxpb.TensorShapeProto_Dimension{}
-		switch other := e.batch.other[v].Shape[i]; {
-		case other == d:
+		if symbol, varies := e.symbolic(v, i); !varies {
 			dim.Value = &onnxpb.TensorShapeProto_Dimension_DimValue{DimValue: int64(d)}
-		case d == e.batch.size && other == d+1:
-			dim.Value = &onnxpb.TensorShapeProto_Dimension_DimParam{DimParam: e.batch.name}
-		} // or some function of the batch, which has no name
+		} else if symbol != "" {
+			dim.Value = &onnxpb.TensorShapeProto_Dimension_DimParam{DimParam: symbol}
+		} // or some function of symbols, which has no name
 		shape.Dim = append(shape.Dim, dim)
 	}
 	tensor := &onnxpb.TypeProto_Tensor{ElemType: proto.Int32(int32(dataTypes[v.Type.DType])), Shape: shape}

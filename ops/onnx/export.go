@@ -1,13 +1,15 @@
 // Package onnx writes a program of the IR as an ONNX file (opset 17, IR version 8): inputs and results keep their names,
-// variables become initializers, and the batch, the first dimension of the inputs, stays symbolic.
+// variables become initializers, and the batch, the first dimension of the inputs, stays symbolic, or whichever
+// dimensions [Options] name.
 //
 // How each operation looks in ONNX stands in the table of package ops; this package gives values their names, encodes
-// tensors, proves that the graph holds for any batch, and folds BatchNorm into convolutions on request. It takes
-// programs as the model code built them: no training operations and no fusions. It knows no network and no genotype.
-// Start with [Export]; package onnxpb is the file format.
+// tensors, proves that the graph holds for any batch, writes loops, and folds BatchNorm into convolutions on request. It
+// takes programs as the model code built them: no training operations and no fusions. It knows no network and no
+// genotype. Start with [Export]; package onnxpb is the file format.
 package onnx
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -30,6 +32,10 @@ const (
 type Options struct {
 	// Batch names the symbolic batch dimension; empty is "batch".
 	Batch string
+
+	// Axes names the dimensions of inputs that are symbolic, where these are not the batch alone:
+	// {"tokens": {"steps", "batch"}, "hidden": {"batch"}}. The program's sizes of different names should differ.
+	Axes map[string][]string
 
 	// FoldBatchNorm merges a batch_norm with the convolution before it into one Conv with bias, where all of their
 	// parameters are variables and nothing else uses the convolution's result.
@@ -57,8 +63,8 @@ func Export(m *ir.Module, program string, variables map[string][]float32, opt Op
 		return nil, fmt.Errorf("export ONNX: %w", err)
 	}
 	e := &exporter{
-		variables: variables, half: opt.HalfWeights, graph: &onnxpb.GraphProto{Name: proto.String(program)},
-		names: map[*ir.Value]string{}, initializers: map[*ir.Variable]string{},
+		variables: variables, half: opt.HalfWeights, fold: opt.FoldBatchNorm, graph: &onnxpb.GraphProto{Name: proto.String(program)},
+		names: map[*ir.Value]string{}, outer: map[*ir.Value]*ir.Value{}, initializers: map[*ir.Variable]string{},
 		used: map[string]bool{}, nodes: map[string]bool{}, results: map[string]bool{},
 	}
 	if err := e.program(p, opt); err != nil {
@@ -86,12 +92,13 @@ func Export(m *ir.Module, program string, variables map[string][]float32, opt Op
 
 // exporter writes one program. It is the ops.Exporter that the table's entries see; the first error sticks.
 type exporter struct {
-	variables map[string][]float32
-	half      bool // weights in half precision
-	graph     *onnxpb.GraphProto
-	batch     batch
+	variables  map[string][]float32
+	half, fold bool               // weights in half precision; BatchNorm into convolutions
+	graph      *onnxpb.GraphProto // of the program, or of the loop's body that is being written
+	symbols    []symbol
 
 	names        map[*ir.Value]string
+	outer        map[*ir.Value]*ir.Value // what inputs of loops' bodies stand for
 	initializers map[*ir.Variable]string
 	used         map[string]bool // names of values
 	nodes        map[string]bool // names of nodes
@@ -101,23 +108,20 @@ type exporter struct {
 }
 
 func (e *exporter) program(p *ir.Program, opt Options) error {
+	axes := opt.Axes
+	if axes == nil {
+		axes = firstAxes(p, cmp.Or(opt.Batch, "batch"))
+	}
 	var err error
-	if e.batch, err = traceBatch(p, opt.Batch); err != nil {
+	if e.symbols, err = traceSymbols(p, axes); err != nil {
 		return err
 	}
 	aliases, err := e.publicNames(p)
 	if err != nil {
 		return err
 	}
-	var folds folding
-	if opt.FoldBatchNorm {
-		folds = findFolds(p)
-	}
-	for _, op := range p.Ops {
-		e.op = op
-		if err := e.write(op, folds); err != nil {
-			return fmt.Errorf("%s: %w", op.Position(), err)
-		}
+	if err := e.ops(p); err != nil {
+		return err
 	}
 	e.op = nil
 	for _, r := range aliases {
@@ -129,7 +133,20 @@ func (e *exporter) program(p *ir.Program, opt Options) error {
 	for _, r := range p.Results {
 		e.graph.Output = append(e.graph.Output, e.valueInfo(r.Name, r.Value))
 	}
+	dropUnused(e.graph)
 	return e.err
+}
+
+// ops appends the nodes of a program or body.
+func (e *exporter) ops(p *ir.Program) error {
+	folds := findFolds(p, e.fold)
+	for _, op := range p.Ops {
+		e.op = op
+		if err := e.write(op, folds); err != nil {
+			return fmt.Errorf("%s: %w", op.Position(), err)
+		}
+	}
+	return nil
 }
 
 // publicNames gives inputs and results their names before anything else can take them. It returns the results that
@@ -171,17 +188,20 @@ func (e *exporter) write(op *ir.Op, folds folding) error {
 	case ir.Fusion:
 		return fmt.Errorf("is a fusion: export the program before it is compiled")
 	}
-	def := ops.Lookup(op.Kind)
-	if def.ONNX == nil {
-		return fmt.Errorf("has no ONNX form: %s", def.NoONNX)
-	}
-	conv := folds.conv[op]
-	switch {
-	case folds.norm[op] != nil:
-		return nil // written with its batch_norm
-	case conv != nil:
-		e.fold(conv, op)
+	switch before := folds.before[op]; {
+	case folds.after[op] != nil:
+		return nil // written with that
+	case op.Kind == ir.Scan:
+		e.fail(e.scan(ir.LoopOf(op)))
+	case before != nil && op.Kind == "log":
+		e.Node("LogSoftmax", []string{e.Name(before.Operands[0])}, op.Results, ir.A("axis", -1))
+	case before != nil:
+		e.foldNorm(before, op)
 	default:
+		def := ops.Lookup(op.Kind)
+		if def.ONNX == nil {
+			return fmt.Errorf("has no ONNX form: %s", def.NoONNX)
+		}
 		e.fail(def.ONNX(e, op))
 	}
 	for _, v := range op.Results {
@@ -201,6 +221,14 @@ func (e *exporter) Name(v *ir.Value) string {
 		e.names[v] = unique(e.used, e.place(e.op.Kind))
 	}
 	return e.names[v]
+}
+
+// Source returns the value of the program that an input of a loop's body stands for, or the value itself.
+func (e *exporter) Source(v *ir.Value) *ir.Value {
+	if outer := e.outer[v]; outer != nil {
+		return outer
+	}
+	return v
 }
 
 // Constant adds an initializer and returns its name.

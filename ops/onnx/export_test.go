@@ -67,6 +67,13 @@ func checkGraph(t *testing.T, g *onnxpb.GraphProto) {
 			}
 			used[name] = true
 		}
+		for _, a := range n.Attribute { // a loop's body sees what is around it
+			for _, inner := range a.GetG().GetNode() {
+				for _, name := range inner.Input {
+					used[name] = true
+				}
+			}
+		}
 		for _, name := range n.Output {
 			define(name)
 		}

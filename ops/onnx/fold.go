@@ -12,27 +12,28 @@ import (
 // In evaluation BatchNorm is y = (x - mean)·s + beta with s = gamma/sqrt(var + eps), a scale and a shift of each
 // channel. After a convolution, the scale goes into the weights of each output and the shift becomes a bias.
 
-// folding pairs the batch_norms that fold with their convolutions, both ways.
+// folding pairs operations that are written as one node.
 type folding struct {
-	conv map[*ir.Op]*ir.Op // of a batch_norm
-	norm map[*ir.Op]*ir.Op // of a conv2d
+	before map[*ir.Op]*ir.Op // of the second operation, the first
+	after  map[*ir.Op]*ir.Op // of the first operation, the second
 }
 
-// findFolds finds the batch_norms whose operand is the result of a convolution without bias that nothing else uses, all parameters of
-// both being variables.
-func findFolds(p *ir.Program) folding {
+// findFolds finds the logarithms of a softmax, which ONNX has an operation for that does not underflow; and where they
+// are to be folded, the batch_norms whose operand is the result of a convolution without bias, all parameters of both
+// being variables. Nothing else uses what lies between.
+func findFolds(p *ir.Program, norms bool) folding {
 	uses := p.Uses(p.Number())
 	folds := folding{map[*ir.Op]*ir.Op{}, map[*ir.Op]*ir.Op{}}
 	for _, op := range p.Ops {
-		if op.Kind != "batch_norm" {
+		if len(op.Operands) == 0 || op.Operands[0].Def == nil || uses[op.Operands[0].ID] != 1 {
 			continue
 		}
-		x := op.Operands[0]
-		if x.Def == nil || x.Def.Kind != "conv2d" || len(x.Def.Operands) != 2 || uses[x.ID] != 1 {
-			continue
-		}
-		if areVariables(x.Def.Operands[1:]) && areVariables(op.Operands[1:]) {
-			folds.conv[op], folds.norm[x.Def] = x.Def, op
+		before := op.Operands[0].Def
+		logSoftmax := op.Kind == "log" && before.Kind == "softmax"
+		convolution := norms && op.Kind == "batch_norm" && before.Kind == "conv2d" && len(before.Operands) == 2 &&
+			areVariables(before.Operands[1:]) && areVariables(op.Operands[1:])
+		if logSoftmax || convolution {
+			folds.before[op], folds.after[before] = before, op
 		}
 	}
 	return folds
@@ -47,8 +48,8 @@ func areVariables(values []*ir.Value) bool {
 	return true
 }
 
-// fold writes a convolution and the batch_norm after it as one Conv with bias.
-func (e *exporter) fold(conv, norm *ir.Op) {
+// foldNorm writes a convolution and the batch_norm after it as one Conv with bias.
+func (e *exporter) foldNorm(conv, norm *ir.Op) {
 	weight := conv.Operands[1].Def.Variable
 	parameters := [][]float64{e.floats(weight)}
 	for _, v := range norm.Operands[1:] {

@@ -95,6 +95,18 @@ func columnProduct(g, x []float32, n, rows int, center float32) (sum, product fl
 	return s0 + s1, p0 + p1
 }
 
+func maskedProducts(sum, product []float64, g, x, mean, scale, beta []float32) {
+	n := len(mean)
+	for i := 0; i+n <= len(x); i += n {
+		for c, m := range mean {
+			if !((x[i+c]-m)*scale[c]+beta[c] > 0) {
+				g[i+c] = 0
+			}
+		}
+	}
+	columnProducts(sum, product, g, x, mean)
+}
+
 func normalize(y, x, mean, scale, beta []float32, relu bool) {
 	scale, beta = scale[:len(mean)], beta[:len(mean)]
 	for len(y) >= len(mean) && len(x) >= len(mean) {
@@ -120,5 +132,21 @@ func affine(y, g, x, mean, a, b, c []float32) {
 			py[i] = a[i]*pg[i] + (b[i]*(px[i]-m) + c[i])
 		}
 		y, g, x = y[len(mean):], g[len(mean):], x[len(mean):]
+	}
+}
+
+func mix(y []float32, x, mean, factor [4][]float32) {
+	n := len(mean[0])
+	for i := range y {
+		c := i % n
+		for k := range x {
+			y[i] += factor[k][c] * (x[k][i] - mean[k][c])
+		}
+	}
+}
+
+func copyRows(y []float32, yRow int, x []float32, xRow, n, rows int) {
+	for r := range rows {
+		copy(y[r*yRow:][:n], x[r*xRow:][:n])
 	}
 }

@@ -6,8 +6,10 @@ package cpu
 func depthwise(y, x, w []float32, s window) {
 	row := s.kw * s.tap()
 	for r := range s.rows {
-		out := y[r*s.yRow:][:s.pixels*s.channels]
-		clear(out)
+		out := y[r*s.yRow:][:(s.pixels-1)*s.outStep()+s.channels]
+		for p := 0; p < len(out) && !s.add; p += s.outStep() {
+			clear(out[p : p+s.channels])
+		}
 		for kh := range s.kh {
 			depthwiseRow(out, x[r*s.xRow+kh*s.line:], w[kh*row:], s)
 		}
@@ -16,29 +18,29 @@ func depthwise(y, x, w []float32, s window) {
 
 // depthwiseRow adds a row of taps.
 func depthwiseRow(y, x, w []float32, s window) {
-	c, next := s.channels, s.tap()
+	c, next, out := s.channels, s.tap(), s.outStep()
 	x = x[:s.span()]
 	for ch := range c {
 		switch {
 		case s.kw == 3 && s.step == 1 && s.dilation == 1 && !s.uniform:
-			depthwise3(y[ch:], x[ch:], w[ch], w[next+ch], w[2*next+ch], c)
+			depthwise3(y[ch:], x[ch:], w[ch], w[next+ch], w[2*next+ch], c, out)
 		case s.kw == 3 && !s.uniform:
 			w0, w1, w2, tap := w[ch], w[next+ch], w[2*next+ch], s.dilation*c
 			x0, x1, x2 := x[ch:], x[ch+tap:], x[ch+2*tap:]
-			for i, j := ch, 0; i < len(y); i, j = i+c, j+s.step*c {
+			for i, j := ch, 0; i < len(y); i, j = i+out, j+s.step*c {
 				y[i] += w0*x0[j] + w1*x1[j] + w2*x2[j]
 			}
 		case s.kw == 5 && !s.uniform:
 			tap := s.dilation * c
 			w0, w1, w2, w3, w4 := w[ch], w[next+ch], w[2*next+ch], w[3*next+ch], w[4*next+ch]
 			x0, x1, x2, x3, x4 := x[ch:], x[ch+tap:], x[ch+2*tap:], x[ch+3*tap:], x[ch+4*tap:]
-			for i, j := ch, 0; i < len(y); i, j = i+c, j+s.step*c {
+			for i, j := ch, 0; i < len(y); i, j = i+out, j+s.step*c {
 				y[i] += (w0*x0[j] + w1*x1[j]) + (w2*x2[j] + w3*x3[j]) + w4*x4[j]
 			}
 		default:
 			for t := range s.kw {
 				v, j := w[t*next+ch], t*s.dilation*c+ch
-				for i := ch; i < len(y); i, j = i+c, j+s.step*c {
+				for i := ch; i < len(y); i, j = i+out, j+s.step*c {
 					y[i] += v * x[j]
 				}
 			}
@@ -47,11 +49,11 @@ func depthwiseRow(y, x, w []float32, s window) {
 }
 
 // depthwise3 is one channel of a kernel's row of three neighbours: each input is loaded once.
-func depthwise3(y, x []float32, w0, w1, w2 float32, c int) {
+func depthwise3(y, x []float32, w0, w1, w2 float32, c, out int) {
 	v0, v1 := x[0], x[c]
 	x = x[2*c:]
-	for i := 0; i < len(y) && i < len(x); i += c {
-		v2 := x[i]
+	for i, j := 0, 0; i < len(y) && j < len(x); i, j = i+out, j+c {
+		v2 := x[j]
 		y[i] += w0*v0 + w1*v1 + w2*v2
 		v0, v1 = v1, v2
 	}

@@ -28,28 +28,33 @@ func mixtureCases() {
 		{image(3, 17, 3, 5), []int{2, 2, 2}, []int{0, 1, 2}},
 		{image(2, 1500, 1, 2), []int{1, 0}, []int{1}}, // a pixel larger than a block
 	} {
-		n := c.x.Shape[1]
-		operands := []operand{plain(6)}
-		inPlace := []int{}
-		for i := range c.selected {
-			operands, inPlace = append(operands, c.x), append(inPlace, 1+i)
-		}
-		eps := []float64{}
-		for k := range c.normalized {
-			operands, eps = append(operands, plain(n), positive(n)), append(eps, 1e-5*float64(1+k))
-		}
-		terms := len(c.selected)
-		kernelCases = append(kernelCases, kernelCase{
-			kernel: "weighted_sum", name: fmt.Sprint("normalised", c.x.Shape, c.normalized), operands: operands, inPlace: inPlace,
-			params: plan.Params{"normalized": c.normalized, "eps": eps},
-			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
-				x := append([]*ir.Value{}, in[1:1+terms]...)
-				for k, i := range c.normalized {
-					x[i] = b.BatchNorm(x[i], in[1+terms+2*k], in[2+terms+2*k], nil, eps[k])
-				}
-				return []*ir.Value{b.WeightedSum(in[0], x, c.selected)}
-			},
-		})
+		kernelCases = append(kernelCases, mixtureCase(c.x, c.selected, c.normalized))
+	}
+}
+
+// mixtureCase mixes so many terms by those of six weights.
+func mixtureCase(x operand, selected, normalized []int) kernelCase {
+	n := x.Shape[1]
+	operands := []operand{plain(6)}
+	inPlace := []int{}
+	for i := range selected {
+		operands, inPlace = append(operands, x), append(inPlace, 1+i)
+	}
+	eps := []float64{}
+	for k := range normalized {
+		operands, eps = append(operands, plain(n), positive(n)), append(eps, 1e-5*float64(1+k))
+	}
+	terms := len(selected)
+	return kernelCase{
+		kernel: "weighted_sum", name: fmt.Sprint("normalised", x.Shape, normalized), operands: operands, inPlace: inPlace,
+		params: plan.Params{"normalized": normalized, "eps": eps},
+		build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+			x := append([]*ir.Value{}, in[1:1+terms]...)
+			for k, i := range normalized {
+				x[i] = b.BatchNorm(x[i], in[1+terms+2*k], in[2+terms+2*k], nil, eps[k])
+			}
+			return []*ir.Value{b.WeightedSum(in[0], x, selected)}
+		},
 	}
 }
 

@@ -43,19 +43,19 @@ func conv2dWeightGrad(l *launch) (task, error) {
 		}
 	}})
 	if parts > 1 {
-		phases = append(phases, sumParts(dw.f32, sums, parts))
+		phases = append(phases, sumParts(dw.f32, sums, parts, size))
 	}
 	return task{scratch: g.scratch(), phases: phases}, nil
 }
 
-// sumParts is the phase that adds the sums of parts in their order.
-func sumParts(y []float32, sums func() []float32, parts int) phase {
+// sumParts is the phase that adds the sums of parts, which lie a distance apart, in their order.
+func sumParts(y []float32, sums func() []float32, parts, distance int) phase {
 	pieces := partsOf(len(y))
 	return phase{pieces, func(piece int, _ []float32) {
 		from, to := span(piece, pieces, len(y))
 		copy(y[from:to], sums()[from:to])
 		for part := 1; part < parts; part++ {
-			vec.add(y[from:to], sums()[part*len(y)+from:part*len(y)+to])
+			vec.add(y[from:to], sums()[part*distance+from:part*distance+to])
 		}
 	}}
 }

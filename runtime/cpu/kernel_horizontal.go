@@ -14,7 +14,7 @@ func init() { register("horizontal", horizontal) }
 type byImage struct {
 	scratch      int
 	once         []phase // see task
-	before       []phase
+	before       []phase // none depends on another, nor do those after
 	units, parts int
 	begin        func(part int) // nil: nothing
 	run          func(part, unit int, scratch []float32)
@@ -34,13 +34,13 @@ func alone(k imageKernel) kernel {
 		if err != nil {
 			return task{}, err
 		}
-		return inTurns([]byImage{t}), nil
+		return inTurns([]byImage{t})
 	}
 }
 
 // inTurns is the task of several: one after the other at each image, where they have the same units and parts, else
 // one after the other as a whole, which gives the same numbers.
-func inTurns(list []byImage) task {
+func inTurns(list []byImage) (task, error) {
 	t := task{}
 	same := true
 	for _, one := range list {
@@ -50,15 +50,28 @@ func inTurns(list []byImage) task {
 	}
 	if !same {
 		for _, one := range list {
-			t.phases = append(t.phases, inTurns([]byImage{one}).phases...)
+			alone, err := inTurns([]byImage{one})
+			if err != nil {
+				return task{}, err
+			}
+			t.phases = append(t.phases, alone.phases...)
 		}
-		return t
+		return t, nil
+	}
+	var before, after []phase
+	for _, one := range list {
+		before, after = append(before, one.before...), append(after, one.after...)
+	}
+	first, err := sideBySide(before, 1)
+	if err != nil {
+		return task{}, err
+	}
+	last, err := sideBySide(after, 1)
+	if err != nil {
+		return task{}, err
 	}
 	units, parts := list[0].units, list[0].parts
-	for _, one := range list {
-		t.phases = append(t.phases, one.before...)
-	}
-	t.phases = append(t.phases, phase{parts, func(part int, scratch []float32) {
+	t.phases = []phase{first, {parts, func(part int, scratch []float32) {
 		for i := range list {
 			if begin := list[i].begin; begin != nil {
 				begin(part)
@@ -70,11 +83,8 @@ func inTurns(list []byImage) task {
 				list[i].run(part, unit, scratch)
 			}
 		}
-	}})
-	for _, one := range list {
-		t.phases = append(t.phases, one.after...)
-	}
-	return t
+	}}, last}
+	return t, nil
 }
 
 // horizontal(…) → … are several launches of one kernel at once. Parameter kernel names it, members is their number. Those of
@@ -105,7 +115,7 @@ func horizontal(l *launch) (task, error) {
 		l.taken = one.taken // members take turns, so each has memory of its own
 		list = append(list, t)
 	}
-	return inTurns(list), nil
+	return inTurns(list)
 }
 
 // member is a launch of a joined one.

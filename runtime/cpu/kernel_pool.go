@@ -17,7 +17,7 @@ func init() {
 type pooling struct {
 	n, c, h, w, oh, ow int
 	kh, kw, sh, sw     int
-	top, left          int
+	rows, columns      []stretch
 	countPads          bool // average over the whole window, not only what lies inside the image
 }
 
@@ -33,7 +33,7 @@ func (c *checker) pooling(x, y tensor) pooling {
 	}
 	p := pooling{
 		n: x.Shape[0], c: x.Shape[1], h: x.Shape[2], w: x.Shape[3], oh: y.Shape[2], ow: y.Shape[3],
-		kh: kernel[0], kw: kernel[1], sh: strides[0], sw: strides[1], top: pads[0], left: pads[1],
+		kh: kernel[0], kw: kernel[1], sh: strides[0], sw: strides[1],
 	}
 	if max(p.h, p.w) > mostConvParam {
 		c.failf("shape %v is too large to pool", x.Shape)
@@ -43,39 +43,62 @@ func (c *checker) pooling(x, y tensor) pooling {
 		c.failf("pads %v must be smaller than the kernel %v: a window may not lie outside of the image", pads, kernel)
 	}
 	c.shape(y, p.n, p.c, outputSize(p.h+pads[0]+pads[2], p.kh, p.sh, 1), outputSize(p.w+pads[1]+pads[3], p.kw, p.sw, 1))
+	if c.err == nil {
+		p.rows, p.columns = stretches(p.oh, p.h, p.kh, p.sh, pads[0]), stretches(p.ow, p.w, p.kw, p.sw, pads[1])
+	}
 	return p
 }
 
-// windows calls run for the windows of output row oh: those inside the image at once, each that the border cuts on its
-// own. x is the first element of the first window in its image, y that of the first output pixel of its row.
-func (p *pooling) windows(oh int, run func(x, y int, s window)) {
-	top, bottom := max(0, oh*p.sh-p.top), min(p.h, oh*p.sh-p.top+p.kh)
-	for ow, end := 0, 0; ow < p.ow; ow = end {
-		from := ow*p.sw - p.left
-		left, right := max(0, from), min(p.w, from+p.kw)
-		end = ow + 1
-		if right-left == p.kw {
-			end = min(p.ow, (p.w-p.kw+p.left)/p.sw+1)
+// stretch are neighbouring windows of one size along an axis: those inside the image, or one that the border cuts.
+type stretch struct {
+	at, count  int // of outputs
+	from, size int // of the first window, inside the image
+}
+
+// stretches divides the outputs of an axis.
+func stretches(outputs, inputs, kernel, stride, pad int) (all []stretch) {
+	for at := 0; at < outputs; {
+		from := max(0, at*stride-pad)
+		s := stretch{at: at, count: 1, from: from, size: min(inputs, at*stride-pad+kernel) - from}
+		if s.size == kernel {
+			s.count = min(outputs, (inputs-kernel+pad)/stride+1) - at
 		}
-		run((top*p.w+left)*p.c, ow*p.c, window{channels: p.c, pixels: end - ow, rows: 1, kh: bottom - top, kw: right - left,
-			step: p.sw, dilation: 1, line: p.w * p.c, uniform: true})
+		all = append(all, s)
+		at += s.count
+	}
+	return all
+}
+
+// windows calls run for all windows of the output rows [first, last), those of one size at once. x is the first element
+// of the first window in its image, y that of the first output pixel.
+func (p *pooling) windows(first, last int, run func(x, y int, s window)) {
+	for _, rows := range p.rows {
+		from, to := max(first, rows.at), min(last, rows.at+rows.count)
+		if from >= to {
+			continue
+		}
+		top := rows.from + (from-rows.at)*p.sh
+		for _, columns := range p.columns {
+			run((top*p.w+columns.from)*p.c, (from*p.ow+columns.at)*p.c, window{
+				channels: p.c, pixels: columns.count, rows: to - from, kh: rows.size, kw: columns.size, step: p.sw, dilation: 1,
+				line: p.w * p.c, xRow: p.sh * p.w * p.c, yRow: p.ow * p.c, uniform: true,
+			})
+		}
 	}
 }
 
-// shares are, for every size of a window, the number that an average counts its elements with, once a channel.
+// shares are, for every size of a window, what an average multiplies its elements with, once a channel.
 func (p *pooling) shares() map[int][]float32 {
 	shares := map[int][]float32{}
-	for oh := range p.oh {
-		p.windows(oh, func(_, _ int, s window) {
-			if size := s.kh * s.kw; shares[size] == nil {
-				counted := size
-				if p.countPads {
-					counted = p.kh * p.kw
-				}
-				shares[size] = slices.Repeat([]float32{1 / float32(counted)}, p.c)
+	p.windows(0, p.oh, func(_, _ int, s window) {
+		if size := s.kh * s.kw; shares[size] == nil {
+			counted := size
+			if p.countPads {
+				counted = p.kh * p.kw
 			}
-		})
-	}
+			shares[size] = slices.Repeat([]float32{1 / float32(counted)}, p.c)
+		}
+	})
 	return shares
 }
 
@@ -87,29 +110,23 @@ func (p *pooling) forward(x, y []float32, run func(y, x []float32, s window)) ta
 		from, to := span(part, parts, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
-			in := x[image*p.h*p.w*p.c : (image+1)*p.h*p.w*p.c]
-			for oh := first; oh < last; oh++ {
-				out := y[(image*p.oh+oh)*p.ow*p.c:][:p.ow*p.c]
-				p.windows(oh, func(x, y int, s window) { run(out[y:], in[x:], s) })
-			}
+			in, out := x[image*p.h*p.w*p.c:], y[image*p.oh*p.ow*p.c:]
+			p.windows(first, last, func(x, y int, s window) { run(out[y:], in[x:], s) })
 		}
 	}}}}
 }
 
-// backward is the task that clears each image of dx and then adds to the windows of each row of dy; run gets the
-// position of the windows in all images.
+// backward is the task that clears each image of dx and then adds to the windows of dy; run gets the position of the
+// windows in all images.
 func (p *pooling) backward(dx, dy []float32, run func(dx, dy []float32, at int, s window)) task {
 	work := blocks{images: p.n, rows: 1, each: 1}
 	parts, size := work.parts(len(dy)*p.kh*p.kw), p.h*p.w*p.c
 	return task{phases: []phase{{parts, func(part int, _ []float32) {
 		from, to := span(part, parts, p.n)
 		for image := from; image < to; image++ {
-			out := dx[image*size : (image+1)*size]
+			out, in := dx[image*size:(image+1)*size], dy[image*p.oh*p.ow*p.c:]
 			clear(out)
-			for oh := range p.oh {
-				in := dy[(image*p.oh+oh)*p.ow*p.c:][:p.ow*p.c]
-				p.windows(oh, func(x, y int, s window) { run(out[x:], in[y:], image*size+x, s) })
-			}
+			p.windows(0, p.oh, func(x, y int, s window) { run(out[x:], in[y:], image*size+x, s) })
 		}
 	}}}}
 }
@@ -152,7 +169,9 @@ func avgPool2D(l *launch) (task, error) {
 	ones := slices.Repeat([]float32{1}, p.c)
 	return p.forward(x.f32, y.f32, func(y, x []float32, s window) {
 		vec.depthwise(y, x, ones, s) // a sum, which loses less than a sum of shares
-		vec.multiply(y[:s.outputs()], shares[s.kh*s.kw][0])
+		for r := range s.rows {
+			vec.multiply(y[r*s.yRow:][:s.pixels*s.channels], shares[s.kh*s.kw][0])
+		}
 	}), nil
 }
 

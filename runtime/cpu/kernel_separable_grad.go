@@ -37,10 +37,8 @@ func separableGrad(l *launch) (byImage, error) {
 			all := sums()[part*size : (part+1)*size]
 			b.image(image, scratch, all[:len(b.weights)], all[len(b.weights):])
 		}
-		t.after = append(t.after, phase{1, func(int, []float32) {
-			addParts(b.dDepthwise, sums(), parts, size)
-			addParts(b.dPointwise, sums()[len(b.weights):], parts, size)
-		}})
+		pointwise := func() []float32 { return sums()[len(b.weights):] }
+		t.after = append(t.after, sumParts(b.dDepthwise, sums, parts, size), sumParts(b.dPointwise, pointwise, parts, size))
 	}
 	if b.sums != nil {
 		t.after = append(t.after, b.sums.merge())
@@ -48,18 +46,11 @@ func separableGrad(l *launch) (byImage, error) {
 	return t, nil
 }
 
-// addParts adds the sums of parts, which lie a distance apart, in their order.
-func addParts(y, sums []float32, parts, distance int) {
-	copy(y, sums)
-	for part := 1; part < parts; part++ {
-		vec.add(y, sums[part*distance:][:len(y)])
-	}
-}
-
 // separableGradient is a bound launch.
 type separableGradient struct {
 	separableConvolution
-	back                   convolution // its transpose, where the stride is 1
+	back                   convolution  // its transpose, where the stride is 1
+	strided                *interleaved // the same where it is not
 	g, z, sum, dx          []float32
 	norm                   *normGradient // nil: none
 	mask                   bool
@@ -134,7 +125,11 @@ func (c *checker) separableGradient() *separableGradient {
 	if c.err != nil {
 		return b
 	}
-	b.back = b.depthwise.transposed()
+	if g := &b.depthwise; g.sh > 1 || g.sw > 1 {
+		b.strided = g.interleaved()
+	} else {
+		b.back = g.transposed()
+	}
 	b.turned, b.packed = c.shared(len(b.weights)), c.shared(vec.packed(b.o, b.depthwise.c))
 	return b
 }
@@ -144,22 +139,35 @@ func (b *separableGradient) mostParts() int {
 	return min(mostSums, max(1, mostSumElements/(len(b.weights)+len(b.pointwise))))
 }
 
-func (b *separableGradient) turn() phase { return b.depthwise.turn(b.turned, b.weights) }
+// turn brings the depthwise filter into the order of the way back.
+func (b *separableGradient) turn() phase {
+	if b.strided != nil {
+		return phase{1, func(int, []float32) { b.strided.weights(b.turned(), b.weights, b.depthwise.kw) }}
+	}
+	return b.depthwise.turn(b.turned, b.weights)
+}
 
 // pack packs the transpose of the pointwise filter [C][O].
 func (b *separableGradient) pack() phase {
 	return phase{1, func(int, []float32) { vec.pack(b.packed(), b.pointwise, 1, b.o, b.o, b.depthwise.c) }}
 }
 
-// rooms are the parts of a worker's scratch: the padded input of an image, the cotangent of what lies between the
-// convolutions, that with its pads or a row of it, rows of dx, and tiles of the cotangent of z and of what lies between.
-func (b *separableGradient) rooms() [6]int {
-	g, pads := &b.depthwise, b.back.height(b.depthwise.h)*b.back.width()
-	if b.strided() {
-		pads = g.width()
+// pads is how the cotangent of what lies between the convolutions is padded on the way back.
+func (b *separableGradient) pads(between []float32) (source padded, height int) {
+	g, t := &b.depthwise, &b.back
+	if s := b.strided; s != nil {
+		return padded{x: between, c: g.c, h: g.oh, w: g.ow, top: s.top, left: s.left, width: s.width}, s.height
 	}
+	return padded{x: between, c: t.c, h: t.h, w: t.w, top: t.top, left: t.left, width: t.width()}, t.height(g.h)
+}
+
+// rooms are the parts of a worker's scratch: the padded input of an image, the cotangent of what lies between the
+// convolutions, that with its pads, rows of dx, and tiles of the cotangent of z and of what lies between.
+func (b *separableGradient) rooms() [6]int {
+	g := &b.depthwise
+	source, height := b.pads(nil)
 	tile := tileRows(g.ow*g.c) * g.ow
-	return [6]int{g.height(g.oh) * g.width() * g.c, g.oh * g.ow * g.c, pads * g.c, tileRows(g.w*g.c) * g.w * g.c, tile * b.o, tile * g.c}
+	return [6]int{g.height(g.oh) * g.width() * g.c, g.oh * g.ow * g.c, height * source.width * g.c, tileRows(g.w*g.c) * g.w * g.c, tile * b.o, tile * g.c}
 }
 
 func (b *separableGradient) scratch() int {
@@ -169,8 +177,6 @@ func (b *separableGradient) scratch() int {
 	}
 	return total
 }
-
-func (b *separableGradient) strided() bool { return b.depthwise.sh > 1 || b.depthwise.sw > 1 }
 
 // image does one image; dw and dp get the filters' gradients added, unless they are nil.
 func (b *separableGradient) image(image int, scratch, dw, dp []float32) {
@@ -224,68 +230,48 @@ func (b *separableGradient) between(dst []float32, pixel, pixels int, dz []float
 // input computes the cotangent of an image from that between the convolutions, some rows at a time.
 func (b *separableGradient) input(image int, between, pads, more []float32) {
 	g, t := &b.depthwise, &b.back
-	source := padded{x: between, c: t.c, h: t.h, w: t.w, top: t.top, left: t.left, width: t.width()}
-	var back feed
-	if !b.strided() {
-		back = source.feed(pads, 0, 0, t.height(g.h))
-	}
+	source, height := b.pads(between)
+	back := source.feed(pads, 0, 0, height)
 	row := g.w * g.c
 	tile := tileRows(row)
 	for h := 0; h < g.h; h += tile {
 		rows := min(tile, g.h-h)
 		from, to := (image*g.h+h)*row, (image*g.h+h+rows)*row
 		dx := b.dx[from:to]
-		if b.strided() {
+		if b.sum != nil {
+			copy(dx, b.sum[from:to]) // nothing moves where they are the same
+		}
+		if b.strided != nil {
 			if b.sum == nil {
 				clear(dx)
-			} else {
-				copy(dx, b.sum[from:to]) // nothing moves where they are the same
 			}
-			b.spread(dx, between, pads, h, rows)
+			back.until(height)
+			b.strided.add(dx, back.rows, b.turned(), back.stride, h, rows)
 		} else {
 			back.until(t.height(h + rows))
-			b.convolveBack(dx, back.rows[h*back.stride:], more, t.window(rows, back.stride), from)
+			s := t.window(rows, back.stride)
+			s.add = b.sum != nil
+			vec.depthwise(dx, back.rows[h*back.stride:], b.turned(), s)
 		}
-		if b.mask {
-			b.maskRows(dx, b.source.x[from:to], more)
-		}
-		if b.sums != nil {
-			b.sums.add(image, dx, b.source.x[from:to], h == 0)
-		}
+		b.endRows(image, dx, b.source.x[from:to], more, h == 0)
 	}
 }
 
-// convolveBack goes through the depthwise convolution with stride 1, for rows of dx that begin at an element.
-func (b *separableGradient) convolveBack(dx, rows, more []float32, s window, at int) {
-	if b.sum == nil {
-		vec.depthwise(dx, rows, b.turned(), s)
+// endRows goes through the ReLU of the prologue and sums, whichever is wanted, for rows of dx and x.
+func (b *separableGradient) endRows(image int, dx, x, more []float32, first bool) {
+	norm := b.source.prologue.norm
+	switch {
+	case b.mask && b.sums != nil:
+		b.sums.addMasked(image, dx, x, norm, first)
 		return
+	case b.mask && norm != nil:
+		y := more[:len(x)]
+		norm.apply(y, x, false)
+		b.relu(dx, dx, y, 0, 0)
+	case b.mask:
+		b.relu(dx, dx, x, 0, 0)
 	}
-	copy(dx, b.sum[at:]) // nothing moves where they are the same
-	more = more[:len(dx)]
-	vec.depthwise(more, rows, b.turned(), s)
-	vec.add(dx, more)
-}
-
-// spread goes through it with any stride, for so many rows of dx from row h on.
-func (b *separableGradient) spread(dx, between, scratch []float32, h, rows int) {
-	g := &b.depthwise
-	add := func(x, dy []float32, kh int) {
-		s := g.window(1, 0)
-		s.kh = 1
-		vec.scatter(x, dy, b.weights[kh*g.kw*g.c:(kh+1)*g.kw*g.c], s)
+	if b.sums != nil {
+		b.sums.add(image, dx, x, first)
 	}
-	for r := range rows {
-		g.spreadRow(dx[r*g.w*g.c:][:g.w*g.c], scratch, between, h+r, add)
-	}
-}
-
-// maskRows goes through the ReLU of the prologue.
-func (b *separableGradient) maskRows(dx, x, more []float32) {
-	if norm := b.source.prologue.norm; norm != nil {
-		more = more[:len(x)]
-		norm.apply(more, x, false)
-		x = more
-	}
-	b.relu(dx, dx, x, 0, 0)
 }

@@ -155,29 +155,15 @@ func bindConcat(l *launch) (task, error) {
 	if at != y.Shape[along] {
 		c.failf("operands have %d elements along axis %d, the result has %d", at, along, y.Shape[along])
 	}
-	return oneTask(together(all)), c.err
-}
-
-// together makes one phase of phases that do not depend on each other; if all are small it has one part, because a fork
-// costs more than they do.
-func together(phases []phase) phase {
-	type piece struct{ phase, part int }
-	var pieces []piece
-	for i, p := range phases {
-		for part := range p.parts {
-			pieces = append(pieces, piece{i, part})
-		}
+	if c.err != nil {
+		return task{}, c.err
 	}
-	if len(pieces) == len(phases) { // none is worth a part of its own
-		return phase{parts: 1, run: func(_ int, scratch []float32) {
-			for i := range phases {
-				phases[i].run(0, scratch)
-			}
-		}}
+	few := 1
+	if !slices.ContainsFunc(all, func(p phase) bool { return p.parts > 1 }) {
+		few = len(all) // a fork costs more than they do
 	}
-	return phase{parts: len(pieces), run: func(part int, scratch []float32) {
-		phases[pieces[part].phase].run(pieces[part].part, scratch)
-	}}
+	one, err := sideBySide(all, few)
+	return oneTask(one), err
 }
 
 // reshape(x): the same elements in logical order, whatever the layouts.
@@ -245,6 +231,9 @@ func (c *checker) move(y, x tensor, shape, to, from []int, startTo, startFrom in
 	}
 	switch y.DType {
 	case plan.F32:
+		if len(w.axes) == 2 && w.stepA == 1 && w.stepB == 1 {
+			return moveRows(w, y.f32, x.f32), nil
+		}
 		return moveAll(w, y.f32, x.f32), nil
 	case plan.I32:
 		return moveAll(w, y.i32, x.i32), nil
@@ -252,6 +241,14 @@ func (c *checker) move(y, x tensor, shape, to, from []int, startTo, startFrom in
 		return moveAll(w, y.i64, x.i64), nil
 	}
 	return moveAll(w, y.u8, x.u8), nil
+}
+
+// moveRows is for two axes of which the inner one is of neighbours: images to or from some channels of others.
+func moveRows(w *walk, y, x []float32) task {
+	rows, n := w.axes[0], w.axes[1].size
+	return oneTask(rowParts(rows.size, n, func(first, last int) {
+		vec.copyRows(y[w.startA+first*rows.a:], rows.a, x[w.startB+first*rows.b:], rows.b, n, last-first)
+	}))
 }
 
 func moveAll[T any](w *walk, y, x []T) task {

@@ -57,17 +57,22 @@ func (m *moments) end(unit, pixels int) {
 
 // merge is the phase that writes the result; count is the number of pixels of a unit.
 func (m *moments) merge(count func(unit int) int) phase {
+	// Chan, Golub and LeVeque 1979: moments of a union from those of its parts, which move the mean by a share of the
+	// difference.
+	total, shares, spreads := 0.0, make([]float64, m.units), make([]float64, m.units)
+	for unit := range m.units {
+		more := float64(count(unit))
+		shares[unit], spreads[unit] = more/(total+more), total*more/(total+more)
+		total += more
+	}
 	return phase{1, func(int, []float32) {
 		for c := range m.channels {
-			total, mean, square := 0.0, 0.0, 0.0
-			for unit := range m.units {
-				more := float64(count(unit))
-				// Chan, Golub and LeVeque 1979: moments of a union from those of its parts.
+			mean, square := 0.0, 0.0
+			for unit, share := range shares {
 				means, squares, _, _ := m.of(unit)
 				d := means[c] - mean
-				square += squares[c] + d*d*total*more/(total+more)
-				mean += d * more / (total + more)
-				total += more
+				square += squares[c] + d*d*spreads[unit]
+				mean += d * share
 			}
 			m.mean[c], m.variance[c] = float32(mean), float32(square/total)
 		}
@@ -90,12 +95,25 @@ func (l *launch) products(units int, mean, variance []float32, eps float64, sum,
 
 // add takes pixels of a unit, piece by piece.
 func (p *products) add(unit int, g, x []float32, first bool) {
+	sum, product := p.of(unit, first)
+	vec.columnProducts(sum, product, g, x, p.mean)
+}
+
+// addMasked is add for what it leaves of g: the gradient of ReLU, of which x normalised is the operand.
+func (p *products) addMasked(unit int, g, x []float32, norm *normalisation, first bool) {
+	sum, product := p.of(unit, first)
+	all, c := norm.coefficients(), len(norm.mean)
+	vec.maskedProducts(sum, product, g, x, all[:c], all[c:2*c], all[2*c:3*c])
+}
+
+// of returns the sums of a unit, which start as zero.
+func (p *products) of(unit int, first bool) (sum, product []float64) {
 	room := columnRoom(len(p.sum))
 	all := p.workspace()[2*unit*room:][:2*room]
 	if first {
 		clear(all)
 	}
-	vec.columnProducts(all[:room], all[room:], g, x, p.mean)
+	return all[:room], all[room:]
 }
 
 // merge is the phase that writes the results.

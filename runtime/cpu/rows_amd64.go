@@ -62,6 +62,15 @@ func (a *assembly) columnProducts(sum, product []float64, g, x, center []float32
 	eachRows(len(x), n, sumRows, func(at, rows int) { a.products(&sum[0], &product[0], &g[at], &x[at], &center[0], n, rows) })
 }
 
+func (a *assembly) maskedProducts(sum, product []float64, g, x, mean, scale, beta []float32) {
+	n := len(mean)
+	_, _, g, scale, beta = sum[columnRoom(n)-1], product[columnRoom(n)-1], g[:len(x)], scale[:n], beta[:n]
+	a = a.of(n)
+	eachRows(len(x), n, sumRows, func(at, rows int) {
+		a.masked(&sum[0], &product[0], &g[at], &x[at], &mean[0], &scale[0], &beta[0], n, rows)
+	})
+}
+
 // rowsInCache is how many rows of so many channels stay in the first cache while a vector of channels after the other
 // passes them.
 func rowsInCache(channels int) int { return max(1, 1<<12/channels) }
@@ -83,4 +92,25 @@ func (a *assembly) affine(y, g, x, mean, p, q, c []float32) {
 	eachRows(len(y), n, rowsInCache(n), func(at, rows int) {
 		f(&y[at], &g[at], &x[at], &mean[0], &p[0], &q[0], &c[0], n, rows)
 	})
+}
+
+func (a *assembly) mix(y []float32, x, mean, factor [4][]float32) {
+	n := len(mean[0])
+	for k := range x {
+		_, _, _ = x[k][:len(y)], mean[k][:n], factor[k][:n]
+	}
+	f := a.of(n).mixRows
+	eachRows(len(y), n, rowsInCache(n), func(at, rows int) {
+		f(&y[at], &x[0][at], &x[1][at], &x[2][at], &x[3][at], &mean[0][0], &mean[1][0], &mean[2][0], &mean[3][0],
+			&factor[0][0], &factor[1][0], &factor[2][0], &factor[3][0], n, rows)
+	})
+}
+
+func (a *assembly) copyRows(y []float32, yRow int, x []float32, xRow, n, rows int) {
+	if n <= 0 || rows <= 0 {
+		return
+	}
+	_, _ = y[(rows-1)*yRow+n-1], x[(rows-1)*xRow+n-1]
+	f := a.of(n).copyRowsOf
+	eachRows(rows, 1, rowsInCache(n), func(r, count int) { f(&y[r*yRow], &x[r*xRow], n, count, 4*yRow, 4*xRow) })
 }

@@ -19,21 +19,42 @@ func joined(sets []task) (task, error) {
 		all.once = append(all.once, t.once...)
 	}
 	for i := range all.phases {
-		phases, starts, parts := make([]phase, len(sets)), make([]int, len(sets)), 0
+		phases := make([]phase, len(sets))
 		for k, t := range sets {
-			phases[k], starts[k] = t.phases[i], parts
-			if parts += t.phases[i].parts; parts > math.MaxInt32 {
-				return task{}, fmt.Errorf("has %d parts", parts)
-			}
+			phases[k] = t.phases[i]
 		}
-		const few = 4
-		all.phases[i] = phase{parts: (parts + few - 1) / few, run: func(part int, scratch []float32) {
-			for at := part * few; at < min(parts, (part+1)*few); at++ {
-				// The last set that starts at or before this part: one without parts starts where the next does.
-				after, _ := slices.BinarySearch(starts, at+1)
-				phases[after-1].run(at-starts[after-1], scratch)
-			}
-		}}
+		var err error
+		if all.phases[i], err = sideBySide(phases, 4); err != nil {
+			return task{}, err
+		}
 	}
 	return all, nil
+}
+
+// sideBySide is one phase of several that have nothing to do with each other: their parts, so many to a part. Where all
+// have the same number, they go part by part: they may read one tensor, of which a part stays in a cache.
+func sideBySide(phases []phase, few int) (phase, error) {
+	starts, parts := make([]int, len(phases)), 0
+	alike := true
+	for k, p := range phases {
+		starts[k] = parts
+		if parts += p.parts; parts > math.MaxInt32 {
+			return phase{}, fmt.Errorf("has %d parts", parts)
+		}
+		alike = alike && p.parts == phases[0].parts
+	}
+	// The last phase that starts at or before a part: one without parts starts where the next does.
+	find := func(at int) (phase, part int) {
+		after, _ := slices.BinarySearch(starts, at+1)
+		return after - 1, at - starts[after-1]
+	}
+	if alike {
+		find = func(at int) (phase, part int) { return at % len(phases), at / len(phases) }
+	}
+	return phase{parts: (parts + few - 1) / few, run: func(part int, scratch []float32) {
+		for at := part * few; at < min(parts, (part+1)*few); at++ {
+			which, own := find(at)
+			phases[which].run(own, scratch)
+		}
+	}}, nil
 }

@@ -26,7 +26,7 @@ type vector struct {
 	outer func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int)
 
 	// Windows, see there: t goes over the taps of pixel p's window, c over channels.
-	depthwise   func(y, x, w []float32, s window)  // y[p][c] = Σ w[t][c]·x[p+t][c]
+	depthwise   func(y, x, w []float32, s window)  // y[p][c] = Σ w[t][c]·x[p+t][c], or added to y
 	scatter     func(x, g, w []float32, s window)  // x[p+t][c] += w[t][c]·g[p][c], by rows
 	correlate   func(w, x, g []float32, s window)  // w[t][c] += Σ g[p][c]·x[p+t][c] over p
 	maxPool     func(y, x []float32, s window)     // y[p][c] = max x[p+t][c], NaN if one is
@@ -41,12 +41,16 @@ type vector struct {
 	sgd      func(newW, newVelocity, w, g, velocity []float32, s sgdStep)
 	rows     map[string]rowFunc // in place of those of the table pointwise
 
+	copyRows func(y []float32, yRow int, x []float32, xRow, n, rows int) // rows of n, that far apart
+
 	// Columns of x, rows of len(c) channels without gaps, where c are the coefficients by channel. Sums have columnRoom.
-	columnSums     func(sum []float64, x []float32, channels int)       // sum += Σ x
-	columnMoments  func(first, second []float64, x, center []float32)   // Σ x - center, Σ (x - center)²
-	columnProducts func(sum, product []float64, g, x, center []float32) // Σ g, Σ g·(x - center)
-	normalize      func(y, x, mean, scale, beta []float32, relu bool)   // y = (x - mean)·scale + beta; y may be x
-	affine         func(y, g, x, mean, a, b, c []float32)               // y = a·g + b·(x - mean) + c; y may be g or x
+	columnSums     func(sum []float64, x []float32, channels int)                  // sum += Σ x
+	columnMoments  func(first, second []float64, x, center []float32)              // Σ x - center, Σ (x - center)²
+	columnProducts func(sum, product []float64, g, x, center []float32)            // Σ g, Σ g·(x - center)
+	maskedProducts func(sum, product []float64, g, x, mean, scale, beta []float32) // the same for what is left of g: zero where (x - mean)·scale + beta <= 0
+	normalize      func(y, x, mean, scale, beta []float32, relu bool)              // y = (x - mean)·scale + beta; y may be x
+	affine         func(y, g, x, mean, a, b, c []float32)                          // y = a·g + b·(x - mean) + c; y may be g or x
+	mix            func(y []float32, x, mean, factor [4][]float32)                 // y += Σ factor·(x - mean) over four x
 }
 
 // window is how an output of rows × pixels × channels depends on its input: a pixel on kh×kw taps.
@@ -57,6 +61,10 @@ type window struct {
 	line                   int  // elements of the input between rows of taps
 	xRow, yRow             int  // elements between rows: of windows in the input, of outputs
 	uniform                bool // all taps have one weight a channel
+
+	// Of depthwise alone:
+	apart int  // pixels between outputs of a row beside the one that they take
+	add   bool // results are added to what is there
 }
 
 // span is the number of elements of the input that a row of taps of a row of outputs goes over.
@@ -66,7 +74,10 @@ func (s *window) span() int {
 
 // inputs and outputs are the elements that the whole goes over.
 func (s *window) inputs() int  { return (s.rows-1)*s.xRow + (s.kh-1)*s.line + s.span() }
-func (s *window) outputs() int { return (s.rows-1)*s.yRow + s.pixels*s.channels }
+func (s *window) outputs() int { return (s.rows-1)*s.yRow + (s.pixels-1)*s.outStep() + s.channels }
+
+// outStep is the number of elements between outputs of a row.
+func (s *window) outStep() int { return (1 + s.apart) * s.channels }
 
 // weights is the number of elements of w, and tap the distance of its taps.
 func (s *window) weights() int { return (s.kh*s.kw-1)*s.tap() + s.channels }
@@ -88,7 +99,7 @@ var portable = vector{
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
 	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
 	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply, sgd: sgd,
-	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, normalize: normalize, affine: affine,
+	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine, mix: mix, copyRows: copyRows,
 }
 
 // Kernels names the set of innermost loops in use: generic, avx2 or avx512.

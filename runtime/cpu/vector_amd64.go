@@ -33,10 +33,10 @@ type assembly struct {
 
 	gemmTiles      func(c, a, b *float32, ldc, lda, panel, m, n, k, add int)
 	outerTiles     func(c, a, b *float32, ldc, lda, ldb, m, k, n int)
-	depthwiseRows  func(y, x, w *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, wTap, line, kind int)
-	maxPoolRows    func(y, x *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow int)
+	depthwiseRows  func(y, x, w *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, yStep, wTap, line, kind, add int)
+	maxPoolRows    func(y, x *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, yStep int)
 	scatterRow     func(x, g, w *float32, channels, pixels, kh, kw, step, tap, skip, wTap int)
-	correlateRows  func(w, x, g *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, line int)
+	correlateRows  func(w, x, g *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, line, kind int)
 	maxGradRow     func(dx, dy, x *float32, channels, pixels, kh, kw, step, tap, skip int)
 	addRow, subRow assemblyRow
 	mulRow, divRow assemblyRow
@@ -54,9 +54,12 @@ type assembly struct {
 	sums           func(sum *float64, x *float32, n, rows int)
 	moments        func(first, second *float64, x, center *float32, n, rows int)
 	products       func(sum, product *float64, g, x, mean *float32, n, rows int)
+	masked         func(sum, product *float64, g, x, mean, scale, beta *float32, n, rows int)
 	normalizeRows  func(y, x, mean, scale, beta *float32, n, rows int)
 	normalizeRelu  func(y, x, mean, scale, beta *float32, n, rows int)
 	affineRows     func(y, g, x, mean, a, b, c *float32, n, rows int)
+	copyRowsOf     func(y, x *float32, n, rows, yRow, xRow int)
+	mixRows        func(y, x0, x1, x2, x3, mean0, mean1, mean2, mean3, factor0, factor1, factor2, factor3 *float32, n, rows int)
 }
 
 type assemblyRow func(dst, x, y *float32, n int, a, b float32)
@@ -66,8 +69,8 @@ var avx2 = &assembly{
 	depthwiseRows: depthwiseAVX2, maxPoolRows: maxPoolAVX2, scatterRow: scatterAVX2, correlateRows: correlateAVX2, maxGradRow: maxPoolGradAVX2,
 	addRow: addRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
 	reluGradRow: reluGradRowAVX2, expRow: expRowAVX2, sigmoidRow: sigmoidRowAVX2, tanhRow: tanhRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
-	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2,
-	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2,
+	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2, masked: maskedProductsAVX2,
+	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2, mixRows: mixAVX2, copyRowsOf: copyRowsAVX2,
 }
 
 var avx512 = &assembly{
@@ -75,8 +78,8 @@ var avx512 = &assembly{
 	depthwiseRows: depthwiseAVX512, maxPoolRows: maxPoolAVX512, scatterRow: scatterAVX512, correlateRows: correlateAVX512, maxGradRow: maxPoolGradAVX512,
 	addRow: addRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
 	reluGradRow: reluGradRowAVX512, expRow: expRowAVX512, sigmoidRow: sigmoidRowAVX512, tanhRow: tanhRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
-	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512,
-	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512,
+	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512, masked: maskedProductsAVX512,
+	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512, mixRows: mixAVX512, copyRowsOf: copyRowsAVX512,
 }
 
 // vector is the set of loops that these functions make.
@@ -93,8 +96,8 @@ func (a *assembly) vector(name string) vector {
 		multiply:   func(y []float32, a float32) { scale(y, y, y, a, 0) },
 		dot:        a.dot,
 		sgd:        a.sgd,
-		columnSums: a.columnSums, columnMoments: a.columnMoments, columnProducts: a.columnProducts,
-		normalize: a.normalize, affine: a.affine,
+		columnSums: a.columnSums, columnMoments: a.columnMoments, columnProducts: a.columnProducts, maskedProducts: a.maskedProducts,
+		normalize: a.normalize, affine: a.affine, mix: a.mix, copyRows: a.copyRows,
 		rows: map[string]rowFunc{
 			"add": add, "sub": row(a.subRow), "mul": row(a.mulRow), "div": row(a.divRow), "sqrt": row(a.sqrtRow),
 			"exp": row(a.expRow), "sigmoid": row(a.sigmoidRow), "tanh": row(a.tanhRow),
@@ -122,6 +125,13 @@ const (
 	productBlock = 24
 	outerBlock   = 64
 )
+
+// rowsOfProduct is how many rows of a and c stay in the first cache while the blocks of a product pass them: a multiple of
+// the rows of the highest tile.
+func rowsOfProduct(k, n int) int {
+	const tile, inCache = 12, 1 << 12
+	return max(1, inCache/(k+n)/tile) * tile
+}
 
 func (a *assembly) packed(k, n int) int {
 	lanes := a.of(n).lanes
@@ -157,8 +167,7 @@ func (a *assembly) gemm(c []float32, ldc int, x []float32, lda int, b []float32,
 		return
 	}
 	_, _, _ = c[(m-1)*ldc+n-1], x[(m-1)*lda+k-1], b[a.packed(k, n)-1]
-	const tiles = 12 // rows of the highest tile
-	rows := (a.atMost(n*min(k, productBlock)) + tiles - 1) / tiles * tiles
+	rows := rowsOfProduct(k, n)
 	for i := 0; i < m; i += rows {
 		for l := 0; l < k; l += productBlock {
 			more := 0
@@ -197,6 +206,7 @@ func (s *window) check(x, y, w []float32) bool {
 func (s *window) stepBytes() int { return 4 * s.step * s.channels }
 func (s *window) tapBytes() int  { return 4 * s.dilation * s.channels }
 func (s *window) skipBytes() int { return 4 * (s.line - s.kw*s.dilation*s.channels) }
+func (s *window) outBytes() int  { return 4 * s.outStep() }
 
 // eachRows calls run for so many rows at a time: x and y are their first elements.
 func (s *window) eachRows(atMost int, run func(x, y, rows int)) {
@@ -211,14 +221,22 @@ func (s *window) work() int { return s.pixels * s.channels * s.kh * s.kw }
 // list.
 var slidingShapes = [][3]int{{3, 1, 1}, {5, 1, 1}, {3, 1, 2}, {5, 1, 2}, {3, 2, 1}, {5, 2, 1}}
 
+// kind is the place of a window in this list, from 1 on, or 0.
+func (s *window) kind() int {
+	return 1 + slices.Index(slidingShapes, [3]int{s.kw, s.step, s.dilation})
+}
+
 func (a *assembly) depthwise(y, x, w []float32, s window) {
 	if !s.check(x, y, w) {
 		return
 	}
 	a = a.of(s.channels)
-	kind := 1 + slices.Index(slidingShapes, [3]int{s.kw, s.step, s.dilation})
+	add := 0
+	if s.add {
+		add = 1
+	}
 	s.eachRows(a.atMost(s.work()), func(xAt, yAt, rows int) {
-		a.depthwiseRows(&y[yAt], &x[xAt], &w[0], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.tap(), 4*s.line, kind)
+		a.depthwiseRows(&y[yAt], &x[xAt], &w[0], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, s.outBytes(), 4*s.tap(), 4*s.line, s.kind(), add)
 	})
 }
 
@@ -228,7 +246,7 @@ func (a *assembly) maxPool(y, x []float32, s window) {
 	}
 	a = a.of(s.channels)
 	s.eachRows(a.atMost(s.work()), func(xAt, yAt, rows int) {
-		a.maxPoolRows(&y[yAt], &x[xAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow)
+		a.maxPoolRows(&y[yAt], &x[xAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, s.outBytes())
 	})
 }
 
@@ -248,7 +266,7 @@ func (a *assembly) correlate(w, x, g []float32, s window) {
 	}
 	a = a.of(s.channels)
 	s.eachRows(min(a.atMost(s.work()), max(1, outerBlock/s.pixels)), func(xAt, gAt, rows int) {
-		a.correlateRows(&w[0], &x[xAt], &g[gAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.line)
+		a.correlateRows(&w[0], &x[xAt], &g[gAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.line, s.kind())
 	})
 }
 

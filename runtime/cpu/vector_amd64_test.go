@@ -51,6 +51,9 @@ func (p *problem) window() (s window, inputs, outputs int) {
 	if p.IntN(3) == 0 {
 		s.channels = 16 * (1 + p.IntN(3))
 	}
+	if p.IntN(2) == 0 { // for most of these there are faster loops
+		s.kh, s.kw = 3+2*p.IntN(2), 3+2*p.IntN(2)
+	}
 	s.line = s.span() + p.IntN(3)*s.channels
 	s.xRow, s.yRow = (1+p.IntN(2))*s.line, s.pixels*s.channels+p.IntN(2)*s.channels
 	return s, s.inputs(), s.outputs()
@@ -73,6 +76,9 @@ func newGuarded(t *testing.T) *guarded {
 
 // take returns n numbers at the start or at the end of readable pages.
 func (g *guarded) take(n int, first bool) []float32 {
+	if n == 0 {
+		return nil
+	}
 	page := os.Getpagesize()
 	size := (4*n + page - 1) / page * page
 	pages := g.data[g.used+page:][:size]
@@ -118,9 +124,12 @@ var entries = map[string]func(p *problem){
 		p.outer(p.output((k-1)*ldc+n), ldc, p.input((m-1)*lda+k), lda, p.input((m-1)*ldb+n), ldb, m, k, n)
 	},
 	"depthwise": func(p *problem) {
-		s, inputs, outputs := p.window()
-		s.uniform = p.IntN(3) == 0
-		p.depthwise(p.output(outputs), p.input(inputs), p.input(s.weights()), s)
+		s, inputs, _ := p.window()
+		s.uniform, s.add = p.IntN(3) == 0, p.IntN(2) == 0
+		if s.apart = p.IntN(2); s.apart > 0 {
+			s.yRow += (s.pixels - 1) * s.channels
+		}
+		p.depthwise(p.output(s.outputs()), p.input(inputs), p.input(s.weights()), s)
 	},
 	"scatter": func(p *problem) {
 		s, inputs, outputs := p.window()
@@ -184,13 +193,21 @@ var entries = map[string]func(p *problem){
 			f(p.output(n), x, y, 0.5, -1.5)
 		}
 	},
+	"copy rows": func(p *problem) {
+		n, rows := 1+p.IntN(150), 1+p.IntN(150)
+		xRow, yRow := n+p.IntN(20), n+p.IntN(20)
+		p.copyRows(p.output((rows-1)*yRow+n), yRow, p.input((rows-1)*xRow+n), xRow, n, rows)
+	},
 	"columns": func(p *problem) {
-		n, rows := 1+p.IntN(40), 1+p.IntN(150)
+		n, rows := 1+p.IntN(150), 1+p.IntN(150)
 		p.columnSums(p.sums(n), p.input(n*rows), n)
 		p.columnMoments(p.sums(n), p.sums(n), p.input(n*rows), p.input(n))
 		p.columnProducts(p.sums(n), p.sums(n), p.input(n*rows), p.input(n*rows), p.input(n))
+		p.maskedProducts(p.sums(n), p.sums(n), p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n))
 		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), false)
 		p.normalize(p.output(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), true)
+		four := func(n int) [4][]float32 { return [4][]float32{p.input(n), p.input(n), p.input(n), p.input(n)} }
+		p.mix(p.output(n*rows), four(n*rows), four(n), four(n))
 		p.affine(p.output(n*rows), p.input(n*rows), p.input(n*rows), p.input(n), p.input(n), p.input(n), p.input(n))
 	},
 }
@@ -200,7 +217,7 @@ func TestSetsAgainstPortable(t *testing.T) {
 	for _, set := range processorSets() {
 		for name, use := range entries {
 			t.Run(set.name+"/"+name, func(t *testing.T) {
-				for seed := range uint64(60) {
+				for seed := range uint64(100) {
 					run := func(v *vector) []float64 {
 						p := &problem{Rand: rand.New(rand.NewPCG(seed, 1)), vector: v, arena: arena}
 						defer arena.free()

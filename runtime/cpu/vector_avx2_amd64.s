@@ -1516,9 +1516,9 @@ done88:
 	VZEROUPPER
 	RET
 
-// func depthwiseAVX2(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, wTap int, line int, kind int)
+// func depthwiseAVX2(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int)
 // Requires: AVX, FMA3
-TEXT ·depthwiseAVX2(SB), NOSPLIT, $56-128
+TEXT ·depthwiseAVX2(SB), NOSPLIT, $56-144
 	MOVQ w+16(FP), AX
 	MOVQ AX, (SP)
 	MOVQ x+8(FP), AX
@@ -1547,33 +1547,54 @@ loop132:
 	MOVQ pixels+32(FP), BX
 
 while133:
-	CMPQ   BX, $0x00000008
-	JL     done134
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	MOVQ   channels+24(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   kind+120(FP), AX
-	CMPQ   AX, $0x00000001
-	JNE    kind136
-	MOVQ   CX, AX
-	MOVQ   (SP), R10
-	MOVQ   kh+48(FP), R12
-	LEAQ   (R9)(R9*2), R13
+	CMPQ    BX, $0x00000008
+	JL      done134
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	CMPQ    add+136(FP), $0x00000000
+	JE      plain135
+	MOVQ    DX, AX
+	VMOVUPS (AX), Y0
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y1
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y2
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y3
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y4
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y5
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y6
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y7
+	ADDQ    yStep+104(FP), AX
 
-loop137:
+plain135:
+	MOVQ channels+24(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+128(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind137
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop138:
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -1611,30 +1632,30 @@ loop137:
 	VFMADD231PS Y8, Y9, Y7
 	VMOVUPS     (R11)(R9*1), Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop137
-	JMP         taps135
+	JNZ         loop138
+	JMP         taps136
 
-kind136:
+kind137:
 	CMPQ AX, $0x00000002
-	JNE  kind138
+	JNE  kind139
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop139:
+loop140:
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y11
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y12
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -1690,26 +1711,26 @@ loop139:
 	VFMADD231PS Y8, Y11, Y7
 	VMOVUPS     (R11)(R13*1), Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop139
-	JMP         taps135
+	JNZ         loop140
+	JMP         taps136
 
-kind138:
+kind139:
 	CMPQ AX, $0x00000003
-	JNE  kind140
+	JNE  kind141
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop141:
+loop142:
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -1749,30 +1770,30 @@ loop141:
 	VFMADD231PS Y8, Y10, Y6
 	VMOVUPS     (R11)(R13*1), Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop141
-	JMP         taps135
+	JNZ         loop142
+	JMP         taps136
 
-kind140:
+kind141:
 	CMPQ AX, $0x00000004
-	JNE  kind142
+	JNE  kind143
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop143:
+loop144:
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y11
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y12
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -1833,26 +1854,26 @@ loop143:
 	VFMADD231PS Y8, Y12, Y6
 	VMOVUPS     (R11)(R13*1), Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop143
-	JMP         taps135
+	JNZ         loop144
+	JMP         taps136
 
-kind142:
+kind143:
 	CMPQ AX, $0x00000005
-	JNE  kind144
+	JNE  kind145
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop145:
+loop146:
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -1899,30 +1920,30 @@ loop145:
 	LEAQ        (R11)(R9*4), R11
 	VMOVUPS     (R11), Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop145
-	JMP         taps135
+	JNZ         loop146
+	JMP         taps136
 
-kind144:
+kind145:
 	CMPQ AX, $0x00000006
-	JNE  kind146
+	JNE  kind147
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop147:
+loop148:
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y11
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Y12
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -1987,21 +2008,21 @@ loop147:
 	VFMADD231PS Y8, Y11, Y7
 	VMOVUPS     (R11)(R9*2), Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop147
-	JMP         taps135
+	JNZ         loop148
+	JMP         taps136
 
-kind146:
+kind147:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
 	MOVQ (SP), AX
 	MOVQ kh+48(FP), R11
 
-loop148:
+loop149:
 	MOVQ kw+56(FP), R12
 
-loop149:
+loop150:
 	VMOVUPS     (AX), Y8
 	VFMADD231PS (R9), Y8, Y0
 	VFMADD231PS (R9)(SI*1), Y8, Y1
@@ -2013,110 +2034,124 @@ loop149:
 	VFMADD231PS (R10)(DI*1), Y8, Y7
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R12
-	JNZ         loop149
+	JNZ         loop150
 	ADDQ        skip+80(FP), R9
 	ADDQ        skip+80(FP), R10
 	DECQ        R11
-	JNZ         loop148
+	JNZ         loop149
 
-taps135:
-	MOVQ    channels+24(FP), AX
-	SHLQ    $0x02, AX
+taps136:
 	VMOVUPS Y0, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Y1, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Y2, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Y3, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Y4, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Y5, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Y6, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Y7, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
 	JMP     while133
 
 done134:
-while150:
-	CMPQ   BX, $0x00000004
-	JL     done151
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	MOVQ   CX, R9
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R10
+while151:
+	CMPQ    BX, $0x00000004
+	JL      done152
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	CMPQ    add+136(FP), $0x00000000
+	JE      plain153
+	MOVQ    DX, AX
+	VMOVUPS (AX), Y0
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y1
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y2
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Y3
+	ADDQ    yStep+104(FP), AX
 
-loop153:
+plain153:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop155:
 	MOVQ kw+56(FP), R11
 
-loop154:
+loop156:
 	VMOVUPS     (AX), Y4
 	VFMADD231PS (R9), Y4, Y0
 	VFMADD231PS (R9)(SI*1), Y4, Y1
 	VFMADD231PS (R9)(SI*2), Y4, Y2
 	VFMADD231PS (R9)(DI*1), Y4, Y3
 	ADDQ        R8, R9
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R11
-	JNZ         loop154
+	JNZ         loop156
 	ADDQ        skip+80(FP), R9
 	DECQ        R10
-	JNZ         loop153
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
+	JNZ         loop155
 	VMOVUPS     Y0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Y1, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Y2, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Y3, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while150
+	JMP         while151
 
-done151:
-while155:
-	CMPQ   BX, $0x00000001
-	JL     done156
-	VXORPS Y0, Y0, Y0
-	MOVQ   CX, R9
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R10
+done152:
+while157:
+	CMPQ    BX, $0x00000001
+	JL      done158
+	VXORPS  Y0, Y0, Y0
+	CMPQ    add+136(FP), $0x00000000
+	JE      plain159
+	MOVQ    DX, AX
+	VMOVUPS (AX), Y0
+	ADDQ    yStep+104(FP), AX
 
-loop158:
+plain159:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop161:
 	MOVQ kw+56(FP), R11
 
-loop159:
+loop162:
 	VMOVUPS     (AX), Y1
 	VFMADD231PS (R9), Y1, Y0
 	ADDQ        R8, R9
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R11
-	JNZ         loop159
+	JNZ         loop162
 	ADDQ        skip+80(FP), R9
 	DECQ        R10
-	JNZ         loop158
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
+	JNZ         loop161
 	VMOVUPS     Y0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while155
+	JMP         while157
 
-done156:
+done158:
 	MOVQ xRow+88(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+96(FP), AX
@@ -2131,7 +2166,7 @@ done156:
 
 done131:
 	CMPQ    24(SP), $0x00000000
-	JE      zero160
+	JE      zero163
 	MOVQ    24(SP), AX
 	LEAQ    edgeAVX2<>+0(SB), CX
 	NEGQ    AX
@@ -2143,31 +2178,488 @@ done131:
 	MOVQ    rows+40(FP), AX
 	MOVQ    AX, 48(SP)
 
-loop161:
+loop164:
 	MOVQ 32(SP), CX
 	MOVQ 40(SP), DX
 	MOVQ pixels+32(FP), BX
 
-while162:
-	CMPQ   BX, $0x00000008
-	JL     done163
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	MOVQ   CX, R9
-	LEAQ   (CX)(SI*4), R10
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R11
+while165:
+	CMPQ       BX, $0x00000008
+	JL         done166
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	CMPQ       add+136(FP), $0x00000000
+	JE         plain167
+	MOVQ       DX, AX
+	VMASKMOVPS (AX), Y0, Y1
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y2
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y3
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y4
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y5
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y6
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y7
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y8
+	ADDQ       yStep+104(FP), AX
 
-loop165:
+plain167:
+	MOVQ channels+24(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+128(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind169
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop170:
+	VMASKMOVPS  (R10), Y0, Y9
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y10
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y11
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMASKMOVPS  (R11), Y0, Y12
+	VFMADD231PS Y12, Y9, Y1
+	VMASKMOVPS  (R11)(R9*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y1
+	VFMADD231PS Y12, Y9, Y2
+	VMASKMOVPS  (R11)(R9*2), Y0, Y12
+	VFMADD231PS Y12, Y11, Y1
+	VFMADD231PS Y12, Y10, Y2
+	VFMADD231PS Y12, Y9, Y3
+	VMASKMOVPS  (R11)(R13*1), Y0, Y12
+	VFMADD231PS Y12, Y11, Y2
+	VFMADD231PS Y12, Y10, Y3
+	VFMADD231PS Y12, Y9, Y4
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y12
+	VFMADD231PS Y12, Y11, Y3
+	VFMADD231PS Y12, Y10, Y4
+	VFMADD231PS Y12, Y9, Y5
+	VMASKMOVPS  (R11)(R9*1), Y0, Y12
+	VFMADD231PS Y12, Y11, Y4
+	VFMADD231PS Y12, Y10, Y5
+	VFMADD231PS Y12, Y9, Y6
+	VMASKMOVPS  (R11)(R9*2), Y0, Y12
+	VFMADD231PS Y12, Y11, Y5
+	VFMADD231PS Y12, Y10, Y6
+	VFMADD231PS Y12, Y9, Y7
+	VMASKMOVPS  (R11)(R13*1), Y0, Y12
+	VFMADD231PS Y12, Y11, Y6
+	VFMADD231PS Y12, Y10, Y7
+	VFMADD231PS Y12, Y9, Y8
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y9
+	VFMADD231PS Y9, Y11, Y7
+	VFMADD231PS Y9, Y10, Y8
+	VMASKMOVPS  (R11)(R9*1), Y0, Y9
+	VFMADD231PS Y9, Y11, Y8
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop170
+	JMP         taps168
+
+kind169:
+	CMPQ AX, $0x00000002
+	JNE  kind171
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop172:
+	VMASKMOVPS  (R10), Y0, Y9
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y10
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y11
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y12
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y13
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMASKMOVPS  (R11), Y0, Y14
+	VFMADD231PS Y14, Y9, Y1
+	VMASKMOVPS  (R11)(R9*1), Y0, Y14
+	VFMADD231PS Y14, Y10, Y1
+	VFMADD231PS Y14, Y9, Y2
+	VMASKMOVPS  (R11)(R9*2), Y0, Y14
+	VFMADD231PS Y14, Y11, Y1
+	VFMADD231PS Y14, Y10, Y2
+	VFMADD231PS Y14, Y9, Y3
+	VMASKMOVPS  (R11)(R13*1), Y0, Y14
+	VFMADD231PS Y14, Y12, Y1
+	VFMADD231PS Y14, Y11, Y2
+	VFMADD231PS Y14, Y10, Y3
+	VFMADD231PS Y14, Y9, Y4
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y14
+	VFMADD231PS Y14, Y13, Y1
+	VFMADD231PS Y14, Y12, Y2
+	VFMADD231PS Y14, Y11, Y3
+	VFMADD231PS Y14, Y10, Y4
+	VFMADD231PS Y14, Y9, Y5
+	VMASKMOVPS  (R11)(R9*1), Y0, Y14
+	VFMADD231PS Y14, Y13, Y2
+	VFMADD231PS Y14, Y12, Y3
+	VFMADD231PS Y14, Y11, Y4
+	VFMADD231PS Y14, Y10, Y5
+	VFMADD231PS Y14, Y9, Y6
+	VMASKMOVPS  (R11)(R9*2), Y0, Y14
+	VFMADD231PS Y14, Y13, Y3
+	VFMADD231PS Y14, Y12, Y4
+	VFMADD231PS Y14, Y11, Y5
+	VFMADD231PS Y14, Y10, Y6
+	VFMADD231PS Y14, Y9, Y7
+	VMASKMOVPS  (R11)(R13*1), Y0, Y14
+	VFMADD231PS Y14, Y13, Y4
+	VFMADD231PS Y14, Y12, Y5
+	VFMADD231PS Y14, Y11, Y6
+	VFMADD231PS Y14, Y10, Y7
+	VFMADD231PS Y14, Y9, Y8
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y9
+	VFMADD231PS Y9, Y13, Y5
+	VFMADD231PS Y9, Y12, Y6
+	VFMADD231PS Y9, Y11, Y7
+	VFMADD231PS Y9, Y10, Y8
+	VMASKMOVPS  (R11)(R9*1), Y0, Y9
+	VFMADD231PS Y9, Y13, Y6
+	VFMADD231PS Y9, Y12, Y7
+	VFMADD231PS Y9, Y11, Y8
+	VMASKMOVPS  (R11)(R9*2), Y0, Y9
+	VFMADD231PS Y9, Y13, Y7
+	VFMADD231PS Y9, Y12, Y8
+	VMASKMOVPS  (R11)(R13*1), Y0, Y9
+	VFMADD231PS Y9, Y13, Y8
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop172
+	JMP         taps168
+
+kind171:
+	CMPQ AX, $0x00000003
+	JNE  kind173
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop174:
+	VMASKMOVPS  (R10), Y0, Y9
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y10
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y11
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMASKMOVPS  (R11), Y0, Y12
+	VFMADD231PS Y12, Y9, Y1
+	VMASKMOVPS  (R11)(R9*1), Y0, Y12
+	VFMADD231PS Y12, Y9, Y2
+	VMASKMOVPS  (R11)(R9*2), Y0, Y12
+	VFMADD231PS Y12, Y10, Y1
+	VFMADD231PS Y12, Y9, Y3
+	VMASKMOVPS  (R11)(R13*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y2
+	VFMADD231PS Y12, Y9, Y4
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y12
+	VFMADD231PS Y12, Y11, Y1
+	VFMADD231PS Y12, Y10, Y3
+	VFMADD231PS Y12, Y9, Y5
+	VMASKMOVPS  (R11)(R9*1), Y0, Y12
+	VFMADD231PS Y12, Y11, Y2
+	VFMADD231PS Y12, Y10, Y4
+	VFMADD231PS Y12, Y9, Y6
+	VMASKMOVPS  (R11)(R9*2), Y0, Y12
+	VFMADD231PS Y12, Y11, Y3
+	VFMADD231PS Y12, Y10, Y5
+	VFMADD231PS Y12, Y9, Y7
+	VMASKMOVPS  (R11)(R13*1), Y0, Y12
+	VFMADD231PS Y12, Y11, Y4
+	VFMADD231PS Y12, Y10, Y6
+	VFMADD231PS Y12, Y9, Y8
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y9
+	VFMADD231PS Y9, Y11, Y5
+	VFMADD231PS Y9, Y10, Y7
+	VMASKMOVPS  (R11)(R9*1), Y0, Y9
+	VFMADD231PS Y9, Y11, Y6
+	VFMADD231PS Y9, Y10, Y8
+	VMASKMOVPS  (R11)(R9*2), Y0, Y9
+	VFMADD231PS Y9, Y11, Y7
+	VMASKMOVPS  (R11)(R13*1), Y0, Y9
+	VFMADD231PS Y9, Y11, Y8
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop174
+	JMP         taps168
+
+kind173:
+	CMPQ AX, $0x00000004
+	JNE  kind175
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop176:
+	VMASKMOVPS  (R10), Y0, Y9
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y10
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y11
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y12
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y13
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMASKMOVPS  (R11), Y0, Y14
+	VFMADD231PS Y14, Y9, Y1
+	VMASKMOVPS  (R11)(R9*1), Y0, Y14
+	VFMADD231PS Y14, Y9, Y2
+	VMASKMOVPS  (R11)(R9*2), Y0, Y14
+	VFMADD231PS Y14, Y10, Y1
+	VFMADD231PS Y14, Y9, Y3
+	VMASKMOVPS  (R11)(R13*1), Y0, Y14
+	VFMADD231PS Y14, Y10, Y2
+	VFMADD231PS Y14, Y9, Y4
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y14
+	VFMADD231PS Y14, Y11, Y1
+	VFMADD231PS Y14, Y10, Y3
+	VFMADD231PS Y14, Y9, Y5
+	VMASKMOVPS  (R11)(R9*1), Y0, Y14
+	VFMADD231PS Y14, Y11, Y2
+	VFMADD231PS Y14, Y10, Y4
+	VFMADD231PS Y14, Y9, Y6
+	VMASKMOVPS  (R11)(R9*2), Y0, Y14
+	VFMADD231PS Y14, Y12, Y1
+	VFMADD231PS Y14, Y11, Y3
+	VFMADD231PS Y14, Y10, Y5
+	VFMADD231PS Y14, Y9, Y7
+	VMASKMOVPS  (R11)(R13*1), Y0, Y14
+	VFMADD231PS Y14, Y12, Y2
+	VFMADD231PS Y14, Y11, Y4
+	VFMADD231PS Y14, Y10, Y6
+	VFMADD231PS Y14, Y9, Y8
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y9
+	VFMADD231PS Y9, Y13, Y1
+	VFMADD231PS Y9, Y12, Y3
+	VFMADD231PS Y9, Y11, Y5
+	VFMADD231PS Y9, Y10, Y7
+	VMASKMOVPS  (R11)(R9*1), Y0, Y9
+	VFMADD231PS Y9, Y13, Y2
+	VFMADD231PS Y9, Y12, Y4
+	VFMADD231PS Y9, Y11, Y6
+	VFMADD231PS Y9, Y10, Y8
+	VMASKMOVPS  (R11)(R9*2), Y0, Y9
+	VFMADD231PS Y9, Y13, Y3
+	VFMADD231PS Y9, Y12, Y5
+	VFMADD231PS Y9, Y11, Y7
+	VMASKMOVPS  (R11)(R13*1), Y0, Y9
+	VFMADD231PS Y9, Y13, Y4
+	VFMADD231PS Y9, Y12, Y6
+	VFMADD231PS Y9, Y11, Y8
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y9
+	VFMADD231PS Y9, Y13, Y5
+	VFMADD231PS Y9, Y12, Y7
+	VMASKMOVPS  (R11)(R9*1), Y0, Y9
+	VFMADD231PS Y9, Y13, Y6
+	VFMADD231PS Y9, Y12, Y8
+	VMASKMOVPS  (R11)(R9*2), Y0, Y9
+	VFMADD231PS Y9, Y13, Y7
+	VMASKMOVPS  (R11)(R13*1), Y0, Y9
+	VFMADD231PS Y9, Y13, Y8
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop176
+	JMP         taps168
+
+kind175:
+	CMPQ AX, $0x00000005
+	JNE  kind177
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop178:
+	VMASKMOVPS  (R10), Y0, Y9
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y10
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y11
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMASKMOVPS  (R11), Y0, Y12
+	VFMADD231PS Y12, Y9, Y1
+	VMASKMOVPS  (R11)(R9*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y1
+	VMASKMOVPS  (R11)(R9*2), Y0, Y12
+	VFMADD231PS Y12, Y11, Y1
+	VFMADD231PS Y12, Y9, Y2
+	VMASKMOVPS  (R11)(R13*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y2
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y12
+	VFMADD231PS Y12, Y11, Y2
+	VFMADD231PS Y12, Y9, Y3
+	VMASKMOVPS  (R11)(R9*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y3
+	VMASKMOVPS  (R11)(R9*2), Y0, Y12
+	VFMADD231PS Y12, Y11, Y3
+	VFMADD231PS Y12, Y9, Y4
+	VMASKMOVPS  (R11)(R13*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y4
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y12
+	VFMADD231PS Y12, Y11, Y4
+	VFMADD231PS Y12, Y9, Y5
+	VMASKMOVPS  (R11)(R9*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y5
+	VMASKMOVPS  (R11)(R9*2), Y0, Y12
+	VFMADD231PS Y12, Y11, Y5
+	VFMADD231PS Y12, Y9, Y6
+	VMASKMOVPS  (R11)(R13*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y6
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y12
+	VFMADD231PS Y12, Y11, Y6
+	VFMADD231PS Y12, Y9, Y7
+	VMASKMOVPS  (R11)(R9*1), Y0, Y12
+	VFMADD231PS Y12, Y10, Y7
+	VMASKMOVPS  (R11)(R9*2), Y0, Y12
+	VFMADD231PS Y12, Y11, Y7
+	VFMADD231PS Y12, Y9, Y8
+	VMASKMOVPS  (R11)(R13*1), Y0, Y9
+	VFMADD231PS Y9, Y10, Y8
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y9
+	VFMADD231PS Y9, Y11, Y8
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop178
+	JMP         taps168
+
+kind177:
+	CMPQ AX, $0x00000006
+	JNE  kind179
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop180:
+	VMASKMOVPS  (R10), Y0, Y9
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y10
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y11
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y12
+	ADDQ        wTap+112(FP), R10
+	VMASKMOVPS  (R10), Y0, Y13
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMASKMOVPS  (R11), Y0, Y14
+	VFMADD231PS Y14, Y9, Y1
+	VMASKMOVPS  (R11)(R9*1), Y0, Y14
+	VFMADD231PS Y14, Y10, Y1
+	VMASKMOVPS  (R11)(R9*2), Y0, Y14
+	VFMADD231PS Y14, Y11, Y1
+	VFMADD231PS Y14, Y9, Y2
+	VMASKMOVPS  (R11)(R13*1), Y0, Y14
+	VFMADD231PS Y14, Y12, Y1
+	VFMADD231PS Y14, Y10, Y2
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y14
+	VFMADD231PS Y14, Y13, Y1
+	VFMADD231PS Y14, Y11, Y2
+	VFMADD231PS Y14, Y9, Y3
+	VMASKMOVPS  (R11)(R9*1), Y0, Y14
+	VFMADD231PS Y14, Y12, Y2
+	VFMADD231PS Y14, Y10, Y3
+	VMASKMOVPS  (R11)(R9*2), Y0, Y14
+	VFMADD231PS Y14, Y13, Y2
+	VFMADD231PS Y14, Y11, Y3
+	VFMADD231PS Y14, Y9, Y4
+	VMASKMOVPS  (R11)(R13*1), Y0, Y14
+	VFMADD231PS Y14, Y12, Y3
+	VFMADD231PS Y14, Y10, Y4
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y14
+	VFMADD231PS Y14, Y13, Y3
+	VFMADD231PS Y14, Y11, Y4
+	VFMADD231PS Y14, Y9, Y5
+	VMASKMOVPS  (R11)(R9*1), Y0, Y14
+	VFMADD231PS Y14, Y12, Y4
+	VFMADD231PS Y14, Y10, Y5
+	VMASKMOVPS  (R11)(R9*2), Y0, Y14
+	VFMADD231PS Y14, Y13, Y4
+	VFMADD231PS Y14, Y11, Y5
+	VFMADD231PS Y14, Y9, Y6
+	VMASKMOVPS  (R11)(R13*1), Y0, Y14
+	VFMADD231PS Y14, Y12, Y5
+	VFMADD231PS Y14, Y10, Y6
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y14
+	VFMADD231PS Y14, Y13, Y5
+	VFMADD231PS Y14, Y11, Y6
+	VFMADD231PS Y14, Y9, Y7
+	VMASKMOVPS  (R11)(R9*1), Y0, Y14
+	VFMADD231PS Y14, Y12, Y6
+	VFMADD231PS Y14, Y10, Y7
+	VMASKMOVPS  (R11)(R9*2), Y0, Y14
+	VFMADD231PS Y14, Y13, Y6
+	VFMADD231PS Y14, Y11, Y7
+	VFMADD231PS Y14, Y9, Y8
+	VMASKMOVPS  (R11)(R13*1), Y0, Y9
+	VFMADD231PS Y9, Y12, Y7
+	VFMADD231PS Y9, Y10, Y8
+	LEAQ        (R11)(R9*4), R11
+	VMASKMOVPS  (R11), Y0, Y9
+	VFMADD231PS Y9, Y13, Y7
+	VFMADD231PS Y9, Y11, Y8
+	VMASKMOVPS  (R11)(R9*1), Y0, Y9
+	VFMADD231PS Y9, Y12, Y8
+	VMASKMOVPS  (R11)(R9*2), Y0, Y9
+	VFMADD231PS Y9, Y13, Y8
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop180
+	JMP         taps168
+
+kind179:
+	MOVQ CX, R9
+	LEAQ (CX)(SI*4), R10
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R11
+
+loop181:
 	MOVQ kw+56(FP), R12
 
-loop166:
+loop182:
 	VMASKMOVPS  (AX), Y0, Y9
 	VMASKMOVPS  (R9), Y0, Y10
 	VFMADD231PS Y10, Y9, Y1
@@ -2187,51 +2679,64 @@ loop166:
 	VFMADD231PS Y10, Y9, Y8
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R12
-	JNZ         loop166
+	JNZ         loop182
 	ADDQ        skip+80(FP), R9
 	ADDQ        skip+80(FP), R10
 	DECQ        R11
-	JNZ         loop165
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
-	VMASKMOVPS  Y1, Y0, (DX)
-	ADDQ        AX, DX
-	VMASKMOVPS  Y2, Y0, (DX)
-	ADDQ        AX, DX
-	VMASKMOVPS  Y3, Y0, (DX)
-	ADDQ        AX, DX
-	VMASKMOVPS  Y4, Y0, (DX)
-	ADDQ        AX, DX
-	VMASKMOVPS  Y5, Y0, (DX)
-	ADDQ        AX, DX
-	VMASKMOVPS  Y6, Y0, (DX)
-	ADDQ        AX, DX
-	VMASKMOVPS  Y7, Y0, (DX)
-	ADDQ        AX, DX
-	VMASKMOVPS  Y8, Y0, (DX)
-	ADDQ        AX, DX
-	LEAQ        (CX)(SI*8), CX
-	SUBQ        $0x00000008, BX
-	JMP         while162
+	JNZ         loop181
 
-done163:
-while167:
-	CMPQ   BX, $0x00000004
-	JL     done168
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	MOVQ   CX, R9
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R10
+taps168:
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       yStep+104(FP), DX
+	VMASKMOVPS Y2, Y0, (DX)
+	ADDQ       yStep+104(FP), DX
+	VMASKMOVPS Y3, Y0, (DX)
+	ADDQ       yStep+104(FP), DX
+	VMASKMOVPS Y4, Y0, (DX)
+	ADDQ       yStep+104(FP), DX
+	VMASKMOVPS Y5, Y0, (DX)
+	ADDQ       yStep+104(FP), DX
+	VMASKMOVPS Y6, Y0, (DX)
+	ADDQ       yStep+104(FP), DX
+	VMASKMOVPS Y7, Y0, (DX)
+	ADDQ       yStep+104(FP), DX
+	VMASKMOVPS Y8, Y0, (DX)
+	ADDQ       yStep+104(FP), DX
+	LEAQ       (CX)(SI*8), CX
+	SUBQ       $0x00000008, BX
+	JMP        while165
 
-loop170:
+done166:
+while183:
+	CMPQ       BX, $0x00000004
+	JL         done184
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	CMPQ       add+136(FP), $0x00000000
+	JE         plain185
+	MOVQ       DX, AX
+	VMASKMOVPS (AX), Y0, Y1
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y2
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y3
+	ADDQ       yStep+104(FP), AX
+	VMASKMOVPS (AX), Y0, Y4
+	ADDQ       yStep+104(FP), AX
+
+plain185:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop187:
 	MOVQ kw+56(FP), R11
 
-loop171:
+loop188:
 	VMASKMOVPS  (AX), Y0, Y5
 	VMASKMOVPS  (R9), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
@@ -2242,72 +2747,75 @@ loop171:
 	VMASKMOVPS  (R9)(DI*1), Y0, Y6
 	VFMADD231PS Y6, Y5, Y4
 	ADDQ        R8, R9
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R11
-	JNZ         loop171
+	JNZ         loop188
 	ADDQ        skip+80(FP), R9
 	DECQ        R10
-	JNZ         loop170
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
+	JNZ         loop187
 	VMASKMOVPS  Y1, Y0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMASKMOVPS  Y2, Y0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMASKMOVPS  Y3, Y0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMASKMOVPS  Y4, Y0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while167
+	JMP         while183
 
-done168:
-while172:
-	CMPQ   BX, $0x00000001
-	JL     done173
-	VXORPS Y1, Y1, Y1
-	MOVQ   CX, R9
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R10
+done184:
+while189:
+	CMPQ       BX, $0x00000001
+	JL         done190
+	VXORPS     Y1, Y1, Y1
+	CMPQ       add+136(FP), $0x00000000
+	JE         plain191
+	MOVQ       DX, AX
+	VMASKMOVPS (AX), Y0, Y1
+	ADDQ       yStep+104(FP), AX
 
-loop175:
+plain191:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop193:
 	MOVQ kw+56(FP), R11
 
-loop176:
+loop194:
 	VMASKMOVPS  (AX), Y0, Y2
 	VMASKMOVPS  (R9), Y0, Y3
 	VFMADD231PS Y3, Y2, Y1
 	ADDQ        R8, R9
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R11
-	JNZ         loop176
+	JNZ         loop194
 	ADDQ        skip+80(FP), R9
 	DECQ        R10
-	JNZ         loop175
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
+	JNZ         loop193
 	VMASKMOVPS  Y1, Y0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while172
+	JMP         while189
 
-done173:
+done190:
 	MOVQ xRow+88(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop161
+	JNZ  loop164
 
-zero160:
+zero163:
 	VZEROUPPER
 	RET
 
-// func maxPoolAVX2(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int)
+// func maxPoolAVX2(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int)
 // Requires: AVX
-TEXT ·maxPoolAVX2(SB), NOSPLIT, $56-96
+TEXT ·maxPoolAVX2(SB), NOSPLIT, $56-104
 	MOVL $0xff800000, (SP)
 	MOVQ x+8(FP), AX
 	MOVQ AX, 8(SP)
@@ -2319,9 +2827,9 @@ TEXT ·maxPoolAVX2(SB), NOSPLIT, $56-96
 	LEAQ (BX)(BX*2), SI
 	MOVQ tap+64(FP), DI
 
-while177:
+while195:
 	CMPQ 24(SP), $0x00000008
-	JL   done178
+	JL   done196
 	MOVQ 8(SP), AX
 	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
@@ -2329,14 +2837,14 @@ while177:
 	MOVQ rows+32(FP), AX
 	MOVQ AX, 48(SP)
 
-loop179:
+loop197:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while180:
+while198:
 	CMPQ         DX, $0x00000008
-	JL           done181
+	JL           done199
 	VBROADCASTSS (SP), Y0
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
@@ -2349,10 +2857,10 @@ while180:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop183:
+loop201:
 	MOVQ kw+48(FP), R11
 
-loop184:
+loop202:
 	VMOVUPS   (R8), Y8
 	VMAXPS    Y0, Y8, Y0
 	VCMPPS    $0x03, Y8, Y8, Y9
@@ -2388,37 +2896,35 @@ loop184:
 	ADDQ      DI, R8
 	ADDQ      DI, R9
 	DECQ      R11
-	JNZ       loop184
+	JNZ       loop202
 	ADDQ      skip+72(FP), R8
 	ADDQ      skip+72(FP), R9
 	DECQ      R10
-	JNZ       loop183
-	MOVQ      channels+16(FP), R8
-	SHLQ      $0x02, R8
+	JNZ       loop201
 	VMOVUPS   Y0, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y2, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y3, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y4, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y5, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y6, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y7, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*8), AX
 	SUBQ      $0x00000008, DX
-	JMP       while180
+	JMP       while198
 
-done181:
-while185:
+done199:
+while203:
 	CMPQ         DX, $0x00000004
-	JL           done186
+	JL           done204
 	VBROADCASTSS (SP), Y0
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
@@ -2426,10 +2932,10 @@ while185:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop188:
+loop206:
 	MOVQ kw+48(FP), R10
 
-loop189:
+loop207:
 	VMOVUPS   (R8), Y4
 	VMAXPS    Y0, Y4, Y0
 	VCMPPS    $0x03, Y4, Y4, Y5
@@ -2448,69 +2954,65 @@ loop189:
 	VBLENDVPS Y5, Y4, Y3, Y3
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop189
+	JNZ       loop207
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop188
-	MOVQ      channels+16(FP), R8
-	SHLQ      $0x02, R8
+	JNZ       loop206
 	VMOVUPS   Y0, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y2, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y3, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*4), AX
 	SUBQ      $0x00000004, DX
-	JMP       while185
+	JMP       while203
 
-done186:
-while190:
+done204:
+while208:
 	CMPQ         DX, $0x00000001
-	JL           done191
+	JL           done209
 	VBROADCASTSS (SP), Y0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop193:
+loop211:
 	MOVQ kw+48(FP), R10
 
-loop194:
+loop212:
 	VMOVUPS   (R8), Y1
 	VMAXPS    Y0, Y1, Y0
 	VCMPPS    $0x03, Y1, Y1, Y2
 	VBLENDVPS Y2, Y1, Y0, Y0
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop194
+	JNZ       loop212
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop193
-	MOVQ      channels+16(FP), R8
-	SHLQ      $0x02, R8
+	JNZ       loop211
 	VMOVUPS   Y0, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*1), AX
 	SUBQ      $0x00000001, DX
-	JMP       while190
+	JMP       while208
 
-done191:
+done209:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop179
+	JNZ  loop197
 	ADDQ $0x00000020, 8(SP)
 	ADDQ $0x00000020, 16(SP)
 	SUBQ $0x00000008, 24(SP)
-	JMP  while177
+	JMP  while195
 
-done178:
+done196:
 	CMPQ    24(SP), $0x00000000
-	JE      zero195
+	JE      zero213
 	MOVQ    24(SP), AX
 	LEAQ    edgeAVX2<>+0(SB), CX
 	NEGQ    AX
@@ -2522,14 +3024,14 @@ done178:
 	MOVQ    rows+32(FP), AX
 	MOVQ    AX, 48(SP)
 
-loop196:
+loop214:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while197:
+while215:
 	CMPQ         DX, $0x00000008
-	JL           done198
+	JL           done216
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
 	VBROADCASTSS (SP), Y3
@@ -2542,10 +3044,10 @@ while197:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop200:
+loop218:
 	MOVQ kw+48(FP), R11
 
-loop201:
+loop219:
 	VMASKMOVPS (R8), Y0, Y9
 	VMAXPS     Y1, Y9, Y1
 	VCMPPS     $0x03, Y9, Y9, Y10
@@ -2581,37 +3083,35 @@ loop201:
 	ADDQ       DI, R8
 	ADDQ       DI, R9
 	DECQ       R11
-	JNZ        loop201
+	JNZ        loop219
 	ADDQ       skip+72(FP), R8
 	ADDQ       skip+72(FP), R9
 	DECQ       R10
-	JNZ        loop200
-	MOVQ       channels+16(FP), R8
-	SHLQ       $0x02, R8
+	JNZ        loop218
 	VMASKMOVPS Y1, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y2, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y3, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y4, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y5, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y6, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y7, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y8, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*8), AX
 	SUBQ       $0x00000008, DX
-	JMP        while197
+	JMP        while215
 
-done198:
-while202:
+done216:
+while220:
 	CMPQ         DX, $0x00000004
-	JL           done203
+	JL           done221
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
 	VBROADCASTSS (SP), Y3
@@ -2619,10 +3119,10 @@ while202:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop205:
+loop223:
 	MOVQ kw+48(FP), R10
 
-loop206:
+loop224:
 	VMASKMOVPS (R8), Y0, Y5
 	VMAXPS     Y1, Y5, Y1
 	VCMPPS     $0x03, Y5, Y5, Y6
@@ -2641,63 +3141,59 @@ loop206:
 	VBLENDVPS  Y6, Y5, Y4, Y4
 	ADDQ       DI, R8
 	DECQ       R10
-	JNZ        loop206
+	JNZ        loop224
 	ADDQ       skip+72(FP), R8
 	DECQ       R9
-	JNZ        loop205
-	MOVQ       channels+16(FP), R8
-	SHLQ       $0x02, R8
+	JNZ        loop223
 	VMASKMOVPS Y1, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y2, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y3, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y4, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*4), AX
 	SUBQ       $0x00000004, DX
-	JMP        while202
+	JMP        while220
 
-done203:
-while207:
+done221:
+while225:
 	CMPQ         DX, $0x00000001
-	JL           done208
+	JL           done226
 	VBROADCASTSS (SP), Y1
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop210:
+loop228:
 	MOVQ kw+48(FP), R10
 
-loop211:
+loop229:
 	VMASKMOVPS (R8), Y0, Y2
 	VMAXPS     Y1, Y2, Y1
 	VCMPPS     $0x03, Y2, Y2, Y3
 	VBLENDVPS  Y3, Y2, Y1, Y1
 	ADDQ       DI, R8
 	DECQ       R10
-	JNZ        loop211
+	JNZ        loop229
 	ADDQ       skip+72(FP), R8
 	DECQ       R9
-	JNZ        loop210
-	MOVQ       channels+16(FP), R8
-	SHLQ       $0x02, R8
+	JNZ        loop228
 	VMASKMOVPS Y1, Y0, (CX)
-	ADDQ       R8, CX
+	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*1), AX
 	SUBQ       $0x00000001, DX
-	JMP        while207
+	JMP        while225
 
-done208:
+done226:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop196
+	JNZ  loop214
 
-zero195:
+zero213:
 	VZEROUPPER
 	RET
 
@@ -2718,25 +3214,25 @@ TEXT ·scatterAVX2(SB), NOSPLIT, $32-88
 	SHLQ $0x02, DX
 	LEAQ (DX)(DX*2), BX
 
-while212:
+while230:
 	CMPQ 24(SP), $0x00000008
-	JL   done213
+	JL   done231
 	MOVQ (SP), SI
 	MOVQ 16(SP), DI
 	MOVQ kh+40(FP), R8
 
-loop214:
+loop232:
 	MOVQ kw+48(FP), R9
 
-loop215:
+loop233:
 	VMOVUPS (DI), Y0
 	MOVQ    SI, R10
 	MOVQ    8(SP), R11
 	MOVQ    pixels+32(FP), R12
 
-while216:
+while234:
 	CMPQ        R12, $0x00000004
-	JL          done217
+	JL          done235
 	VMOVUPS     (R10), Y1
 	VFMADD231PS (R11), Y0, Y1
 	VMOVUPS     (R10)(AX*1), Y2
@@ -2752,37 +3248,37 @@ while216:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while216
+	JMP         while234
 
-done217:
-while218:
+done235:
+while236:
 	CMPQ        R12, $0x00000001
-	JL          done219
+	JL          done237
 	VMOVUPS     (R10), Y1
 	VFMADD231PS (R11), Y0, Y1
 	VMOVUPS     Y1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while218
+	JMP         while236
 
-done219:
+done237:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop215
+	JNZ  loop233
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop214
+	JNZ  loop232
 	ADDQ $0x00000020, (SP)
 	ADDQ $0x00000020, 8(SP)
 	ADDQ $0x00000020, 16(SP)
 	SUBQ $0x00000008, 24(SP)
-	JMP  while212
+	JMP  while230
 
-done213:
+done231:
 	CMPQ    24(SP), $0x00000000
-	JE      zero220
+	JE      zero238
 	MOVQ    24(SP), SI
 	LEAQ    edgeAVX2<>+0(SB), DI
 	NEGQ    SI
@@ -2791,18 +3287,18 @@ done213:
 	MOVQ    16(SP), DI
 	MOVQ    kh+40(FP), R8
 
-loop221:
+loop239:
 	MOVQ kw+48(FP), R9
 
-loop222:
+loop240:
 	VMASKMOVPS (DI), Y0, Y1
 	MOVQ       SI, R10
 	MOVQ       8(SP), R11
 	MOVQ       pixels+32(FP), R12
 
-while223:
+while241:
 	CMPQ        R12, $0x00000004
-	JL          done224
+	JL          done242
 	VMASKMOVPS  (R10), Y0, Y2
 	VMASKMOVPS  (R11), Y0, Y3
 	VFMADD231PS Y3, Y1, Y2
@@ -2822,12 +3318,12 @@ while223:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while223
+	JMP         while241
 
-done224:
-while225:
+done242:
+while243:
 	CMPQ        R12, $0x00000001
-	JL          done226
+	JL          done244
 	VMASKMOVPS  (R10), Y0, Y2
 	VMASKMOVPS  (R11), Y0, Y3
 	VFMADD231PS Y3, Y1, Y2
@@ -2835,138 +3331,51 @@ while225:
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while225
+	JMP         while243
 
-done226:
+done244:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop222
+	JNZ  loop240
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop221
+	JNZ  loop239
 
-zero220:
+zero238:
 	VZEROUPPER
 	RET
 
-// func correlateAVX2(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int)
+// func correlateAVX2(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int, kind int)
 // Requires: AVX, FMA3
-TEXT ·correlateAVX2(SB), NOSPLIT, $88-112
-	MOVQ x+8(FP), AX
-	MOVQ AX, (SP)
-	MOVQ dy+16(FP), AX
-	MOVQ AX, 8(SP)
-	MOVQ w+0(FP), AX
-	MOVQ AX, 16(SP)
-	MOVQ channels+24(FP), AX
-	MOVQ AX, 24(SP)
+TEXT ·correlateAVX2(SB), NOSPLIT, $320-120
 	MOVQ step+64(FP), AX
-	MOVQ channels+24(FP), CX
-	SHLQ $0x02, CX
 	MOVQ tap+72(FP), DX
 	LEAQ (DX)(DX*2), BX
+	MOVQ dy+16(FP), CX
+	MOVQ CX, 16(SP)
+	MOVQ x+8(FP), CX
+	MOVQ CX, 24(SP)
+	MOVQ w+0(FP), CX
+	MOVQ CX, 32(SP)
+	MOVQ channels+24(FP), CX
+	MOVQ CX, 40(SP)
+	MOVQ channels+24(FP), CX
+	SHLQ $0x02, CX
 
-while227:
-	CMPQ   24(SP), $0x00000008
-	JL     done228
-	CMPQ   kh+48(FP), $0x00000003
-	JNE    other230
-	CMPQ   kw+56(FP), $0x00000003
-	JNE    other230
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	MOVQ   (SP), SI
-	MOVQ   SI, 64(SP)
-	MOVQ   8(SP), SI
-	MOVQ   SI, 72(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 80(SP)
-
-loop231:
-	MOVQ 64(SP), R8
-	MOVQ R8, R9
-	ADDQ line+104(FP), R9
-	MOVQ R9, R10
-	ADDQ line+104(FP), R10
-	MOVQ 72(SP), DI
-	MOVQ pixels+32(FP), SI
-
-loop232:
-	VMOVUPS     (DI), Y9
-	VFMADD231PS (R8), Y9, Y0
-	VFMADD231PS (R8)(DX*1), Y9, Y1
-	VFMADD231PS (R8)(DX*2), Y9, Y2
-	VFMADD231PS (R9), Y9, Y3
-	VFMADD231PS (R9)(DX*1), Y9, Y4
-	VFMADD231PS (R9)(DX*2), Y9, Y5
-	VFMADD231PS (R10), Y9, Y6
-	VFMADD231PS (R10)(DX*1), Y9, Y7
-	VFMADD231PS (R10)(DX*2), Y9, Y8
-	ADDQ        AX, R8
-	ADDQ        AX, R9
-	ADDQ        AX, R10
-	ADDQ        CX, DI
-	DECQ        SI
-	JNZ         loop232
-	MOVQ        xRow+88(FP), SI
-	ADDQ        SI, 64(SP)
-	MOVQ        yRow+96(FP), SI
-	ADDQ        SI, 72(SP)
-	DECQ        80(SP)
-	JNZ         loop231
-	MOVQ        16(SP), SI
-	VADDPS      (SI), Y0, Y0
-	VMOVUPS     Y0, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Y1, Y1
-	VMOVUPS     Y1, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Y2, Y2
-	VMOVUPS     Y2, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Y3, Y3
-	VMOVUPS     Y3, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Y4, Y4
-	VMOVUPS     Y4, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Y5, Y5
-	VMOVUPS     Y5, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Y6, Y6
-	VMOVUPS     Y6, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Y7, Y7
-	VMOVUPS     Y7, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Y8, Y8
-	VMOVUPS     Y8, (SI)
-	ADDQ        CX, SI
-	JMP         block229
-
-other230:
-	MOVQ (SP), SI
-	MOVQ SI, 32(SP)
-	MOVQ 16(SP), SI
-	MOVQ SI, 40(SP)
+while245:
+	CMPQ 40(SP), $0x00000008
+	JL   done246
+	MOVQ 24(SP), SI
+	MOVQ SI, (SP)
+	MOVQ 32(SP), SI
+	MOVQ SI, 8(SP)
 	MOVQ kh+48(FP), SI
 	MOVQ SI, 48(SP)
+	CMPQ kind+112(FP), $0x00000001
+	JNE  kind248
 
-loop233:
-	MOVQ kw+56(FP), SI
-	MOVQ SI, 56(SP)
-
-while234:
-	CMPQ   56(SP), $0x00000005
-	JL     done235
+loop249:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -2976,89 +3385,575 @@ while234:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 64(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 72(SP)
 
-loop236:
-	MOVQ R9, SI
-	MOVQ R10, DI
+loop250:
+	MOVQ R10, SI
+	MOVQ 64(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while237:
-	CMPQ        R8, $0x00000002
-	JL          done238
-	VMOVUPS     (DI), Y10
-	VFMADD231PS (SI), Y10, Y0
-	VFMADD231PS (SI)(DX*1), Y10, Y1
-	VFMADD231PS (SI)(DX*2), Y10, Y2
-	VFMADD231PS (SI)(BX*1), Y10, Y3
-	VFMADD231PS (SI)(DX*4), Y10, Y4
+while251:
+	CMPQ        R8, $0x00000003
+	JL          done252
+	VMOVUPS     (DI), Y9
+	VMOVUPS     (DI)(CX*1), Y10
+	VMOVUPS     (DI)(CX*2), Y11
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y9, Y0
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y9, Y1
+	VFMADD231PS Y12, Y10, Y3
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y9, Y2
+	VFMADD231PS Y12, Y10, Y4
+	VFMADD231PS Y12, Y11, Y6
+	VMOVUPS     (R11)(R9*1), Y9
+	VFMADD231PS Y9, Y10, Y5
+	VFMADD231PS Y9, Y11, Y7
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y9
+	VFMADD231PS Y9, Y11, Y8
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	VMOVUPS     (DI), Y10
-	VFMADD231PS (SI), Y10, Y5
-	VFMADD231PS (SI)(DX*1), Y10, Y6
-	VFMADD231PS (SI)(DX*2), Y10, Y7
-	VFMADD231PS (SI)(BX*1), Y10, Y8
-	VFMADD231PS (SI)(DX*4), Y10, Y9
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	SUBQ        $0x00000002, R8
-	JMP         while237
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while251
 
-done238:
-while239:
+done252:
+while253:
 	CMPQ        R8, $0x00000001
-	JL          done240
-	VMOVUPS     (DI), Y10
-	VFMADD231PS (SI), Y10, Y0
-	VFMADD231PS (SI)(DX*1), Y10, Y1
-	VFMADD231PS (SI)(DX*2), Y10, Y2
-	VFMADD231PS (SI)(BX*1), Y10, Y3
-	VFMADD231PS (SI)(DX*4), Y10, Y4
+	JL          done254
+	VMOVUPS     (DI), Y9
+	VFMADD231PS (SI), Y9, Y0
+	VFMADD231PS (SI)(DX*1), Y9, Y1
+	VFMADD231PS (SI)(DX*2), Y9, Y2
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while239
+	JMP         while253
 
-done240:
-	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop236
-	MOVQ    40(SP), SI
-	VADDPS  Y5, Y0, Y0
+done254:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 64(SP)
+	DECQ    72(SP)
+	JNZ     loop250
+	MOVQ    8(SP), SI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
 	VADDPS  (SI), Y0, Y0
 	VMOVUPS Y0, (SI)
 	ADDQ    CX, SI
-	VADDPS  Y6, Y1, Y1
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
 	VADDPS  (SI), Y1, Y1
 	VMOVUPS Y1, (SI)
 	ADDQ    CX, SI
-	VADDPS  Y7, Y2, Y2
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
 	VADDPS  (SI), Y2, Y2
 	VMOVUPS Y2, (SI)
 	ADDQ    CX, SI
-	VADDPS  Y8, Y3, Y3
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop249
+	JMP     block247
+
+kind248:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind255
+
+loop256:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 80(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 88(SP)
+
+loop257:
+	MOVQ R10, SI
+	MOVQ 80(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while258:
+	CMPQ        R8, $0x00000001
+	JL          done259
+	VMOVUPS     (DI), Y5
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y6
+	VFMADD231PS Y6, Y5, Y0
+	VMOVUPS     (R11)(CX*1), Y6
+	VFMADD231PS Y6, Y5, Y1
+	VMOVUPS     (R11)(CX*2), Y6
+	VFMADD231PS Y6, Y5, Y2
+	VMOVUPS     (R11)(R9*1), Y6
+	VFMADD231PS Y6, Y5, Y3
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y6
+	VFMADD231PS Y6, Y5, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while258
+
+done259:
+while260:
+	CMPQ        R8, $0x00000001
+	JL          done261
+	VMOVUPS     (DI), Y5
+	VFMADD231PS (SI), Y5, Y0
+	VFMADD231PS (SI)(DX*1), Y5, Y1
+	VFMADD231PS (SI)(DX*2), Y5, Y2
+	VFMADD231PS (SI)(BX*1), Y5, Y3
+	VFMADD231PS (SI)(DX*4), Y5, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while260
+
+done261:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 80(SP)
+	DECQ    88(SP)
+	JNZ     loop257
+	MOVQ    8(SP), SI
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
 	VADDPS  (SI), Y3, Y3
 	VMOVUPS Y3, (SI)
 	ADDQ    CX, SI
-	VADDPS  Y9, Y4, Y4
 	VADDPS  (SI), Y4, Y4
 	VMOVUPS Y4, (SI)
 	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
+	MOVQ    SI, 8(SP)
 	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, 32(SP)
-	SUBQ    $0x00000005, 56(SP)
-	JMP     while234
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop256
+	JMP     block247
 
-done235:
-while241:
+kind255:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind262
+
+loop263:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 96(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 104(SP)
+
+loop264:
+	MOVQ R10, SI
+	MOVQ 96(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while265:
+	CMPQ        R8, $0x00000003
+	JL          done266
+	VMOVUPS     (DI), Y9
+	VMOVUPS     (DI)(CX*1), Y10
+	VMOVUPS     (DI)(CX*2), Y11
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y9, Y0
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y10, Y3
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y9, Y1
+	VFMADD231PS Y12, Y11, Y6
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y10, Y4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y9, Y2
+	VFMADD231PS Y12, Y11, Y7
+	VMOVUPS     (R11)(CX*1), Y9
+	VFMADD231PS Y9, Y10, Y5
+	VMOVUPS     (R11)(CX*2), Y9
+	VFMADD231PS Y9, Y11, Y8
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while265
+
+done266:
+while267:
+	CMPQ        R8, $0x00000001
+	JL          done268
+	VMOVUPS     (DI), Y9
+	VFMADD231PS (SI), Y9, Y0
+	VFMADD231PS (SI)(DX*1), Y9, Y1
+	VFMADD231PS (SI)(DX*2), Y9, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while267
+
+done268:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 96(SP)
+	DECQ    104(SP)
+	JNZ     loop264
+	MOVQ    8(SP), SI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop263
+	JMP     block247
+
+kind262:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind269
+
+loop270:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	LEAQ   (CX)(CX*2), SI
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 112(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 120(SP)
+
+loop271:
+	MOVQ R9, SI
+	MOVQ 112(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while272:
+	CMPQ        R8, $0x00000001
+	JL          done273
+	VMOVUPS     (DI), Y5
+	MOVQ        SI, R10
+	VMOVUPS     (R10), Y6
+	VFMADD231PS Y6, Y5, Y0
+	VMOVUPS     (R10)(CX*2), Y6
+	VFMADD231PS Y6, Y5, Y1
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS     (R10), Y6
+	VFMADD231PS Y6, Y5, Y2
+	VMOVUPS     (R10)(CX*2), Y6
+	VFMADD231PS Y6, Y5, Y3
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS     (R10), Y6
+	VFMADD231PS Y6, Y5, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while272
+
+done273:
+while274:
+	CMPQ        R8, $0x00000001
+	JL          done275
+	VMOVUPS     (DI), Y5
+	VFMADD231PS (SI), Y5, Y0
+	VFMADD231PS (SI)(DX*1), Y5, Y1
+	VFMADD231PS (SI)(DX*2), Y5, Y2
+	VFMADD231PS (SI)(BX*1), Y5, Y3
+	VFMADD231PS (SI)(DX*4), Y5, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while274
+
+done275:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 112(SP)
+	DECQ    120(SP)
+	JNZ     loop271
+	MOVQ    8(SP), SI
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y3, Y3
+	VMOVUPS Y3, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y4, Y4
+	VMOVUPS Y4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop270
+	JMP     block247
+
+kind269:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind276
+
+loop277:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 128(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 136(SP)
+
+loop278:
+	MOVQ R10, SI
+	MOVQ 128(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while279:
+	CMPQ        R8, $0x00000003
+	JL          done280
+	VMOVUPS     (DI), Y9
+	VMOVUPS     (DI)(CX*1), Y10
+	VMOVUPS     (DI)(CX*2), Y11
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y9, Y0
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y9, Y1
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y9, Y2
+	VFMADD231PS Y12, Y10, Y3
+	VMOVUPS     (R11)(R9*1), Y9
+	VFMADD231PS Y9, Y10, Y4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y9
+	VFMADD231PS Y9, Y10, Y5
+	VFMADD231PS Y9, Y11, Y6
+	VMOVUPS     (R11)(CX*1), Y9
+	VFMADD231PS Y9, Y11, Y7
+	VMOVUPS     (R11)(CX*2), Y9
+	VFMADD231PS Y9, Y11, Y8
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while279
+
+done280:
+while281:
+	CMPQ        R8, $0x00000001
+	JL          done282
+	VMOVUPS     (DI), Y9
+	VFMADD231PS (SI), Y9, Y0
+	VFMADD231PS (SI)(DX*1), Y9, Y1
+	VFMADD231PS (SI)(DX*2), Y9, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while281
+
+done282:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 128(SP)
+	DECQ    136(SP)
+	JNZ     loop278
+	MOVQ    8(SP), SI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop277
+	JMP     block247
+
+kind276:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind283
+
+loop284:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 144(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 152(SP)
+
+loop285:
+	MOVQ R10, SI
+	MOVQ 144(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while286:
+	CMPQ        R8, $0x00000001
+	JL          done287
+	VMOVUPS     (DI), Y5
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y6
+	VFMADD231PS Y6, Y5, Y0
+	VMOVUPS     (R11)(CX*1), Y6
+	VFMADD231PS Y6, Y5, Y1
+	VMOVUPS     (R11)(CX*2), Y6
+	VFMADD231PS Y6, Y5, Y2
+	VMOVUPS     (R11)(R9*1), Y6
+	VFMADD231PS Y6, Y5, Y3
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y6
+	VFMADD231PS Y6, Y5, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while286
+
+done287:
+while288:
+	CMPQ        R8, $0x00000001
+	JL          done289
+	VMOVUPS     (DI), Y5
+	VFMADD231PS (SI), Y5, Y0
+	VFMADD231PS (SI)(DX*1), Y5, Y1
+	VFMADD231PS (SI)(DX*2), Y5, Y2
+	VFMADD231PS (SI)(BX*1), Y5, Y3
+	VFMADD231PS (SI)(DX*4), Y5, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while288
+
+done289:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 144(SP)
+	DECQ    152(SP)
+	JNZ     loop285
+	MOVQ    8(SP), SI
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y3, Y3
+	VMOVUPS Y3, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), Y4, Y4
+	VMOVUPS Y4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop284
+	JMP     block247
+
+kind283:
+loop290:
+	MOVQ kw+56(FP), SI
+	MOVQ SI, 56(SP)
+
+while291:
 	CMPQ   56(SP), $0x00000003
-	JL     done242
+	JL     done292
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3071,18 +3966,20 @@ while241:
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 160(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 168(SP)
 
-loop243:
+loop293:
 	MOVQ R9, SI
-	MOVQ R10, DI
+	MOVQ 160(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while244:
+while294:
 	CMPQ        R8, $0x00000004
-	JL          done245
+	JL          done295
 	VMOVUPS     (DI), Y12
 	VFMADD231PS (SI), Y12, Y0
 	VFMADD231PS (SI)(DX*1), Y12, Y1
@@ -3108,12 +4005,12 @@ while244:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while244
+	JMP         while294
 
-done245:
-while246:
+done295:
+while296:
 	CMPQ        R8, $0x00000001
-	JL          done247
+	JL          done297
 	VMOVUPS     (DI), Y12
 	VFMADD231PS (SI), Y12, Y0
 	VFMADD231PS (SI)(DX*1), Y12, Y1
@@ -3121,14 +4018,15 @@ while246:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while246
+	JMP         while296
 
-done247:
+done297:
 	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop243
-	MOVQ    40(SP), SI
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 160(SP)
+	DECQ    168(SP)
+	JNZ     loop293
+	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
 	VADDPS  Y9, Y0, Y0
@@ -3147,32 +4045,34 @@ done247:
 	VADDPS  (SI), Y2, Y2
 	VMOVUPS Y2, (SI)
 	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
+	MOVQ    SI, 8(SP)
 	IMUL3Q  $0x00000003, DX, SI
-	ADDQ    SI, 32(SP)
+	ADDQ    SI, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while241
+	JMP     while291
 
-done242:
-while248:
+done292:
+while298:
 	CMPQ   56(SP), $0x00000001
-	JL     done249
+	JL     done299
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 176(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 184(SP)
 
-loop250:
+loop300:
 	MOVQ R9, SI
-	MOVQ R10, DI
+	MOVQ 176(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while251:
+while301:
 	CMPQ        R8, $0x00000004
-	JL          done252
+	JL          done302
 	VMOVUPS     (DI), Y4
 	VFMADD231PS (SI), Y4, Y0
 	ADDQ        CX, DI
@@ -3190,71 +4090,68 @@ while251:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while251
+	JMP         while301
 
-done252:
-while253:
+done302:
+while303:
 	CMPQ        R8, $0x00000001
-	JL          done254
+	JL          done304
 	VMOVUPS     (DI), Y4
 	VFMADD231PS (SI), Y4, Y0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while253
+	JMP         while303
 
-done254:
+done304:
 	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop250
-	MOVQ    40(SP), SI
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 176(SP)
+	DECQ    184(SP)
+	JNZ     loop300
+	MOVQ    8(SP), SI
 	VADDPS  Y1, Y0, Y0
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y3, Y0, Y0
 	VADDPS  (SI), Y0, Y0
 	VMOVUPS Y0, (SI)
 	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
+	MOVQ    SI, 8(SP)
 	IMUL3Q  $0x00000001, DX, SI
-	ADDQ    SI, 32(SP)
+	ADDQ    SI, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while248
+	JMP     while298
 
-done249:
+done299:
 	MOVQ skip+80(FP), SI
-	ADDQ SI, 32(SP)
+	ADDQ SI, (SP)
 	DECQ 48(SP)
-	JNZ  loop233
+	JNZ  loop290
 
-block229:
-	ADDQ $0x00000020, (SP)
-	ADDQ $0x00000020, 8(SP)
+block247:
+	ADDQ $0x00000020, 24(SP)
 	ADDQ $0x00000020, 16(SP)
-	SUBQ $0x00000008, 24(SP)
-	JMP  while227
+	ADDQ $0x00000020, 32(SP)
+	SUBQ $0x00000008, 40(SP)
+	JMP  while245
 
-done228:
-	CMPQ    24(SP), $0x00000000
-	JE      zero255
-	MOVQ    24(SP), SI
+done246:
+	CMPQ    40(SP), $0x00000000
+	JE      zero305
+	MOVQ    40(SP), SI
 	LEAQ    edgeAVX2<>+0(SB), DI
 	NEGQ    SI
 	VMOVUPS 32(DI)(SI*4), Y0
-	MOVQ    (SP), SI
-	MOVQ    SI, 32(SP)
-	MOVQ    16(SP), SI
-	MOVQ    SI, 40(SP)
+	MOVQ    24(SP), SI
+	MOVQ    SI, (SP)
+	MOVQ    32(SP), SI
+	MOVQ    SI, 8(SP)
 	MOVQ    kh+48(FP), SI
 	MOVQ    SI, 48(SP)
+	CMPQ    kind+112(FP), $0x00000001
+	JNE     kind307
 
-loop257:
-	MOVQ kw+56(FP), SI
-	MOVQ SI, 56(SP)
-
-while258:
-	CMPQ   56(SP), $0x00000005
-	JL     done259
+loop308:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3264,109 +4161,623 @@ while258:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 192(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 200(SP)
 
-loop260:
+loop309:
 	MOVQ R9, SI
-	MOVQ R10, DI
+	MOVQ 192(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while261:
-	CMPQ        R8, $0x00000002
-	JL          done262
-	VMASKMOVPS  (DI), Y0, Y11
-	VMASKMOVPS  (SI), Y0, Y12
-	VFMADD231PS Y12, Y11, Y1
-	VMASKMOVPS  (SI)(DX*1), Y0, Y12
-	VFMADD231PS Y12, Y11, Y2
-	VMASKMOVPS  (SI)(DX*2), Y0, Y12
-	VFMADD231PS Y12, Y11, Y3
-	VMASKMOVPS  (SI)(BX*1), Y0, Y12
-	VFMADD231PS Y12, Y11, Y4
-	VMASKMOVPS  (SI)(DX*4), Y0, Y12
-	VFMADD231PS Y12, Y11, Y5
+while310:
+	CMPQ        R8, $0x00000003
+	JL          done311
+	VMASKMOVPS  (DI), Y0, Y10
+	VMASKMOVPS  (DI)(CX*1), Y0, Y11
+	VMASKMOVPS  (DI)(CX*2), Y0, Y12
+	MOVQ        SI, R10
+	VMASKMOVPS  (R10), Y0, Y13
+	VFMADD231PS Y13, Y10, Y1
+	VMASKMOVPS  (R10)(CX*1), Y0, Y13
+	VFMADD231PS Y13, Y10, Y2
+	VFMADD231PS Y13, Y11, Y4
+	VMASKMOVPS  (R10)(CX*2), Y0, Y13
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y11, Y5
+	VFMADD231PS Y13, Y12, Y7
+	VMASKMOVPS  (R10)(BX*1), Y0, Y10
+	VFMADD231PS Y10, Y11, Y6
+	VFMADD231PS Y10, Y12, Y8
+	LEAQ        (R10)(CX*4), R10
+	VMASKMOVPS  (R10), Y0, Y10
+	VFMADD231PS Y10, Y12, Y9
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	VMASKMOVPS  (DI), Y0, Y11
-	VMASKMOVPS  (SI), Y0, Y12
-	VFMADD231PS Y12, Y11, Y6
-	VMASKMOVPS  (SI)(DX*1), Y0, Y12
-	VFMADD231PS Y12, Y11, Y7
-	VMASKMOVPS  (SI)(DX*2), Y0, Y12
-	VFMADD231PS Y12, Y11, Y8
-	VMASKMOVPS  (SI)(BX*1), Y0, Y12
-	VFMADD231PS Y12, Y11, Y9
-	VMASKMOVPS  (SI)(DX*4), Y0, Y12
-	VFMADD231PS Y12, Y11, Y10
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	SUBQ        $0x00000002, R8
-	JMP         while261
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while310
 
-done262:
-while263:
+done311:
+while312:
 	CMPQ        R8, $0x00000001
-	JL          done264
-	VMASKMOVPS  (DI), Y0, Y11
-	VMASKMOVPS  (SI), Y0, Y12
-	VFMADD231PS Y12, Y11, Y1
-	VMASKMOVPS  (SI)(DX*1), Y0, Y12
-	VFMADD231PS Y12, Y11, Y2
-	VMASKMOVPS  (SI)(DX*2), Y0, Y12
-	VFMADD231PS Y12, Y11, Y3
-	VMASKMOVPS  (SI)(BX*1), Y0, Y12
-	VFMADD231PS Y12, Y11, Y4
-	VMASKMOVPS  (SI)(DX*4), Y0, Y12
-	VFMADD231PS Y12, Y11, Y5
+	JL          done313
+	VMASKMOVPS  (DI), Y0, Y10
+	VMASKMOVPS  (SI), Y0, Y11
+	VFMADD231PS Y11, Y10, Y1
+	VMASKMOVPS  (SI)(DX*1), Y0, Y11
+	VFMADD231PS Y11, Y10, Y2
+	VMASKMOVPS  (SI)(DX*2), Y0, Y11
+	VFMADD231PS Y11, Y10, Y3
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while263
+	JMP         while312
 
-done264:
+done313:
 	ADDQ       xRow+88(FP), R9
-	ADDQ       yRow+96(FP), R10
-	DECQ       R11
-	JNZ        loop260
-	MOVQ       40(SP), SI
-	VADDPS     Y6, Y1, Y1
+	MOVQ       yRow+96(FP), SI
+	ADDQ       SI, 192(SP)
+	DECQ       200(SP)
+	JNZ        loop309
+	MOVQ       8(SP), BX
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS (BX), Y0, Y4
+	VADDPS     Y4, Y1, Y1
+	VMASKMOVPS Y1, Y0, (BX)
+	ADDQ       CX, BX
+	VADDPS     Y5, Y2, Y2
+	VADDPS     Y8, Y2, Y2
+	VMASKMOVPS (BX), Y0, Y1
+	VADDPS     Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (BX)
+	ADDQ       CX, BX
+	VADDPS     Y6, Y3, Y3
+	VADDPS     Y9, Y3, Y3
+	VMASKMOVPS (BX), Y0, Y1
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y0, (BX)
+	ADDQ       CX, BX
+	MOVQ       BX, 8(SP)
+	IMUL3Q     $0x00000003, DX, BX
+	ADDQ       BX, (SP)
+	MOVQ       skip+80(FP), BX
+	ADDQ       BX, (SP)
+	DECQ       48(SP)
+	JNZ        loop308
+	JMP        block306
+
+kind307:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind314
+
+loop315:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 208(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 216(SP)
+
+loop316:
+	MOVQ R10, SI
+	MOVQ 208(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while317:
+	CMPQ        R8, $0x00000001
+	JL          done318
+	VMASKMOVPS  (DI), Y0, Y6
+	MOVQ        SI, R11
+	VMASKMOVPS  (R11), Y0, Y7
+	VFMADD231PS Y7, Y6, Y1
+	VMASKMOVPS  (R11)(CX*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y2
+	VMASKMOVPS  (R11)(CX*2), Y0, Y7
+	VFMADD231PS Y7, Y6, Y3
+	VMASKMOVPS  (R11)(R9*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y4
+	LEAQ        (R11)(CX*4), R11
+	VMASKMOVPS  (R11), Y0, Y7
+	VFMADD231PS Y7, Y6, Y5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while317
+
+done318:
+while319:
+	CMPQ        R8, $0x00000001
+	JL          done320
+	VMASKMOVPS  (DI), Y0, Y6
+	VMASKMOVPS  (SI), Y0, Y7
+	VFMADD231PS Y7, Y6, Y1
+	VMASKMOVPS  (SI)(DX*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y2
+	VMASKMOVPS  (SI)(DX*2), Y0, Y7
+	VFMADD231PS Y7, Y6, Y3
+	VMASKMOVPS  (SI)(BX*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y4
+	VMASKMOVPS  (SI)(DX*4), Y0, Y7
+	VFMADD231PS Y7, Y6, Y5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while319
+
+done320:
+	ADDQ       xRow+88(FP), R10
+	MOVQ       yRow+96(FP), SI
+	ADDQ       SI, 208(SP)
+	DECQ       216(SP)
+	JNZ        loop316
+	MOVQ       8(SP), SI
 	VMASKMOVPS (SI), Y0, Y6
 	VADDPS     Y6, Y1, Y1
 	VMASKMOVPS Y1, Y0, (SI)
 	ADDQ       CX, SI
-	VADDPS     Y7, Y2, Y2
 	VMASKMOVPS (SI), Y0, Y1
 	VADDPS     Y1, Y2, Y2
 	VMASKMOVPS Y2, Y0, (SI)
 	ADDQ       CX, SI
-	VADDPS     Y8, Y3, Y3
 	VMASKMOVPS (SI), Y0, Y1
 	VADDPS     Y1, Y3, Y3
 	VMASKMOVPS Y3, Y0, (SI)
 	ADDQ       CX, SI
-	VADDPS     Y9, Y4, Y4
 	VMASKMOVPS (SI), Y0, Y1
 	VADDPS     Y1, Y4, Y4
 	VMASKMOVPS Y4, Y0, (SI)
 	ADDQ       CX, SI
-	VADDPS     Y10, Y5, Y5
 	VMASKMOVPS (SI), Y0, Y1
 	VADDPS     Y1, Y5, Y5
 	VMASKMOVPS Y5, Y0, (SI)
 	ADDQ       CX, SI
-	MOVQ       SI, 40(SP)
+	MOVQ       SI, 8(SP)
 	IMUL3Q     $0x00000005, DX, SI
-	ADDQ       SI, 32(SP)
-	SUBQ       $0x00000005, 56(SP)
-	JMP        while258
+	ADDQ       SI, (SP)
+	MOVQ       skip+80(FP), SI
+	ADDQ       SI, (SP)
+	DECQ       48(SP)
+	JNZ        loop315
+	JMP        block306
 
-done259:
-while265:
+kind314:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind321
+
+loop322:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 224(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 232(SP)
+
+loop323:
+	MOVQ R9, SI
+	MOVQ 224(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while324:
+	CMPQ        R8, $0x00000003
+	JL          done325
+	VMASKMOVPS  (DI), Y0, Y10
+	VMASKMOVPS  (DI)(CX*1), Y0, Y11
+	VMASKMOVPS  (DI)(CX*2), Y0, Y12
+	MOVQ        SI, R10
+	VMASKMOVPS  (R10), Y0, Y13
+	VFMADD231PS Y13, Y10, Y1
+	VMASKMOVPS  (R10)(CX*1), Y0, Y13
+	VFMADD231PS Y13, Y11, Y4
+	VMASKMOVPS  (R10)(CX*2), Y0, Y13
+	VFMADD231PS Y13, Y10, Y2
+	VFMADD231PS Y13, Y12, Y7
+	VMASKMOVPS  (R10)(BX*1), Y0, Y13
+	VFMADD231PS Y13, Y11, Y5
+	LEAQ        (R10)(CX*4), R10
+	VMASKMOVPS  (R10), Y0, Y13
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y12, Y8
+	VMASKMOVPS  (R10)(CX*1), Y0, Y10
+	VFMADD231PS Y10, Y11, Y6
+	VMASKMOVPS  (R10)(CX*2), Y0, Y10
+	VFMADD231PS Y10, Y12, Y9
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while324
+
+done325:
+while326:
+	CMPQ        R8, $0x00000001
+	JL          done327
+	VMASKMOVPS  (DI), Y0, Y10
+	VMASKMOVPS  (SI), Y0, Y11
+	VFMADD231PS Y11, Y10, Y1
+	VMASKMOVPS  (SI)(DX*1), Y0, Y11
+	VFMADD231PS Y11, Y10, Y2
+	VMASKMOVPS  (SI)(DX*2), Y0, Y11
+	VFMADD231PS Y11, Y10, Y3
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while326
+
+done327:
+	ADDQ       xRow+88(FP), R9
+	MOVQ       yRow+96(FP), SI
+	ADDQ       SI, 224(SP)
+	DECQ       232(SP)
+	JNZ        loop323
+	MOVQ       8(SP), BX
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS (BX), Y0, Y4
+	VADDPS     Y4, Y1, Y1
+	VMASKMOVPS Y1, Y0, (BX)
+	ADDQ       CX, BX
+	VADDPS     Y5, Y2, Y2
+	VADDPS     Y8, Y2, Y2
+	VMASKMOVPS (BX), Y0, Y1
+	VADDPS     Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (BX)
+	ADDQ       CX, BX
+	VADDPS     Y6, Y3, Y3
+	VADDPS     Y9, Y3, Y3
+	VMASKMOVPS (BX), Y0, Y1
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y0, (BX)
+	ADDQ       CX, BX
+	MOVQ       BX, 8(SP)
+	IMUL3Q     $0x00000003, DX, BX
+	ADDQ       BX, (SP)
+	MOVQ       skip+80(FP), BX
+	ADDQ       BX, (SP)
+	DECQ       48(SP)
+	JNZ        loop322
+	JMP        block306
+
+kind321:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind328
+
+loop329:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	LEAQ   (CX)(CX*2), SI
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 240(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 248(SP)
+
+loop330:
+	MOVQ R9, SI
+	MOVQ 240(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while331:
+	CMPQ        R8, $0x00000001
+	JL          done332
+	VMASKMOVPS  (DI), Y0, Y6
+	MOVQ        SI, R10
+	VMASKMOVPS  (R10), Y0, Y7
+	VFMADD231PS Y7, Y6, Y1
+	VMASKMOVPS  (R10)(CX*2), Y0, Y7
+	VFMADD231PS Y7, Y6, Y2
+	LEAQ        (R10)(CX*4), R10
+	VMASKMOVPS  (R10), Y0, Y7
+	VFMADD231PS Y7, Y6, Y3
+	VMASKMOVPS  (R10)(CX*2), Y0, Y7
+	VFMADD231PS Y7, Y6, Y4
+	LEAQ        (R10)(CX*4), R10
+	VMASKMOVPS  (R10), Y0, Y7
+	VFMADD231PS Y7, Y6, Y5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while331
+
+done332:
+while333:
+	CMPQ        R8, $0x00000001
+	JL          done334
+	VMASKMOVPS  (DI), Y0, Y6
+	VMASKMOVPS  (SI), Y0, Y7
+	VFMADD231PS Y7, Y6, Y1
+	VMASKMOVPS  (SI)(DX*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y2
+	VMASKMOVPS  (SI)(DX*2), Y0, Y7
+	VFMADD231PS Y7, Y6, Y3
+	VMASKMOVPS  (SI)(BX*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y4
+	VMASKMOVPS  (SI)(DX*4), Y0, Y7
+	VFMADD231PS Y7, Y6, Y5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while333
+
+done334:
+	ADDQ       xRow+88(FP), R9
+	MOVQ       yRow+96(FP), SI
+	ADDQ       SI, 240(SP)
+	DECQ       248(SP)
+	JNZ        loop330
+	MOVQ       8(SP), SI
+	VMASKMOVPS (SI), Y0, Y6
+	VADDPS     Y6, Y1, Y1
+	VMASKMOVPS Y1, Y0, (SI)
+	ADDQ       CX, SI
+	VMASKMOVPS (SI), Y0, Y1
+	VADDPS     Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (SI)
+	ADDQ       CX, SI
+	VMASKMOVPS (SI), Y0, Y1
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y0, (SI)
+	ADDQ       CX, SI
+	VMASKMOVPS (SI), Y0, Y1
+	VADDPS     Y1, Y4, Y4
+	VMASKMOVPS Y4, Y0, (SI)
+	ADDQ       CX, SI
+	VMASKMOVPS (SI), Y0, Y1
+	VADDPS     Y1, Y5, Y5
+	VMASKMOVPS Y5, Y0, (SI)
+	ADDQ       CX, SI
+	MOVQ       SI, 8(SP)
+	IMUL3Q     $0x00000005, DX, SI
+	ADDQ       SI, (SP)
+	MOVQ       skip+80(FP), SI
+	ADDQ       SI, (SP)
+	DECQ       48(SP)
+	JNZ        loop329
+	JMP        block306
+
+kind328:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind335
+
+loop336:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 256(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 264(SP)
+
+loop337:
+	MOVQ R9, SI
+	MOVQ 256(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while338:
+	CMPQ        R8, $0x00000003
+	JL          done339
+	VMASKMOVPS  (DI), Y0, Y10
+	VMASKMOVPS  (DI)(CX*1), Y0, Y11
+	VMASKMOVPS  (DI)(CX*2), Y0, Y12
+	MOVQ        SI, R10
+	VMASKMOVPS  (R10), Y0, Y13
+	VFMADD231PS Y13, Y10, Y1
+	VMASKMOVPS  (R10)(CX*1), Y0, Y13
+	VFMADD231PS Y13, Y10, Y2
+	VMASKMOVPS  (R10)(CX*2), Y0, Y13
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y11, Y4
+	VMASKMOVPS  (R10)(BX*1), Y0, Y10
+	VFMADD231PS Y10, Y11, Y5
+	LEAQ        (R10)(CX*4), R10
+	VMASKMOVPS  (R10), Y0, Y10
+	VFMADD231PS Y10, Y11, Y6
+	VFMADD231PS Y10, Y12, Y7
+	VMASKMOVPS  (R10)(CX*1), Y0, Y10
+	VFMADD231PS Y10, Y12, Y8
+	VMASKMOVPS  (R10)(CX*2), Y0, Y10
+	VFMADD231PS Y10, Y12, Y9
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while338
+
+done339:
+while340:
+	CMPQ        R8, $0x00000001
+	JL          done341
+	VMASKMOVPS  (DI), Y0, Y10
+	VMASKMOVPS  (SI), Y0, Y11
+	VFMADD231PS Y11, Y10, Y1
+	VMASKMOVPS  (SI)(DX*1), Y0, Y11
+	VFMADD231PS Y11, Y10, Y2
+	VMASKMOVPS  (SI)(DX*2), Y0, Y11
+	VFMADD231PS Y11, Y10, Y3
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while340
+
+done341:
+	ADDQ       xRow+88(FP), R9
+	MOVQ       yRow+96(FP), SI
+	ADDQ       SI, 256(SP)
+	DECQ       264(SP)
+	JNZ        loop337
+	MOVQ       8(SP), BX
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS (BX), Y0, Y4
+	VADDPS     Y4, Y1, Y1
+	VMASKMOVPS Y1, Y0, (BX)
+	ADDQ       CX, BX
+	VADDPS     Y5, Y2, Y2
+	VADDPS     Y8, Y2, Y2
+	VMASKMOVPS (BX), Y0, Y1
+	VADDPS     Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (BX)
+	ADDQ       CX, BX
+	VADDPS     Y6, Y3, Y3
+	VADDPS     Y9, Y3, Y3
+	VMASKMOVPS (BX), Y0, Y1
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y0, (BX)
+	ADDQ       CX, BX
+	MOVQ       BX, 8(SP)
+	IMUL3Q     $0x00000003, DX, BX
+	ADDQ       BX, (SP)
+	MOVQ       skip+80(FP), BX
+	ADDQ       BX, (SP)
+	DECQ       48(SP)
+	JNZ        loop336
+	JMP        block306
+
+kind335:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind342
+
+loop343:
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 272(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 280(SP)
+
+loop344:
+	MOVQ R10, SI
+	MOVQ 272(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while345:
+	CMPQ        R8, $0x00000001
+	JL          done346
+	VMASKMOVPS  (DI), Y0, Y6
+	MOVQ        SI, R11
+	VMASKMOVPS  (R11), Y0, Y7
+	VFMADD231PS Y7, Y6, Y1
+	VMASKMOVPS  (R11)(CX*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y2
+	VMASKMOVPS  (R11)(CX*2), Y0, Y7
+	VFMADD231PS Y7, Y6, Y3
+	VMASKMOVPS  (R11)(R9*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y4
+	LEAQ        (R11)(CX*4), R11
+	VMASKMOVPS  (R11), Y0, Y7
+	VFMADD231PS Y7, Y6, Y5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while345
+
+done346:
+while347:
+	CMPQ        R8, $0x00000001
+	JL          done348
+	VMASKMOVPS  (DI), Y0, Y6
+	VMASKMOVPS  (SI), Y0, Y7
+	VFMADD231PS Y7, Y6, Y1
+	VMASKMOVPS  (SI)(DX*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y2
+	VMASKMOVPS  (SI)(DX*2), Y0, Y7
+	VFMADD231PS Y7, Y6, Y3
+	VMASKMOVPS  (SI)(BX*1), Y0, Y7
+	VFMADD231PS Y7, Y6, Y4
+	VMASKMOVPS  (SI)(DX*4), Y0, Y7
+	VFMADD231PS Y7, Y6, Y5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while347
+
+done348:
+	ADDQ       xRow+88(FP), R10
+	MOVQ       yRow+96(FP), SI
+	ADDQ       SI, 272(SP)
+	DECQ       280(SP)
+	JNZ        loop344
+	MOVQ       8(SP), SI
+	VMASKMOVPS (SI), Y0, Y6
+	VADDPS     Y6, Y1, Y1
+	VMASKMOVPS Y1, Y0, (SI)
+	ADDQ       CX, SI
+	VMASKMOVPS (SI), Y0, Y1
+	VADDPS     Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (SI)
+	ADDQ       CX, SI
+	VMASKMOVPS (SI), Y0, Y1
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y0, (SI)
+	ADDQ       CX, SI
+	VMASKMOVPS (SI), Y0, Y1
+	VADDPS     Y1, Y4, Y4
+	VMASKMOVPS Y4, Y0, (SI)
+	ADDQ       CX, SI
+	VMASKMOVPS (SI), Y0, Y1
+	VADDPS     Y1, Y5, Y5
+	VMASKMOVPS Y5, Y0, (SI)
+	ADDQ       CX, SI
+	MOVQ       SI, 8(SP)
+	IMUL3Q     $0x00000005, DX, SI
+	ADDQ       SI, (SP)
+	MOVQ       skip+80(FP), SI
+	ADDQ       SI, (SP)
+	DECQ       48(SP)
+	JNZ        loop343
+	JMP        block306
+
+kind342:
+loop349:
+	MOVQ kw+56(FP), BX
+	MOVQ BX, 56(SP)
+
+while350:
 	CMPQ   56(SP), $0x00000003
-	JL     done266
+	JL     done351
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -3379,18 +4790,20 @@ while265:
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
 	VXORPS Y12, Y12, Y12
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	MOVQ   (SP), BX
+	MOVQ   16(SP), SI
+	MOVQ   SI, 288(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 296(SP)
 
-loop267:
-	MOVQ R9, SI
-	MOVQ R10, DI
+loop352:
+	MOVQ BX, SI
+	MOVQ 288(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while268:
+while353:
 	CMPQ        R8, $0x00000004
-	JL          done269
+	JL          done354
 	VMASKMOVPS  (DI), Y0, Y13
 	VMASKMOVPS  (SI), Y0, Y14
 	VFMADD231PS Y14, Y13, Y1
@@ -3428,12 +4841,12 @@ while268:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while268
+	JMP         while353
 
-done269:
-while270:
+done354:
+while355:
 	CMPQ        R8, $0x00000001
-	JL          done271
+	JL          done356
 	VMASKMOVPS  (DI), Y0, Y13
 	VMASKMOVPS  (SI), Y0, Y14
 	VFMADD231PS Y14, Y13, Y1
@@ -3444,61 +4857,64 @@ while270:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while270
+	JMP         while355
 
-done271:
-	ADDQ       xRow+88(FP), R9
-	ADDQ       yRow+96(FP), R10
-	DECQ       R11
-	JNZ        loop267
-	MOVQ       40(SP), SI
+done356:
+	ADDQ       xRow+88(FP), BX
+	MOVQ       yRow+96(FP), SI
+	ADDQ       SI, 288(SP)
+	DECQ       296(SP)
+	JNZ        loop352
+	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
 	VADDPS     Y10, Y1, Y1
-	VMASKMOVPS (SI), Y0, Y4
+	VMASKMOVPS (BX), Y0, Y4
 	VADDPS     Y4, Y1, Y1
-	VMASKMOVPS Y1, Y0, (SI)
-	ADDQ       CX, SI
+	VMASKMOVPS Y1, Y0, (BX)
+	ADDQ       CX, BX
 	VADDPS     Y5, Y2, Y2
 	VADDPS     Y8, Y2, Y2
 	VADDPS     Y11, Y2, Y2
-	VMASKMOVPS (SI), Y0, Y1
+	VMASKMOVPS (BX), Y0, Y1
 	VADDPS     Y1, Y2, Y2
-	VMASKMOVPS Y2, Y0, (SI)
-	ADDQ       CX, SI
+	VMASKMOVPS Y2, Y0, (BX)
+	ADDQ       CX, BX
 	VADDPS     Y6, Y3, Y3
 	VADDPS     Y9, Y3, Y3
 	VADDPS     Y12, Y3, Y3
-	VMASKMOVPS (SI), Y0, Y1
+	VMASKMOVPS (BX), Y0, Y1
 	VADDPS     Y1, Y3, Y3
-	VMASKMOVPS Y3, Y0, (SI)
-	ADDQ       CX, SI
-	MOVQ       SI, 40(SP)
-	IMUL3Q     $0x00000003, DX, SI
-	ADDQ       SI, 32(SP)
+	VMASKMOVPS Y3, Y0, (BX)
+	ADDQ       CX, BX
+	MOVQ       BX, 8(SP)
+	IMUL3Q     $0x00000003, DX, BX
+	ADDQ       BX, (SP)
 	SUBQ       $0x00000003, 56(SP)
-	JMP        while265
+	JMP        while350
 
-done266:
-while272:
+done351:
+while357:
 	CMPQ   56(SP), $0x00000001
-	JL     done273
+	JL     done358
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	MOVQ   (SP), BX
+	MOVQ   16(SP), SI
+	MOVQ   SI, 304(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 312(SP)
 
-loop274:
-	MOVQ R9, SI
-	MOVQ R10, DI
+loop359:
+	MOVQ BX, SI
+	MOVQ 304(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while275:
+while360:
 	CMPQ        R8, $0x00000004
-	JL          done276
+	JL          done361
 	VMASKMOVPS  (DI), Y0, Y5
 	VMASKMOVPS  (SI), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
@@ -3520,84 +4936,86 @@ while275:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while275
+	JMP         while360
 
-done276:
-while277:
+done361:
+while362:
 	CMPQ        R8, $0x00000001
-	JL          done278
+	JL          done363
 	VMASKMOVPS  (DI), Y0, Y5
 	VMASKMOVPS  (SI), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while277
+	JMP         while362
 
-done278:
-	ADDQ       xRow+88(FP), R9
-	ADDQ       yRow+96(FP), R10
-	DECQ       R11
-	JNZ        loop274
-	MOVQ       40(SP), SI
+done363:
+	ADDQ       xRow+88(FP), BX
+	MOVQ       yRow+96(FP), SI
+	ADDQ       SI, 304(SP)
+	DECQ       312(SP)
+	JNZ        loop359
+	MOVQ       8(SP), BX
 	VADDPS     Y2, Y1, Y1
 	VADDPS     Y3, Y1, Y1
 	VADDPS     Y4, Y1, Y1
-	VMASKMOVPS (SI), Y0, Y2
+	VMASKMOVPS (BX), Y0, Y2
 	VADDPS     Y2, Y1, Y1
-	VMASKMOVPS Y1, Y0, (SI)
-	ADDQ       CX, SI
-	MOVQ       SI, 40(SP)
-	IMUL3Q     $0x00000001, DX, SI
-	ADDQ       SI, 32(SP)
+	VMASKMOVPS Y1, Y0, (BX)
+	ADDQ       CX, BX
+	MOVQ       BX, 8(SP)
+	IMUL3Q     $0x00000001, DX, BX
+	ADDQ       BX, (SP)
 	SUBQ       $0x00000001, 56(SP)
-	JMP        while272
+	JMP        while357
 
-done273:
-	MOVQ skip+80(FP), SI
-	ADDQ SI, 32(SP)
+done358:
+	MOVQ skip+80(FP), BX
+	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop257
+	JNZ  loop349
 
-zero255:
+block306:
+zero305:
 	VZEROUPPER
 	RET
 
 // func maxPoolGradAVX2(dx *float32, dy *float32, x *float32, channels int, pixels int, kh int, kw int, step int, tap int, skip int)
 // Requires: AVX
 TEXT ·maxPoolGradAVX2(SB), NOSPLIT, $40-80
-	MOVL         $0x3f800000, (SP)
+	MOVL $0x3f800000, (SP)
+	MOVQ channels+24(FP), AX
+	MOVQ AX, 8(SP)
+	MOVQ x+16(FP), AX
+	MOVQ AX, 16(SP)
+	MOVQ dx+0(FP), AX
+	MOVQ AX, 24(SP)
+	MOVQ dy+8(FP), AX
+	MOVQ AX, 32(SP)
+	MOVQ tap+64(FP), SI
+	MOVQ skip+72(FP), DI
+
+while364:
+	CMPQ         8(SP), $0x00000008
+	JL           done365
 	VBROADCASTSS (SP), Y0
-	MOVQ         channels+24(FP), AX
-	MOVQ         AX, 8(SP)
-	MOVQ         x+16(FP), AX
-	MOVQ         AX, 16(SP)
-	MOVQ         dx+0(FP), AX
-	MOVQ         AX, 24(SP)
-	MOVQ         dy+8(FP), AX
-	MOVQ         AX, 32(SP)
-	MOVQ         tap+64(FP), SI
-	MOVQ         skip+72(FP), DI
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
 
-while279:
-	CMPQ 8(SP), $0x00000008
-	JL   done280
-	MOVQ 16(SP), AX
-	MOVQ 24(SP), CX
-	MOVQ 32(SP), DX
-	MOVQ pixels+32(FP), BX
-
-loop281:
+loop366:
 	VMOVUPS (AX), Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y1, Y1, Y1
 	MOVQ    AX, R8
 	MOVQ    kh+40(FP), R9
 
-loop282:
+loop367:
 	MOVQ kw+48(FP), R10
 
-loop283:
+loop368:
 	VMOVUPS   (R8), Y4
 	VCMPPS    $0x11, Y4, Y2, Y5
 	VBLENDVPS Y5, Y4, Y2, Y2
@@ -3605,19 +5023,19 @@ loop283:
 	VADDPS    Y0, Y1, Y1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop283
+	JNZ       loop368
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop282
+	JNZ       loop367
 	VMOVUPS   (DX), Y2
 	VXORPS    Y1, Y1, Y1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop284:
+loop369:
 	MOVQ kw+48(FP), R10
 
-loop285:
+loop370:
 	VCMPPS  $0x00, Y3, Y1, Y4
 	VANDPS  Y4, Y2, Y4
 	VADDPS  (R8), Y4, Y4
@@ -3625,85 +5043,86 @@ loop285:
 	VADDPS  Y0, Y1, Y1
 	ADDQ    SI, R8
 	DECQ    R10
-	JNZ     loop285
+	JNZ     loop370
 	ADDQ    DI, R8
 	DECQ    R9
-	JNZ     loop284
+	JNZ     loop369
 	ADDQ    step+56(FP), AX
 	ADDQ    step+56(FP), CX
 	MOVQ    channels+24(FP), R8
 	LEAQ    (DX)(R8*4), DX
 	DECQ    BX
-	JNZ     loop281
+	JNZ     loop366
 	ADDQ    $0x00000020, 16(SP)
 	ADDQ    $0x00000020, 24(SP)
 	ADDQ    $0x00000020, 32(SP)
 	SUBQ    $0x00000008, 8(SP)
-	JMP     while279
+	JMP     while364
 
-done280:
-	CMPQ    8(SP), $0x00000000
-	JE      zero286
-	MOVQ    8(SP), AX
-	LEAQ    edgeAVX2<>+0(SB), CX
-	NEGQ    AX
-	VMOVUPS 32(CX)(AX*4), Y2
-	MOVQ    16(SP), AX
-	MOVQ    24(SP), CX
-	MOVQ    32(SP), DX
-	MOVQ    pixels+32(FP), BX
+done365:
+	CMPQ         8(SP), $0x00000000
+	JE           zero371
+	MOVQ         8(SP), AX
+	LEAQ         edgeAVX2<>+0(SB), CX
+	NEGQ         AX
+	VMOVUPS      32(CX)(AX*4), Y0
+	VBROADCASTSS (SP), Y1
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
 
-loop287:
-	VMASKMOVPS (AX), Y2, Y3
+loop372:
+	VMASKMOVPS (AX), Y0, Y3
 	VXORPS     Y4, Y4, Y4
-	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
 	MOVQ       AX, R8
 	MOVQ       kh+40(FP), R9
 
-loop288:
+loop373:
 	MOVQ kw+48(FP), R10
 
-loop289:
-	VMASKMOVPS (R8), Y2, Y5
+loop374:
+	VMASKMOVPS (R8), Y0, Y5
 	VCMPPS     $0x11, Y5, Y3, Y6
 	VBLENDVPS  Y6, Y5, Y3, Y3
-	VBLENDVPS  Y6, Y1, Y4, Y4
-	VADDPS     Y0, Y1, Y1
+	VBLENDVPS  Y6, Y2, Y4, Y4
+	VADDPS     Y1, Y2, Y2
 	ADDQ       SI, R8
 	DECQ       R10
-	JNZ        loop289
+	JNZ        loop374
 	ADDQ       DI, R8
 	DECQ       R9
-	JNZ        loop288
-	VMASKMOVPS (DX), Y2, Y3
-	VXORPS     Y1, Y1, Y1
+	JNZ        loop373
+	VMASKMOVPS (DX), Y0, Y3
+	VXORPS     Y2, Y2, Y2
 	MOVQ       CX, R8
 	MOVQ       kh+40(FP), R9
 
-loop290:
+loop375:
 	MOVQ kw+48(FP), R10
 
-loop291:
-	VCMPPS     $0x00, Y4, Y1, Y5
+loop376:
+	VCMPPS     $0x00, Y4, Y2, Y5
 	VANDPS     Y5, Y3, Y5
-	VMASKMOVPS (R8), Y2, Y6
+	VMASKMOVPS (R8), Y0, Y6
 	VADDPS     Y6, Y5, Y5
-	VMASKMOVPS Y5, Y2, (R8)
-	VADDPS     Y0, Y1, Y1
+	VMASKMOVPS Y5, Y0, (R8)
+	VADDPS     Y1, Y2, Y2
 	ADDQ       SI, R8
 	DECQ       R10
-	JNZ        loop291
+	JNZ        loop376
 	ADDQ       DI, R8
 	DECQ       R9
-	JNZ        loop290
+	JNZ        loop375
 	ADDQ       step+56(FP), AX
 	ADDQ       step+56(FP), CX
 	MOVQ       channels+24(FP), R8
 	LEAQ       (DX)(R8*4), DX
 	DECQ       BX
-	JNZ        loop287
+	JNZ        loop372
 
-zero286:
+zero371:
 	VZEROUPPER
 	RET
 
@@ -3715,9 +5134,9 @@ TEXT ·addRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while292:
+while377:
 	CMPQ    BX, $0x00000020
-	JL      done293
+	JL      done378
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -3738,12 +5157,12 @@ while292:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while292
+	JMP     while377
 
-done293:
-while294:
+done378:
+while379:
 	CMPQ    BX, $0x00000008
-	JL      done295
+	JL      done380
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -3752,11 +5171,11 @@ while294:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while294
+	JMP     while379
 
-done295:
+done380:
 	CMPQ       BX, $0x00000000
-	JE         zero296
+	JE         zero381
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -3765,7 +5184,7 @@ done295:
 	VADDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero296:
+zero381:
 	VZEROUPPER
 	RET
 
@@ -3777,9 +5196,9 @@ TEXT ·subRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while297:
+while382:
 	CMPQ    BX, $0x00000020
-	JL      done298
+	JL      done383
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -3800,12 +5219,12 @@ while297:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while297
+	JMP     while382
 
-done298:
-while299:
+done383:
+while384:
 	CMPQ    BX, $0x00000008
-	JL      done300
+	JL      done385
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -3814,11 +5233,11 @@ while299:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while299
+	JMP     while384
 
-done300:
+done385:
 	CMPQ       BX, $0x00000000
-	JE         zero301
+	JE         zero386
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -3827,7 +5246,7 @@ done300:
 	VSUBPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero301:
+zero386:
 	VZEROUPPER
 	RET
 
@@ -3839,9 +5258,9 @@ TEXT ·mulRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while302:
+while387:
 	CMPQ    BX, $0x00000020
-	JL      done303
+	JL      done388
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -3862,12 +5281,12 @@ while302:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while302
+	JMP     while387
 
-done303:
-while304:
+done388:
+while389:
 	CMPQ    BX, $0x00000008
-	JL      done305
+	JL      done390
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -3876,11 +5295,11 @@ while304:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while304
+	JMP     while389
 
-done305:
+done390:
 	CMPQ       BX, $0x00000000
-	JE         zero306
+	JE         zero391
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -3889,7 +5308,7 @@ done305:
 	VMULPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero306:
+zero391:
 	VZEROUPPER
 	RET
 
@@ -3901,9 +5320,9 @@ TEXT ·divRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while307:
+while392:
 	CMPQ    BX, $0x00000020
-	JL      done308
+	JL      done393
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -3924,12 +5343,12 @@ while307:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while307
+	JMP     while392
 
-done308:
-while309:
+done393:
+while394:
 	CMPQ    BX, $0x00000008
-	JL      done310
+	JL      done395
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -3938,11 +5357,11 @@ while309:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while309
+	JMP     while394
 
-done310:
+done395:
 	CMPQ       BX, $0x00000000
-	JE         zero311
+	JE         zero396
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -3951,7 +5370,7 @@ done310:
 	VDIVPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero311:
+zero396:
 	VZEROUPPER
 	RET
 
@@ -3962,9 +5381,9 @@ TEXT ·sqrtRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while312:
+while397:
 	CMPQ    DX, $0x00000020
-	JL      done313
+	JL      done398
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
@@ -3980,23 +5399,23 @@ while312:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while312
+	JMP     while397
 
-done313:
-while314:
+done398:
+while399:
 	CMPQ    DX, $0x00000008
-	JL      done315
+	JL      done400
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while314
+	JMP     while399
 
-done315:
+done400:
 	CMPQ       DX, $0x00000000
-	JE         zero316
+	JE         zero401
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -4004,7 +5423,7 @@ done315:
 	VSQRTPS    Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero316:
+zero401:
 	VZEROUPPER
 	RET
 
@@ -4015,9 +5434,9 @@ TEXT ·reluRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while317:
+while402:
 	CMPQ    DX, $0x00000020
-	JL      done318
+	JL      done403
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -4037,12 +5456,12 @@ while317:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while317
+	JMP     while402
 
-done318:
-while319:
+done403:
+while404:
 	CMPQ    DX, $0x00000008
-	JL      done320
+	JL      done405
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -4050,11 +5469,11 @@ while319:
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while319
+	JMP     while404
 
-done320:
+done405:
 	CMPQ       DX, $0x00000000
-	JE         zero321
+	JE         zero406
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -4063,7 +5482,7 @@ done320:
 	VMAXPS     Y1, Y2, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero321:
+zero406:
 	VZEROUPPER
 	RET
 
@@ -4075,9 +5494,9 @@ TEXT ·reluGradRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while322:
+while407:
 	CMPQ    BX, $0x00000020
-	JL      done323
+	JL      done408
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -4106,12 +5525,12 @@ while322:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while322
+	JMP     while407
 
-done323:
-while324:
+done408:
+while409:
 	CMPQ    BX, $0x00000008
-	JL      done325
+	JL      done410
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -4122,11 +5541,11 @@ while324:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while324
+	JMP     while409
 
-done325:
+done410:
 	CMPQ       BX, $0x00000000
-	JE         zero326
+	JE         zero411
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -4137,7 +5556,7 @@ done325:
 	VANDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero326:
+zero411:
 	VZEROUPPER
 	RET
 
@@ -4149,9 +5568,9 @@ TEXT ·scaleRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while327:
+while412:
 	CMPQ    DX, $0x00000020
-	JL      done328
+	JL      done413
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
@@ -4167,23 +5586,23 @@ while327:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while327
+	JMP     while412
 
-done328:
-while329:
+done413:
+while414:
 	CMPQ    DX, $0x00000008
-	JL      done330
+	JL      done415
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while329
+	JMP     while414
 
-done330:
+done415:
 	CMPQ       DX, $0x00000000
-	JE         zero331
+	JE         zero416
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y1
@@ -4191,7 +5610,7 @@ done330:
 	VMULPS     Y0, Y2, Y2
 	VMASKMOVPS Y2, Y1, (AX)
 
-zero331:
+zero416:
 	VZEROUPPER
 	RET
 
@@ -4204,9 +5623,9 @@ TEXT ·axpyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), BX
 
-while332:
+while417:
 	CMPQ        BX, $0x00000020
-	JL          done333
+	JL          done418
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -4227,12 +5646,12 @@ while332:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while332
+	JMP         while417
 
-done333:
-while334:
+done418:
+while419:
 	CMPQ        BX, $0x00000008
-	JL          done335
+	JL          done420
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -4241,11 +5660,11 @@ while334:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while334
+	JMP         while419
 
-done335:
+done420:
 	CMPQ        BX, $0x00000000
-	JE          zero336
+	JE          zero421
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y1
@@ -4254,7 +5673,7 @@ done335:
 	VFMADD231PS Y0, Y2, Y3
 	VMASKMOVPS  Y3, Y1, (AX)
 
-zero336:
+zero421:
 	VZEROUPPER
 	RET
 
@@ -4268,9 +5687,9 @@ TEXT ·axpbyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Y1
 	MOVQ         n+24(FP), BX
 
-while337:
+while422:
 	CMPQ        BX, $0x00000020
-	JL          done338
+	JL          done423
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -4295,12 +5714,12 @@ while337:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while337
+	JMP         while422
 
-done338:
-while339:
+done423:
+while424:
 	CMPQ        BX, $0x00000008
-	JL          done340
+	JL          done425
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -4310,11 +5729,11 @@ while339:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while339
+	JMP         while424
 
-done340:
+done425:
 	CMPQ        BX, $0x00000000
-	JE          zero341
+	JE          zero426
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y2
@@ -4324,7 +5743,7 @@ done340:
 	VFMADD231PS Y0, Y3, Y4
 	VMASKMOVPS  Y4, Y2, (AX)
 
-zero341:
+zero426:
 	VZEROUPPER
 	RET
 
@@ -4337,9 +5756,9 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-while342:
+while427:
 	CMPQ         DX, $0x00000100
-	JL           done343
+	JL           done428
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -4419,12 +5838,12 @@ while342:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000100, DX
-	JMP          while342
+	JMP          while427
 
-done343:
-while344:
+done428:
+while429:
 	CMPQ         DX, $0x00000008
-	JL           done345
+	JL           done430
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      (AX), Y3
 	VFMADD231PS  (CX), Y3, Y2
@@ -4436,11 +5855,11 @@ while344:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000008, DX
-	JMP          while344
+	JMP          while429
 
-done345:
+done430:
 	CMPQ         DX, $0x00000000
-	JE           zero346
+	JE           zero431
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y2
@@ -4454,7 +5873,7 @@ done345:
 	VADDPD       Y3, Y0, Y0
 	VADDPD       Y2, Y1, Y1
 
-zero346:
+zero431:
 	VADDPD       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPD       X1, X0, X0
@@ -4478,9 +5897,9 @@ TEXT ·sgdAVX2(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Y3
 	MOVQ         n+40(FP), DI
 
-while347:
+while432:
 	CMPQ         DI, $0x00000020
-	JL           done348
+	JL           done433
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -4523,12 +5942,12 @@ while347:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x00000020, DI
-	JMP          while347
+	JMP          while432
 
-done348:
-while349:
+done433:
+while434:
 	CMPQ         DI, $0x00000008
-	JL           done350
+	JL           done435
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -4544,11 +5963,11 @@ while349:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, SI
 	SUBQ         $0x00000008, DI
-	JMP          while349
+	JMP          while434
 
-done350:
+done435:
 	CMPQ         DI, $0x00000000
-	JE           zero351
+	JE           zero436
 	LEAQ         edgeAVX2<>+0(SB), R8
 	NEGQ         DI
 	VMOVUPS      32(R8)(DI*4), Y4
@@ -4562,7 +5981,7 @@ done350:
 	VMASKMOVPS   Y6, Y4, (CX)
 	VMASKMOVPS   Y5, Y4, (AX)
 
-zero351:
+zero436:
 	VZEROUPPER
 	RET
 
@@ -4597,9 +6016,9 @@ TEXT ·expRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while352:
+while437:
 	CMPQ         DX, $0x00000020
-	JL           done353
+	JL           done438
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -4767,12 +6186,12 @@ while352:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while352
+	JMP          while437
 
-done353:
-while354:
+done438:
+while439:
 	CMPQ         DX, $0x00000008
-	JL           done355
+	JL           done440
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -4817,11 +6236,11 @@ while354:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while354
+	JMP          while439
 
-done355:
+done440:
 	CMPQ         DX, $0x00000000
-	JE           zero356
+	JE           zero441
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y1
@@ -4867,7 +6286,7 @@ done355:
 	VMULPS       Y0, Y4, Y4
 	VMASKMOVPS   Y4, Y1, (AX)
 
-zero356:
+zero441:
 	VZEROUPPER
 	RET
 
@@ -4878,9 +6297,9 @@ TEXT ·sigmoidRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while357:
+while442:
 	CMPQ         DX, $0x00000020
-	JL           done358
+	JL           done443
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -5068,12 +6487,12 @@ while357:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while357
+	JMP          while442
 
-done358:
-while359:
+done443:
+while444:
 	CMPQ         DX, $0x00000008
-	JL           done360
+	JL           done445
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -5123,11 +6542,11 @@ while359:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while359
+	JMP          while444
 
-done360:
+done445:
 	CMPQ         DX, $0x00000000
-	JE           zero361
+	JE           zero446
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -5178,7 +6597,7 @@ done360:
 	VDIVPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero361:
+zero446:
 	VZEROUPPER
 	RET
 
@@ -5189,9 +6608,9 @@ TEXT ·tanhRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while362:
+while447:
 	CMPQ         DX, $0x00000020
-	JL           done363
+	JL           done448
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+80(SB), Y3
 	VANDNPS      Y0, Y3, Y1
@@ -5459,12 +6878,12 @@ while362:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while362
+	JMP          while447
 
-done363:
-while364:
+done448:
+while449:
 	CMPQ         DX, $0x00000008
-	JL           done365
+	JL           done450
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+80(SB), Y3
 	VANDNPS      Y0, Y3, Y1
@@ -5534,11 +6953,11 @@ while364:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while364
+	JMP          while449
 
-done365:
+done450:
 	CMPQ         DX, $0x00000000
-	JE           zero366
+	JE           zero451
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -5609,7 +7028,7 @@ done365:
 	VBLENDVPS    Y1, Y4, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (AX)
 
-zero366:
+zero451:
 	VZEROUPPER
 	RET
 
@@ -5623,9 +7042,9 @@ TEXT ·columnSumsAVX2(SB), NOSPLIT, $8-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while367:
+while452:
 	CMPQ   (SP), $0x00000008
-	JL     done368
+	JL     done453
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -5633,9 +7052,9 @@ while367:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while369:
+while454:
 	CMPQ    SI, $0x00000004
-	JL      done370
+	JL      done455
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
@@ -5649,19 +7068,19 @@ while369:
 	VADDPS  Y4, Y3, Y3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while369
+	JMP     while454
 
-done370:
-while371:
+done455:
+while456:
 	CMPQ    SI, $0x00000001
-	JL      done372
+	JL      done457
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while371
+	JMP     while456
 
-done372:
+done457:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -5675,11 +7094,11 @@ done372:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000008, (SP)
-	JMP          while367
+	JMP          while452
 
-done368:
+done453:
 	CMPQ    (SP), $0x00000000
-	JE      zero373
+	JE      zero458
 	MOVQ    (SP), CX
 	LEAQ    edgeAVX2<>+0(SB), SI
 	NEGQ    CX
@@ -5691,9 +7110,9 @@ done368:
 	MOVQ    AX, CX
 	MOVQ    rows+24(FP), SI
 
-while374:
+while459:
 	CMPQ       SI, $0x00000004
-	JL         done375
+	JL         done460
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
@@ -5707,19 +7126,19 @@ while374:
 	VADDPS     Y5, Y4, Y4
 	ADDQ       BX, CX
 	SUBQ       $0x00000004, SI
-	JMP        while374
+	JMP        while459
 
-done375:
-while376:
+done460:
+while461:
 	CMPQ       SI, $0x00000001
-	JL         done377
+	JL         done462
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
 	SUBQ       $0x00000001, SI
-	JMP        while376
+	JMP        while461
 
-done377:
+done462:
 	VADDPS       Y2, Y1, Y1
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y1, Y1
@@ -5731,7 +7150,7 @@ done377:
 	VADDPD       32(DX), Y0, Y0
 	VMOVUPD      Y0, 32(DX)
 
-zero373:
+zero458:
 	VZEROUPPER
 	RET
 
@@ -5747,9 +7166,9 @@ TEXT ·columnMomentsAVX2(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while378:
+while463:
 	CMPQ    (SP), $0x00000008
-	JL      done379
+	JL      done464
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -5762,9 +7181,9 @@ while378:
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 
-while380:
+while465:
 	CMPQ        R8, $0x00000004
-	JL          done381
+	JL          done466
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -5786,21 +7205,21 @@ while380:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while380
+	JMP         while465
 
-done381:
-while382:
+done466:
+while467:
 	CMPQ        R8, $0x00000001
-	JL          done383
+	JL          done468
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while382
+	JMP         while467
 
-done383:
+done468:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -5826,11 +7245,11 @@ done383:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000008, (SP)
-	JMP          while378
+	JMP          while463
 
-done379:
+done464:
 	CMPQ       (SP), $0x00000000
-	JE         zero384
+	JE         zero469
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       CX
@@ -5847,9 +7266,9 @@ done379:
 	MOVQ       AX, CX
 	MOVQ       rows+40(FP), R8
 
-while385:
+while470:
 	CMPQ        R8, $0x00000004
-	JL          done386
+	JL          done471
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
@@ -5871,21 +7290,21 @@ while385:
 	VFMADD231PS Y10, Y10, Y8
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while385
+	JMP         while470
 
-done386:
-while387:
+done471:
+while472:
 	CMPQ        R8, $0x00000001
-	JL          done388
+	JL          done473
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
 	VFMADD231PS Y10, Y10, Y2
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while387
+	JMP         while472
 
-done388:
+done473:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -5907,7 +7326,7 @@ done388:
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
 
-zero384:
+zero469:
 	VZEROUPPER
 	RET
 
@@ -5924,9 +7343,9 @@ TEXT ·columnProductsAVX2(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while389:
+while474:
 	CMPQ    (SP), $0x00000008
-	JL      done390
+	JL      done475
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -5940,9 +7359,9 @@ while389:
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 
-while391:
+while476:
 	CMPQ        R10, $0x00000004
-	JL          done392
+	JL          done477
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -5972,12 +7391,12 @@ while391:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while391
+	JMP         while476
 
-done392:
-while393:
+done477:
+while478:
 	CMPQ        R10, $0x00000001
-	JL          done394
+	JL          done479
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -5986,9 +7405,9 @@ while393:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while393
+	JMP         while478
 
-done394:
+done479:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -6015,11 +7434,11 @@ done394:
 	ADDQ         $0x00000040, DI
 	ADDQ         $0x00000040, R8
 	SUBQ         $0x00000008, (SP)
-	JMP          while389
+	JMP          while474
 
-done390:
+done475:
 	CMPQ       (SP), $0x00000000
-	JE         zero395
+	JE         zero480
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -6037,9 +7456,9 @@ done390:
 	MOVQ       DX, BX
 	MOVQ       rows+48(FP), R10
 
-while396:
+while481:
 	CMPQ        R10, $0x00000004
-	JL          done397
+	JL          done482
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -6069,12 +7488,12 @@ while396:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while396
+	JMP         while481
 
-done397:
-while398:
+done482:
+while483:
 	CMPQ        R10, $0x00000001
-	JL          done399
+	JL          done484
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -6083,9 +7502,9 @@ while398:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while398
+	JMP         while483
 
-done399:
+done484:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -6107,7 +7526,207 @@ done399:
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
 
-zero395:
+zero480:
+	VZEROUPPER
+	RET
+
+// func maskedProductsAVX2(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// Requires: AVX, FMA3
+TEXT ·maskedProductsAVX2(SB), NOSPLIT, $8-72
+	MOVQ dy+16(FP), AX
+	MOVQ x+24(FP), DX
+	MOVQ mean+32(FP), SI
+	MOVQ scale+40(FP), DI
+	MOVQ beta+48(FP), R8
+	MOVQ sum+0(FP), R9
+	MOVQ product+8(FP), R10
+	MOVQ n+56(FP), CX
+	MOVQ CX, (SP)
+	MOVQ (SP), R11
+	SHLQ $0x02, R11
+
+while485:
+	CMPQ    (SP), $0x00000008
+	JL      done486
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (DI), Y5
+	VMOVUPS (R8), Y6
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+
+while487:
+	CMPQ        R12, $0x00000002
+	JL          done488
+	VMOVUPS     (CX), Y7
+	VMOVUPS     (BX), Y8
+	VSUBPS      Y4, Y8, Y8
+	VMOVAPS     Y8, Y9
+	VFMADD213PS Y6, Y5, Y9
+	VXORPS      Y10, Y10, Y10
+	VCMPPS      $0x11, Y9, Y10, Y9
+	VANDPS      Y9, Y7, Y7
+	VMOVUPS     Y7, (CX)
+	VADDPS      Y7, Y0, Y0
+	VFMADD231PS Y8, Y7, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Y7
+	VMOVUPS     (BX), Y8
+	VSUBPS      Y4, Y8, Y8
+	VMOVAPS     Y8, Y9
+	VFMADD213PS Y6, Y5, Y9
+	VXORPS      Y10, Y10, Y10
+	VCMPPS      $0x11, Y9, Y10, Y9
+	VANDPS      Y9, Y7, Y7
+	VMOVUPS     Y7, (CX)
+	VADDPS      Y7, Y2, Y2
+	VFMADD231PS Y8, Y7, Y3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000002, R12
+	JMP         while487
+
+done488:
+while489:
+	CMPQ        R12, $0x00000001
+	JL          done490
+	VMOVUPS     (CX), Y7
+	VMOVUPS     (BX), Y8
+	VSUBPS      Y4, Y8, Y8
+	VMOVAPS     Y8, Y9
+	VFMADD213PS Y6, Y5, Y9
+	VXORPS      Y10, Y10, Y10
+	VCMPPS      $0x11, Y9, Y10, Y9
+	VANDPS      Y9, Y7, Y7
+	VMOVUPS     Y7, (CX)
+	VADDPS      Y7, Y0, Y0
+	VFMADD231PS Y8, Y7, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while489
+
+done490:
+	VADDPS       Y2, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
+	VADDPD       (R9), Y0, Y0
+	VMOVUPD      Y0, (R9)
+	VADDPD       32(R9), Y2, Y2
+	VMOVUPD      Y2, 32(R9)
+	VADDPS       Y3, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R10), Y1, Y1
+	VMOVUPD      Y1, (R10)
+	VADDPD       32(R10), Y0, Y0
+	VMOVUPD      Y0, 32(R10)
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x00000040, R10
+	SUBQ         $0x00000008, (SP)
+	JMP          while485
+
+done486:
+	CMPQ       (SP), $0x00000000
+	JE         zero491
+	MOVQ       (SP), CX
+	LEAQ       edgeAVX2<>+0(SB), BX
+	NEGQ       CX
+	VMOVUPS    32(BX)(CX*4), Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VMASKMOVPS (SI), Y0, Y5
+	VMASKMOVPS (DI), Y0, Y6
+	VMASKMOVPS (R8), Y0, Y7
+	MOVQ       AX, CX
+	MOVQ       DX, BX
+	MOVQ       rows+64(FP), R12
+
+while492:
+	CMPQ        R12, $0x00000002
+	JL          done493
+	VMASKMOVPS  (CX), Y0, Y8
+	VMASKMOVPS  (BX), Y0, Y9
+	VSUBPS      Y5, Y9, Y9
+	VMOVAPS     Y9, Y10
+	VFMADD213PS Y7, Y6, Y10
+	VXORPS      Y11, Y11, Y11
+	VCMPPS      $0x11, Y10, Y11, Y10
+	VANDPS      Y10, Y8, Y8
+	VMASKMOVPS  Y8, Y0, (CX)
+	VADDPS      Y8, Y1, Y1
+	VFMADD231PS Y9, Y8, Y2
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMASKMOVPS  (CX), Y0, Y8
+	VMASKMOVPS  (BX), Y0, Y9
+	VSUBPS      Y5, Y9, Y9
+	VMOVAPS     Y9, Y10
+	VFMADD213PS Y7, Y6, Y10
+	VXORPS      Y11, Y11, Y11
+	VCMPPS      $0x11, Y10, Y11, Y10
+	VANDPS      Y10, Y8, Y8
+	VMASKMOVPS  Y8, Y0, (CX)
+	VADDPS      Y8, Y3, Y3
+	VFMADD231PS Y9, Y8, Y4
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000002, R12
+	JMP         while492
+
+done493:
+while494:
+	CMPQ        R12, $0x00000001
+	JL          done495
+	VMASKMOVPS  (CX), Y0, Y8
+	VMASKMOVPS  (BX), Y0, Y9
+	VSUBPS      Y5, Y9, Y9
+	VMOVAPS     Y9, Y10
+	VFMADD213PS Y7, Y6, Y10
+	VXORPS      Y11, Y11, Y11
+	VCMPPS      $0x11, Y10, Y11, Y10
+	VANDPS      Y10, Y8, Y8
+	VMASKMOVPS  Y8, Y0, (CX)
+	VADDPS      Y8, Y1, Y1
+	VFMADD231PS Y9, Y8, Y2
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while494
+
+done495:
+	VADDPS       Y3, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R9), Y1, Y1
+	VMOVUPD      Y1, (R9)
+	VADDPD       32(R9), Y0, Y0
+	VMOVUPD      Y0, 32(R9)
+	VADDPS       Y4, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X0
+	VCVTPS2PD    X2, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R10), Y1, Y1
+	VMOVUPD      Y1, (R10)
+	VADDPD       32(R10), Y0, Y0
+	VMOVUPD      Y0, 32(R10)
+
+zero491:
 	VZEROUPPER
 	RET
 
@@ -6122,9 +7741,9 @@ TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while400:
+while496:
 	CMPQ    (SP), $0x00000008
-	JL      done401
+	JL      done497
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -6135,9 +7754,9 @@ while400:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while402:
+while498:
 	CMPQ        SI, $0x00000004
-	JL          done403
+	JL          done499
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -6163,12 +7782,12 @@ while402:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while402
+	JMP         while498
 
-done403:
-while404:
+done499:
+while500:
 	CMPQ        SI, $0x00000001
-	JL          done405
+	JL          done501
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -6176,16 +7795,16 @@ while404:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while404
+	JMP         while500
 
-done405:
+done501:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while400
+	JMP  while496
 
-done401:
+done497:
 	CMPQ       (SP), $0x00000000
-	JE         zero406
+	JE         zero502
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -6200,9 +7819,9 @@ done401:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while407:
+while503:
 	CMPQ        SI, $0x00000004
-	JL          done408
+	JL          done504
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -6228,12 +7847,12 @@ while407:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while407
+	JMP         while503
 
-done408:
-while409:
+done504:
+while505:
 	CMPQ        SI, $0x00000001
-	JL          done410
+	JL          done506
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -6241,10 +7860,10 @@ while409:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while409
+	JMP         while505
 
-done410:
-zero406:
+done506:
+zero502:
 	VZEROUPPER
 	RET
 
@@ -6259,9 +7878,9 @@ TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while411:
+while507:
 	CMPQ    (SP), $0x00000008
-	JL      done412
+	JL      done508
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -6272,9 +7891,9 @@ while411:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while413:
+while509:
 	CMPQ        SI, $0x00000004
-	JL          done414
+	JL          done510
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -6308,12 +7927,12 @@ while413:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while413
+	JMP         while509
 
-done414:
-while415:
+done510:
+while511:
 	CMPQ        SI, $0x00000001
-	JL          done416
+	JL          done512
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -6323,16 +7942,16 @@ while415:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while415
+	JMP         while511
 
-done416:
+done512:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while411
+	JMP  while507
 
-done412:
+done508:
 	CMPQ       (SP), $0x00000000
-	JE         zero417
+	JE         zero513
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -6347,9 +7966,9 @@ done412:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while418:
+while514:
 	CMPQ        SI, $0x00000004
-	JL          done419
+	JL          done515
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -6383,12 +8002,12 @@ while418:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while418
+	JMP         while514
 
-done419:
-while420:
+done515:
+while516:
 	CMPQ        SI, $0x00000001
-	JL          done421
+	JL          done517
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -6398,10 +8017,10 @@ while420:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while420
+	JMP         while516
 
-done421:
-zero417:
+done517:
+zero513:
 	VZEROUPPER
 	RET
 
@@ -6417,9 +8036,9 @@ TEXT ·affineAVX2(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while422:
+while518:
 	CMPQ    (SP), $0x00000008
-	JL      done423
+	JL      done519
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Y0
 	MOVQ    a+32(FP), DI
@@ -6433,9 +8052,9 @@ while422:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while424:
+while520:
 	CMPQ        DI, $0x00000004
-	JL          done425
+	JL          done521
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -6473,12 +8092,12 @@ while424:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while424
+	JMP         while520
 
-done425:
-while426:
+done521:
+while522:
 	CMPQ        DI, $0x00000001
-	JL          done427
+	JL          done523
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -6489,16 +8108,16 @@ while426:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while426
+	JMP         while522
 
-done427:
+done523:
 	ADDQ $0x00000020, BX
 	SUBQ $0x00000008, (SP)
-	JMP  while422
+	JMP  while518
 
-done423:
+done519:
 	CMPQ       (SP), $0x00000000
-	JE         zero428
+	JE         zero524
 	MOVQ       (SP), DI
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       DI
@@ -6516,9 +8135,9 @@ done423:
 	LEAQ       (DX)(BX*1), R10
 	MOVQ       rows+64(FP), DI
 
-while429:
+while525:
 	CMPQ        DI, $0x00000004
-	JL          done430
+	JL          done526
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -6556,12 +8175,12 @@ while429:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while429
+	JMP         while525
 
-done430:
-while431:
+done526:
+while527:
 	CMPQ        DI, $0x00000001
-	JL          done432
+	JL          done528
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -6572,9 +8191,357 @@ while431:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while431
+	JMP         while527
 
-done432:
-zero428:
+done528:
+zero524:
+	VZEROUPPER
+	RET
+
+// func mixAVX2(y *float32, x0 *float32, x1 *float32, x2 *float32, x3 *float32, mean0 *float32, mean1 *float32, mean2 *float32, mean3 *float32, factor0 *float32, factor1 *float32, factor2 *float32, factor3 *float32, n int, rows int)
+// Requires: AVX, FMA3
+TEXT ·mixAVX2(SB), NOSPLIT, $8-120
+	MOVQ y+0(FP), AX
+	MOVQ x0+8(FP), CX
+	MOVQ x1+16(FP), DX
+	MOVQ x2+24(FP), BX
+	MOVQ x3+32(FP), SI
+	MOVQ n+104(FP), DI
+	MOVQ DI, (SP)
+	MOVQ (SP), R8
+	SHLQ $0x02, R8
+	XORQ DI, DI
+
+while529:
+	CMPQ    (SP), $0x00000008
+	JL      done530
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), Y0
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), Y1
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), Y2
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), Y3
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), Y4
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), Y5
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), Y6
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), Y7
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while531:
+	CMPQ        R9, $0x00000004
+	JL          done532
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while531
+
+done532:
+while533:
+	CMPQ        R9, $0x00000001
+	JL          done534
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while533
+
+done534:
+	ADDQ $0x00000020, DI
+	SUBQ $0x00000008, (SP)
+	JMP  while529
+
+done530:
+	CMPQ       (SP), $0x00000000
+	JE         zero535
+	MOVQ       (SP), R9
+	LEAQ       edgeAVX2<>+0(SB), R10
+	NEGQ       R9
+	VMOVUPS    32(R10)(R9*4), Y0
+	MOVQ       mean0+40(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y1
+	MOVQ       mean1+48(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y2
+	MOVQ       mean2+56(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y3
+	MOVQ       mean3+64(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y4
+	MOVQ       factor0+72(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y5
+	MOVQ       factor1+80(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y6
+	MOVQ       factor2+88(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y7
+	MOVQ       factor3+96(FP), R9
+	VMASKMOVPS (R9)(DI*1), Y0, Y8
+	LEAQ       (AX)(DI*1), R10
+	LEAQ       (CX)(DI*1), R11
+	LEAQ       (DX)(DI*1), R12
+	LEAQ       (BX)(DI*1), R13
+	LEAQ       (SI)(DI*1), R14
+	MOVQ       rows+112(FP), R9
+
+while536:
+	CMPQ        R9, $0x00000004
+	JL          done537
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while536
+
+done537:
+while538:
+	CMPQ        R9, $0x00000001
+	JL          done539
+	VMASKMOVPS  (R10), Y0, Y9
+	VMASKMOVPS  (R11), Y0, Y10
+	VSUBPS      Y1, Y10, Y10
+	VFMADD231PS Y5, Y10, Y9
+	VMASKMOVPS  (R12), Y0, Y10
+	VSUBPS      Y2, Y10, Y10
+	VFMADD231PS Y6, Y10, Y9
+	VMASKMOVPS  (R13), Y0, Y10
+	VSUBPS      Y3, Y10, Y10
+	VFMADD231PS Y7, Y10, Y9
+	VMASKMOVPS  (R14), Y0, Y10
+	VSUBPS      Y4, Y10, Y10
+	VFMADD231PS Y8, Y10, Y9
+	VMASKMOVPS  Y9, Y0, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while538
+
+done539:
+zero535:
+	VZEROUPPER
+	RET
+
+// func copyRowsAVX2(y *float32, x *float32, n int, rows int, yRow int, xRow int)
+// Requires: AVX
+TEXT ·copyRowsAVX2(SB), NOSPLIT, $8-48
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ yRow+32(FP), SI
+	MOVQ xRow+40(FP), DI
+	MOVQ n+16(FP), DX
+	MOVQ DX, (SP)
+
+while540:
+	CMPQ (SP), $0x00000008
+	JL   done541
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop542:
+	VMOVUPS (BX), Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop542
+	ADDQ    $0x00000020, AX
+	ADDQ    $0x00000020, CX
+	SUBQ    $0x00000008, (SP)
+	JMP     while540
+
+done541:
+	CMPQ    (SP), $0x00000000
+	JE      zero543
+	MOVQ    (SP), DX
+	LEAQ    edgeAVX2<>+0(SB), BX
+	NEGQ    DX
+	VMOVUPS 32(BX)(DX*4), Y0
+	MOVQ    AX, DX
+	MOVQ    CX, BX
+	MOVQ    rows+24(FP), R8
+
+loop544:
+	VMASKMOVPS (BX), Y0, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       SI, DX
+	ADDQ       DI, BX
+	DECQ       R8
+	JNZ        loop544
+
+zero543:
 	VZEROUPPER
 	RET

@@ -14,15 +14,15 @@ func gemmAVX512(c *float32, a *float32, b *float32, ldc int, lda int, panel int,
 //go:noescape
 func outerAVX512(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
 
-// depthwiseAVX512 computes y = Σ w·x over the taps of each window.
+// depthwiseAVX512 computes y = Σ w·x over the taps of each window, or adds it to y where add is not zero.
 //
 //go:noescape
-func depthwiseAVX512(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, wTap int, line int, kind int)
+func depthwiseAVX512(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int)
 
 // maxPoolAVX512 computes the maximum of each window, which is NaN if an element is.
 //
 //go:noescape
-func maxPoolAVX512(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int)
+func maxPoolAVX512(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int)
 
 // scatterAVX512 adds w·dy to the taps of each window of a row.
 //
@@ -32,7 +32,7 @@ func scatterAVX512(x *float32, dy *float32, w *float32, channels int, pixels int
 // correlateAVX512 adds Σ dy·x over windows to the weights w of each tap.
 //
 //go:noescape
-func correlateAVX512(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int)
+func correlateAVX512(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int, kind int)
 
 // maxPoolGradAVX512 adds dy to dx at the first maximum of each window of a row of x.
 //
@@ -129,6 +129,11 @@ func columnMomentsAVX512(first *float64, second *float64, x *float32, center *fl
 //go:noescape
 func columnProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, n int, rows int)
 
+// maskedProductsAVX512 makes dy zero unless (x - mean)·scale + beta > 0, and adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.
+//
+//go:noescape
+func maskedProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+
 // normalizeAVX512 computes y = (x - mean)·scale + beta.
 //
 //go:noescape
@@ -143,3 +148,13 @@ func normalizeReluAVX512(y *float32, x *float32, mean *float32, scale *float32, 
 //
 //go:noescape
 func affineAVX512(y *float32, dy *float32, x *float32, mean *float32, a *float32, b *float32, c *float32, n int, rows int)
+
+// mixAVX512 adds Σ factor·(x - mean) of four x to y.
+//
+//go:noescape
+func mixAVX512(y *float32, x0 *float32, x1 *float32, x2 *float32, x3 *float32, mean0 *float32, mean1 *float32, mean2 *float32, mean3 *float32, factor0 *float32, factor1 *float32, factor2 *float32, factor3 *float32, n int, rows int)
+
+// copyRowsAVX512 copies rows of n numbers, which lie so many bytes apart.
+//
+//go:noescape
+func copyRowsAVX512(y *float32, x *float32, n int, rows int, yRow int, xRow int)

@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func gemmAVX512(c *float32, a *float32, b *float32, ldc int, lda int, panel int, m int, n int, k int, add int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·gemmAVX512(SB), NOSPLIT, $8-80
 	MOVQ c+0(FP), AX
 	MOVQ a+8(FP), CX
@@ -603,6 +603,165 @@ result46:
 last39:
 	CMPQ   R10, $0x00000000
 	JE     rowdone40
+	CMPQ   R10, $0x00000008
+	JG     more47
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ   CX, R11
+	LEAQ   (CX)(BX*2), R12
+	MOVQ   k+64(FP), R13
+
+loop48:
+	VMOVUPS          (R9), Y12
+	VFMADD231PS.BCST (R11), Y12, Y0
+	VFMADD231PS.BCST (R11)(DX*1), Y12, Y1
+	VFMADD231PS.BCST (R11)(DX*2), Y12, Y2
+	VFMADD231PS.BCST (R11)(BX*1), Y12, Y3
+	VFMADD231PS.BCST (R11)(DX*4), Y12, Y4
+	VFMADD231PS.BCST (R11)(SI*1), Y12, Y5
+	VFMADD231PS.BCST (R12), Y12, Y6
+	VFMADD231PS.BCST (R12)(DX*1), Y12, Y7
+	VFMADD231PS.BCST (R12)(DX*2), Y12, Y8
+	VFMADD231PS.BCST (R12)(BX*1), Y12, Y9
+	VFMADD231PS.BCST (R12)(DX*4), Y12, Y10
+	VFMADD231PS.BCST (R12)(SI*1), Y12, Y11
+	ADDQ             $0x00000004, R11
+	ADDQ             $0x00000004, R12
+	ADDQ             $0x00000040, R9
+	DECQ             R13
+	JNZ              loop48
+	CMPQ             add+72(FP), $0x00000000
+	JE               plain49
+	CMPQ             R10, $0x00000008
+	JL               part50
+	MOVQ             R8, R9
+	VADDPS           (R9), Y0, Y0
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y1, Y1
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y2, Y2
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y3, Y3
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y4, Y4
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y5, Y5
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y6, Y6
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y7, Y7
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y8, Y8
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y9, Y9
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y10, Y10
+	ADDQ             ldc+24(FP), R9
+	VADDPS           (R9), Y11, Y11
+	JMP              result51
+
+part50:
+	LEAQ   (R10), R9
+	MOVQ   $-1, R11
+	BZHIQ  R9, R11, R11
+	KMOVW  R11, K1
+	MOVQ   R8, R9
+	VADDPS (R9), Y0, K1, Y0
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y1, K1, Y1
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y2, K1, Y2
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y3, K1, Y3
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y4, K1, Y4
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y5, K1, Y5
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y6, K1, Y6
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y7, K1, Y7
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y8, K1, Y8
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y9, K1, Y9
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y10, K1, Y10
+	ADDQ   ldc+24(FP), R9
+	VADDPS (R9), Y11, K1, Y11
+
+result51:
+plain49:
+	CMPQ    R10, $0x00000008
+	JL      part52
+	VMOVUPS Y0, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y2, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y3, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y4, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y5, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y6, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y7, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y8, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y9, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y10, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y11, (R8)
+	JMP     result53
+
+part52:
+	LEAQ    (R10), R9
+	MOVQ    $-1, R10
+	BZHIQ   R9, R10, R10
+	KMOVW   R10, K1
+	VMOVUPS Y0, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y1, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y2, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y3, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y4, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y5, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y6, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y7, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y8, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y9, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y10, K1, (R8)
+	ADDQ    ldc+24(FP), R8
+	VMOVUPS Y11, K1, (R8)
+
+result53:
+	JMP rowdone40
+
+more47:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -619,7 +778,7 @@ last39:
 	LEAQ   (CX)(BX*2), R12
 	MOVQ   k+64(FP), R13
 
-loop47:
+loop54:
 	VMOVUPS          (R9), Z12
 	VFMADD231PS.BCST (R11), Z12, Z0
 	VFMADD231PS.BCST (R11)(DX*1), Z12, Z1
@@ -637,11 +796,11 @@ loop47:
 	ADDQ             $0x00000004, R12
 	ADDQ             $0x00000040, R9
 	DECQ             R13
-	JNZ              loop47
+	JNZ              loop54
 	CMPQ             add+72(FP), $0x00000000
-	JE               plain48
+	JE               plain55
 	CMPQ             R10, $0x00000010
-	JL               part49
+	JL               part56
 	MOVQ             R8, R9
 	VADDPS           (R9), Z0, Z0
 	ADDQ             ldc+24(FP), R9
@@ -666,9 +825,9 @@ loop47:
 	VADDPS           (R9), Z10, Z10
 	ADDQ             ldc+24(FP), R9
 	VADDPS           (R9), Z11, Z11
-	JMP              result50
+	JMP              result57
 
-part49:
+part56:
 	LEAQ   (R10), R9
 	MOVQ   $-1, R11
 	BZHIQ  R9, R11, R11
@@ -698,10 +857,10 @@ part49:
 	ADDQ   ldc+24(FP), R9
 	VADDPS (R9), Z11, K1, Z11
 
-result50:
-plain48:
+result57:
+plain55:
 	CMPQ    R10, $0x00000010
-	JL      part51
+	JL      part58
 	VMOVUPS Z0, (R8)
 	ADDQ    ldc+24(FP), R8
 	VMOVUPS Z1, (R8)
@@ -725,9 +884,9 @@ plain48:
 	VMOVUPS Z10, (R8)
 	ADDQ    ldc+24(FP), R8
 	VMOVUPS Z11, (R8)
-	JMP     result52
+	JMP     result59
 
-part51:
+part58:
 	LEAQ    (R10), R9
 	MOVQ    $-1, R10
 	BZHIQ   R9, R10, R10
@@ -756,7 +915,7 @@ part51:
 	ADDQ    ldc+24(FP), R8
 	VMOVUPS Z11, K1, (R8)
 
-result52:
+result59:
 rowdone40:
 	IMUL3Q $0x0000000c, DX, R8
 	ADDQ   R8, CX
@@ -767,16 +926,16 @@ rowdone40:
 	JMP    while36
 
 done37:
-while53:
+while60:
 	CMPQ (SP), $0x00000004
-	JL   done54
+	JL   done61
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
 	MOVQ n+56(FP), R10
 
-columns55:
+columns62:
 	CMPQ   R10, $0x00000010
-	JLE    last56
+	JLE    last63
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -789,7 +948,7 @@ columns55:
 	MOVQ   R9, R11
 	MOVQ   k+64(FP), R12
 
-loop58:
+loop65:
 	VMOVUPS      (R11), Z8
 	VMOVUPS      (R11)(DI*1), Z9
 	VBROADCASTSS (SI), Z10
@@ -807,11 +966,11 @@ loop58:
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000040, R11
 	DECQ         R12
-	JNZ          loop58
+	JNZ          loop65
 	CMPQ         add+72(FP), $0x00000000
-	JE           plain59
+	JE           plain66
 	CMPQ         R10, $0x00000020
-	JL           part60
+	JL           part67
 	MOVQ         R8, SI
 	VADDPS       (SI), Z0, Z0
 	VADDPS       64(SI), Z1, Z1
@@ -824,9 +983,9 @@ loop58:
 	ADDQ         ldc+24(FP), SI
 	VADDPS       (SI), Z6, Z6
 	VADDPS       64(SI), Z7, Z7
-	JMP          result61
+	JMP          result68
 
-part60:
+part67:
 	LEAQ   -16(R10), SI
 	MOVQ   $-1, R11
 	BZHIQ  SI, R11, R11
@@ -844,10 +1003,10 @@ part60:
 	VADDPS (SI), Z6, Z6
 	VADDPS 64(SI), Z7, K1, Z7
 
-result61:
-plain59:
+result68:
+plain66:
 	CMPQ    R10, $0x00000020
-	JL      part62
+	JL      part69
 	MOVQ    R8, SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, 64(SI)
@@ -860,9 +1019,9 @@ plain59:
 	ADDQ    ldc+24(FP), SI
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, 64(SI)
-	JMP     result63
+	JMP     result70
 
-part62:
+part69:
 	LEAQ    -16(R10), SI
 	MOVQ    $-1, R11
 	BZHIQ   SI, R11, R11
@@ -880,16 +1039,95 @@ part62:
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, K1, 64(SI)
 
-result63:
+result70:
 	LEAQ (R9)(DI*2), R9
 	ADDQ $0x00000080, R8
 	SUBQ $0x00000020, R10
-	JG   columns55
-	JMP  rowdone57
+	JG   columns62
+	JMP  rowdone64
 
-last56:
+last63:
 	CMPQ   R10, $0x00000000
-	JE     rowdone57
+	JE     rowdone64
+	CMPQ   R10, $0x00000008
+	JG     more71
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   CX, SI
+	MOVQ   k+64(FP), R11
+
+loop72:
+	VMOVUPS          (R9), Y4
+	VFMADD231PS.BCST (SI), Y4, Y0
+	VFMADD231PS.BCST (SI)(DX*1), Y4, Y1
+	VFMADD231PS.BCST (SI)(DX*2), Y4, Y2
+	VFMADD231PS.BCST (SI)(BX*1), Y4, Y3
+	ADDQ             $0x00000004, SI
+	ADDQ             $0x00000040, R9
+	DECQ             R11
+	JNZ              loop72
+	CMPQ             add+72(FP), $0x00000000
+	JE               plain73
+	CMPQ             R10, $0x00000008
+	JL               part74
+	MOVQ             R8, SI
+	VADDPS           (SI), Y0, Y0
+	ADDQ             ldc+24(FP), SI
+	VADDPS           (SI), Y1, Y1
+	ADDQ             ldc+24(FP), SI
+	VADDPS           (SI), Y2, Y2
+	ADDQ             ldc+24(FP), SI
+	VADDPS           (SI), Y3, Y3
+	JMP              result75
+
+part74:
+	LEAQ   (R10), SI
+	MOVQ   $-1, R9
+	BZHIQ  SI, R9, R9
+	KMOVW  R9, K1
+	MOVQ   R8, SI
+	VADDPS (SI), Y0, K1, Y0
+	ADDQ   ldc+24(FP), SI
+	VADDPS (SI), Y1, K1, Y1
+	ADDQ   ldc+24(FP), SI
+	VADDPS (SI), Y2, K1, Y2
+	ADDQ   ldc+24(FP), SI
+	VADDPS (SI), Y3, K1, Y3
+
+result75:
+plain73:
+	CMPQ    R10, $0x00000008
+	JL      part76
+	MOVQ    R8, SI
+	VMOVUPS Y0, (SI)
+	ADDQ    ldc+24(FP), SI
+	VMOVUPS Y1, (SI)
+	ADDQ    ldc+24(FP), SI
+	VMOVUPS Y2, (SI)
+	ADDQ    ldc+24(FP), SI
+	VMOVUPS Y3, (SI)
+	JMP     result77
+
+part76:
+	LEAQ    (R10), SI
+	MOVQ    $-1, R9
+	BZHIQ   SI, R9, R9
+	KMOVW   R9, K1
+	MOVQ    R8, SI
+	VMOVUPS Y0, K1, (SI)
+	ADDQ    ldc+24(FP), SI
+	VMOVUPS Y1, K1, (SI)
+	ADDQ    ldc+24(FP), SI
+	VMOVUPS Y2, K1, (SI)
+	ADDQ    ldc+24(FP), SI
+	VMOVUPS Y3, K1, (SI)
+
+result77:
+	JMP rowdone64
+
+more71:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -897,7 +1135,7 @@ last56:
 	MOVQ   CX, SI
 	MOVQ   k+64(FP), R11
 
-loop64:
+loop78:
 	VMOVUPS          (R9), Z4
 	VFMADD231PS.BCST (SI), Z4, Z0
 	VFMADD231PS.BCST (SI)(DX*1), Z4, Z1
@@ -906,11 +1144,11 @@ loop64:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000040, R9
 	DECQ             R11
-	JNZ              loop64
+	JNZ              loop78
 	CMPQ             add+72(FP), $0x00000000
-	JE               plain65
+	JE               plain79
 	CMPQ             R10, $0x00000010
-	JL               part66
+	JL               part80
 	MOVQ             R8, SI
 	VADDPS           (SI), Z0, Z0
 	ADDQ             ldc+24(FP), SI
@@ -919,9 +1157,9 @@ loop64:
 	VADDPS           (SI), Z2, Z2
 	ADDQ             ldc+24(FP), SI
 	VADDPS           (SI), Z3, Z3
-	JMP              result67
+	JMP              result81
 
-part66:
+part80:
 	LEAQ   (R10), SI
 	MOVQ   $-1, R9
 	BZHIQ  SI, R9, R9
@@ -935,10 +1173,10 @@ part66:
 	ADDQ   ldc+24(FP), SI
 	VADDPS (SI), Z3, K1, Z3
 
-result67:
-plain65:
+result81:
+plain79:
 	CMPQ    R10, $0x00000010
-	JL      part68
+	JL      part82
 	MOVQ    R8, SI
 	VMOVUPS Z0, (SI)
 	ADDQ    ldc+24(FP), SI
@@ -947,9 +1185,9 @@ plain65:
 	VMOVUPS Z2, (SI)
 	ADDQ    ldc+24(FP), SI
 	VMOVUPS Z3, (SI)
-	JMP     result69
+	JMP     result83
 
-part68:
+part82:
 	LEAQ    (R10), SI
 	MOVQ    $-1, R9
 	BZHIQ   SI, R9, R9
@@ -963,34 +1201,34 @@ part68:
 	ADDQ    ldc+24(FP), SI
 	VMOVUPS Z3, K1, (SI)
 
-result69:
-rowdone57:
+result83:
+rowdone64:
 	IMUL3Q $0x00000004, DX, SI
 	ADDQ   SI, CX
 	MOVQ   ldc+24(FP), SI
 	IMUL3Q $0x00000004, SI, SI
 	ADDQ   SI, AX
 	SUBQ   $0x00000004, (SP)
-	JMP    while53
+	JMP    while60
 
-done54:
-while70:
+done61:
+while84:
 	CMPQ (SP), $0x00000001
-	JL   done71
+	JL   done85
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
 	MOVQ n+56(FP), R10
 
-columns72:
+columns86:
 	CMPQ   R10, $0x00000010
-	JLE    last73
+	JLE    last87
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   CX, BX
 	MOVQ   R9, SI
 	MOVQ   k+64(FP), R11
 
-loop75:
+loop89:
 	VMOVUPS      (SI), Z2
 	VMOVUPS      (SI)(DI*1), Z3
 	VBROADCASTSS (BX), Z4
@@ -999,17 +1237,17 @@ loop75:
 	ADDQ         $0x00000004, BX
 	ADDQ         $0x00000040, SI
 	DECQ         R11
-	JNZ          loop75
+	JNZ          loop89
 	CMPQ         add+72(FP), $0x00000000
-	JE           plain76
+	JE           plain90
 	CMPQ         R10, $0x00000020
-	JL           part77
+	JL           part91
 	MOVQ         R8, BX
 	VADDPS       (BX), Z0, Z0
 	VADDPS       64(BX), Z1, Z1
-	JMP          result78
+	JMP          result92
 
-part77:
+part91:
 	LEAQ   -16(R10), BX
 	MOVQ   $-1, SI
 	BZHIQ  BX, SI, SI
@@ -1018,16 +1256,16 @@ part77:
 	VADDPS (BX), Z0, Z0
 	VADDPS 64(BX), Z1, K1, Z1
 
-result78:
-plain76:
+result92:
+plain90:
 	CMPQ    R10, $0x00000020
-	JL      part79
+	JL      part93
 	MOVQ    R8, BX
 	VMOVUPS Z0, (BX)
 	VMOVUPS Z1, 64(BX)
-	JMP     result80
+	JMP     result94
 
-part79:
+part93:
 	LEAQ    -16(R10), BX
 	MOVQ    $-1, SI
 	BZHIQ   BX, SI, SI
@@ -1036,37 +1274,87 @@ part79:
 	VMOVUPS Z0, (BX)
 	VMOVUPS Z1, K1, 64(BX)
 
-result80:
+result94:
 	LEAQ (R9)(DI*2), R9
 	ADDQ $0x00000080, R8
 	SUBQ $0x00000020, R10
-	JG   columns72
-	JMP  rowdone74
+	JG   columns86
+	JMP  rowdone88
 
-last73:
+last87:
 	CMPQ   R10, $0x00000000
-	JE     rowdone74
+	JE     rowdone88
+	CMPQ   R10, $0x00000008
+	JG     more95
+	VXORPS Y0, Y0, Y0
+	MOVQ   CX, BX
+	MOVQ   R9, SI
+	MOVQ   k+64(FP), R9
+
+loop96:
+	VMOVUPS          (SI), Y1
+	VFMADD231PS.BCST (BX), Y1, Y0
+	ADDQ             $0x00000004, BX
+	ADDQ             $0x00000040, SI
+	DECQ             R9
+	JNZ              loop96
+	CMPQ             add+72(FP), $0x00000000
+	JE               plain97
+	CMPQ             R10, $0x00000008
+	JL               part98
+	MOVQ             R8, BX
+	VADDPS           (BX), Y0, Y0
+	JMP              result99
+
+part98:
+	LEAQ   (R10), BX
+	MOVQ   $-1, SI
+	BZHIQ  BX, SI, SI
+	KMOVW  SI, K1
+	MOVQ   R8, BX
+	VADDPS (BX), Y0, K1, Y0
+
+result99:
+plain97:
+	CMPQ    R10, $0x00000008
+	JL      part100
+	MOVQ    R8, BX
+	VMOVUPS Y0, (BX)
+	JMP     result101
+
+part100:
+	LEAQ    (R10), BX
+	MOVQ    $-1, SI
+	BZHIQ   BX, SI, SI
+	KMOVW   SI, K1
+	MOVQ    R8, BX
+	VMOVUPS Y0, K1, (BX)
+
+result101:
+	JMP rowdone88
+
+more95:
 	VXORPS Z0, Z0, Z0
 	MOVQ   CX, BX
 	MOVQ   R9, SI
 	MOVQ   k+64(FP), R9
 
-loop81:
+loop102:
 	VMOVUPS          (SI), Z1
 	VFMADD231PS.BCST (BX), Z1, Z0
 	ADDQ             $0x00000004, BX
 	ADDQ             $0x00000040, SI
 	DECQ             R9
-	JNZ              loop81
+	JNZ              loop102
 	CMPQ             add+72(FP), $0x00000000
-	JE               plain82
+	JE               plain103
 	CMPQ             R10, $0x00000010
-	JL               part83
+	JL               part104
 	MOVQ             R8, BX
 	VADDPS           (BX), Z0, Z0
-	JMP              result84
+	JMP              result105
 
-part83:
+part104:
 	LEAQ   (R10), BX
 	MOVQ   $-1, SI
 	BZHIQ  BX, SI, SI
@@ -1074,15 +1362,15 @@ part83:
 	MOVQ   R8, BX
 	VADDPS (BX), Z0, K1, Z0
 
-result84:
-plain82:
+result105:
+plain103:
 	CMPQ    R10, $0x00000010
-	JL      part85
+	JL      part106
 	MOVQ    R8, BX
 	VMOVUPS Z0, (BX)
-	JMP     result86
+	JMP     result107
 
-part85:
+part106:
 	LEAQ    (R10), BX
 	MOVQ    $-1, SI
 	BZHIQ   BX, SI, SI
@@ -1090,23 +1378,23 @@ part85:
 	MOVQ    R8, BX
 	VMOVUPS Z0, K1, (BX)
 
-result86:
-rowdone74:
+result107:
+rowdone88:
 	IMUL3Q $0x00000001, DX, BX
 	ADDQ   BX, CX
 	MOVQ   ldc+24(FP), BX
 	IMUL3Q $0x00000001, BX, BX
 	ADDQ   BX, AX
 	SUBQ   $0x00000001, (SP)
-	JMP    while70
+	JMP    while84
 
-done71:
+done85:
 done2:
 	VZEROUPPER
 	RET
 
 // func outerAVX512(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·outerAVX512(SB), NOSPLIT, $8-72
 	MOVQ c+0(FP), AX
 	MOVQ b+16(FP), CX
@@ -1115,17 +1403,17 @@ TEXT ·outerAVX512(SB), NOSPLIT, $8-72
 	MOVQ ldc+24(FP), SI
 	MOVQ n+64(FP), DI
 
-columns89:
+columns110:
 	CMPQ DI, $0x00000010
-	JLE  last87
+	JLE  last108
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
 	MOVQ k+56(FP), R10
 	MOVQ R10, (SP)
 
-while90:
+while111:
 	CMPQ   (SP), $0x00000008
-	JL     done91
+	JL     done112
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1143,12 +1431,12 @@ while90:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 	CMPQ   DI, $0x00000020
-	JL     part92
+	JL     part113
 	MOVQ   R9, R10
 	MOVQ   CX, R11
 	MOVQ   m+48(FP), R12
 
-loop94:
+loop115:
 	VMOVUPS      (R11), Z16
 	VMOVUPS      64(R11), Z17
 	VBROADCASTSS (R10), Z18
@@ -1178,10 +1466,10 @@ loop94:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop94
-	JMP          summed93
+	JNZ          loop115
+	JMP          summed114
 
-part92:
+part113:
 	LEAQ  -16(DI), R10
 	MOVQ  $-1, R11
 	BZHIQ R10, R11, R11
@@ -1190,7 +1478,7 @@ part92:
 	MOVQ  CX, R11
 	MOVQ  m+48(FP), R12
 
-loop95:
+loop116:
 	VMOVUPS      (R11), Z16
 	VMOVUPS.Z    64(R11), K1, Z17
 	VBROADCASTSS (R10), Z18
@@ -1220,11 +1508,11 @@ loop95:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop95
+	JNZ          loop116
 
-summed93:
+summed114:
 	CMPQ    DI, $0x00000020
-	JL      part96
+	JL      part117
 	MOVQ    R8, R10
 	VADDPS  (R10), Z0, Z0
 	VMOVUPS Z0, (R10)
@@ -1265,9 +1553,9 @@ summed93:
 	VMOVUPS Z14, (R10)
 	VADDPS  64(R10), Z15, Z15
 	VMOVUPS Z15, 64(R10)
-	JMP     result97
+	JMP     result118
 
-part96:
+part117:
 	LEAQ    -16(DI), R10
 	MOVQ    $-1, R11
 	BZHIQ   R10, R11, R11
@@ -1313,17 +1601,17 @@ part96:
 	VADDPS  64(R10), Z15, K1, Z15
 	VMOVUPS Z15, K1, 64(R10)
 
-result97:
+result118:
 	ADDQ   $0x00000020, R9
 	IMUL3Q $0x00000008, SI, R10
 	ADDQ   R10, R8
 	SUBQ   $0x00000008, (SP)
-	JMP    while90
+	JMP    while111
 
-done91:
-while98:
+done112:
+while119:
 	CMPQ   (SP), $0x00000004
-	JL     done99
+	JL     done120
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1333,12 +1621,12 @@ while98:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 	CMPQ   DI, $0x00000020
-	JL     part100
+	JL     part121
 	MOVQ   R9, R10
 	MOVQ   CX, R11
 	MOVQ   m+48(FP), R12
 
-loop102:
+loop123:
 	VMOVUPS      (R11), Z8
 	VMOVUPS      64(R11), Z9
 	VBROADCASTSS (R10), Z10
@@ -1356,10 +1644,10 @@ loop102:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop102
-	JMP          summed101
+	JNZ          loop123
+	JMP          summed122
 
-part100:
+part121:
 	LEAQ  -16(DI), R10
 	MOVQ  $-1, R11
 	BZHIQ R10, R11, R11
@@ -1368,7 +1656,7 @@ part100:
 	MOVQ  CX, R11
 	MOVQ  m+48(FP), R12
 
-loop103:
+loop124:
 	VMOVUPS      (R11), Z8
 	VMOVUPS.Z    64(R11), K1, Z9
 	VBROADCASTSS (R10), Z10
@@ -1386,11 +1674,11 @@ loop103:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop103
+	JNZ          loop124
 
-summed101:
+summed122:
 	CMPQ    DI, $0x00000020
-	JL      part104
+	JL      part125
 	MOVQ    R8, R10
 	VADDPS  (R10), Z0, Z0
 	VMOVUPS Z0, (R10)
@@ -1411,9 +1699,9 @@ summed101:
 	VMOVUPS Z6, (R10)
 	VADDPS  64(R10), Z7, Z7
 	VMOVUPS Z7, 64(R10)
-	JMP     result105
+	JMP     result126
 
-part104:
+part125:
 	LEAQ    -16(DI), R10
 	MOVQ    $-1, R11
 	BZHIQ   R10, R11, R11
@@ -1439,26 +1727,26 @@ part104:
 	VADDPS  64(R10), Z7, K1, Z7
 	VMOVUPS Z7, K1, 64(R10)
 
-result105:
+result126:
 	ADDQ   $0x00000010, R9
 	IMUL3Q $0x00000004, SI, R10
 	ADDQ   R10, R8
 	SUBQ   $0x00000004, (SP)
-	JMP    while98
+	JMP    while119
 
-done99:
-while106:
+done120:
+while127:
 	CMPQ   (SP), $0x00000001
-	JL     done107
+	JL     done128
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	CMPQ   DI, $0x00000020
-	JL     part108
+	JL     part129
 	MOVQ   R9, R10
 	MOVQ   CX, R11
 	MOVQ   m+48(FP), R12
 
-loop110:
+loop131:
 	VMOVUPS      (R11), Z2
 	VMOVUPS      64(R11), Z3
 	VBROADCASTSS (R10), Z4
@@ -1467,10 +1755,10 @@ loop110:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop110
-	JMP          summed109
+	JNZ          loop131
+	JMP          summed130
 
-part108:
+part129:
 	LEAQ  -16(DI), R10
 	MOVQ  $-1, R11
 	BZHIQ R10, R11, R11
@@ -1479,7 +1767,7 @@ part108:
 	MOVQ  CX, R11
 	MOVQ  m+48(FP), R12
 
-loop111:
+loop132:
 	VMOVUPS      (R11), Z2
 	VMOVUPS.Z    64(R11), K1, Z3
 	VBROADCASTSS (R10), Z4
@@ -1488,19 +1776,19 @@ loop111:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop111
+	JNZ          loop132
 
-summed109:
+summed130:
 	CMPQ    DI, $0x00000020
-	JL      part112
+	JL      part133
 	MOVQ    R8, R10
 	VADDPS  (R10), Z0, Z0
 	VMOVUPS Z0, (R10)
 	VADDPS  64(R10), Z1, Z1
 	VMOVUPS Z1, 64(R10)
-	JMP     result113
+	JMP     result134
 
-part112:
+part133:
 	LEAQ    -16(DI), R10
 	MOVQ    $-1, R11
 	BZHIQ   R10, R11, R11
@@ -1511,31 +1799,386 @@ part112:
 	VADDPS  64(R10), Z1, K1, Z1
 	VMOVUPS Z1, K1, 64(R10)
 
-result113:
+result134:
 	ADDQ   $0x00000004, R9
 	IMUL3Q $0x00000001, SI, R10
 	ADDQ   R10, R8
 	SUBQ   $0x00000001, (SP)
-	JMP    while106
+	JMP    while127
 
-done107:
+done128:
 	ADDQ $0x00000080, CX
 	ADDQ $0x00000080, AX
 	SUBQ $0x00000020, DI
-	JG   columns89
-	JMP  done88
+	JG   columns110
+	JMP  done109
 
-last87:
+last108:
 	CMPQ DI, $0x00000000
-	JE   done88
+	JE   done109
+	CMPQ DI, $0x00000008
+	JG   more135
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
 	MOVQ k+56(FP), AX
 	MOVQ AX, (SP)
 
-while114:
+while136:
 	CMPQ   (SP), $0x00000010
-	JL     done115
+	JL     done137
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	VXORPS Y14, Y14, Y14
+	VXORPS Y15, Y15, Y15
+	CMPQ   DI, $0x00000008
+	JL     part138
+	MOVQ   R9, AX
+	MOVQ   CX, R10
+	MOVQ   m+48(FP), R11
+
+loop140:
+	VMOVUPS          (R10), Y16
+	VFMADD231PS.BCST (AX), Y16, Y0
+	VFMADD231PS.BCST 4(AX), Y16, Y1
+	VFMADD231PS.BCST 8(AX), Y16, Y2
+	VFMADD231PS.BCST 12(AX), Y16, Y3
+	VFMADD231PS.BCST 16(AX), Y16, Y4
+	VFMADD231PS.BCST 20(AX), Y16, Y5
+	VFMADD231PS.BCST 24(AX), Y16, Y6
+	VFMADD231PS.BCST 28(AX), Y16, Y7
+	VFMADD231PS.BCST 32(AX), Y16, Y8
+	VFMADD231PS.BCST 36(AX), Y16, Y9
+	VFMADD231PS.BCST 40(AX), Y16, Y10
+	VFMADD231PS.BCST 44(AX), Y16, Y11
+	VFMADD231PS.BCST 48(AX), Y16, Y12
+	VFMADD231PS.BCST 52(AX), Y16, Y13
+	VFMADD231PS.BCST 56(AX), Y16, Y14
+	VFMADD231PS.BCST 60(AX), Y16, Y15
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop140
+	JMP              summed139
+
+part138:
+	LEAQ  (DI), AX
+	MOVQ  $-1, R10
+	BZHIQ AX, R10, R10
+	KMOVW R10, K1
+	MOVQ  R9, AX
+	MOVQ  CX, R10
+	MOVQ  m+48(FP), R11
+
+loop141:
+	VMOVUPS.Z        (R10), K1, Y16
+	VFMADD231PS.BCST (AX), Y16, Y0
+	VFMADD231PS.BCST 4(AX), Y16, Y1
+	VFMADD231PS.BCST 8(AX), Y16, Y2
+	VFMADD231PS.BCST 12(AX), Y16, Y3
+	VFMADD231PS.BCST 16(AX), Y16, Y4
+	VFMADD231PS.BCST 20(AX), Y16, Y5
+	VFMADD231PS.BCST 24(AX), Y16, Y6
+	VFMADD231PS.BCST 28(AX), Y16, Y7
+	VFMADD231PS.BCST 32(AX), Y16, Y8
+	VFMADD231PS.BCST 36(AX), Y16, Y9
+	VFMADD231PS.BCST 40(AX), Y16, Y10
+	VFMADD231PS.BCST 44(AX), Y16, Y11
+	VFMADD231PS.BCST 48(AX), Y16, Y12
+	VFMADD231PS.BCST 52(AX), Y16, Y13
+	VFMADD231PS.BCST 56(AX), Y16, Y14
+	VFMADD231PS.BCST 60(AX), Y16, Y15
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop141
+
+summed139:
+	CMPQ    DI, $0x00000008
+	JL      part142
+	MOVQ    R8, AX
+	VADDPS  (AX), Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y3, Y3
+	VMOVUPS Y3, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y4, Y4
+	VMOVUPS Y4, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y5, Y5
+	VMOVUPS Y5, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y6, Y6
+	VMOVUPS Y6, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y7, Y7
+	VMOVUPS Y7, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y8, Y8
+	VMOVUPS Y8, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y9, Y9
+	VMOVUPS Y9, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y10, Y10
+	VMOVUPS Y10, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y11, Y11
+	VMOVUPS Y11, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y12, Y12
+	VMOVUPS Y12, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y13, Y13
+	VMOVUPS Y13, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y14, Y14
+	VMOVUPS Y14, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y15, Y15
+	VMOVUPS Y15, (AX)
+	JMP     result143
+
+part142:
+	LEAQ    (DI), AX
+	MOVQ    $-1, R10
+	BZHIQ   AX, R10, R10
+	KMOVW   R10, K1
+	MOVQ    R8, AX
+	VADDPS  (AX), Y0, K1, Y0
+	VMOVUPS Y0, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y1, K1, Y1
+	VMOVUPS Y1, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y2, K1, Y2
+	VMOVUPS Y2, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y3, K1, Y3
+	VMOVUPS Y3, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y4, K1, Y4
+	VMOVUPS Y4, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y5, K1, Y5
+	VMOVUPS Y5, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y6, K1, Y6
+	VMOVUPS Y6, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y7, K1, Y7
+	VMOVUPS Y7, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y8, K1, Y8
+	VMOVUPS Y8, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y9, K1, Y9
+	VMOVUPS Y9, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y10, K1, Y10
+	VMOVUPS Y10, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y11, K1, Y11
+	VMOVUPS Y11, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y12, K1, Y12
+	VMOVUPS Y12, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y13, K1, Y13
+	VMOVUPS Y13, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y14, K1, Y14
+	VMOVUPS Y14, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y15, K1, Y15
+	VMOVUPS Y15, K1, (AX)
+
+result143:
+	ADDQ   $0x00000040, R9
+	IMUL3Q $0x00000010, SI, AX
+	ADDQ   AX, R8
+	SUBQ   $0x00000010, (SP)
+	JMP    while136
+
+done137:
+while144:
+	CMPQ   (SP), $0x00000004
+	JL     done145
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	CMPQ   DI, $0x00000008
+	JL     part146
+	MOVQ   R9, AX
+	MOVQ   CX, R10
+	MOVQ   m+48(FP), R11
+
+loop148:
+	VMOVUPS          (R10), Y4
+	VFMADD231PS.BCST (AX), Y4, Y0
+	VFMADD231PS.BCST 4(AX), Y4, Y1
+	VFMADD231PS.BCST 8(AX), Y4, Y2
+	VFMADD231PS.BCST 12(AX), Y4, Y3
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop148
+	JMP              summed147
+
+part146:
+	LEAQ  (DI), AX
+	MOVQ  $-1, R10
+	BZHIQ AX, R10, R10
+	KMOVW R10, K1
+	MOVQ  R9, AX
+	MOVQ  CX, R10
+	MOVQ  m+48(FP), R11
+
+loop149:
+	VMOVUPS.Z        (R10), K1, Y4
+	VFMADD231PS.BCST (AX), Y4, Y0
+	VFMADD231PS.BCST 4(AX), Y4, Y1
+	VFMADD231PS.BCST 8(AX), Y4, Y2
+	VFMADD231PS.BCST 12(AX), Y4, Y3
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop149
+
+summed147:
+	CMPQ    DI, $0x00000008
+	JL      part150
+	MOVQ    R8, AX
+	VADDPS  (AX), Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y1, Y1
+	VMOVUPS Y1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y2, Y2
+	VMOVUPS Y2, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y3, Y3
+	VMOVUPS Y3, (AX)
+	JMP     result151
+
+part150:
+	LEAQ    (DI), AX
+	MOVQ    $-1, R10
+	BZHIQ   AX, R10, R10
+	KMOVW   R10, K1
+	MOVQ    R8, AX
+	VADDPS  (AX), Y0, K1, Y0
+	VMOVUPS Y0, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y1, K1, Y1
+	VMOVUPS Y1, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y2, K1, Y2
+	VMOVUPS Y2, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), Y3, K1, Y3
+	VMOVUPS Y3, K1, (AX)
+
+result151:
+	ADDQ   $0x00000010, R9
+	IMUL3Q $0x00000004, SI, AX
+	ADDQ   AX, R8
+	SUBQ   $0x00000004, (SP)
+	JMP    while144
+
+done145:
+while152:
+	CMPQ   (SP), $0x00000001
+	JL     done153
+	VXORPS Y0, Y0, Y0
+	CMPQ   DI, $0x00000008
+	JL     part154
+	MOVQ   R9, AX
+	MOVQ   CX, R10
+	MOVQ   m+48(FP), R11
+
+loop156:
+	VMOVUPS          (R10), Y1
+	VFMADD231PS.BCST (AX), Y1, Y0
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop156
+	JMP              summed155
+
+part154:
+	LEAQ  (DI), AX
+	MOVQ  $-1, R10
+	BZHIQ AX, R10, R10
+	KMOVW R10, K1
+	MOVQ  R9, AX
+	MOVQ  CX, R10
+	MOVQ  m+48(FP), R11
+
+loop157:
+	VMOVUPS.Z        (R10), K1, Y1
+	VFMADD231PS.BCST (AX), Y1, Y0
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop157
+
+summed155:
+	CMPQ    DI, $0x00000008
+	JL      part158
+	MOVQ    R8, AX
+	VADDPS  (AX), Y0, Y0
+	VMOVUPS Y0, (AX)
+	JMP     result159
+
+part158:
+	LEAQ    (DI), AX
+	MOVQ    $-1, R10
+	BZHIQ   AX, R10, R10
+	KMOVW   R10, K1
+	MOVQ    R8, AX
+	VADDPS  (AX), Y0, K1, Y0
+	VMOVUPS Y0, K1, (AX)
+
+result159:
+	ADDQ   $0x00000004, R9
+	IMUL3Q $0x00000001, SI, AX
+	ADDQ   AX, R8
+	SUBQ   $0x00000001, (SP)
+	JMP    while152
+
+done153:
+	JMP done109
+
+more135:
+	MOVQ AX, R8
+	MOVQ a+8(FP), R9
+	MOVQ k+56(FP), AX
+	MOVQ AX, (SP)
+
+while160:
+	CMPQ   (SP), $0x00000010
+	JL     done161
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1553,12 +2196,12 @@ while114:
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
 	CMPQ   DI, $0x00000010
-	JL     part116
+	JL     part162
 	MOVQ   R9, AX
 	MOVQ   CX, R10
 	MOVQ   m+48(FP), R11
 
-loop118:
+loop164:
 	VMOVUPS          (R10), Z16
 	VFMADD231PS.BCST (AX), Z16, Z0
 	VFMADD231PS.BCST 4(AX), Z16, Z1
@@ -1579,10 +2222,10 @@ loop118:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop118
-	JMP              summed117
+	JNZ              loop164
+	JMP              summed163
 
-part116:
+part162:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -1591,7 +2234,7 @@ part116:
 	MOVQ  CX, R10
 	MOVQ  m+48(FP), R11
 
-loop119:
+loop165:
 	VMOVUPS.Z        (R10), K1, Z16
 	VFMADD231PS.BCST (AX), Z16, Z0
 	VFMADD231PS.BCST 4(AX), Z16, Z1
@@ -1612,11 +2255,11 @@ loop119:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop119
+	JNZ              loop165
 
-summed117:
+summed163:
 	CMPQ    DI, $0x00000010
-	JL      part120
+	JL      part166
 	MOVQ    R8, AX
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
@@ -1665,9 +2308,9 @@ summed117:
 	ADDQ    SI, AX
 	VADDPS  (AX), Z15, Z15
 	VMOVUPS Z15, (AX)
-	JMP     result121
+	JMP     result167
 
-part120:
+part166:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -1721,28 +2364,28 @@ part120:
 	VADDPS  (AX), Z15, K1, Z15
 	VMOVUPS Z15, K1, (AX)
 
-result121:
+result167:
 	ADDQ   $0x00000040, R9
 	IMUL3Q $0x00000010, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000010, (SP)
-	JMP    while114
+	JMP    while160
 
-done115:
-while122:
+done161:
+while168:
 	CMPQ   (SP), $0x00000004
-	JL     done123
+	JL     done169
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	CMPQ   DI, $0x00000010
-	JL     part124
+	JL     part170
 	MOVQ   R9, AX
 	MOVQ   CX, R10
 	MOVQ   m+48(FP), R11
 
-loop126:
+loop172:
 	VMOVUPS          (R10), Z4
 	VFMADD231PS.BCST (AX), Z4, Z0
 	VFMADD231PS.BCST 4(AX), Z4, Z1
@@ -1751,10 +2394,10 @@ loop126:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop126
-	JMP              summed125
+	JNZ              loop172
+	JMP              summed171
 
-part124:
+part170:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -1763,7 +2406,7 @@ part124:
 	MOVQ  CX, R10
 	MOVQ  m+48(FP), R11
 
-loop127:
+loop173:
 	VMOVUPS.Z        (R10), K1, Z4
 	VFMADD231PS.BCST (AX), Z4, Z0
 	VFMADD231PS.BCST 4(AX), Z4, Z1
@@ -1772,11 +2415,11 @@ loop127:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop127
+	JNZ              loop173
 
-summed125:
+summed171:
 	CMPQ    DI, $0x00000010
-	JL      part128
+	JL      part174
 	MOVQ    R8, AX
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
@@ -1789,9 +2432,9 @@ summed125:
 	ADDQ    SI, AX
 	VADDPS  (AX), Z3, Z3
 	VMOVUPS Z3, (AX)
-	JMP     result129
+	JMP     result175
 
-part128:
+part174:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -1809,34 +2452,34 @@ part128:
 	VADDPS  (AX), Z3, K1, Z3
 	VMOVUPS Z3, K1, (AX)
 
-result129:
+result175:
 	ADDQ   $0x00000010, R9
 	IMUL3Q $0x00000004, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000004, (SP)
-	JMP    while122
+	JMP    while168
 
-done123:
-while130:
+done169:
+while176:
 	CMPQ   (SP), $0x00000001
-	JL     done131
+	JL     done177
 	VXORPS Z0, Z0, Z0
 	CMPQ   DI, $0x00000010
-	JL     part132
+	JL     part178
 	MOVQ   R9, AX
 	MOVQ   CX, R10
 	MOVQ   m+48(FP), R11
 
-loop134:
+loop180:
 	VMOVUPS          (R10), Z1
 	VFMADD231PS.BCST (AX), Z1, Z0
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop134
-	JMP              summed133
+	JNZ              loop180
+	JMP              summed179
 
-part132:
+part178:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -1845,23 +2488,23 @@ part132:
 	MOVQ  CX, R10
 	MOVQ  m+48(FP), R11
 
-loop135:
+loop181:
 	VMOVUPS.Z        (R10), K1, Z1
 	VFMADD231PS.BCST (AX), Z1, Z0
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop135
+	JNZ              loop181
 
-summed133:
+summed179:
 	CMPQ    DI, $0x00000010
-	JL      part136
+	JL      part182
 	MOVQ    R8, AX
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
-	JMP     result137
+	JMP     result183
 
-part136:
+part182:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -1870,21 +2513,21 @@ part136:
 	VADDPS  (AX), Z0, K1, Z0
 	VMOVUPS Z0, K1, (AX)
 
-result137:
+result183:
 	ADDQ   $0x00000004, R9
 	IMUL3Q $0x00000001, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000001, (SP)
-	JMP    while130
+	JMP    while176
 
-done131:
-done88:
+done177:
+done109:
 	VZEROUPPER
 	RET
 
-// func depthwiseAVX512(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, wTap int, line int, kind int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·depthwiseAVX512(SB), NOSPLIT, $56-128
+// func depthwiseAVX512(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
+TEXT ·depthwiseAVX512(SB), NOSPLIT, $56-144
 	MOVQ w+16(FP), AX
 	MOVQ AX, (SP)
 	MOVQ x+8(FP), AX
@@ -1897,9 +2540,9 @@ TEXT ·depthwiseAVX512(SB), NOSPLIT, $56-128
 	LEAQ (SI)(SI*2), DI
 	MOVQ tap+72(FP), R8
 
-while138:
+while184:
 	CMPQ 24(SP), $0x00000010
-	JL   done139
+	JL   done185
 	MOVQ 8(SP), AX
 	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
@@ -1907,39 +2550,60 @@ while138:
 	MOVQ rows+40(FP), AX
 	MOVQ AX, 48(SP)
 
-loop140:
+loop186:
 	MOVQ 32(SP), CX
 	MOVQ 40(SP), DX
 	MOVQ pixels+32(FP), BX
 
-while141:
-	CMPQ   BX, $0x00000008
-	JL     done142
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	MOVQ   channels+24(FP), R9
-	SHLQ   $0x02, R9
-	MOVQ   kind+120(FP), AX
-	CMPQ   AX, $0x00000001
-	JNE    kind144
-	MOVQ   CX, AX
-	MOVQ   (SP), R10
-	MOVQ   kh+48(FP), R12
-	LEAQ   (R9)(R9*2), R13
+while187:
+	CMPQ    BX, $0x00000008
+	JL      done188
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	CMPQ    add+136(FP), $0x00000000
+	JE      plain189
+	MOVQ    DX, AX
+	VMOVUPS (AX), Z0
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z1
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z2
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z3
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z4
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z5
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z6
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z7
+	ADDQ    yStep+104(FP), AX
 
-loop145:
+plain189:
+	MOVQ channels+24(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+128(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind191
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop192:
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -1977,30 +2641,30 @@ loop145:
 	VFMADD231PS Z8, Z9, Z7
 	VMOVUPS     (R11)(R9*1), Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop145
-	JMP         taps143
+	JNZ         loop192
+	JMP         taps190
 
-kind144:
+kind191:
 	CMPQ AX, $0x00000002
-	JNE  kind146
+	JNE  kind193
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop147:
+loop194:
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z11
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z12
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -2056,26 +2720,26 @@ loop147:
 	VFMADD231PS Z8, Z11, Z7
 	VMOVUPS     (R11)(R13*1), Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop147
-	JMP         taps143
+	JNZ         loop194
+	JMP         taps190
 
-kind146:
+kind193:
 	CMPQ AX, $0x00000003
-	JNE  kind148
+	JNE  kind195
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop149:
+loop196:
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -2115,30 +2779,30 @@ loop149:
 	VFMADD231PS Z8, Z10, Z6
 	VMOVUPS     (R11)(R13*1), Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop149
-	JMP         taps143
+	JNZ         loop196
+	JMP         taps190
 
-kind148:
+kind195:
 	CMPQ AX, $0x00000004
-	JNE  kind150
+	JNE  kind197
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop151:
+loop198:
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z11
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z12
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -2199,26 +2863,26 @@ loop151:
 	VFMADD231PS Z8, Z12, Z6
 	VMOVUPS     (R11)(R13*1), Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop151
-	JMP         taps143
+	JNZ         loop198
+	JMP         taps190
 
-kind150:
+kind197:
 	CMPQ AX, $0x00000005
-	JNE  kind152
+	JNE  kind199
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop153:
+loop200:
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -2265,30 +2929,30 @@ loop153:
 	LEAQ        (R11)(R9*4), R11
 	VMOVUPS     (R11), Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop153
-	JMP         taps143
+	JNZ         loop200
+	JMP         taps190
 
-kind152:
+kind199:
 	CMPQ AX, $0x00000006
-	JNE  kind154
+	JNE  kind201
 	MOVQ CX, AX
 	MOVQ (SP), R10
 	MOVQ kh+48(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop155:
+loop202:
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z11
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	VMOVUPS     (R10), Z12
-	ADDQ        wTap+104(FP), R10
+	ADDQ        wTap+112(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -2353,21 +3017,21 @@ loop155:
 	VFMADD231PS Z8, Z11, Z7
 	VMOVUPS     (R11)(R9*2), Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+112(FP), AX
+	ADDQ        line+120(FP), AX
 	DECQ        R12
-	JNZ         loop155
-	JMP         taps143
+	JNZ         loop202
+	JMP         taps190
 
-kind154:
+kind201:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
 	MOVQ (SP), AX
 	MOVQ kh+48(FP), R11
 
-loop156:
+loop203:
 	MOVQ kw+56(FP), R12
 
-loop157:
+loop204:
 	VMOVUPS     (AX), Z8
 	VFMADD231PS (R9), Z8, Z0
 	VFMADD231PS (R9)(SI*1), Z8, Z1
@@ -2379,125 +3043,141 @@ loop157:
 	VFMADD231PS (R10)(DI*1), Z8, Z7
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R12
-	JNZ         loop157
+	JNZ         loop204
 	ADDQ        skip+80(FP), R9
 	ADDQ        skip+80(FP), R10
 	DECQ        R11
-	JNZ         loop156
+	JNZ         loop203
 
-taps143:
-	MOVQ    channels+24(FP), AX
-	SHLQ    $0x02, AX
+taps190:
 	VMOVUPS Z0, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Z1, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Z2, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Z3, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Z4, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Z5, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Z6, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	VMOVUPS Z7, (DX)
-	ADDQ    AX, DX
+	ADDQ    yStep+104(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
-	JMP     while141
+	JMP     while187
 
-done142:
-while158:
-	CMPQ   BX, $0x00000004
-	JL     done159
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	MOVQ   CX, R9
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R10
+done188:
+while205:
+	CMPQ    BX, $0x00000004
+	JL      done206
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	CMPQ    add+136(FP), $0x00000000
+	JE      plain207
+	MOVQ    DX, AX
+	VMOVUPS (AX), Z0
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z1
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z2
+	ADDQ    yStep+104(FP), AX
+	VMOVUPS (AX), Z3
+	ADDQ    yStep+104(FP), AX
 
-loop161:
+plain207:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop209:
 	MOVQ kw+56(FP), R11
 
-loop162:
+loop210:
 	VMOVUPS     (AX), Z4
 	VFMADD231PS (R9), Z4, Z0
 	VFMADD231PS (R9)(SI*1), Z4, Z1
 	VFMADD231PS (R9)(SI*2), Z4, Z2
 	VFMADD231PS (R9)(DI*1), Z4, Z3
 	ADDQ        R8, R9
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R11
-	JNZ         loop162
+	JNZ         loop210
 	ADDQ        skip+80(FP), R9
 	DECQ        R10
-	JNZ         loop161
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
+	JNZ         loop209
 	VMOVUPS     Z0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Z1, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Z2, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Z3, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while158
+	JMP         while205
 
-done159:
-while163:
-	CMPQ   BX, $0x00000001
-	JL     done164
-	VXORPS Z0, Z0, Z0
-	MOVQ   CX, R9
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R10
+done206:
+while211:
+	CMPQ    BX, $0x00000001
+	JL      done212
+	VXORPS  Z0, Z0, Z0
+	CMPQ    add+136(FP), $0x00000000
+	JE      plain213
+	MOVQ    DX, AX
+	VMOVUPS (AX), Z0
+	ADDQ    yStep+104(FP), AX
 
-loop166:
+plain213:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop215:
 	MOVQ kw+56(FP), R11
 
-loop167:
+loop216:
 	VMOVUPS     (AX), Z1
 	VFMADD231PS (R9), Z1, Z0
 	ADDQ        R8, R9
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R11
-	JNZ         loop167
+	JNZ         loop216
 	ADDQ        skip+80(FP), R9
 	DECQ        R10
-	JNZ         loop166
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
+	JNZ         loop215
 	VMOVUPS     Z0, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while163
+	JMP         while211
 
-done164:
+done212:
 	MOVQ xRow+88(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop140
+	JNZ  loop186
 	ADDQ $0x00000040, 8(SP)
 	ADDQ $0x00000040, 16(SP)
 	ADDQ $0x00000040, (SP)
 	SUBQ $0x00000010, 24(SP)
-	JMP  while138
+	JMP  while184
 
-done139:
+done185:
 	CMPQ  24(SP), $0x00000000
-	JE    zero168
+	JE    zero217
+	CMPQ  24(SP), $0x00000008
+	JG    more218
 	MOVQ  24(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
@@ -2509,31 +3189,1119 @@ done139:
 	MOVQ  rows+40(FP), AX
 	MOVQ  AX, 48(SP)
 
-loop169:
+loop220:
 	MOVQ 32(SP), CX
 	MOVQ 40(SP), DX
 	MOVQ pixels+32(FP), BX
 
-while170:
-	CMPQ   BX, $0x00000008
-	JL     done171
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	MOVQ   CX, R9
-	LEAQ   (CX)(SI*4), R10
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R11
+while221:
+	CMPQ      BX, $0x00000008
+	JL        done222
+	VXORPS    Y0, Y0, Y0
+	VXORPS    Y1, Y1, Y1
+	VXORPS    Y2, Y2, Y2
+	VXORPS    Y3, Y3, Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y5, Y5, Y5
+	VXORPS    Y6, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	CMPQ      add+136(FP), $0x00000000
+	JE        plain223
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Y0
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y1
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y2
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y3
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y4
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y5
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y6
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y7
+	ADDQ      yStep+104(FP), AX
 
-loop173:
+plain223:
+	MOVQ channels+24(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+128(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind225
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop226:
+	VMOVUPS.Z   (R10), K1, Y8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y10
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Y11
+	VFMADD231PS Y11, Y8, Y0
+	VMOVUPS.Z   (R11)(R9*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y0
+	VFMADD231PS Y11, Y8, Y1
+	VMOVUPS.Z   (R11)(R9*2), K1, Y11
+	VFMADD231PS Y11, Y10, Y0
+	VFMADD231PS Y11, Y9, Y1
+	VFMADD231PS Y11, Y8, Y2
+	VMOVUPS.Z   (R11)(R13*1), K1, Y11
+	VFMADD231PS Y11, Y10, Y1
+	VFMADD231PS Y11, Y9, Y2
+	VFMADD231PS Y11, Y8, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y11
+	VFMADD231PS Y11, Y10, Y2
+	VFMADD231PS Y11, Y9, Y3
+	VFMADD231PS Y11, Y8, Y4
+	VMOVUPS.Z   (R11)(R9*1), K1, Y11
+	VFMADD231PS Y11, Y10, Y3
+	VFMADD231PS Y11, Y9, Y4
+	VFMADD231PS Y11, Y8, Y5
+	VMOVUPS.Z   (R11)(R9*2), K1, Y11
+	VFMADD231PS Y11, Y10, Y4
+	VFMADD231PS Y11, Y9, Y5
+	VFMADD231PS Y11, Y8, Y6
+	VMOVUPS.Z   (R11)(R13*1), K1, Y11
+	VFMADD231PS Y11, Y10, Y5
+	VFMADD231PS Y11, Y9, Y6
+	VFMADD231PS Y11, Y8, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y8
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS.Z   (R11)(R9*1), K1, Y8
+	VFMADD231PS Y8, Y10, Y7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop226
+	JMP         taps224
+
+kind225:
+	CMPQ AX, $0x00000002
+	JNE  kind227
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop228:
+	VMOVUPS.Z   (R10), K1, Y8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y10
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y11
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Y13
+	VFMADD231PS Y13, Y8, Y0
+	VMOVUPS.Z   (R11)(R9*1), K1, Y13
+	VFMADD231PS Y13, Y9, Y0
+	VFMADD231PS Y13, Y8, Y1
+	VMOVUPS.Z   (R11)(R9*2), K1, Y13
+	VFMADD231PS Y13, Y10, Y0
+	VFMADD231PS Y13, Y9, Y1
+	VFMADD231PS Y13, Y8, Y2
+	VMOVUPS.Z   (R11)(R13*1), K1, Y13
+	VFMADD231PS Y13, Y11, Y0
+	VFMADD231PS Y13, Y10, Y1
+	VFMADD231PS Y13, Y9, Y2
+	VFMADD231PS Y13, Y8, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y13
+	VFMADD231PS Y13, Y12, Y0
+	VFMADD231PS Y13, Y11, Y1
+	VFMADD231PS Y13, Y10, Y2
+	VFMADD231PS Y13, Y9, Y3
+	VFMADD231PS Y13, Y8, Y4
+	VMOVUPS.Z   (R11)(R9*1), K1, Y13
+	VFMADD231PS Y13, Y12, Y1
+	VFMADD231PS Y13, Y11, Y2
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y9, Y4
+	VFMADD231PS Y13, Y8, Y5
+	VMOVUPS.Z   (R11)(R9*2), K1, Y13
+	VFMADD231PS Y13, Y12, Y2
+	VFMADD231PS Y13, Y11, Y3
+	VFMADD231PS Y13, Y10, Y4
+	VFMADD231PS Y13, Y9, Y5
+	VFMADD231PS Y13, Y8, Y6
+	VMOVUPS.Z   (R11)(R13*1), K1, Y13
+	VFMADD231PS Y13, Y12, Y3
+	VFMADD231PS Y13, Y11, Y4
+	VFMADD231PS Y13, Y10, Y5
+	VFMADD231PS Y13, Y9, Y6
+	VFMADD231PS Y13, Y8, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y8
+	VFMADD231PS Y8, Y12, Y4
+	VFMADD231PS Y8, Y11, Y5
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS.Z   (R11)(R9*1), K1, Y8
+	VFMADD231PS Y8, Y12, Y5
+	VFMADD231PS Y8, Y11, Y6
+	VFMADD231PS Y8, Y10, Y7
+	VMOVUPS.Z   (R11)(R9*2), K1, Y8
+	VFMADD231PS Y8, Y12, Y6
+	VFMADD231PS Y8, Y11, Y7
+	VMOVUPS.Z   (R11)(R13*1), K1, Y8
+	VFMADD231PS Y8, Y12, Y7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop228
+	JMP         taps224
+
+kind227:
+	CMPQ AX, $0x00000003
+	JNE  kind229
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop230:
+	VMOVUPS.Z   (R10), K1, Y8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y10
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Y11
+	VFMADD231PS Y11, Y8, Y0
+	VMOVUPS.Z   (R11)(R9*1), K1, Y11
+	VFMADD231PS Y11, Y8, Y1
+	VMOVUPS.Z   (R11)(R9*2), K1, Y11
+	VFMADD231PS Y11, Y9, Y0
+	VFMADD231PS Y11, Y8, Y2
+	VMOVUPS.Z   (R11)(R13*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y1
+	VFMADD231PS Y11, Y8, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y11
+	VFMADD231PS Y11, Y10, Y0
+	VFMADD231PS Y11, Y9, Y2
+	VFMADD231PS Y11, Y8, Y4
+	VMOVUPS.Z   (R11)(R9*1), K1, Y11
+	VFMADD231PS Y11, Y10, Y1
+	VFMADD231PS Y11, Y9, Y3
+	VFMADD231PS Y11, Y8, Y5
+	VMOVUPS.Z   (R11)(R9*2), K1, Y11
+	VFMADD231PS Y11, Y10, Y2
+	VFMADD231PS Y11, Y9, Y4
+	VFMADD231PS Y11, Y8, Y6
+	VMOVUPS.Z   (R11)(R13*1), K1, Y11
+	VFMADD231PS Y11, Y10, Y3
+	VFMADD231PS Y11, Y9, Y5
+	VFMADD231PS Y11, Y8, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y8
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y8, Y9, Y6
+	VMOVUPS.Z   (R11)(R9*1), K1, Y8
+	VFMADD231PS Y8, Y10, Y5
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS.Z   (R11)(R9*2), K1, Y8
+	VFMADD231PS Y8, Y10, Y6
+	VMOVUPS.Z   (R11)(R13*1), K1, Y8
+	VFMADD231PS Y8, Y10, Y7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop230
+	JMP         taps224
+
+kind229:
+	CMPQ AX, $0x00000004
+	JNE  kind231
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop232:
+	VMOVUPS.Z   (R10), K1, Y8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y10
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y11
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Y13
+	VFMADD231PS Y13, Y8, Y0
+	VMOVUPS.Z   (R11)(R9*1), K1, Y13
+	VFMADD231PS Y13, Y8, Y1
+	VMOVUPS.Z   (R11)(R9*2), K1, Y13
+	VFMADD231PS Y13, Y9, Y0
+	VFMADD231PS Y13, Y8, Y2
+	VMOVUPS.Z   (R11)(R13*1), K1, Y13
+	VFMADD231PS Y13, Y9, Y1
+	VFMADD231PS Y13, Y8, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y13
+	VFMADD231PS Y13, Y10, Y0
+	VFMADD231PS Y13, Y9, Y2
+	VFMADD231PS Y13, Y8, Y4
+	VMOVUPS.Z   (R11)(R9*1), K1, Y13
+	VFMADD231PS Y13, Y10, Y1
+	VFMADD231PS Y13, Y9, Y3
+	VFMADD231PS Y13, Y8, Y5
+	VMOVUPS.Z   (R11)(R9*2), K1, Y13
+	VFMADD231PS Y13, Y11, Y0
+	VFMADD231PS Y13, Y10, Y2
+	VFMADD231PS Y13, Y9, Y4
+	VFMADD231PS Y13, Y8, Y6
+	VMOVUPS.Z   (R11)(R13*1), K1, Y13
+	VFMADD231PS Y13, Y11, Y1
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y9, Y5
+	VFMADD231PS Y13, Y8, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y8
+	VFMADD231PS Y8, Y12, Y0
+	VFMADD231PS Y8, Y11, Y2
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y8, Y9, Y6
+	VMOVUPS.Z   (R11)(R9*1), K1, Y8
+	VFMADD231PS Y8, Y12, Y1
+	VFMADD231PS Y8, Y11, Y3
+	VFMADD231PS Y8, Y10, Y5
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS.Z   (R11)(R9*2), K1, Y8
+	VFMADD231PS Y8, Y12, Y2
+	VFMADD231PS Y8, Y11, Y4
+	VFMADD231PS Y8, Y10, Y6
+	VMOVUPS.Z   (R11)(R13*1), K1, Y8
+	VFMADD231PS Y8, Y12, Y3
+	VFMADD231PS Y8, Y11, Y5
+	VFMADD231PS Y8, Y10, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y8
+	VFMADD231PS Y8, Y12, Y4
+	VFMADD231PS Y8, Y11, Y6
+	VMOVUPS.Z   (R11)(R9*1), K1, Y8
+	VFMADD231PS Y8, Y12, Y5
+	VFMADD231PS Y8, Y11, Y7
+	VMOVUPS.Z   (R11)(R9*2), K1, Y8
+	VFMADD231PS Y8, Y12, Y6
+	VMOVUPS.Z   (R11)(R13*1), K1, Y8
+	VFMADD231PS Y8, Y12, Y7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop232
+	JMP         taps224
+
+kind231:
+	CMPQ AX, $0x00000005
+	JNE  kind233
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop234:
+	VMOVUPS.Z   (R10), K1, Y8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y10
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Y11
+	VFMADD231PS Y11, Y8, Y0
+	VMOVUPS.Z   (R11)(R9*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y0
+	VMOVUPS.Z   (R11)(R9*2), K1, Y11
+	VFMADD231PS Y11, Y10, Y0
+	VFMADD231PS Y11, Y8, Y1
+	VMOVUPS.Z   (R11)(R13*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y11
+	VFMADD231PS Y11, Y10, Y1
+	VFMADD231PS Y11, Y8, Y2
+	VMOVUPS.Z   (R11)(R9*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y2
+	VMOVUPS.Z   (R11)(R9*2), K1, Y11
+	VFMADD231PS Y11, Y10, Y2
+	VFMADD231PS Y11, Y8, Y3
+	VMOVUPS.Z   (R11)(R13*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y11
+	VFMADD231PS Y11, Y10, Y3
+	VFMADD231PS Y11, Y8, Y4
+	VMOVUPS.Z   (R11)(R9*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y4
+	VMOVUPS.Z   (R11)(R9*2), K1, Y11
+	VFMADD231PS Y11, Y10, Y4
+	VFMADD231PS Y11, Y8, Y5
+	VMOVUPS.Z   (R11)(R13*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y11
+	VFMADD231PS Y11, Y10, Y5
+	VFMADD231PS Y11, Y8, Y6
+	VMOVUPS.Z   (R11)(R9*1), K1, Y11
+	VFMADD231PS Y11, Y9, Y6
+	VMOVUPS.Z   (R11)(R9*2), K1, Y11
+	VFMADD231PS Y11, Y10, Y6
+	VFMADD231PS Y11, Y8, Y7
+	VMOVUPS.Z   (R11)(R13*1), K1, Y8
+	VFMADD231PS Y8, Y9, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y8
+	VFMADD231PS Y8, Y10, Y7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop234
+	JMP         taps224
+
+kind233:
+	CMPQ AX, $0x00000006
+	JNE  kind235
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop236:
+	VMOVUPS.Z   (R10), K1, Y8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y10
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y11
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Y13
+	VFMADD231PS Y13, Y8, Y0
+	VMOVUPS.Z   (R11)(R9*1), K1, Y13
+	VFMADD231PS Y13, Y9, Y0
+	VMOVUPS.Z   (R11)(R9*2), K1, Y13
+	VFMADD231PS Y13, Y10, Y0
+	VFMADD231PS Y13, Y8, Y1
+	VMOVUPS.Z   (R11)(R13*1), K1, Y13
+	VFMADD231PS Y13, Y11, Y0
+	VFMADD231PS Y13, Y9, Y1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y13
+	VFMADD231PS Y13, Y12, Y0
+	VFMADD231PS Y13, Y10, Y1
+	VFMADD231PS Y13, Y8, Y2
+	VMOVUPS.Z   (R11)(R9*1), K1, Y13
+	VFMADD231PS Y13, Y11, Y1
+	VFMADD231PS Y13, Y9, Y2
+	VMOVUPS.Z   (R11)(R9*2), K1, Y13
+	VFMADD231PS Y13, Y12, Y1
+	VFMADD231PS Y13, Y10, Y2
+	VFMADD231PS Y13, Y8, Y3
+	VMOVUPS.Z   (R11)(R13*1), K1, Y13
+	VFMADD231PS Y13, Y11, Y2
+	VFMADD231PS Y13, Y9, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y13
+	VFMADD231PS Y13, Y12, Y2
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y8, Y4
+	VMOVUPS.Z   (R11)(R9*1), K1, Y13
+	VFMADD231PS Y13, Y11, Y3
+	VFMADD231PS Y13, Y9, Y4
+	VMOVUPS.Z   (R11)(R9*2), K1, Y13
+	VFMADD231PS Y13, Y12, Y3
+	VFMADD231PS Y13, Y10, Y4
+	VFMADD231PS Y13, Y8, Y5
+	VMOVUPS.Z   (R11)(R13*1), K1, Y13
+	VFMADD231PS Y13, Y11, Y4
+	VFMADD231PS Y13, Y9, Y5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y13
+	VFMADD231PS Y13, Y12, Y4
+	VFMADD231PS Y13, Y10, Y5
+	VFMADD231PS Y13, Y8, Y6
+	VMOVUPS.Z   (R11)(R9*1), K1, Y13
+	VFMADD231PS Y13, Y11, Y5
+	VFMADD231PS Y13, Y9, Y6
+	VMOVUPS.Z   (R11)(R9*2), K1, Y13
+	VFMADD231PS Y13, Y12, Y5
+	VFMADD231PS Y13, Y10, Y6
+	VFMADD231PS Y13, Y8, Y7
+	VMOVUPS.Z   (R11)(R13*1), K1, Y8
+	VFMADD231PS Y8, Y11, Y6
+	VFMADD231PS Y8, Y9, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Y8
+	VFMADD231PS Y8, Y12, Y6
+	VFMADD231PS Y8, Y10, Y7
+	VMOVUPS.Z   (R11)(R9*1), K1, Y8
+	VFMADD231PS Y8, Y11, Y7
+	VMOVUPS.Z   (R11)(R9*2), K1, Y8
+	VFMADD231PS Y8, Y12, Y7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop236
+	JMP         taps224
+
+kind235:
+	MOVQ CX, R9
+	LEAQ (CX)(SI*4), R10
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R11
+
+loop237:
 	MOVQ kw+56(FP), R12
 
-loop174:
+loop238:
+	VMOVUPS.Z   (AX), K1, Y8
+	VFMADD231PS (R9), Y8, K1, Y0
+	VFMADD231PS (R9)(SI*1), Y8, K1, Y1
+	VFMADD231PS (R9)(SI*2), Y8, K1, Y2
+	VFMADD231PS (R9)(DI*1), Y8, K1, Y3
+	VFMADD231PS (R10), Y8, K1, Y4
+	VFMADD231PS (R10)(SI*1), Y8, K1, Y5
+	VFMADD231PS (R10)(SI*2), Y8, K1, Y6
+	VFMADD231PS (R10)(DI*1), Y8, K1, Y7
+	ADDQ        R8, R9
+	ADDQ        R8, R10
+	ADDQ        wTap+112(FP), AX
+	DECQ        R12
+	JNZ         loop238
+	ADDQ        skip+80(FP), R9
+	ADDQ        skip+80(FP), R10
+	DECQ        R11
+	JNZ         loop237
+
+taps224:
+	VMOVUPS Y0, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Y1, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Y2, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Y3, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Y4, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Y5, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Y6, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Y7, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	SUBQ    $0x00000008, BX
+	JMP     while221
+
+done222:
+while239:
+	CMPQ      BX, $0x00000004
+	JL        done240
+	VXORPS    Y0, Y0, Y0
+	VXORPS    Y1, Y1, Y1
+	VXORPS    Y2, Y2, Y2
+	VXORPS    Y3, Y3, Y3
+	CMPQ      add+136(FP), $0x00000000
+	JE        plain241
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Y0
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y1
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y2
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Y3
+	ADDQ      yStep+104(FP), AX
+
+plain241:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop243:
+	MOVQ kw+56(FP), R11
+
+loop244:
+	VMOVUPS.Z   (AX), K1, Y4
+	VFMADD231PS (R9), Y4, K1, Y0
+	VFMADD231PS (R9)(SI*1), Y4, K1, Y1
+	VFMADD231PS (R9)(SI*2), Y4, K1, Y2
+	VFMADD231PS (R9)(DI*1), Y4, K1, Y3
+	ADDQ        R8, R9
+	ADDQ        wTap+112(FP), AX
+	DECQ        R11
+	JNZ         loop244
+	ADDQ        skip+80(FP), R9
+	DECQ        R10
+	JNZ         loop243
+	VMOVUPS     Y0, K1, (DX)
+	ADDQ        yStep+104(FP), DX
+	VMOVUPS     Y1, K1, (DX)
+	ADDQ        yStep+104(FP), DX
+	VMOVUPS     Y2, K1, (DX)
+	ADDQ        yStep+104(FP), DX
+	VMOVUPS     Y3, K1, (DX)
+	ADDQ        yStep+104(FP), DX
+	LEAQ        (CX)(SI*4), CX
+	SUBQ        $0x00000004, BX
+	JMP         while239
+
+done240:
+while245:
+	CMPQ      BX, $0x00000001
+	JL        done246
+	VXORPS    Y0, Y0, Y0
+	CMPQ      add+136(FP), $0x00000000
+	JE        plain247
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Y0
+	ADDQ      yStep+104(FP), AX
+
+plain247:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop249:
+	MOVQ kw+56(FP), R11
+
+loop250:
+	VMOVUPS.Z   (AX), K1, Y1
+	VFMADD231PS (R9), Y1, K1, Y0
+	ADDQ        R8, R9
+	ADDQ        wTap+112(FP), AX
+	DECQ        R11
+	JNZ         loop250
+	ADDQ        skip+80(FP), R9
+	DECQ        R10
+	JNZ         loop249
+	VMOVUPS     Y0, K1, (DX)
+	ADDQ        yStep+104(FP), DX
+	LEAQ        (CX)(SI*1), CX
+	SUBQ        $0x00000001, BX
+	JMP         while245
+
+done246:
+	MOVQ xRow+88(FP), AX
+	ADDQ AX, 32(SP)
+	MOVQ yRow+96(FP), AX
+	ADDQ AX, 40(SP)
+	DECQ 48(SP)
+	JNZ  loop220
+	JMP  rest219
+
+more218:
+	MOVQ  24(SP), AX
+	MOVQ  $-1, CX
+	BZHIQ AX, CX, CX
+	KMOVW CX, K1
+	MOVQ  8(SP), AX
+	MOVQ  AX, 32(SP)
+	MOVQ  16(SP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  rows+40(FP), AX
+	MOVQ  AX, 48(SP)
+
+loop251:
+	MOVQ 32(SP), CX
+	MOVQ 40(SP), DX
+	MOVQ pixels+32(FP), BX
+
+while252:
+	CMPQ      BX, $0x00000008
+	JL        done253
+	VXORPS    Z0, Z0, Z0
+	VXORPS    Z1, Z1, Z1
+	VXORPS    Z2, Z2, Z2
+	VXORPS    Z3, Z3, Z3
+	VXORPS    Z4, Z4, Z4
+	VXORPS    Z5, Z5, Z5
+	VXORPS    Z6, Z6, Z6
+	VXORPS    Z7, Z7, Z7
+	CMPQ      add+136(FP), $0x00000000
+	JE        plain254
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z0
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z1
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z2
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z3
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z4
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z5
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z6
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z7
+	ADDQ      yStep+104(FP), AX
+
+plain254:
+	MOVQ channels+24(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+128(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind256
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop257:
+	VMOVUPS.Z   (R10), K1, Z8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z10
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Z11
+	VFMADD231PS Z11, Z8, Z0
+	VMOVUPS.Z   (R11)(R9*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z0
+	VFMADD231PS Z11, Z8, Z1
+	VMOVUPS.Z   (R11)(R9*2), K1, Z11
+	VFMADD231PS Z11, Z10, Z0
+	VFMADD231PS Z11, Z9, Z1
+	VFMADD231PS Z11, Z8, Z2
+	VMOVUPS.Z   (R11)(R13*1), K1, Z11
+	VFMADD231PS Z11, Z10, Z1
+	VFMADD231PS Z11, Z9, Z2
+	VFMADD231PS Z11, Z8, Z3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z11
+	VFMADD231PS Z11, Z10, Z2
+	VFMADD231PS Z11, Z9, Z3
+	VFMADD231PS Z11, Z8, Z4
+	VMOVUPS.Z   (R11)(R9*1), K1, Z11
+	VFMADD231PS Z11, Z10, Z3
+	VFMADD231PS Z11, Z9, Z4
+	VFMADD231PS Z11, Z8, Z5
+	VMOVUPS.Z   (R11)(R9*2), K1, Z11
+	VFMADD231PS Z11, Z10, Z4
+	VFMADD231PS Z11, Z9, Z5
+	VFMADD231PS Z11, Z8, Z6
+	VMOVUPS.Z   (R11)(R13*1), K1, Z11
+	VFMADD231PS Z11, Z10, Z5
+	VFMADD231PS Z11, Z9, Z6
+	VFMADD231PS Z11, Z8, Z7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z8
+	VFMADD231PS Z8, Z10, Z6
+	VFMADD231PS Z8, Z9, Z7
+	VMOVUPS.Z   (R11)(R9*1), K1, Z8
+	VFMADD231PS Z8, Z10, Z7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop257
+	JMP         taps255
+
+kind256:
+	CMPQ AX, $0x00000002
+	JNE  kind258
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop259:
+	VMOVUPS.Z   (R10), K1, Z8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z10
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z11
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Z13
+	VFMADD231PS Z13, Z8, Z0
+	VMOVUPS.Z   (R11)(R9*1), K1, Z13
+	VFMADD231PS Z13, Z9, Z0
+	VFMADD231PS Z13, Z8, Z1
+	VMOVUPS.Z   (R11)(R9*2), K1, Z13
+	VFMADD231PS Z13, Z10, Z0
+	VFMADD231PS Z13, Z9, Z1
+	VFMADD231PS Z13, Z8, Z2
+	VMOVUPS.Z   (R11)(R13*1), K1, Z13
+	VFMADD231PS Z13, Z11, Z0
+	VFMADD231PS Z13, Z10, Z1
+	VFMADD231PS Z13, Z9, Z2
+	VFMADD231PS Z13, Z8, Z3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z13
+	VFMADD231PS Z13, Z12, Z0
+	VFMADD231PS Z13, Z11, Z1
+	VFMADD231PS Z13, Z10, Z2
+	VFMADD231PS Z13, Z9, Z3
+	VFMADD231PS Z13, Z8, Z4
+	VMOVUPS.Z   (R11)(R9*1), K1, Z13
+	VFMADD231PS Z13, Z12, Z1
+	VFMADD231PS Z13, Z11, Z2
+	VFMADD231PS Z13, Z10, Z3
+	VFMADD231PS Z13, Z9, Z4
+	VFMADD231PS Z13, Z8, Z5
+	VMOVUPS.Z   (R11)(R9*2), K1, Z13
+	VFMADD231PS Z13, Z12, Z2
+	VFMADD231PS Z13, Z11, Z3
+	VFMADD231PS Z13, Z10, Z4
+	VFMADD231PS Z13, Z9, Z5
+	VFMADD231PS Z13, Z8, Z6
+	VMOVUPS.Z   (R11)(R13*1), K1, Z13
+	VFMADD231PS Z13, Z12, Z3
+	VFMADD231PS Z13, Z11, Z4
+	VFMADD231PS Z13, Z10, Z5
+	VFMADD231PS Z13, Z9, Z6
+	VFMADD231PS Z13, Z8, Z7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z8
+	VFMADD231PS Z8, Z12, Z4
+	VFMADD231PS Z8, Z11, Z5
+	VFMADD231PS Z8, Z10, Z6
+	VFMADD231PS Z8, Z9, Z7
+	VMOVUPS.Z   (R11)(R9*1), K1, Z8
+	VFMADD231PS Z8, Z12, Z5
+	VFMADD231PS Z8, Z11, Z6
+	VFMADD231PS Z8, Z10, Z7
+	VMOVUPS.Z   (R11)(R9*2), K1, Z8
+	VFMADD231PS Z8, Z12, Z6
+	VFMADD231PS Z8, Z11, Z7
+	VMOVUPS.Z   (R11)(R13*1), K1, Z8
+	VFMADD231PS Z8, Z12, Z7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop259
+	JMP         taps255
+
+kind258:
+	CMPQ AX, $0x00000003
+	JNE  kind260
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop261:
+	VMOVUPS.Z   (R10), K1, Z8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z10
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Z11
+	VFMADD231PS Z11, Z8, Z0
+	VMOVUPS.Z   (R11)(R9*1), K1, Z11
+	VFMADD231PS Z11, Z8, Z1
+	VMOVUPS.Z   (R11)(R9*2), K1, Z11
+	VFMADD231PS Z11, Z9, Z0
+	VFMADD231PS Z11, Z8, Z2
+	VMOVUPS.Z   (R11)(R13*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z1
+	VFMADD231PS Z11, Z8, Z3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z11
+	VFMADD231PS Z11, Z10, Z0
+	VFMADD231PS Z11, Z9, Z2
+	VFMADD231PS Z11, Z8, Z4
+	VMOVUPS.Z   (R11)(R9*1), K1, Z11
+	VFMADD231PS Z11, Z10, Z1
+	VFMADD231PS Z11, Z9, Z3
+	VFMADD231PS Z11, Z8, Z5
+	VMOVUPS.Z   (R11)(R9*2), K1, Z11
+	VFMADD231PS Z11, Z10, Z2
+	VFMADD231PS Z11, Z9, Z4
+	VFMADD231PS Z11, Z8, Z6
+	VMOVUPS.Z   (R11)(R13*1), K1, Z11
+	VFMADD231PS Z11, Z10, Z3
+	VFMADD231PS Z11, Z9, Z5
+	VFMADD231PS Z11, Z8, Z7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z8
+	VFMADD231PS Z8, Z10, Z4
+	VFMADD231PS Z8, Z9, Z6
+	VMOVUPS.Z   (R11)(R9*1), K1, Z8
+	VFMADD231PS Z8, Z10, Z5
+	VFMADD231PS Z8, Z9, Z7
+	VMOVUPS.Z   (R11)(R9*2), K1, Z8
+	VFMADD231PS Z8, Z10, Z6
+	VMOVUPS.Z   (R11)(R13*1), K1, Z8
+	VFMADD231PS Z8, Z10, Z7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop261
+	JMP         taps255
+
+kind260:
+	CMPQ AX, $0x00000004
+	JNE  kind262
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop263:
+	VMOVUPS.Z   (R10), K1, Z8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z10
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z11
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Z13
+	VFMADD231PS Z13, Z8, Z0
+	VMOVUPS.Z   (R11)(R9*1), K1, Z13
+	VFMADD231PS Z13, Z8, Z1
+	VMOVUPS.Z   (R11)(R9*2), K1, Z13
+	VFMADD231PS Z13, Z9, Z0
+	VFMADD231PS Z13, Z8, Z2
+	VMOVUPS.Z   (R11)(R13*1), K1, Z13
+	VFMADD231PS Z13, Z9, Z1
+	VFMADD231PS Z13, Z8, Z3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z13
+	VFMADD231PS Z13, Z10, Z0
+	VFMADD231PS Z13, Z9, Z2
+	VFMADD231PS Z13, Z8, Z4
+	VMOVUPS.Z   (R11)(R9*1), K1, Z13
+	VFMADD231PS Z13, Z10, Z1
+	VFMADD231PS Z13, Z9, Z3
+	VFMADD231PS Z13, Z8, Z5
+	VMOVUPS.Z   (R11)(R9*2), K1, Z13
+	VFMADD231PS Z13, Z11, Z0
+	VFMADD231PS Z13, Z10, Z2
+	VFMADD231PS Z13, Z9, Z4
+	VFMADD231PS Z13, Z8, Z6
+	VMOVUPS.Z   (R11)(R13*1), K1, Z13
+	VFMADD231PS Z13, Z11, Z1
+	VFMADD231PS Z13, Z10, Z3
+	VFMADD231PS Z13, Z9, Z5
+	VFMADD231PS Z13, Z8, Z7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z8
+	VFMADD231PS Z8, Z12, Z0
+	VFMADD231PS Z8, Z11, Z2
+	VFMADD231PS Z8, Z10, Z4
+	VFMADD231PS Z8, Z9, Z6
+	VMOVUPS.Z   (R11)(R9*1), K1, Z8
+	VFMADD231PS Z8, Z12, Z1
+	VFMADD231PS Z8, Z11, Z3
+	VFMADD231PS Z8, Z10, Z5
+	VFMADD231PS Z8, Z9, Z7
+	VMOVUPS.Z   (R11)(R9*2), K1, Z8
+	VFMADD231PS Z8, Z12, Z2
+	VFMADD231PS Z8, Z11, Z4
+	VFMADD231PS Z8, Z10, Z6
+	VMOVUPS.Z   (R11)(R13*1), K1, Z8
+	VFMADD231PS Z8, Z12, Z3
+	VFMADD231PS Z8, Z11, Z5
+	VFMADD231PS Z8, Z10, Z7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z8
+	VFMADD231PS Z8, Z12, Z4
+	VFMADD231PS Z8, Z11, Z6
+	VMOVUPS.Z   (R11)(R9*1), K1, Z8
+	VFMADD231PS Z8, Z12, Z5
+	VFMADD231PS Z8, Z11, Z7
+	VMOVUPS.Z   (R11)(R9*2), K1, Z8
+	VFMADD231PS Z8, Z12, Z6
+	VMOVUPS.Z   (R11)(R13*1), K1, Z8
+	VFMADD231PS Z8, Z12, Z7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop263
+	JMP         taps255
+
+kind262:
+	CMPQ AX, $0x00000005
+	JNE  kind264
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop265:
+	VMOVUPS.Z   (R10), K1, Z8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z10
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Z11
+	VFMADD231PS Z11, Z8, Z0
+	VMOVUPS.Z   (R11)(R9*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z0
+	VMOVUPS.Z   (R11)(R9*2), K1, Z11
+	VFMADD231PS Z11, Z10, Z0
+	VFMADD231PS Z11, Z8, Z1
+	VMOVUPS.Z   (R11)(R13*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z11
+	VFMADD231PS Z11, Z10, Z1
+	VFMADD231PS Z11, Z8, Z2
+	VMOVUPS.Z   (R11)(R9*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z2
+	VMOVUPS.Z   (R11)(R9*2), K1, Z11
+	VFMADD231PS Z11, Z10, Z2
+	VFMADD231PS Z11, Z8, Z3
+	VMOVUPS.Z   (R11)(R13*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z11
+	VFMADD231PS Z11, Z10, Z3
+	VFMADD231PS Z11, Z8, Z4
+	VMOVUPS.Z   (R11)(R9*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z4
+	VMOVUPS.Z   (R11)(R9*2), K1, Z11
+	VFMADD231PS Z11, Z10, Z4
+	VFMADD231PS Z11, Z8, Z5
+	VMOVUPS.Z   (R11)(R13*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z11
+	VFMADD231PS Z11, Z10, Z5
+	VFMADD231PS Z11, Z8, Z6
+	VMOVUPS.Z   (R11)(R9*1), K1, Z11
+	VFMADD231PS Z11, Z9, Z6
+	VMOVUPS.Z   (R11)(R9*2), K1, Z11
+	VFMADD231PS Z11, Z10, Z6
+	VFMADD231PS Z11, Z8, Z7
+	VMOVUPS.Z   (R11)(R13*1), K1, Z8
+	VFMADD231PS Z8, Z9, Z7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z8
+	VFMADD231PS Z8, Z10, Z7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop265
+	JMP         taps255
+
+kind264:
+	CMPQ AX, $0x00000006
+	JNE  kind266
+	MOVQ CX, AX
+	MOVQ (SP), R10
+	MOVQ kh+48(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop267:
+	VMOVUPS.Z   (R10), K1, Z8
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z9
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z10
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z11
+	ADDQ        wTap+112(FP), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	ADDQ        wTap+112(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, Z13
+	VFMADD231PS Z13, Z8, Z0
+	VMOVUPS.Z   (R11)(R9*1), K1, Z13
+	VFMADD231PS Z13, Z9, Z0
+	VMOVUPS.Z   (R11)(R9*2), K1, Z13
+	VFMADD231PS Z13, Z10, Z0
+	VFMADD231PS Z13, Z8, Z1
+	VMOVUPS.Z   (R11)(R13*1), K1, Z13
+	VFMADD231PS Z13, Z11, Z0
+	VFMADD231PS Z13, Z9, Z1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z13
+	VFMADD231PS Z13, Z12, Z0
+	VFMADD231PS Z13, Z10, Z1
+	VFMADD231PS Z13, Z8, Z2
+	VMOVUPS.Z   (R11)(R9*1), K1, Z13
+	VFMADD231PS Z13, Z11, Z1
+	VFMADD231PS Z13, Z9, Z2
+	VMOVUPS.Z   (R11)(R9*2), K1, Z13
+	VFMADD231PS Z13, Z12, Z1
+	VFMADD231PS Z13, Z10, Z2
+	VFMADD231PS Z13, Z8, Z3
+	VMOVUPS.Z   (R11)(R13*1), K1, Z13
+	VFMADD231PS Z13, Z11, Z2
+	VFMADD231PS Z13, Z9, Z3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z13
+	VFMADD231PS Z13, Z12, Z2
+	VFMADD231PS Z13, Z10, Z3
+	VFMADD231PS Z13, Z8, Z4
+	VMOVUPS.Z   (R11)(R9*1), K1, Z13
+	VFMADD231PS Z13, Z11, Z3
+	VFMADD231PS Z13, Z9, Z4
+	VMOVUPS.Z   (R11)(R9*2), K1, Z13
+	VFMADD231PS Z13, Z12, Z3
+	VFMADD231PS Z13, Z10, Z4
+	VFMADD231PS Z13, Z8, Z5
+	VMOVUPS.Z   (R11)(R13*1), K1, Z13
+	VFMADD231PS Z13, Z11, Z4
+	VFMADD231PS Z13, Z9, Z5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z13
+	VFMADD231PS Z13, Z12, Z4
+	VFMADD231PS Z13, Z10, Z5
+	VFMADD231PS Z13, Z8, Z6
+	VMOVUPS.Z   (R11)(R9*1), K1, Z13
+	VFMADD231PS Z13, Z11, Z5
+	VFMADD231PS Z13, Z9, Z6
+	VMOVUPS.Z   (R11)(R9*2), K1, Z13
+	VFMADD231PS Z13, Z12, Z5
+	VFMADD231PS Z13, Z10, Z6
+	VFMADD231PS Z13, Z8, Z7
+	VMOVUPS.Z   (R11)(R13*1), K1, Z8
+	VFMADD231PS Z8, Z11, Z6
+	VFMADD231PS Z8, Z9, Z7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, Z8
+	VFMADD231PS Z8, Z12, Z6
+	VFMADD231PS Z8, Z10, Z7
+	VMOVUPS.Z   (R11)(R9*1), K1, Z8
+	VFMADD231PS Z8, Z11, Z7
+	VMOVUPS.Z   (R11)(R9*2), K1, Z8
+	VFMADD231PS Z8, Z12, Z7
+	ADDQ        line+120(FP), AX
+	DECQ        R12
+	JNZ         loop267
+	JMP         taps255
+
+kind266:
+	MOVQ CX, R9
+	LEAQ (CX)(SI*4), R10
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R11
+
+loop268:
+	MOVQ kw+56(FP), R12
+
+loop269:
 	VMOVUPS.Z   (AX), K1, Z8
 	VFMADD231PS (R9), Z8, K1, Z0
 	VFMADD231PS (R9)(SI*1), Z8, K1, Z1
@@ -2545,122 +4313,139 @@ loop174:
 	VFMADD231PS (R10)(DI*1), Z8, K1, Z7
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R12
-	JNZ         loop174
+	JNZ         loop269
 	ADDQ        skip+80(FP), R9
 	ADDQ        skip+80(FP), R10
 	DECQ        R11
-	JNZ         loop173
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
-	VMOVUPS     Z0, K1, (DX)
-	ADDQ        AX, DX
-	VMOVUPS     Z1, K1, (DX)
-	ADDQ        AX, DX
-	VMOVUPS     Z2, K1, (DX)
-	ADDQ        AX, DX
-	VMOVUPS     Z3, K1, (DX)
-	ADDQ        AX, DX
-	VMOVUPS     Z4, K1, (DX)
-	ADDQ        AX, DX
-	VMOVUPS     Z5, K1, (DX)
-	ADDQ        AX, DX
-	VMOVUPS     Z6, K1, (DX)
-	ADDQ        AX, DX
-	VMOVUPS     Z7, K1, (DX)
-	ADDQ        AX, DX
-	LEAQ        (CX)(SI*8), CX
-	SUBQ        $0x00000008, BX
-	JMP         while170
+	JNZ         loop268
 
-done171:
-while175:
-	CMPQ   BX, $0x00000004
-	JL     done176
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	MOVQ   CX, R9
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R10
+taps255:
+	VMOVUPS Z0, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Z1, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Z2, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Z3, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Z4, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Z5, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Z6, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	VMOVUPS Z7, K1, (DX)
+	ADDQ    yStep+104(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	SUBQ    $0x00000008, BX
+	JMP     while252
 
-loop178:
+done253:
+while270:
+	CMPQ      BX, $0x00000004
+	JL        done271
+	VXORPS    Z0, Z0, Z0
+	VXORPS    Z1, Z1, Z1
+	VXORPS    Z2, Z2, Z2
+	VXORPS    Z3, Z3, Z3
+	CMPQ      add+136(FP), $0x00000000
+	JE        plain272
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z0
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z1
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z2
+	ADDQ      yStep+104(FP), AX
+	VMOVUPS.Z (AX), K1, Z3
+	ADDQ      yStep+104(FP), AX
+
+plain272:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop274:
 	MOVQ kw+56(FP), R11
 
-loop179:
+loop275:
 	VMOVUPS.Z   (AX), K1, Z4
 	VFMADD231PS (R9), Z4, K1, Z0
 	VFMADD231PS (R9)(SI*1), Z4, K1, Z1
 	VFMADD231PS (R9)(SI*2), Z4, K1, Z2
 	VFMADD231PS (R9)(DI*1), Z4, K1, Z3
 	ADDQ        R8, R9
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R11
-	JNZ         loop179
+	JNZ         loop275
 	ADDQ        skip+80(FP), R9
 	DECQ        R10
-	JNZ         loop178
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
+	JNZ         loop274
 	VMOVUPS     Z0, K1, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Z1, K1, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Z2, K1, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	VMOVUPS     Z3, K1, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while175
+	JMP         while270
 
-done176:
-while180:
-	CMPQ   BX, $0x00000001
-	JL     done181
-	VXORPS Z0, Z0, Z0
-	MOVQ   CX, R9
-	MOVQ   (SP), AX
-	MOVQ   kh+48(FP), R10
+done271:
+while276:
+	CMPQ      BX, $0x00000001
+	JL        done277
+	VXORPS    Z0, Z0, Z0
+	CMPQ      add+136(FP), $0x00000000
+	JE        plain278
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, Z0
+	ADDQ      yStep+104(FP), AX
 
-loop183:
+plain278:
+	MOVQ CX, R9
+	MOVQ (SP), AX
+	MOVQ kh+48(FP), R10
+
+loop280:
 	MOVQ kw+56(FP), R11
 
-loop184:
+loop281:
 	VMOVUPS.Z   (AX), K1, Z1
 	VFMADD231PS (R9), Z1, K1, Z0
 	ADDQ        R8, R9
-	ADDQ        wTap+104(FP), AX
+	ADDQ        wTap+112(FP), AX
 	DECQ        R11
-	JNZ         loop184
+	JNZ         loop281
 	ADDQ        skip+80(FP), R9
 	DECQ        R10
-	JNZ         loop183
-	MOVQ        channels+24(FP), AX
-	SHLQ        $0x02, AX
+	JNZ         loop280
 	VMOVUPS     Z0, K1, (DX)
-	ADDQ        AX, DX
+	ADDQ        yStep+104(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while180
+	JMP         while276
 
-done181:
+done277:
 	MOVQ xRow+88(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop169
+	JNZ  loop251
 
-zero168:
+rest219:
+zero217:
 	VZEROUPPER
 	RET
 
-// func maxPoolAVX512(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·maxPoolAVX512(SB), NOSPLIT, $56-96
+// func maxPoolAVX512(y *float32, x *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2
+TEXT ·maxPoolAVX512(SB), NOSPLIT, $56-104
 	MOVL $0xff800000, (SP)
 	MOVQ x+8(FP), AX
 	MOVQ AX, 8(SP)
@@ -2672,9 +4457,9 @@ TEXT ·maxPoolAVX512(SB), NOSPLIT, $56-96
 	LEAQ (BX)(BX*2), SI
 	MOVQ tap+64(FP), DI
 
-while185:
+while282:
 	CMPQ 24(SP), $0x00000010
-	JL   done186
+	JL   done283
 	MOVQ 8(SP), AX
 	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
@@ -2682,14 +4467,14 @@ while185:
 	MOVQ rows+32(FP), AX
 	MOVQ AX, 48(SP)
 
-loop187:
+loop284:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while188:
+while285:
 	CMPQ         DX, $0x00000008
-	JL           done189
+	JL           done286
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -2702,10 +4487,10 @@ while188:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop191:
+loop288:
 	MOVQ kw+48(FP), R11
 
-loop192:
+loop289:
 	VMOVUPS (R8), Z8
 	VMAXPS  Z0, Z8, Z0
 	VCMPPS  $0x03, Z8, Z8, K1
@@ -2741,37 +4526,35 @@ loop192:
 	ADDQ    DI, R8
 	ADDQ    DI, R9
 	DECQ    R11
-	JNZ     loop192
+	JNZ     loop289
 	ADDQ    skip+72(FP), R8
 	ADDQ    skip+72(FP), R9
 	DECQ    R10
-	JNZ     loop191
-	MOVQ    channels+16(FP), R8
-	SHLQ    $0x02, R8
+	JNZ     loop288
 	VMOVUPS Z0, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z1, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z2, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z3, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z4, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z5, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z6, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z7, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*8), AX
 	SUBQ    $0x00000008, DX
-	JMP     while188
+	JMP     while285
 
-done189:
-while193:
+done286:
+while290:
 	CMPQ         DX, $0x00000004
-	JL           done194
+	JL           done291
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -2779,10 +4562,10 @@ while193:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop196:
+loop293:
 	MOVQ kw+48(FP), R10
 
-loop197:
+loop294:
 	VMOVUPS (R8), Z4
 	VMAXPS  Z0, Z4, Z0
 	VCMPPS  $0x03, Z4, Z4, K1
@@ -2801,69 +4584,67 @@ loop197:
 	VMOVAPS Z4, K1, Z3
 	ADDQ    DI, R8
 	DECQ    R10
-	JNZ     loop197
+	JNZ     loop294
 	ADDQ    skip+72(FP), R8
 	DECQ    R9
-	JNZ     loop196
-	MOVQ    channels+16(FP), R8
-	SHLQ    $0x02, R8
+	JNZ     loop293
 	VMOVUPS Z0, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z1, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z2, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z3, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*4), AX
 	SUBQ    $0x00000004, DX
-	JMP     while193
+	JMP     while290
 
-done194:
-while198:
+done291:
+while295:
 	CMPQ         DX, $0x00000001
-	JL           done199
+	JL           done296
 	VBROADCASTSS (SP), Z0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop201:
+loop298:
 	MOVQ kw+48(FP), R10
 
-loop202:
+loop299:
 	VMOVUPS (R8), Z1
 	VMAXPS  Z0, Z1, Z0
 	VCMPPS  $0x03, Z1, Z1, K1
 	VMOVAPS Z1, K1, Z0
 	ADDQ    DI, R8
 	DECQ    R10
-	JNZ     loop202
+	JNZ     loop299
 	ADDQ    skip+72(FP), R8
 	DECQ    R9
-	JNZ     loop201
-	MOVQ    channels+16(FP), R8
-	SHLQ    $0x02, R8
+	JNZ     loop298
 	VMOVUPS Z0, (CX)
-	ADDQ    R8, CX
+	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*1), AX
 	SUBQ    $0x00000001, DX
-	JMP     while198
+	JMP     while295
 
-done199:
+done296:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop187
+	JNZ  loop284
 	ADDQ $0x00000040, 8(SP)
 	ADDQ $0x00000040, 16(SP)
 	SUBQ $0x00000010, 24(SP)
-	JMP  while185
+	JMP  while282
 
-done186:
+done283:
 	CMPQ  24(SP), $0x00000000
-	JE    zero203
+	JE    zero300
+	CMPQ  24(SP), $0x00000008
+	JG    more301
 	MOVQ  24(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
@@ -2875,14 +4656,196 @@ done186:
 	MOVQ  rows+32(FP), AX
 	MOVQ  AX, 48(SP)
 
-loop204:
+loop303:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while205:
+while304:
 	CMPQ         DX, $0x00000008
-	JL           done206
+	JL           done305
+	VBROADCASTSS (SP), Y0
+	VBROADCASTSS (SP), Y1
+	VBROADCASTSS (SP), Y2
+	VBROADCASTSS (SP), Y3
+	VBROADCASTSS (SP), Y4
+	VBROADCASTSS (SP), Y5
+	VBROADCASTSS (SP), Y6
+	VBROADCASTSS (SP), Y7
+	MOVQ         AX, R8
+	LEAQ         (AX)(BX*4), R9
+	MOVQ         kh+40(FP), R10
+
+loop307:
+	MOVQ kw+48(FP), R11
+
+loop308:
+	VMOVUPS.Z (R8), K1, Y8
+	VMAXPS    Y0, Y8, Y0
+	VCMPPS    $0x03, Y8, Y8, K2
+	VMOVAPS   Y8, K2, Y0
+	VMOVUPS.Z (R8)(BX*1), K1, Y8
+	VMAXPS    Y1, Y8, Y1
+	VCMPPS    $0x03, Y8, Y8, K2
+	VMOVAPS   Y8, K2, Y1
+	VMOVUPS.Z (R8)(BX*2), K1, Y8
+	VMAXPS    Y2, Y8, Y2
+	VCMPPS    $0x03, Y8, Y8, K2
+	VMOVAPS   Y8, K2, Y2
+	VMOVUPS.Z (R8)(SI*1), K1, Y8
+	VMAXPS    Y3, Y8, Y3
+	VCMPPS    $0x03, Y8, Y8, K2
+	VMOVAPS   Y8, K2, Y3
+	VMOVUPS.Z (R9), K1, Y8
+	VMAXPS    Y4, Y8, Y4
+	VCMPPS    $0x03, Y8, Y8, K2
+	VMOVAPS   Y8, K2, Y4
+	VMOVUPS.Z (R9)(BX*1), K1, Y8
+	VMAXPS    Y5, Y8, Y5
+	VCMPPS    $0x03, Y8, Y8, K2
+	VMOVAPS   Y8, K2, Y5
+	VMOVUPS.Z (R9)(BX*2), K1, Y8
+	VMAXPS    Y6, Y8, Y6
+	VCMPPS    $0x03, Y8, Y8, K2
+	VMOVAPS   Y8, K2, Y6
+	VMOVUPS.Z (R9)(SI*1), K1, Y8
+	VMAXPS    Y7, Y8, Y7
+	VCMPPS    $0x03, Y8, Y8, K2
+	VMOVAPS   Y8, K2, Y7
+	ADDQ      DI, R8
+	ADDQ      DI, R9
+	DECQ      R11
+	JNZ       loop308
+	ADDQ      skip+72(FP), R8
+	ADDQ      skip+72(FP), R9
+	DECQ      R10
+	JNZ       loop307
+	VMOVUPS   Y0, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y1, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y2, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y3, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y4, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y5, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y6, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y7, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*8), AX
+	SUBQ      $0x00000008, DX
+	JMP       while304
+
+done305:
+while309:
+	CMPQ         DX, $0x00000004
+	JL           done310
+	VBROADCASTSS (SP), Y0
+	VBROADCASTSS (SP), Y1
+	VBROADCASTSS (SP), Y2
+	VBROADCASTSS (SP), Y3
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop312:
+	MOVQ kw+48(FP), R10
+
+loop313:
+	VMOVUPS.Z (R8), K1, Y4
+	VMAXPS    Y0, Y4, Y0
+	VCMPPS    $0x03, Y4, Y4, K2
+	VMOVAPS   Y4, K2, Y0
+	VMOVUPS.Z (R8)(BX*1), K1, Y4
+	VMAXPS    Y1, Y4, Y1
+	VCMPPS    $0x03, Y4, Y4, K2
+	VMOVAPS   Y4, K2, Y1
+	VMOVUPS.Z (R8)(BX*2), K1, Y4
+	VMAXPS    Y2, Y4, Y2
+	VCMPPS    $0x03, Y4, Y4, K2
+	VMOVAPS   Y4, K2, Y2
+	VMOVUPS.Z (R8)(SI*1), K1, Y4
+	VMAXPS    Y3, Y4, Y3
+	VCMPPS    $0x03, Y4, Y4, K2
+	VMOVAPS   Y4, K2, Y3
+	ADDQ      DI, R8
+	DECQ      R10
+	JNZ       loop313
+	ADDQ      skip+72(FP), R8
+	DECQ      R9
+	JNZ       loop312
+	VMOVUPS   Y0, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y1, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y2, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   Y3, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*4), AX
+	SUBQ      $0x00000004, DX
+	JMP       while309
+
+done310:
+while314:
+	CMPQ         DX, $0x00000001
+	JL           done315
+	VBROADCASTSS (SP), Y0
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop317:
+	MOVQ kw+48(FP), R10
+
+loop318:
+	VMOVUPS.Z (R8), K1, Y1
+	VMAXPS    Y0, Y1, Y0
+	VCMPPS    $0x03, Y1, Y1, K2
+	VMOVAPS   Y1, K2, Y0
+	ADDQ      DI, R8
+	DECQ      R10
+	JNZ       loop318
+	ADDQ      skip+72(FP), R8
+	DECQ      R9
+	JNZ       loop317
+	VMOVUPS   Y0, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*1), AX
+	SUBQ      $0x00000001, DX
+	JMP       while314
+
+done315:
+	MOVQ xRow+80(FP), AX
+	ADDQ AX, 32(SP)
+	MOVQ yRow+88(FP), AX
+	ADDQ AX, 40(SP)
+	DECQ 48(SP)
+	JNZ  loop303
+	JMP  rest302
+
+more301:
+	MOVQ  24(SP), AX
+	MOVQ  $-1, CX
+	BZHIQ AX, CX, CX
+	KMOVW CX, K1
+	MOVQ  8(SP), AX
+	MOVQ  AX, 32(SP)
+	MOVQ  16(SP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  rows+32(FP), AX
+	MOVQ  AX, 48(SP)
+
+loop319:
+	MOVQ 32(SP), AX
+	MOVQ 40(SP), CX
+	MOVQ pixels+24(FP), DX
+
+while320:
+	CMPQ         DX, $0x00000008
+	JL           done321
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -2895,10 +4858,10 @@ while205:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop208:
+loop323:
 	MOVQ kw+48(FP), R11
 
-loop209:
+loop324:
 	VMOVUPS.Z (R8), K1, Z8
 	VMAXPS    Z0, Z8, Z0
 	VCMPPS    $0x03, Z8, Z8, K2
@@ -2934,37 +4897,35 @@ loop209:
 	ADDQ      DI, R8
 	ADDQ      DI, R9
 	DECQ      R11
-	JNZ       loop209
+	JNZ       loop324
 	ADDQ      skip+72(FP), R8
 	ADDQ      skip+72(FP), R9
 	DECQ      R10
-	JNZ       loop208
-	MOVQ      channels+16(FP), R8
-	SHLQ      $0x02, R8
+	JNZ       loop323
 	VMOVUPS   Z0, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z1, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z2, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z3, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z4, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z5, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z6, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z7, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*8), AX
 	SUBQ      $0x00000008, DX
-	JMP       while205
+	JMP       while320
 
-done206:
-while210:
+done321:
+while325:
 	CMPQ         DX, $0x00000004
-	JL           done211
+	JL           done326
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -2972,10 +4933,10 @@ while210:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop213:
+loop328:
 	MOVQ kw+48(FP), R10
 
-loop214:
+loop329:
 	VMOVUPS.Z (R8), K1, Z4
 	VMAXPS    Z0, Z4, Z0
 	VCMPPS    $0x03, Z4, Z4, K2
@@ -2994,68 +4955,65 @@ loop214:
 	VMOVAPS   Z4, K2, Z3
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop214
+	JNZ       loop329
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop213
-	MOVQ      channels+16(FP), R8
-	SHLQ      $0x02, R8
+	JNZ       loop328
 	VMOVUPS   Z0, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z1, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z2, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z3, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*4), AX
 	SUBQ      $0x00000004, DX
-	JMP       while210
+	JMP       while325
 
-done211:
-while215:
+done326:
+while330:
 	CMPQ         DX, $0x00000001
-	JL           done216
+	JL           done331
 	VBROADCASTSS (SP), Z0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop218:
+loop333:
 	MOVQ kw+48(FP), R10
 
-loop219:
+loop334:
 	VMOVUPS.Z (R8), K1, Z1
 	VMAXPS    Z0, Z1, Z0
 	VCMPPS    $0x03, Z1, Z1, K2
 	VMOVAPS   Z1, K2, Z0
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop219
+	JNZ       loop334
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop218
-	MOVQ      channels+16(FP), R8
-	SHLQ      $0x02, R8
+	JNZ       loop333
 	VMOVUPS   Z0, K1, (CX)
-	ADDQ      R8, CX
+	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*1), AX
 	SUBQ      $0x00000001, DX
-	JMP       while215
+	JMP       while330
 
-done216:
+done331:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop204
+	JNZ  loop319
 
-zero203:
+rest302:
+zero300:
 	VZEROUPPER
 	RET
 
 // func scatterAVX512(x *float32, dy *float32, w *float32, channels int, pixels int, kh int, kw int, step int, tap int, skip int, wTap int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2
 TEXT ·scatterAVX512(SB), NOSPLIT, $32-88
 	MOVQ x+0(FP), AX
 	MOVQ AX, (SP)
@@ -3071,25 +5029,25 @@ TEXT ·scatterAVX512(SB), NOSPLIT, $32-88
 	SHLQ $0x02, DX
 	LEAQ (DX)(DX*2), BX
 
-while220:
+while335:
 	CMPQ 24(SP), $0x00000010
-	JL   done221
+	JL   done336
 	MOVQ (SP), SI
 	MOVQ 16(SP), DI
 	MOVQ kh+40(FP), R8
 
-loop222:
+loop337:
 	MOVQ kw+48(FP), R9
 
-loop223:
+loop338:
 	VMOVUPS (DI), Z0
 	MOVQ    SI, R10
 	MOVQ    8(SP), R11
 	MOVQ    pixels+32(FP), R12
 
-while224:
+while339:
 	CMPQ        R12, $0x00000004
-	JL          done225
+	JL          done340
 	VMOVUPS     (R10), Z1
 	VFMADD231PS (R11), Z0, Z1
 	VMOVUPS     (R10)(AX*1), Z2
@@ -3105,37 +5063,39 @@ while224:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while224
+	JMP         while339
 
-done225:
-while226:
+done340:
+while341:
 	CMPQ        R12, $0x00000001
-	JL          done227
+	JL          done342
 	VMOVUPS     (R10), Z1
 	VFMADD231PS (R11), Z0, Z1
 	VMOVUPS     Z1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while226
+	JMP         while341
 
-done227:
+done342:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop223
+	JNZ  loop338
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop222
+	JNZ  loop337
 	ADDQ $0x00000040, (SP)
 	ADDQ $0x00000040, 8(SP)
 	ADDQ $0x00000040, 16(SP)
 	SUBQ $0x00000010, 24(SP)
-	JMP  while220
+	JMP  while335
 
-done221:
+done336:
 	CMPQ  24(SP), $0x00000000
-	JE    zero228
+	JE    zero343
+	CMPQ  24(SP), $0x00000008
+	JG    more344
 	MOVQ  24(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -3144,18 +5104,78 @@ done221:
 	MOVQ  16(SP), DI
 	MOVQ  kh+40(FP), R8
 
-loop229:
+loop346:
 	MOVQ kw+48(FP), R9
 
-loop230:
+loop347:
+	VMOVUPS.Z (DI), K1, Y0
+	MOVQ      SI, R10
+	MOVQ      8(SP), R11
+	MOVQ      pixels+32(FP), R12
+
+while348:
+	CMPQ        R12, $0x00000004
+	JL          done349
+	VMOVUPS.Z   (R10), K1, Y1
+	VFMADD231PS (R11), Y0, K1, Y1
+	VMOVUPS.Z   (R10)(AX*1), K1, Y2
+	VFMADD231PS (R11)(DX*1), Y0, K1, Y2
+	VMOVUPS.Z   (R10)(AX*2), K1, Y3
+	VFMADD231PS (R11)(DX*2), Y0, K1, Y3
+	VMOVUPS.Z   (R10)(CX*1), K1, Y4
+	VFMADD231PS (R11)(BX*1), Y0, K1, Y4
+	VMOVUPS     Y1, K1, (R10)
+	VMOVUPS     Y2, K1, (R10)(AX*1)
+	VMOVUPS     Y3, K1, (R10)(AX*2)
+	VMOVUPS     Y4, K1, (R10)(CX*1)
+	LEAQ        (R10)(AX*4), R10
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x00000004, R12
+	JMP         while348
+
+done349:
+while350:
+	CMPQ        R12, $0x00000001
+	JL          done351
+	VMOVUPS.Z   (R10), K1, Y1
+	VFMADD231PS (R11), Y0, K1, Y1
+	VMOVUPS     Y1, K1, (R10)
+	LEAQ        (R10)(AX*1), R10
+	LEAQ        (R11)(DX*1), R11
+	SUBQ        $0x00000001, R12
+	JMP         while350
+
+done351:
+	ADDQ tap+64(FP), SI
+	ADDQ wTap+80(FP), DI
+	DECQ R9
+	JNZ  loop347
+	ADDQ skip+72(FP), SI
+	DECQ R8
+	JNZ  loop346
+	JMP  rest345
+
+more344:
+	MOVQ  24(SP), SI
+	MOVQ  $-1, DI
+	BZHIQ SI, DI, DI
+	KMOVW DI, K1
+	MOVQ  (SP), SI
+	MOVQ  16(SP), DI
+	MOVQ  kh+40(FP), R8
+
+loop352:
+	MOVQ kw+48(FP), R9
+
+loop353:
 	VMOVUPS.Z (DI), K1, Z0
 	MOVQ      SI, R10
 	MOVQ      8(SP), R11
 	MOVQ      pixels+32(FP), R12
 
-while231:
+while354:
 	CMPQ        R12, $0x00000004
-	JL          done232
+	JL          done355
 	VMOVUPS.Z   (R10), K1, Z1
 	VFMADD231PS (R11), Z0, K1, Z1
 	VMOVUPS.Z   (R10)(AX*1), K1, Z2
@@ -3171,57 +5191,64 @@ while231:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while231
+	JMP         while354
 
-done232:
-while233:
+done355:
+while356:
 	CMPQ        R12, $0x00000001
-	JL          done234
+	JL          done357
 	VMOVUPS.Z   (R10), K1, Z1
 	VFMADD231PS (R11), Z0, K1, Z1
 	VMOVUPS     Z1, K1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while233
+	JMP         while356
 
-done234:
+done357:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop230
+	JNZ  loop353
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop229
+	JNZ  loop352
 
-zero228:
+rest345:
+zero343:
 	VZEROUPPER
 	RET
 
-// func correlateAVX512(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·correlateAVX512(SB), NOSPLIT, $88-112
-	MOVQ x+8(FP), AX
-	MOVQ AX, (SP)
-	MOVQ dy+16(FP), AX
-	MOVQ AX, 8(SP)
-	MOVQ w+0(FP), AX
-	MOVQ AX, 16(SP)
-	MOVQ channels+24(FP), AX
-	MOVQ AX, 24(SP)
+// func correlateAVX512(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int, kind int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
+TEXT ·correlateAVX512(SB), NOSPLIT, $448-120
 	MOVQ step+64(FP), AX
-	MOVQ channels+24(FP), CX
-	SHLQ $0x02, CX
 	MOVQ tap+72(FP), DX
 	LEAQ (DX)(DX*2), BX
+	MOVQ dy+16(FP), CX
+	MOVQ CX, 16(SP)
+	MOVQ x+8(FP), CX
+	MOVQ CX, 24(SP)
+	MOVQ w+0(FP), CX
+	MOVQ CX, 32(SP)
+	MOVQ channels+24(FP), CX
+	MOVQ CX, 40(SP)
+	MOVQ channels+24(FP), CX
+	SHLQ $0x02, CX
 
-while235:
-	CMPQ   24(SP), $0x00000010
-	JL     done236
-	CMPQ   kh+48(FP), $0x00000003
-	JNE    other238
-	CMPQ   kw+56(FP), $0x00000003
-	JNE    other238
+while358:
+	CMPQ 40(SP), $0x00000010
+	JL   done359
+	MOVQ 24(SP), SI
+	MOVQ SI, (SP)
+	MOVQ 32(SP), SI
+	MOVQ SI, 8(SP)
+	MOVQ kh+48(FP), SI
+	MOVQ SI, 48(SP)
+	CMPQ kind+112(FP), $0x00000001
+	JNE  kind361
+
+loop362:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3231,90 +5258,111 @@ while235:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
-	MOVQ   (SP), SI
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
 	MOVQ   SI, 64(SP)
-	MOVQ   8(SP), SI
-	MOVQ   SI, 72(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 80(SP)
+	MOVQ   SI, 72(SP)
 
-loop239:
-	MOVQ 64(SP), R8
-	MOVQ R8, R9
-	ADDQ line+104(FP), R9
-	MOVQ R9, R10
-	ADDQ line+104(FP), R10
-	MOVQ 72(SP), DI
-	MOVQ pixels+32(FP), SI
+loop363:
+	MOVQ R10, SI
+	MOVQ 64(SP), DI
+	MOVQ pixels+32(FP), R8
 
-loop240:
-	VMOVUPS     (DI), Z9
-	VFMADD231PS (R8), Z9, Z0
-	VFMADD231PS (R8)(DX*1), Z9, Z1
-	VFMADD231PS (R8)(DX*2), Z9, Z2
-	VFMADD231PS (R9), Z9, Z3
-	VFMADD231PS (R9)(DX*1), Z9, Z4
-	VFMADD231PS (R9)(DX*2), Z9, Z5
-	VFMADD231PS (R10), Z9, Z6
-	VFMADD231PS (R10)(DX*1), Z9, Z7
-	VFMADD231PS (R10)(DX*2), Z9, Z8
-	ADDQ        AX, R8
-	ADDQ        AX, R9
-	ADDQ        AX, R10
+while364:
+	CMPQ        R8, $0x00000004
+	JL          done365
+	VMOVUPS     (DI), Z12
+	VMOVUPS     (DI)(CX*1), Z13
+	VMOVUPS     (DI)(CX*2), Z14
+	VMOVUPS     (DI)(R9*1), Z15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z16
+	VFMADD231PS Z16, Z12, Z0
+	VMOVUPS     (R11)(CX*1), Z16
+	VFMADD231PS Z16, Z12, Z1
+	VFMADD231PS Z16, Z13, Z3
+	VMOVUPS     (R11)(CX*2), Z16
+	VFMADD231PS Z16, Z12, Z2
+	VFMADD231PS Z16, Z13, Z4
+	VFMADD231PS Z16, Z14, Z6
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z7
+	VFMADD231PS Z12, Z15, Z9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z10
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z15, Z11
 	ADDQ        CX, DI
-	DECQ        SI
-	JNZ         loop240
-	MOVQ        xRow+88(FP), SI
-	ADDQ        SI, 64(SP)
-	MOVQ        yRow+96(FP), SI
-	ADDQ        SI, 72(SP)
-	DECQ        80(SP)
-	JNZ         loop239
-	MOVQ        16(SP), SI
-	VADDPS      (SI), Z0, Z0
-	VMOVUPS     Z0, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Z1, Z1
-	VMOVUPS     Z1, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Z2, Z2
-	VMOVUPS     Z2, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Z3, Z3
-	VMOVUPS     Z3, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Z4, Z4
-	VMOVUPS     Z4, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Z5, Z5
-	VMOVUPS     Z5, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Z6, Z6
-	VMOVUPS     Z6, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Z7, Z7
-	VMOVUPS     Z7, (SI)
-	ADDQ        CX, SI
-	VADDPS      (SI), Z8, Z8
-	VMOVUPS     Z8, (SI)
-	ADDQ        CX, SI
-	JMP         block237
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while364
 
-other238:
-	MOVQ (SP), SI
-	MOVQ SI, 32(SP)
-	MOVQ 16(SP), SI
-	MOVQ SI, 40(SP)
-	MOVQ kh+48(FP), SI
-	MOVQ SI, 48(SP)
+done365:
+while366:
+	CMPQ        R8, $0x00000001
+	JL          done367
+	VMOVUPS     (DI), Z12
+	VFMADD231PS (SI), Z12, Z0
+	VFMADD231PS (SI)(DX*1), Z12, Z1
+	VFMADD231PS (SI)(DX*2), Z12, Z2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while366
 
-loop241:
-	MOVQ kw+56(FP), SI
-	MOVQ SI, 56(SP)
+done367:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 64(SP)
+	DECQ    72(SP)
+	JNZ     loop363
+	MOVQ    8(SP), SI
+	VADDPS  Z3, Z0, Z0
+	VADDPS  Z6, Z0, Z0
+	VADDPS  Z9, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z7, Z1, Z1
+	VADDPS  Z10, Z1, Z1
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z5, Z2, Z2
+	VADDPS  Z8, Z2, Z2
+	VADDPS  Z11, Z2, Z2
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop362
+	JMP     block360
 
-while242:
-	CMPQ   56(SP), $0x00000005
-	JL     done243
+kind361:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind368
+
+loop369:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3335,57 +5383,70 @@ while242:
 	VXORPS Z17, Z17, Z17
 	VXORPS Z18, Z18, Z18
 	VXORPS Z19, Z19, Z19
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 80(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 88(SP)
 
-loop244:
-	MOVQ R9, SI
-	MOVQ R10, DI
+loop370:
+	MOVQ R10, SI
+	MOVQ 80(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while245:
+while371:
 	CMPQ        R8, $0x00000004
-	JL          done246
+	JL          done372
 	VMOVUPS     (DI), Z20
-	VFMADD231PS (SI), Z20, Z0
-	VFMADD231PS (SI)(DX*1), Z20, Z1
-	VFMADD231PS (SI)(DX*2), Z20, Z2
-	VFMADD231PS (SI)(BX*1), Z20, Z3
-	VFMADD231PS (SI)(DX*4), Z20, Z4
+	VMOVUPS     (DI)(CX*1), Z21
+	VMOVUPS     (DI)(CX*2), Z22
+	VMOVUPS     (DI)(R9*1), Z23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z20, Z0
+	VMOVUPS     (R11)(CX*1), Z24
+	VFMADD231PS Z24, Z20, Z1
+	VFMADD231PS Z24, Z21, Z5
+	VMOVUPS     (R11)(CX*2), Z24
+	VFMADD231PS Z24, Z20, Z2
+	VFMADD231PS Z24, Z21, Z6
+	VFMADD231PS Z24, Z22, Z10
+	VMOVUPS     (R11)(R9*1), Z24
+	VFMADD231PS Z24, Z20, Z3
+	VFMADD231PS Z24, Z21, Z7
+	VFMADD231PS Z24, Z22, Z11
+	VFMADD231PS Z24, Z23, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z20, Z4
+	VFMADD231PS Z24, Z21, Z8
+	VFMADD231PS Z24, Z22, Z12
+	VFMADD231PS Z24, Z23, Z16
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z17
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z18
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z23, Z19
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	VMOVUPS     (DI), Z20
-	VFMADD231PS (SI), Z20, Z5
-	VFMADD231PS (SI)(DX*1), Z20, Z6
-	VFMADD231PS (SI)(DX*2), Z20, Z7
-	VFMADD231PS (SI)(BX*1), Z20, Z8
-	VFMADD231PS (SI)(DX*4), Z20, Z9
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	VMOVUPS     (DI), Z20
-	VFMADD231PS (SI), Z20, Z10
-	VFMADD231PS (SI)(DX*1), Z20, Z11
-	VFMADD231PS (SI)(DX*2), Z20, Z12
-	VFMADD231PS (SI)(BX*1), Z20, Z13
-	VFMADD231PS (SI)(DX*4), Z20, Z14
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	VMOVUPS     (DI), Z20
-	VFMADD231PS (SI), Z20, Z15
-	VFMADD231PS (SI)(DX*1), Z20, Z16
-	VFMADD231PS (SI)(DX*2), Z20, Z17
-	VFMADD231PS (SI)(BX*1), Z20, Z18
-	VFMADD231PS (SI)(DX*4), Z20, Z19
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while245
+	JMP         while371
 
-done246:
-while247:
+done372:
+while373:
 	CMPQ        R8, $0x00000001
-	JL          done248
+	JL          done374
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -3395,14 +5456,15 @@ while247:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while247
+	JMP         while373
 
-done248:
-	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop244
-	MOVQ    40(SP), SI
+done374:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 80(SP)
+	DECQ    88(SP)
+	JNZ     loop370
+	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
 	VADDPS  Z15, Z0, Z0
@@ -3433,16 +5495,20 @@ done248:
 	VADDPS  (SI), Z4, Z4
 	VMOVUPS Z4, (SI)
 	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
+	MOVQ    SI, 8(SP)
 	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, 32(SP)
-	SUBQ    $0x00000005, 56(SP)
-	JMP     while242
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop369
+	JMP     block360
 
-done243:
-while249:
-	CMPQ   56(SP), $0x00000003
-	JL     done250
+kind368:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind375
+
+loop376:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3455,18 +5521,558 @@ while249:
 	VXORPS Z9, Z9, Z9
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 96(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 104(SP)
 
-loop251:
-	MOVQ R9, SI
-	MOVQ R10, DI
+loop377:
+	MOVQ R10, SI
+	MOVQ 96(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while252:
+while378:
 	CMPQ        R8, $0x00000004
-	JL          done253
+	JL          done379
+	VMOVUPS     (DI), Z12
+	VMOVUPS     (DI)(CX*1), Z13
+	VMOVUPS     (DI)(CX*2), Z14
+	VMOVUPS     (DI)(R9*1), Z15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z16
+	VFMADD231PS Z16, Z12, Z0
+	VMOVUPS     (R11)(CX*1), Z16
+	VFMADD231PS Z16, Z13, Z3
+	VMOVUPS     (R11)(CX*2), Z16
+	VFMADD231PS Z16, Z12, Z1
+	VFMADD231PS Z16, Z14, Z6
+	VMOVUPS     (R11)(R9*1), Z16
+	VFMADD231PS Z16, Z13, Z4
+	VFMADD231PS Z16, Z15, Z9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z16
+	VFMADD231PS Z16, Z12, Z2
+	VFMADD231PS Z16, Z14, Z7
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z15, Z10
+	VMOVUPS     (R11)(CX*2), Z12
+	VFMADD231PS Z12, Z14, Z8
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z15, Z11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while378
+
+done379:
+while380:
+	CMPQ        R8, $0x00000001
+	JL          done381
+	VMOVUPS     (DI), Z12
+	VFMADD231PS (SI), Z12, Z0
+	VFMADD231PS (SI)(DX*1), Z12, Z1
+	VFMADD231PS (SI)(DX*2), Z12, Z2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while380
+
+done381:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 96(SP)
+	DECQ    104(SP)
+	JNZ     loop377
+	MOVQ    8(SP), SI
+	VADDPS  Z3, Z0, Z0
+	VADDPS  Z6, Z0, Z0
+	VADDPS  Z9, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z7, Z1, Z1
+	VADDPS  Z10, Z1, Z1
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z5, Z2, Z2
+	VADDPS  Z8, Z2, Z2
+	VADDPS  Z11, Z2, Z2
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop376
+	JMP     block360
+
+kind375:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind382
+
+loop383:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 112(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 120(SP)
+
+loop384:
+	MOVQ R10, SI
+	MOVQ 112(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while385:
+	CMPQ        R8, $0x00000004
+	JL          done386
+	VMOVUPS     (DI), Z20
+	VMOVUPS     (DI)(CX*1), Z21
+	VMOVUPS     (DI)(CX*2), Z22
+	VMOVUPS     (DI)(R9*1), Z23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z20, Z0
+	VMOVUPS     (R11)(CX*1), Z24
+	VFMADD231PS Z24, Z21, Z5
+	VMOVUPS     (R11)(CX*2), Z24
+	VFMADD231PS Z24, Z20, Z1
+	VFMADD231PS Z24, Z22, Z10
+	VMOVUPS     (R11)(R9*1), Z24
+	VFMADD231PS Z24, Z21, Z6
+	VFMADD231PS Z24, Z23, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z20, Z2
+	VFMADD231PS Z24, Z22, Z11
+	VMOVUPS     (R11)(CX*1), Z24
+	VFMADD231PS Z24, Z21, Z7
+	VFMADD231PS Z24, Z23, Z16
+	VMOVUPS     (R11)(CX*2), Z24
+	VFMADD231PS Z24, Z20, Z3
+	VFMADD231PS Z24, Z22, Z12
+	VMOVUPS     (R11)(R9*1), Z24
+	VFMADD231PS Z24, Z21, Z8
+	VFMADD231PS Z24, Z23, Z17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z20, Z4
+	VFMADD231PS Z24, Z22, Z13
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z23, Z18
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z22, Z14
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z23, Z19
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while385
+
+done386:
+while387:
+	CMPQ        R8, $0x00000001
+	JL          done388
+	VMOVUPS     (DI), Z20
+	VFMADD231PS (SI), Z20, Z0
+	VFMADD231PS (SI)(DX*1), Z20, Z1
+	VFMADD231PS (SI)(DX*2), Z20, Z2
+	VFMADD231PS (SI)(BX*1), Z20, Z3
+	VFMADD231PS (SI)(DX*4), Z20, Z4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while387
+
+done388:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 112(SP)
+	DECQ    120(SP)
+	JNZ     loop384
+	MOVQ    8(SP), SI
+	VADDPS  Z5, Z0, Z0
+	VADDPS  Z10, Z0, Z0
+	VADDPS  Z15, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z6, Z1, Z1
+	VADDPS  Z11, Z1, Z1
+	VADDPS  Z16, Z1, Z1
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z7, Z2, Z2
+	VADDPS  Z12, Z2, Z2
+	VADDPS  Z17, Z2, Z2
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z8, Z3, Z3
+	VADDPS  Z13, Z3, Z3
+	VADDPS  Z18, Z3, Z3
+	VADDPS  (SI), Z3, Z3
+	VMOVUPS Z3, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z9, Z4, Z4
+	VADDPS  Z14, Z4, Z4
+	VADDPS  Z19, Z4, Z4
+	VADDPS  (SI), Z4, Z4
+	VMOVUPS Z4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop383
+	JMP     block360
+
+kind382:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind389
+
+loop390:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 128(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 136(SP)
+
+loop391:
+	MOVQ R10, SI
+	MOVQ 128(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while392:
+	CMPQ        R8, $0x00000004
+	JL          done393
+	VMOVUPS     (DI), Z12
+	VMOVUPS     (DI)(CX*1), Z13
+	VMOVUPS     (DI)(CX*2), Z14
+	VMOVUPS     (DI)(R9*1), Z15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z16
+	VFMADD231PS Z16, Z12, Z0
+	VMOVUPS     (R11)(CX*1), Z16
+	VFMADD231PS Z16, Z12, Z1
+	VMOVUPS     (R11)(CX*2), Z16
+	VFMADD231PS Z16, Z12, Z2
+	VFMADD231PS Z16, Z13, Z3
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z13, Z4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z6
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z14, Z7
+	VMOVUPS     (R11)(CX*2), Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z9
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z15, Z10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z15, Z11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while392
+
+done393:
+while394:
+	CMPQ        R8, $0x00000001
+	JL          done395
+	VMOVUPS     (DI), Z12
+	VFMADD231PS (SI), Z12, Z0
+	VFMADD231PS (SI)(DX*1), Z12, Z1
+	VFMADD231PS (SI)(DX*2), Z12, Z2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while394
+
+done395:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 128(SP)
+	DECQ    136(SP)
+	JNZ     loop391
+	MOVQ    8(SP), SI
+	VADDPS  Z3, Z0, Z0
+	VADDPS  Z6, Z0, Z0
+	VADDPS  Z9, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z7, Z1, Z1
+	VADDPS  Z10, Z1, Z1
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z5, Z2, Z2
+	VADDPS  Z8, Z2, Z2
+	VADDPS  Z11, Z2, Z2
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop390
+	JMP     block360
+
+kind389:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind396
+
+loop397:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 144(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 152(SP)
+
+loop398:
+	MOVQ R10, SI
+	MOVQ 144(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while399:
+	CMPQ        R8, $0x00000004
+	JL          done400
+	VMOVUPS     (DI), Z20
+	VMOVUPS     (DI)(CX*1), Z21
+	VMOVUPS     (DI)(CX*2), Z22
+	VMOVUPS     (DI)(R9*1), Z23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z20, Z0
+	VMOVUPS     (R11)(CX*1), Z24
+	VFMADD231PS Z24, Z20, Z1
+	VMOVUPS     (R11)(CX*2), Z24
+	VFMADD231PS Z24, Z20, Z2
+	VFMADD231PS Z24, Z21, Z5
+	VMOVUPS     (R11)(R9*1), Z24
+	VFMADD231PS Z24, Z20, Z3
+	VFMADD231PS Z24, Z21, Z6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z24
+	VFMADD231PS Z24, Z20, Z4
+	VFMADD231PS Z24, Z21, Z7
+	VFMADD231PS Z24, Z22, Z10
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z21, Z8
+	VFMADD231PS Z20, Z22, Z11
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z20, Z23, Z15
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z17
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z23, Z18
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z23, Z19
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while399
+
+done400:
+while401:
+	CMPQ        R8, $0x00000001
+	JL          done402
+	VMOVUPS     (DI), Z20
+	VFMADD231PS (SI), Z20, Z0
+	VFMADD231PS (SI)(DX*1), Z20, Z1
+	VFMADD231PS (SI)(DX*2), Z20, Z2
+	VFMADD231PS (SI)(BX*1), Z20, Z3
+	VFMADD231PS (SI)(DX*4), Z20, Z4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while401
+
+done402:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 144(SP)
+	DECQ    152(SP)
+	JNZ     loop398
+	MOVQ    8(SP), SI
+	VADDPS  Z5, Z0, Z0
+	VADDPS  Z10, Z0, Z0
+	VADDPS  Z15, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z6, Z1, Z1
+	VADDPS  Z11, Z1, Z1
+	VADDPS  Z16, Z1, Z1
+	VADDPS  (SI), Z1, Z1
+	VMOVUPS Z1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z7, Z2, Z2
+	VADDPS  Z12, Z2, Z2
+	VADDPS  Z17, Z2, Z2
+	VADDPS  (SI), Z2, Z2
+	VMOVUPS Z2, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z8, Z3, Z3
+	VADDPS  Z13, Z3, Z3
+	VADDPS  Z18, Z3, Z3
+	VADDPS  (SI), Z3, Z3
+	VMOVUPS Z3, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z9, Z4, Z4
+	VADDPS  Z14, Z4, Z4
+	VADDPS  Z19, Z4, Z4
+	VADDPS  (SI), Z4, Z4
+	VMOVUPS Z4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop397
+	JMP     block360
+
+kind396:
+loop403:
+	MOVQ kw+56(FP), SI
+	MOVQ SI, 56(SP)
+
+while404:
+	CMPQ   56(SP), $0x00000003
+	JL     done405
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 160(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 168(SP)
+
+loop406:
+	MOVQ R9, SI
+	MOVQ 160(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while407:
+	CMPQ        R8, $0x00000004
+	JL          done408
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -3492,12 +6098,12 @@ while252:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while252
+	JMP         while407
 
-done253:
-while254:
+done408:
+while409:
 	CMPQ        R8, $0x00000001
-	JL          done255
+	JL          done410
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -3505,14 +6111,15 @@ while254:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while254
+	JMP         while409
 
-done255:
+done410:
 	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop251
-	MOVQ    40(SP), SI
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 160(SP)
+	DECQ    168(SP)
+	JNZ     loop406
+	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
 	VADDPS  Z9, Z0, Z0
@@ -3531,32 +6138,34 @@ done255:
 	VADDPS  (SI), Z2, Z2
 	VMOVUPS Z2, (SI)
 	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
+	MOVQ    SI, 8(SP)
 	IMUL3Q  $0x00000003, DX, SI
-	ADDQ    SI, 32(SP)
+	ADDQ    SI, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while249
+	JMP     while404
 
-done250:
-while256:
+done405:
+while411:
 	CMPQ   56(SP), $0x00000001
-	JL     done257
+	JL     done412
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 176(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 184(SP)
 
-loop258:
+loop413:
 	MOVQ R9, SI
-	MOVQ R10, DI
+	MOVQ 176(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while259:
+while414:
 	CMPQ        R8, $0x00000004
-	JL          done260
+	JL          done415
 	VMOVUPS     (DI), Z4
 	VFMADD231PS (SI), Z4, Z0
 	ADDQ        CX, DI
@@ -3574,71 +6183,1174 @@ while259:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while259
+	JMP         while414
 
-done260:
-while261:
+done415:
+while416:
 	CMPQ        R8, $0x00000001
-	JL          done262
+	JL          done417
 	VMOVUPS     (DI), Z4
 	VFMADD231PS (SI), Z4, Z0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while261
+	JMP         while416
 
-done262:
+done417:
 	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop258
-	MOVQ    40(SP), SI
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 176(SP)
+	DECQ    184(SP)
+	JNZ     loop413
+	MOVQ    8(SP), SI
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z2, Z0, Z0
 	VADDPS  Z3, Z0, Z0
 	VADDPS  (SI), Z0, Z0
 	VMOVUPS Z0, (SI)
 	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
+	MOVQ    SI, 8(SP)
 	IMUL3Q  $0x00000001, DX, SI
-	ADDQ    SI, 32(SP)
+	ADDQ    SI, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while256
+	JMP     while411
 
-done257:
+done412:
 	MOVQ skip+80(FP), SI
-	ADDQ SI, 32(SP)
+	ADDQ SI, (SP)
 	DECQ 48(SP)
-	JNZ  loop241
+	JNZ  loop403
 
-block237:
-	ADDQ $0x00000040, (SP)
-	ADDQ $0x00000040, 8(SP)
+block360:
+	ADDQ $0x00000040, 24(SP)
 	ADDQ $0x00000040, 16(SP)
-	SUBQ $0x00000010, 24(SP)
-	JMP  while235
+	ADDQ $0x00000040, 32(SP)
+	SUBQ $0x00000010, 40(SP)
+	JMP  while358
 
-done236:
-	CMPQ  24(SP), $0x00000000
-	JE    zero263
-	MOVQ  24(SP), SI
+done359:
+	CMPQ  40(SP), $0x00000000
+	JE    zero418
+	CMPQ  40(SP), $0x00000008
+	JG    more419
+	MOVQ  40(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
 	KMOVW DI, K1
-	MOVQ  (SP), SI
-	MOVQ  SI, 32(SP)
-	MOVQ  16(SP), SI
-	MOVQ  SI, 40(SP)
+	MOVQ  24(SP), SI
+	MOVQ  SI, (SP)
+	MOVQ  32(SP), SI
+	MOVQ  SI, 8(SP)
 	MOVQ  kh+48(FP), SI
 	MOVQ  SI, 48(SP)
+	CMPQ  kind+112(FP), $0x00000001
+	JNE   kind422
 
-loop265:
-	MOVQ kw+56(FP), SI
-	MOVQ SI, 56(SP)
+loop423:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 192(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 200(SP)
 
-while266:
-	CMPQ   56(SP), $0x00000005
-	JL     done267
+loop424:
+	MOVQ R9, SI
+	MOVQ 192(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while425:
+	CMPQ        R8, $0x00000004
+	JL          done426
+	VMOVUPS.Z   (DI), K1, Y12
+	VMOVUPS.Z   (DI)(CX*1), K1, Y13
+	VMOVUPS.Z   (DI)(CX*2), K1, Y14
+	VMOVUPS.Z   (DI)(BX*1), K1, Y15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Y16
+	VFMADD231PS Y16, Y12, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y16
+	VFMADD231PS Y16, Y12, Y1
+	VFMADD231PS Y16, Y13, Y3
+	VMOVUPS.Z   (R10)(CX*2), K1, Y16
+	VFMADD231PS Y16, Y12, Y2
+	VFMADD231PS Y16, Y13, Y4
+	VFMADD231PS Y16, Y14, Y6
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y14, Y7
+	VFMADD231PS Y12, Y15, Y9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y15, Y10
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y15, Y11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while425
+
+done426:
+while427:
+	CMPQ        R8, $0x00000001
+	JL          done428
+	VMOVUPS.Z   (DI), K1, Y12
+	VFMADD231PS (SI), Y12, K1, Y0
+	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
+	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while427
+
+done428:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 192(SP)
+	DECQ    200(SP)
+	JNZ     loop424
+	MOVQ    8(SP), BX
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y9, Y0, Y0
+	VADDPS  (BX), Y0, K1, Y0
+	VMOVUPS Y0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  Y10, Y1, Y1
+	VADDPS  (BX), Y1, K1, Y1
+	VMOVUPS Y1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y11, Y2, Y2
+	VADDPS  (BX), Y2, K1, Y2
+	VMOVUPS Y2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop423
+	JMP     block421
+
+kind422:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind429
+
+loop430:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	VXORPS Y14, Y14, Y14
+	VXORPS Y15, Y15, Y15
+	VXORPS Y16, Y16, Y16
+	VXORPS Y17, Y17, Y17
+	VXORPS Y18, Y18, Y18
+	VXORPS Y19, Y19, Y19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 208(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 216(SP)
+
+loop431:
+	MOVQ R10, SI
+	MOVQ 208(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while432:
+	CMPQ        R8, $0x00000004
+	JL          done433
+	VMOVUPS.Z   (DI), K1, Y20
+	VMOVUPS.Z   (DI)(CX*1), K1, Y21
+	VMOVUPS.Z   (DI)(CX*2), K1, Y22
+	VMOVUPS.Z   (DI)(R9*1), K1, Y23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Y24
+	VFMADD231PS Y24, Y20, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y24
+	VFMADD231PS Y24, Y20, Y1
+	VFMADD231PS Y24, Y21, Y5
+	VMOVUPS.Z   (R11)(CX*2), K1, Y24
+	VFMADD231PS Y24, Y20, Y2
+	VFMADD231PS Y24, Y21, Y6
+	VFMADD231PS Y24, Y22, Y10
+	VMOVUPS.Z   (R11)(R9*1), K1, Y24
+	VFMADD231PS Y24, Y20, Y3
+	VFMADD231PS Y24, Y21, Y7
+	VFMADD231PS Y24, Y22, Y11
+	VFMADD231PS Y24, Y23, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y24
+	VFMADD231PS Y24, Y20, Y4
+	VFMADD231PS Y24, Y21, Y8
+	VFMADD231PS Y24, Y22, Y12
+	VFMADD231PS Y24, Y23, Y16
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y22, Y13
+	VFMADD231PS Y20, Y23, Y17
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y23, Y18
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y23, Y19
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while432
+
+done433:
+while434:
+	CMPQ        R8, $0x00000001
+	JL          done435
+	VMOVUPS.Z   (DI), K1, Y20
+	VFMADD231PS (SI), Y20, K1, Y0
+	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
+	VFMADD231PS (SI)(DX*2), Y20, K1, Y2
+	VFMADD231PS (SI)(BX*1), Y20, K1, Y3
+	VFMADD231PS (SI)(DX*4), Y20, K1, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while434
+
+done435:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 208(SP)
+	DECQ    216(SP)
+	JNZ     loop431
+	MOVQ    8(SP), SI
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y10, Y0, Y0
+	VADDPS  Y15, Y0, Y0
+	VADDPS  (SI), Y0, K1, Y0
+	VMOVUPS Y0, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y6, Y1, Y1
+	VADDPS  Y11, Y1, Y1
+	VADDPS  Y16, Y1, Y1
+	VADDPS  (SI), Y1, K1, Y1
+	VMOVUPS Y1, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y7, Y2, Y2
+	VADDPS  Y12, Y2, Y2
+	VADDPS  Y17, Y2, Y2
+	VADDPS  (SI), Y2, K1, Y2
+	VMOVUPS Y2, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y13, Y3, Y3
+	VADDPS  Y18, Y3, Y3
+	VADDPS  (SI), Y3, K1, Y3
+	VMOVUPS Y3, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y9, Y4, Y4
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y19, Y4, Y4
+	VADDPS  (SI), Y4, K1, Y4
+	VMOVUPS Y4, K1, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop430
+	JMP     block421
+
+kind429:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind436
+
+loop437:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 224(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 232(SP)
+
+loop438:
+	MOVQ R9, SI
+	MOVQ 224(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while439:
+	CMPQ        R8, $0x00000004
+	JL          done440
+	VMOVUPS.Z   (DI), K1, Y12
+	VMOVUPS.Z   (DI)(CX*1), K1, Y13
+	VMOVUPS.Z   (DI)(CX*2), K1, Y14
+	VMOVUPS.Z   (DI)(BX*1), K1, Y15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Y16
+	VFMADD231PS Y16, Y12, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y16
+	VFMADD231PS Y16, Y13, Y3
+	VMOVUPS.Z   (R10)(CX*2), K1, Y16
+	VFMADD231PS Y16, Y12, Y1
+	VFMADD231PS Y16, Y14, Y6
+	VMOVUPS.Z   (R10)(BX*1), K1, Y16
+	VFMADD231PS Y16, Y13, Y4
+	VFMADD231PS Y16, Y15, Y9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y16
+	VFMADD231PS Y16, Y12, Y2
+	VFMADD231PS Y16, Y14, Y7
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y15, Y10
+	VMOVUPS.Z   (R10)(CX*2), K1, Y12
+	VFMADD231PS Y12, Y14, Y8
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y15, Y11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while439
+
+done440:
+while441:
+	CMPQ        R8, $0x00000001
+	JL          done442
+	VMOVUPS.Z   (DI), K1, Y12
+	VFMADD231PS (SI), Y12, K1, Y0
+	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
+	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while441
+
+done442:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 224(SP)
+	DECQ    232(SP)
+	JNZ     loop438
+	MOVQ    8(SP), BX
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y9, Y0, Y0
+	VADDPS  (BX), Y0, K1, Y0
+	VMOVUPS Y0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  Y10, Y1, Y1
+	VADDPS  (BX), Y1, K1, Y1
+	VMOVUPS Y1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y11, Y2, Y2
+	VADDPS  (BX), Y2, K1, Y2
+	VMOVUPS Y2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop437
+	JMP     block421
+
+kind436:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind443
+
+loop444:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	VXORPS Y14, Y14, Y14
+	VXORPS Y15, Y15, Y15
+	VXORPS Y16, Y16, Y16
+	VXORPS Y17, Y17, Y17
+	VXORPS Y18, Y18, Y18
+	VXORPS Y19, Y19, Y19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 240(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 248(SP)
+
+loop445:
+	MOVQ R10, SI
+	MOVQ 240(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while446:
+	CMPQ        R8, $0x00000004
+	JL          done447
+	VMOVUPS.Z   (DI), K1, Y20
+	VMOVUPS.Z   (DI)(CX*1), K1, Y21
+	VMOVUPS.Z   (DI)(CX*2), K1, Y22
+	VMOVUPS.Z   (DI)(R9*1), K1, Y23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Y24
+	VFMADD231PS Y24, Y20, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y24
+	VFMADD231PS Y24, Y21, Y5
+	VMOVUPS.Z   (R11)(CX*2), K1, Y24
+	VFMADD231PS Y24, Y20, Y1
+	VFMADD231PS Y24, Y22, Y10
+	VMOVUPS.Z   (R11)(R9*1), K1, Y24
+	VFMADD231PS Y24, Y21, Y6
+	VFMADD231PS Y24, Y23, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y24
+	VFMADD231PS Y24, Y20, Y2
+	VFMADD231PS Y24, Y22, Y11
+	VMOVUPS.Z   (R11)(CX*1), K1, Y24
+	VFMADD231PS Y24, Y21, Y7
+	VFMADD231PS Y24, Y23, Y16
+	VMOVUPS.Z   (R11)(CX*2), K1, Y24
+	VFMADD231PS Y24, Y20, Y3
+	VFMADD231PS Y24, Y22, Y12
+	VMOVUPS.Z   (R11)(R9*1), K1, Y24
+	VFMADD231PS Y24, Y21, Y8
+	VFMADD231PS Y24, Y23, Y17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y24
+	VFMADD231PS Y24, Y20, Y4
+	VFMADD231PS Y24, Y22, Y13
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y23, Y18
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y22, Y14
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y23, Y19
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while446
+
+done447:
+while448:
+	CMPQ        R8, $0x00000001
+	JL          done449
+	VMOVUPS.Z   (DI), K1, Y20
+	VFMADD231PS (SI), Y20, K1, Y0
+	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
+	VFMADD231PS (SI)(DX*2), Y20, K1, Y2
+	VFMADD231PS (SI)(BX*1), Y20, K1, Y3
+	VFMADD231PS (SI)(DX*4), Y20, K1, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while448
+
+done449:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 240(SP)
+	DECQ    248(SP)
+	JNZ     loop445
+	MOVQ    8(SP), SI
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y10, Y0, Y0
+	VADDPS  Y15, Y0, Y0
+	VADDPS  (SI), Y0, K1, Y0
+	VMOVUPS Y0, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y6, Y1, Y1
+	VADDPS  Y11, Y1, Y1
+	VADDPS  Y16, Y1, Y1
+	VADDPS  (SI), Y1, K1, Y1
+	VMOVUPS Y1, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y7, Y2, Y2
+	VADDPS  Y12, Y2, Y2
+	VADDPS  Y17, Y2, Y2
+	VADDPS  (SI), Y2, K1, Y2
+	VMOVUPS Y2, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y13, Y3, Y3
+	VADDPS  Y18, Y3, Y3
+	VADDPS  (SI), Y3, K1, Y3
+	VMOVUPS Y3, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y9, Y4, Y4
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y19, Y4, Y4
+	VADDPS  (SI), Y4, K1, Y4
+	VMOVUPS Y4, K1, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop444
+	JMP     block421
+
+kind443:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind450
+
+loop451:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 256(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 264(SP)
+
+loop452:
+	MOVQ R9, SI
+	MOVQ 256(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while453:
+	CMPQ        R8, $0x00000004
+	JL          done454
+	VMOVUPS.Z   (DI), K1, Y12
+	VMOVUPS.Z   (DI)(CX*1), K1, Y13
+	VMOVUPS.Z   (DI)(CX*2), K1, Y14
+	VMOVUPS.Z   (DI)(BX*1), K1, Y15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Y16
+	VFMADD231PS Y16, Y12, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y16
+	VFMADD231PS Y16, Y12, Y1
+	VMOVUPS.Z   (R10)(CX*2), K1, Y16
+	VFMADD231PS Y16, Y12, Y2
+	VFMADD231PS Y16, Y13, Y3
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y13, Y4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y14, Y6
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y14, Y7
+	VMOVUPS.Z   (R10)(CX*2), K1, Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y15, Y9
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y15, Y10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y15, Y11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while453
+
+done454:
+while455:
+	CMPQ        R8, $0x00000001
+	JL          done456
+	VMOVUPS.Z   (DI), K1, Y12
+	VFMADD231PS (SI), Y12, K1, Y0
+	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
+	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while455
+
+done456:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 256(SP)
+	DECQ    264(SP)
+	JNZ     loop452
+	MOVQ    8(SP), BX
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y9, Y0, Y0
+	VADDPS  (BX), Y0, K1, Y0
+	VMOVUPS Y0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  Y10, Y1, Y1
+	VADDPS  (BX), Y1, K1, Y1
+	VMOVUPS Y1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y11, Y2, Y2
+	VADDPS  (BX), Y2, K1, Y2
+	VMOVUPS Y2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop451
+	JMP     block421
+
+kind450:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind457
+
+loop458:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	VXORPS Y14, Y14, Y14
+	VXORPS Y15, Y15, Y15
+	VXORPS Y16, Y16, Y16
+	VXORPS Y17, Y17, Y17
+	VXORPS Y18, Y18, Y18
+	VXORPS Y19, Y19, Y19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 272(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 280(SP)
+
+loop459:
+	MOVQ R10, SI
+	MOVQ 272(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while460:
+	CMPQ        R8, $0x00000004
+	JL          done461
+	VMOVUPS.Z   (DI), K1, Y20
+	VMOVUPS.Z   (DI)(CX*1), K1, Y21
+	VMOVUPS.Z   (DI)(CX*2), K1, Y22
+	VMOVUPS.Z   (DI)(R9*1), K1, Y23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Y24
+	VFMADD231PS Y24, Y20, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y24
+	VFMADD231PS Y24, Y20, Y1
+	VMOVUPS.Z   (R11)(CX*2), K1, Y24
+	VFMADD231PS Y24, Y20, Y2
+	VFMADD231PS Y24, Y21, Y5
+	VMOVUPS.Z   (R11)(R9*1), K1, Y24
+	VFMADD231PS Y24, Y20, Y3
+	VFMADD231PS Y24, Y21, Y6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y24
+	VFMADD231PS Y24, Y20, Y4
+	VFMADD231PS Y24, Y21, Y7
+	VFMADD231PS Y24, Y22, Y10
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y21, Y8
+	VFMADD231PS Y20, Y22, Y11
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y22, Y12
+	VFMADD231PS Y20, Y23, Y15
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y22, Y13
+	VFMADD231PS Y20, Y23, Y16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y23, Y17
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y23, Y18
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y23, Y19
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while460
+
+done461:
+while462:
+	CMPQ        R8, $0x00000001
+	JL          done463
+	VMOVUPS.Z   (DI), K1, Y20
+	VFMADD231PS (SI), Y20, K1, Y0
+	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
+	VFMADD231PS (SI)(DX*2), Y20, K1, Y2
+	VFMADD231PS (SI)(BX*1), Y20, K1, Y3
+	VFMADD231PS (SI)(DX*4), Y20, K1, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while462
+
+done463:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 272(SP)
+	DECQ    280(SP)
+	JNZ     loop459
+	MOVQ    8(SP), SI
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y10, Y0, Y0
+	VADDPS  Y15, Y0, Y0
+	VADDPS  (SI), Y0, K1, Y0
+	VMOVUPS Y0, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y6, Y1, Y1
+	VADDPS  Y11, Y1, Y1
+	VADDPS  Y16, Y1, Y1
+	VADDPS  (SI), Y1, K1, Y1
+	VMOVUPS Y1, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y7, Y2, Y2
+	VADDPS  Y12, Y2, Y2
+	VADDPS  Y17, Y2, Y2
+	VADDPS  (SI), Y2, K1, Y2
+	VMOVUPS Y2, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y13, Y3, Y3
+	VADDPS  Y18, Y3, Y3
+	VADDPS  (SI), Y3, K1, Y3
+	VMOVUPS Y3, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y9, Y4, Y4
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y19, Y4, Y4
+	VADDPS  (SI), Y4, K1, Y4
+	VMOVUPS Y4, K1, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop458
+	JMP     block421
+
+kind457:
+loop464:
+	MOVQ kw+56(FP), BX
+	MOVQ BX, 56(SP)
+
+while465:
+	CMPQ   56(SP), $0x00000003
+	JL     done466
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ   (SP), BX
+	MOVQ   16(SP), SI
+	MOVQ   SI, 288(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 296(SP)
+
+loop467:
+	MOVQ BX, SI
+	MOVQ 288(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while468:
+	CMPQ        R8, $0x00000004
+	JL          done469
+	VMOVUPS.Z   (DI), K1, Y12
+	VFMADD231PS (SI), Y12, K1, Y0
+	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
+	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, Y12
+	VFMADD231PS (SI), Y12, K1, Y3
+	VFMADD231PS (SI)(DX*1), Y12, K1, Y4
+	VFMADD231PS (SI)(DX*2), Y12, K1, Y5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, Y12
+	VFMADD231PS (SI), Y12, K1, Y6
+	VFMADD231PS (SI)(DX*1), Y12, K1, Y7
+	VFMADD231PS (SI)(DX*2), Y12, K1, Y8
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, Y12
+	VFMADD231PS (SI), Y12, K1, Y9
+	VFMADD231PS (SI)(DX*1), Y12, K1, Y10
+	VFMADD231PS (SI)(DX*2), Y12, K1, Y11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while468
+
+done469:
+while470:
+	CMPQ        R8, $0x00000001
+	JL          done471
+	VMOVUPS.Z   (DI), K1, Y12
+	VFMADD231PS (SI), Y12, K1, Y0
+	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
+	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while470
+
+done471:
+	ADDQ    xRow+88(FP), BX
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 288(SP)
+	DECQ    296(SP)
+	JNZ     loop467
+	MOVQ    8(SP), BX
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y9, Y0, Y0
+	VADDPS  (BX), Y0, K1, Y0
+	VMOVUPS Y0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  Y10, Y1, Y1
+	VADDPS  (BX), Y1, K1, Y1
+	VMOVUPS Y1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y11, Y2, Y2
+	VADDPS  (BX), Y2, K1, Y2
+	VMOVUPS Y2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	SUBQ    $0x00000003, 56(SP)
+	JMP     while465
+
+done466:
+while472:
+	CMPQ   56(SP), $0x00000001
+	JL     done473
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   (SP), BX
+	MOVQ   16(SP), SI
+	MOVQ   SI, 304(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 312(SP)
+
+loop474:
+	MOVQ BX, SI
+	MOVQ 304(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while475:
+	CMPQ        R8, $0x00000004
+	JL          done476
+	VMOVUPS.Z   (DI), K1, Y4
+	VFMADD231PS (SI), Y4, K1, Y0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, Y4
+	VFMADD231PS (SI), Y4, K1, Y1
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, Y4
+	VFMADD231PS (SI), Y4, K1, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, Y4
+	VFMADD231PS (SI), Y4, K1, Y3
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while475
+
+done476:
+while477:
+	CMPQ        R8, $0x00000001
+	JL          done478
+	VMOVUPS.Z   (DI), K1, Y4
+	VFMADD231PS (SI), Y4, K1, Y0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while477
+
+done478:
+	ADDQ    xRow+88(FP), BX
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 304(SP)
+	DECQ    312(SP)
+	JNZ     loop474
+	MOVQ    8(SP), BX
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y3, Y0, Y0
+	VADDPS  (BX), Y0, K1, Y0
+	VMOVUPS Y0, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000001, DX, BX
+	ADDQ    BX, (SP)
+	SUBQ    $0x00000001, 56(SP)
+	JMP     while472
+
+done473:
+	MOVQ skip+80(FP), BX
+	ADDQ BX, (SP)
+	DECQ 48(SP)
+	JNZ  loop464
+
+block421:
+	JMP rest420
+
+more419:
+	MOVQ  40(SP), SI
+	MOVQ  $-1, DI
+	BZHIQ SI, DI, DI
+	KMOVW DI, K1
+	MOVQ  24(SP), SI
+	MOVQ  SI, (SP)
+	MOVQ  32(SP), SI
+	MOVQ  SI, 8(SP)
+	MOVQ  kh+48(FP), SI
+	MOVQ  SI, 48(SP)
+	CMPQ  kind+112(FP), $0x00000001
+	JNE   kind480
+
+loop481:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 320(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 328(SP)
+
+loop482:
+	MOVQ R9, SI
+	MOVQ 320(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while483:
+	CMPQ        R8, $0x00000004
+	JL          done484
+	VMOVUPS.Z   (DI), K1, Z12
+	VMOVUPS.Z   (DI)(CX*1), K1, Z13
+	VMOVUPS.Z   (DI)(CX*2), K1, Z14
+	VMOVUPS.Z   (DI)(BX*1), K1, Z15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Z16
+	VFMADD231PS Z16, Z12, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z16
+	VFMADD231PS Z16, Z12, Z1
+	VFMADD231PS Z16, Z13, Z3
+	VMOVUPS.Z   (R10)(CX*2), K1, Z16
+	VFMADD231PS Z16, Z12, Z2
+	VFMADD231PS Z16, Z13, Z4
+	VFMADD231PS Z16, Z14, Z6
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z7
+	VFMADD231PS Z12, Z15, Z9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z10
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z15, Z11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while483
+
+done484:
+while485:
+	CMPQ        R8, $0x00000001
+	JL          done486
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS (SI), Z12, K1, Z0
+	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
+	VFMADD231PS (SI)(DX*2), Z12, K1, Z2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while485
+
+done486:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 320(SP)
+	DECQ    328(SP)
+	JNZ     loop482
+	MOVQ    8(SP), BX
+	VADDPS  Z3, Z0, Z0
+	VADDPS  Z6, Z0, Z0
+	VADDPS  Z9, Z0, Z0
+	VADDPS  (BX), Z0, K1, Z0
+	VMOVUPS Z0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z7, Z1, Z1
+	VADDPS  Z10, Z1, Z1
+	VADDPS  (BX), Z1, K1, Z1
+	VMOVUPS Z1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Z5, Z2, Z2
+	VADDPS  Z8, Z2, Z2
+	VADDPS  Z11, Z2, Z2
+	VADDPS  (BX), Z2, K1, Z2
+	VMOVUPS Z2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop481
+	JMP     block479
+
+kind480:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind487
+
+loop488:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3659,57 +7371,70 @@ while266:
 	VXORPS Z17, Z17, Z17
 	VXORPS Z18, Z18, Z18
 	VXORPS Z19, Z19, Z19
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 336(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 344(SP)
 
-loop268:
-	MOVQ R9, SI
-	MOVQ R10, DI
+loop489:
+	MOVQ R10, SI
+	MOVQ 336(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while269:
+while490:
 	CMPQ        R8, $0x00000004
-	JL          done270
+	JL          done491
 	VMOVUPS.Z   (DI), K1, Z20
-	VFMADD231PS (SI), Z20, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z20, K1, Z2
-	VFMADD231PS (SI)(BX*1), Z20, K1, Z3
-	VFMADD231PS (SI)(DX*4), Z20, K1, Z4
+	VMOVUPS.Z   (DI)(CX*1), K1, Z21
+	VMOVUPS.Z   (DI)(CX*2), K1, Z22
+	VMOVUPS.Z   (DI)(R9*1), K1, Z23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Z24
+	VFMADD231PS Z24, Z20, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z24
+	VFMADD231PS Z24, Z20, Z1
+	VFMADD231PS Z24, Z21, Z5
+	VMOVUPS.Z   (R11)(CX*2), K1, Z24
+	VFMADD231PS Z24, Z20, Z2
+	VFMADD231PS Z24, Z21, Z6
+	VFMADD231PS Z24, Z22, Z10
+	VMOVUPS.Z   (R11)(R9*1), K1, Z24
+	VFMADD231PS Z24, Z20, Z3
+	VFMADD231PS Z24, Z21, Z7
+	VFMADD231PS Z24, Z22, Z11
+	VFMADD231PS Z24, Z23, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z24
+	VFMADD231PS Z24, Z20, Z4
+	VFMADD231PS Z24, Z21, Z8
+	VFMADD231PS Z24, Z22, Z12
+	VFMADD231PS Z24, Z23, Z16
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z17
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z18
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z23, Z19
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z20
-	VFMADD231PS (SI), Z20, K1, Z5
-	VFMADD231PS (SI)(DX*1), Z20, K1, Z6
-	VFMADD231PS (SI)(DX*2), Z20, K1, Z7
-	VFMADD231PS (SI)(BX*1), Z20, K1, Z8
-	VFMADD231PS (SI)(DX*4), Z20, K1, Z9
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z20
-	VFMADD231PS (SI), Z20, K1, Z10
-	VFMADD231PS (SI)(DX*1), Z20, K1, Z11
-	VFMADD231PS (SI)(DX*2), Z20, K1, Z12
-	VFMADD231PS (SI)(BX*1), Z20, K1, Z13
-	VFMADD231PS (SI)(DX*4), Z20, K1, Z14
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z20
-	VFMADD231PS (SI), Z20, K1, Z15
-	VFMADD231PS (SI)(DX*1), Z20, K1, Z16
-	VFMADD231PS (SI)(DX*2), Z20, K1, Z17
-	VFMADD231PS (SI)(BX*1), Z20, K1, Z18
-	VFMADD231PS (SI)(DX*4), Z20, K1, Z19
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while269
+	JMP         while490
 
-done270:
-while271:
+done491:
+while492:
 	CMPQ        R8, $0x00000001
-	JL          done272
+	JL          done493
 	VMOVUPS.Z   (DI), K1, Z20
 	VFMADD231PS (SI), Z20, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
@@ -3719,14 +7444,15 @@ while271:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while271
+	JMP         while492
 
-done272:
-	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop268
-	MOVQ    40(SP), SI
+done493:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 336(SP)
+	DECQ    344(SP)
+	JNZ     loop489
+	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
 	VADDPS  Z15, Z0, Z0
@@ -3757,16 +7483,20 @@ done272:
 	VADDPS  (SI), Z4, K1, Z4
 	VMOVUPS Z4, K1, (SI)
 	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
+	MOVQ    SI, 8(SP)
 	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, 32(SP)
-	SUBQ    $0x00000005, 56(SP)
-	JMP     while266
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop488
+	JMP     block479
 
-done267:
-while273:
-	CMPQ   56(SP), $0x00000003
-	JL     done274
+kind487:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind494
+
+loop495:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -3779,18 +7509,558 @@ while273:
 	VXORPS Z9, Z9, Z9
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 352(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 360(SP)
 
-loop275:
+loop496:
 	MOVQ R9, SI
-	MOVQ R10, DI
+	MOVQ 352(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while276:
+while497:
 	CMPQ        R8, $0x00000004
-	JL          done277
+	JL          done498
+	VMOVUPS.Z   (DI), K1, Z12
+	VMOVUPS.Z   (DI)(CX*1), K1, Z13
+	VMOVUPS.Z   (DI)(CX*2), K1, Z14
+	VMOVUPS.Z   (DI)(BX*1), K1, Z15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Z16
+	VFMADD231PS Z16, Z12, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z16
+	VFMADD231PS Z16, Z13, Z3
+	VMOVUPS.Z   (R10)(CX*2), K1, Z16
+	VFMADD231PS Z16, Z12, Z1
+	VFMADD231PS Z16, Z14, Z6
+	VMOVUPS.Z   (R10)(BX*1), K1, Z16
+	VFMADD231PS Z16, Z13, Z4
+	VFMADD231PS Z16, Z15, Z9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z16
+	VFMADD231PS Z16, Z12, Z2
+	VFMADD231PS Z16, Z14, Z7
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z15, Z10
+	VMOVUPS.Z   (R10)(CX*2), K1, Z12
+	VFMADD231PS Z12, Z14, Z8
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z15, Z11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while497
+
+done498:
+while499:
+	CMPQ        R8, $0x00000001
+	JL          done500
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS (SI), Z12, K1, Z0
+	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
+	VFMADD231PS (SI)(DX*2), Z12, K1, Z2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while499
+
+done500:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 352(SP)
+	DECQ    360(SP)
+	JNZ     loop496
+	MOVQ    8(SP), BX
+	VADDPS  Z3, Z0, Z0
+	VADDPS  Z6, Z0, Z0
+	VADDPS  Z9, Z0, Z0
+	VADDPS  (BX), Z0, K1, Z0
+	VMOVUPS Z0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z7, Z1, Z1
+	VADDPS  Z10, Z1, Z1
+	VADDPS  (BX), Z1, K1, Z1
+	VMOVUPS Z1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Z5, Z2, Z2
+	VADDPS  Z8, Z2, Z2
+	VADDPS  Z11, Z2, Z2
+	VADDPS  (BX), Z2, K1, Z2
+	VMOVUPS Z2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop495
+	JMP     block479
+
+kind494:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind501
+
+loop502:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 368(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 376(SP)
+
+loop503:
+	MOVQ R10, SI
+	MOVQ 368(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while504:
+	CMPQ        R8, $0x00000004
+	JL          done505
+	VMOVUPS.Z   (DI), K1, Z20
+	VMOVUPS.Z   (DI)(CX*1), K1, Z21
+	VMOVUPS.Z   (DI)(CX*2), K1, Z22
+	VMOVUPS.Z   (DI)(R9*1), K1, Z23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Z24
+	VFMADD231PS Z24, Z20, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z24
+	VFMADD231PS Z24, Z21, Z5
+	VMOVUPS.Z   (R11)(CX*2), K1, Z24
+	VFMADD231PS Z24, Z20, Z1
+	VFMADD231PS Z24, Z22, Z10
+	VMOVUPS.Z   (R11)(R9*1), K1, Z24
+	VFMADD231PS Z24, Z21, Z6
+	VFMADD231PS Z24, Z23, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z24
+	VFMADD231PS Z24, Z20, Z2
+	VFMADD231PS Z24, Z22, Z11
+	VMOVUPS.Z   (R11)(CX*1), K1, Z24
+	VFMADD231PS Z24, Z21, Z7
+	VFMADD231PS Z24, Z23, Z16
+	VMOVUPS.Z   (R11)(CX*2), K1, Z24
+	VFMADD231PS Z24, Z20, Z3
+	VFMADD231PS Z24, Z22, Z12
+	VMOVUPS.Z   (R11)(R9*1), K1, Z24
+	VFMADD231PS Z24, Z21, Z8
+	VFMADD231PS Z24, Z23, Z17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z24
+	VFMADD231PS Z24, Z20, Z4
+	VFMADD231PS Z24, Z22, Z13
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z23, Z18
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z22, Z14
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z23, Z19
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while504
+
+done505:
+while506:
+	CMPQ        R8, $0x00000001
+	JL          done507
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS (SI), Z20, K1, Z0
+	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
+	VFMADD231PS (SI)(DX*2), Z20, K1, Z2
+	VFMADD231PS (SI)(BX*1), Z20, K1, Z3
+	VFMADD231PS (SI)(DX*4), Z20, K1, Z4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while506
+
+done507:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 368(SP)
+	DECQ    376(SP)
+	JNZ     loop503
+	MOVQ    8(SP), SI
+	VADDPS  Z5, Z0, Z0
+	VADDPS  Z10, Z0, Z0
+	VADDPS  Z15, Z0, Z0
+	VADDPS  (SI), Z0, K1, Z0
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z6, Z1, Z1
+	VADDPS  Z11, Z1, Z1
+	VADDPS  Z16, Z1, Z1
+	VADDPS  (SI), Z1, K1, Z1
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z7, Z2, Z2
+	VADDPS  Z12, Z2, Z2
+	VADDPS  Z17, Z2, Z2
+	VADDPS  (SI), Z2, K1, Z2
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z8, Z3, Z3
+	VADDPS  Z13, Z3, Z3
+	VADDPS  Z18, Z3, Z3
+	VADDPS  (SI), Z3, K1, Z3
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z9, Z4, Z4
+	VADDPS  Z14, Z4, Z4
+	VADDPS  Z19, Z4, Z4
+	VADDPS  (SI), Z4, K1, Z4
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop502
+	JMP     block479
+
+kind501:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind508
+
+loop509:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 384(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 392(SP)
+
+loop510:
+	MOVQ R9, SI
+	MOVQ 384(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while511:
+	CMPQ        R8, $0x00000004
+	JL          done512
+	VMOVUPS.Z   (DI), K1, Z12
+	VMOVUPS.Z   (DI)(CX*1), K1, Z13
+	VMOVUPS.Z   (DI)(CX*2), K1, Z14
+	VMOVUPS.Z   (DI)(BX*1), K1, Z15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Z16
+	VFMADD231PS Z16, Z12, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z16
+	VFMADD231PS Z16, Z12, Z1
+	VMOVUPS.Z   (R10)(CX*2), K1, Z16
+	VFMADD231PS Z16, Z12, Z2
+	VFMADD231PS Z16, Z13, Z3
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z13, Z4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z6
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z14, Z7
+	VMOVUPS.Z   (R10)(CX*2), K1, Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z9
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z15, Z10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z15, Z11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while511
+
+done512:
+while513:
+	CMPQ        R8, $0x00000001
+	JL          done514
+	VMOVUPS.Z   (DI), K1, Z12
+	VFMADD231PS (SI), Z12, K1, Z0
+	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
+	VFMADD231PS (SI)(DX*2), Z12, K1, Z2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while513
+
+done514:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 384(SP)
+	DECQ    392(SP)
+	JNZ     loop510
+	MOVQ    8(SP), BX
+	VADDPS  Z3, Z0, Z0
+	VADDPS  Z6, Z0, Z0
+	VADDPS  Z9, Z0, Z0
+	VADDPS  (BX), Z0, K1, Z0
+	VMOVUPS Z0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z7, Z1, Z1
+	VADDPS  Z10, Z1, Z1
+	VADDPS  (BX), Z1, K1, Z1
+	VMOVUPS Z1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  Z5, Z2, Z2
+	VADDPS  Z8, Z2, Z2
+	VADDPS  Z11, Z2, Z2
+	VADDPS  (BX), Z2, K1, Z2
+	VMOVUPS Z2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop509
+	JMP     block479
+
+kind508:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind515
+
+loop516:
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
+	VXORPS Z17, Z17, Z17
+	VXORPS Z18, Z18, Z18
+	VXORPS Z19, Z19, Z19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 400(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 408(SP)
+
+loop517:
+	MOVQ R10, SI
+	MOVQ 400(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while518:
+	CMPQ        R8, $0x00000004
+	JL          done519
+	VMOVUPS.Z   (DI), K1, Z20
+	VMOVUPS.Z   (DI)(CX*1), K1, Z21
+	VMOVUPS.Z   (DI)(CX*2), K1, Z22
+	VMOVUPS.Z   (DI)(R9*1), K1, Z23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Z24
+	VFMADD231PS Z24, Z20, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z24
+	VFMADD231PS Z24, Z20, Z1
+	VMOVUPS.Z   (R11)(CX*2), K1, Z24
+	VFMADD231PS Z24, Z20, Z2
+	VFMADD231PS Z24, Z21, Z5
+	VMOVUPS.Z   (R11)(R9*1), K1, Z24
+	VFMADD231PS Z24, Z20, Z3
+	VFMADD231PS Z24, Z21, Z6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z24
+	VFMADD231PS Z24, Z20, Z4
+	VFMADD231PS Z24, Z21, Z7
+	VFMADD231PS Z24, Z22, Z10
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z21, Z8
+	VFMADD231PS Z20, Z22, Z11
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z20, Z23, Z15
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z17
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z23, Z18
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z23, Z19
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while518
+
+done519:
+while520:
+	CMPQ        R8, $0x00000001
+	JL          done521
+	VMOVUPS.Z   (DI), K1, Z20
+	VFMADD231PS (SI), Z20, K1, Z0
+	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
+	VFMADD231PS (SI)(DX*2), Z20, K1, Z2
+	VFMADD231PS (SI)(BX*1), Z20, K1, Z3
+	VFMADD231PS (SI)(DX*4), Z20, K1, Z4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while520
+
+done521:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 400(SP)
+	DECQ    408(SP)
+	JNZ     loop517
+	MOVQ    8(SP), SI
+	VADDPS  Z5, Z0, Z0
+	VADDPS  Z10, Z0, Z0
+	VADDPS  Z15, Z0, Z0
+	VADDPS  (SI), Z0, K1, Z0
+	VMOVUPS Z0, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z6, Z1, Z1
+	VADDPS  Z11, Z1, Z1
+	VADDPS  Z16, Z1, Z1
+	VADDPS  (SI), Z1, K1, Z1
+	VMOVUPS Z1, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z7, Z2, Z2
+	VADDPS  Z12, Z2, Z2
+	VADDPS  Z17, Z2, Z2
+	VADDPS  (SI), Z2, K1, Z2
+	VMOVUPS Z2, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z8, Z3, Z3
+	VADDPS  Z13, Z3, Z3
+	VADDPS  Z18, Z3, Z3
+	VADDPS  (SI), Z3, K1, Z3
+	VMOVUPS Z3, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Z9, Z4, Z4
+	VADDPS  Z14, Z4, Z4
+	VADDPS  Z19, Z4, Z4
+	VADDPS  (SI), Z4, K1, Z4
+	VMOVUPS Z4, K1, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop516
+	JMP     block479
+
+kind515:
+loop522:
+	MOVQ kw+56(FP), BX
+	MOVQ BX, 56(SP)
+
+while523:
+	CMPQ   56(SP), $0x00000003
+	JL     done524
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
+	MOVQ   (SP), BX
+	MOVQ   16(SP), SI
+	MOVQ   SI, 416(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 424(SP)
+
+loop525:
+	MOVQ BX, SI
+	MOVQ 416(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while526:
+	CMPQ        R8, $0x00000004
+	JL          done527
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -3816,12 +8086,12 @@ while276:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while276
+	JMP         while526
 
-done277:
-while278:
+done527:
+while528:
 	CMPQ        R8, $0x00000001
-	JL          done279
+	JL          done529
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -3829,58 +8099,61 @@ while278:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while278
+	JMP         while528
 
-done279:
-	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop275
-	MOVQ    40(SP), SI
+done529:
+	ADDQ    xRow+88(FP), BX
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 416(SP)
+	DECQ    424(SP)
+	JNZ     loop525
+	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
 	VADDPS  Z9, Z0, Z0
-	VADDPS  (SI), Z0, K1, Z0
-	VMOVUPS Z0, K1, (SI)
-	ADDQ    CX, SI
+	VADDPS  (BX), Z0, K1, Z0
+	VMOVUPS Z0, K1, (BX)
+	ADDQ    CX, BX
 	VADDPS  Z4, Z1, Z1
 	VADDPS  Z7, Z1, Z1
 	VADDPS  Z10, Z1, Z1
-	VADDPS  (SI), Z1, K1, Z1
-	VMOVUPS Z1, K1, (SI)
-	ADDQ    CX, SI
+	VADDPS  (BX), Z1, K1, Z1
+	VMOVUPS Z1, K1, (BX)
+	ADDQ    CX, BX
 	VADDPS  Z5, Z2, Z2
 	VADDPS  Z8, Z2, Z2
 	VADDPS  Z11, Z2, Z2
-	VADDPS  (SI), Z2, K1, Z2
-	VMOVUPS Z2, K1, (SI)
-	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
-	IMUL3Q  $0x00000003, DX, SI
-	ADDQ    SI, 32(SP)
+	VADDPS  (BX), Z2, K1, Z2
+	VMOVUPS Z2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while273
+	JMP     while523
 
-done274:
-while280:
+done524:
+while530:
 	CMPQ   56(SP), $0x00000001
-	JL     done281
+	JL     done531
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   32(SP), R9
-	MOVQ   8(SP), R10
-	MOVQ   rows+40(FP), R11
+	MOVQ   (SP), BX
+	MOVQ   16(SP), SI
+	MOVQ   SI, 432(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 440(SP)
 
-loop282:
-	MOVQ R9, SI
-	MOVQ R10, DI
+loop532:
+	MOVQ BX, SI
+	MOVQ 432(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while283:
+while533:
 	CMPQ        R8, $0x00000004
-	JL          done284
+	JL          done534
 	VMOVUPS.Z   (DI), K1, Z4
 	VFMADD231PS (SI), Z4, K1, Z0
 	ADDQ        CX, DI
@@ -3898,82 +8171,85 @@ while283:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while283
+	JMP         while533
 
-done284:
-while285:
+done534:
+while535:
 	CMPQ        R8, $0x00000001
-	JL          done286
+	JL          done536
 	VMOVUPS.Z   (DI), K1, Z4
 	VFMADD231PS (SI), Z4, K1, Z0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while285
+	JMP         while535
 
-done286:
-	ADDQ    xRow+88(FP), R9
-	ADDQ    yRow+96(FP), R10
-	DECQ    R11
-	JNZ     loop282
-	MOVQ    40(SP), SI
+done536:
+	ADDQ    xRow+88(FP), BX
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 432(SP)
+	DECQ    440(SP)
+	JNZ     loop532
+	MOVQ    8(SP), BX
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z2, Z0, Z0
 	VADDPS  Z3, Z0, Z0
-	VADDPS  (SI), Z0, K1, Z0
-	VMOVUPS Z0, K1, (SI)
-	ADDQ    CX, SI
-	MOVQ    SI, 40(SP)
-	IMUL3Q  $0x00000001, DX, SI
-	ADDQ    SI, 32(SP)
+	VADDPS  (BX), Z0, K1, Z0
+	VMOVUPS Z0, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000001, DX, BX
+	ADDQ    BX, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while280
+	JMP     while530
 
-done281:
-	MOVQ skip+80(FP), SI
-	ADDQ SI, 32(SP)
+done531:
+	MOVQ skip+80(FP), BX
+	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop265
+	JNZ  loop522
 
-zero263:
+block479:
+rest420:
+zero418:
 	VZEROUPPER
 	RET
 
 // func maxPoolGradAVX512(dx *float32, dy *float32, x *float32, channels int, pixels int, kh int, kw int, step int, tap int, skip int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·maxPoolGradAVX512(SB), NOSPLIT, $40-80
-	MOVL         $0x3f800000, (SP)
+	MOVL $0x3f800000, (SP)
+	MOVQ channels+24(FP), AX
+	MOVQ AX, 8(SP)
+	MOVQ x+16(FP), AX
+	MOVQ AX, 16(SP)
+	MOVQ dx+0(FP), AX
+	MOVQ AX, 24(SP)
+	MOVQ dy+8(FP), AX
+	MOVQ AX, 32(SP)
+	MOVQ tap+64(FP), SI
+	MOVQ skip+72(FP), DI
+
+while537:
+	CMPQ         8(SP), $0x00000010
+	JL           done538
 	VBROADCASTSS (SP), Z0
-	MOVQ         channels+24(FP), AX
-	MOVQ         AX, 8(SP)
-	MOVQ         x+16(FP), AX
-	MOVQ         AX, 16(SP)
-	MOVQ         dx+0(FP), AX
-	MOVQ         AX, 24(SP)
-	MOVQ         dy+8(FP), AX
-	MOVQ         AX, 32(SP)
-	MOVQ         tap+64(FP), SI
-	MOVQ         skip+72(FP), DI
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
 
-while287:
-	CMPQ 8(SP), $0x00000010
-	JL   done288
-	MOVQ 16(SP), AX
-	MOVQ 24(SP), CX
-	MOVQ 32(SP), DX
-	MOVQ pixels+32(FP), BX
-
-loop289:
+loop539:
 	VMOVUPS (AX), Z2
 	VXORPS  Z3, Z3, Z3
 	VXORPS  Z1, Z1, Z1
 	MOVQ    AX, R8
 	MOVQ    kh+40(FP), R9
 
-loop290:
+loop540:
 	MOVQ kw+48(FP), R10
 
-loop291:
+loop541:
 	VMOVUPS (R8), Z4
 	VCMPPS  $0x11, Z4, Z2, K1
 	VMOVAPS Z4, K1, Z2
@@ -3981,19 +8257,19 @@ loop291:
 	VADDPS  Z0, Z1, Z1
 	ADDQ    SI, R8
 	DECQ    R10
-	JNZ     loop291
+	JNZ     loop541
 	ADDQ    DI, R8
 	DECQ    R9
-	JNZ     loop290
+	JNZ     loop540
 	VMOVUPS (DX), Z2
 	VXORPS  Z1, Z1, Z1
 	MOVQ    CX, R8
 	MOVQ    kh+40(FP), R9
 
-loop292:
+loop542:
 	MOVQ kw+48(FP), R10
 
-loop293:
+loop543:
 	VCMPPS    $0x00, Z3, Z1, K1
 	VMOVAPS.Z Z2, K1, Z4
 	VADDPS    (R8), Z4, Z4
@@ -4001,45 +8277,109 @@ loop293:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop293
+	JNZ       loop543
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop292
+	JNZ       loop542
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop289
+	JNZ       loop539
 	ADDQ      $0x00000040, 16(SP)
 	ADDQ      $0x00000040, 24(SP)
 	ADDQ      $0x00000040, 32(SP)
 	SUBQ      $0x00000010, 8(SP)
-	JMP       while287
+	JMP       while537
 
-done288:
-	CMPQ  8(SP), $0x00000000
-	JE    zero294
-	MOVQ  8(SP), AX
-	MOVQ  $-1, CX
-	BZHIQ AX, CX, CX
-	KMOVW CX, K1
-	MOVQ  16(SP), AX
-	MOVQ  24(SP), CX
-	MOVQ  32(SP), DX
-	MOVQ  pixels+32(FP), BX
+done538:
+	CMPQ         8(SP), $0x00000000
+	JE           zero544
+	CMPQ         8(SP), $0x00000008
+	JG           more545
+	MOVQ         8(SP), AX
+	MOVQ         $-1, CX
+	BZHIQ        AX, CX, CX
+	KMOVW        CX, K1
+	VBROADCASTSS (SP), Y0
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
 
-loop295:
+loop547:
+	VMOVUPS.Z (AX), K1, Y2
+	VXORPS    Y3, Y3, Y3
+	VXORPS    Y1, Y1, Y1
+	MOVQ      AX, R8
+	MOVQ      kh+40(FP), R9
+
+loop548:
+	MOVQ kw+48(FP), R10
+
+loop549:
+	VMOVUPS.Z (R8), K1, Y4
+	VCMPPS    $0x11, Y4, Y2, K2
+	VMOVAPS   Y4, K2, Y2
+	VMOVAPS   Y1, K2, Y3
+	VADDPS    Y0, Y1, Y1
+	ADDQ      SI, R8
+	DECQ      R10
+	JNZ       loop549
+	ADDQ      DI, R8
+	DECQ      R9
+	JNZ       loop548
+	VMOVUPS.Z (DX), K1, Y2
+	VXORPS    Y1, Y1, Y1
+	MOVQ      CX, R8
+	MOVQ      kh+40(FP), R9
+
+loop550:
+	MOVQ kw+48(FP), R10
+
+loop551:
+	VCMPPS    $0x00, Y3, Y1, K2
+	VMOVAPS.Z Y2, K2, Y4
+	VADDPS    (R8), Y4, K1, Y4
+	VMOVUPS   Y4, K1, (R8)
+	VADDPS    Y0, Y1, Y1
+	ADDQ      SI, R8
+	DECQ      R10
+	JNZ       loop551
+	ADDQ      DI, R8
+	DECQ      R9
+	JNZ       loop550
+	ADDQ      step+56(FP), AX
+	ADDQ      step+56(FP), CX
+	MOVQ      channels+24(FP), R8
+	LEAQ      (DX)(R8*4), DX
+	DECQ      BX
+	JNZ       loop547
+	JMP       rest546
+
+more545:
+	MOVQ         8(SP), AX
+	MOVQ         $-1, CX
+	BZHIQ        AX, CX, CX
+	KMOVW        CX, K1
+	VBROADCASTSS (SP), Z0
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
+
+loop552:
 	VMOVUPS.Z (AX), K1, Z2
 	VXORPS    Z3, Z3, Z3
 	VXORPS    Z1, Z1, Z1
 	MOVQ      AX, R8
 	MOVQ      kh+40(FP), R9
 
-loop296:
+loop553:
 	MOVQ kw+48(FP), R10
 
-loop297:
+loop554:
 	VMOVUPS.Z (R8), K1, Z4
 	VCMPPS    $0x11, Z4, Z2, K2
 	VMOVAPS   Z4, K2, Z2
@@ -4047,19 +8387,19 @@ loop297:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop297
+	JNZ       loop554
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop296
+	JNZ       loop553
 	VMOVUPS.Z (DX), K1, Z2
 	VXORPS    Z1, Z1, Z1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop298:
+loop555:
 	MOVQ kw+48(FP), R10
 
-loop299:
+loop556:
 	VCMPPS    $0x00, Z3, Z1, K2
 	VMOVAPS.Z Z2, K2, Z4
 	VADDPS    (R8), Z4, K1, Z4
@@ -4067,18 +8407,19 @@ loop299:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop299
+	JNZ       loop556
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop298
+	JNZ       loop555
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop295
+	JNZ       loop552
 
-zero294:
+rest546:
+zero544:
 	VZEROUPPER
 	RET
 
@@ -4090,9 +8431,9 @@ TEXT ·addRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while300:
+while557:
 	CMPQ    BX, $0x00000040
-	JL      done301
+	JL      done558
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VADDPS  Z1, Z0, Z0
@@ -4113,12 +8454,12 @@ while300:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while300
+	JMP     while557
 
-done301:
-while302:
+done558:
+while559:
 	CMPQ    BX, $0x00000010
-	JL      done303
+	JL      done560
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VADDPS  Z1, Z0, Z0
@@ -4127,11 +8468,11 @@ while302:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while302
+	JMP     while559
 
-done303:
+done560:
 	CMPQ      BX, $0x00000000
-	JE        zero304
+	JE        zero561
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -4140,7 +8481,7 @@ done303:
 	VADDPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero304:
+zero561:
 	VZEROUPPER
 	RET
 
@@ -4152,9 +8493,9 @@ TEXT ·subRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while305:
+while562:
 	CMPQ    BX, $0x00000040
-	JL      done306
+	JL      done563
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VSUBPS  Z1, Z0, Z0
@@ -4175,12 +8516,12 @@ while305:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while305
+	JMP     while562
 
-done306:
-while307:
+done563:
+while564:
 	CMPQ    BX, $0x00000010
-	JL      done308
+	JL      done565
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VSUBPS  Z1, Z0, Z0
@@ -4189,11 +8530,11 @@ while307:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while307
+	JMP     while564
 
-done308:
+done565:
 	CMPQ      BX, $0x00000000
-	JE        zero309
+	JE        zero566
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -4202,7 +8543,7 @@ done308:
 	VSUBPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero309:
+zero566:
 	VZEROUPPER
 	RET
 
@@ -4214,9 +8555,9 @@ TEXT ·mulRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while310:
+while567:
 	CMPQ    BX, $0x00000040
-	JL      done311
+	JL      done568
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMULPS  Z1, Z0, Z0
@@ -4237,12 +8578,12 @@ while310:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while310
+	JMP     while567
 
-done311:
-while312:
+done568:
+while569:
 	CMPQ    BX, $0x00000010
-	JL      done313
+	JL      done570
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMULPS  Z1, Z0, Z0
@@ -4251,11 +8592,11 @@ while312:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while312
+	JMP     while569
 
-done313:
+done570:
 	CMPQ      BX, $0x00000000
-	JE        zero314
+	JE        zero571
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -4264,7 +8605,7 @@ done313:
 	VMULPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero314:
+zero571:
 	VZEROUPPER
 	RET
 
@@ -4276,9 +8617,9 @@ TEXT ·divRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while315:
+while572:
 	CMPQ    BX, $0x00000040
-	JL      done316
+	JL      done573
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VDIVPS  Z1, Z0, Z0
@@ -4299,12 +8640,12 @@ while315:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while315
+	JMP     while572
 
-done316:
-while317:
+done573:
+while574:
 	CMPQ    BX, $0x00000010
-	JL      done318
+	JL      done575
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VDIVPS  Z1, Z0, Z0
@@ -4313,11 +8654,11 @@ while317:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while317
+	JMP     while574
 
-done318:
+done575:
 	CMPQ      BX, $0x00000000
-	JE        zero319
+	JE        zero576
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -4326,7 +8667,7 @@ done318:
 	VDIVPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero319:
+zero576:
 	VZEROUPPER
 	RET
 
@@ -4337,9 +8678,9 @@ TEXT ·sqrtRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while320:
+while577:
 	CMPQ    DX, $0x00000040
-	JL      done321
+	JL      done578
 	VMOVUPS (CX), Z0
 	VSQRTPS Z0, Z0
 	VMOVUPS Z0, (AX)
@@ -4355,23 +8696,23 @@ while320:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while320
+	JMP     while577
 
-done321:
-while322:
+done578:
+while579:
 	CMPQ    DX, $0x00000010
-	JL      done323
+	JL      done580
 	VMOVUPS (CX), Z0
 	VSQRTPS Z0, Z0
 	VMOVUPS Z0, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while322
+	JMP     while579
 
-done323:
+done580:
 	CMPQ      DX, $0x00000000
-	JE        zero324
+	JE        zero581
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -4379,7 +8720,7 @@ done323:
 	VSQRTPS   Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero324:
+zero581:
 	VZEROUPPER
 	RET
 
@@ -4390,9 +8731,9 @@ TEXT ·reluRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while325:
+while582:
 	CMPQ    DX, $0x00000040
-	JL      done326
+	JL      done583
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -4412,12 +8753,12 @@ while325:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while325
+	JMP     while582
 
-done326:
-while327:
+done583:
+while584:
 	CMPQ    DX, $0x00000010
-	JL      done328
+	JL      done585
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -4425,11 +8766,11 @@ while327:
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while327
+	JMP     while584
 
-done328:
+done585:
 	CMPQ      DX, $0x00000000
-	JE        zero329
+	JE        zero586
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -4438,7 +8779,7 @@ done328:
 	VMAXPS    Z0, Z1, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero329:
+zero586:
 	VZEROUPPER
 	RET
 
@@ -4450,9 +8791,9 @@ TEXT ·reluGradRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while330:
+while587:
 	CMPQ      BX, $0x00000040
-	JL        done331
+	JL        done588
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -4481,12 +8822,12 @@ while330:
 	ADDQ      $0x00000100, CX
 	ADDQ      $0x00000100, DX
 	SUBQ      $0x00000040, BX
-	JMP       while330
+	JMP       while587
 
-done331:
-while332:
+done588:
+while589:
 	CMPQ      BX, $0x00000010
-	JL        done333
+	JL        done590
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -4497,11 +8838,11 @@ while332:
 	ADDQ      $0x00000040, CX
 	ADDQ      $0x00000040, DX
 	SUBQ      $0x00000010, BX
-	JMP       while332
+	JMP       while589
 
-done333:
+done590:
 	CMPQ      BX, $0x00000000
-	JE        zero334
+	JE        zero591
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -4512,7 +8853,7 @@ done333:
 	VMOVAPS.Z Z0, K2, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero334:
+zero591:
 	VZEROUPPER
 	RET
 
@@ -4524,9 +8865,9 @@ TEXT ·scaleRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while335:
+while592:
 	CMPQ    DX, $0x00000040
-	JL      done336
+	JL      done593
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
@@ -4542,23 +8883,23 @@ while335:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while335
+	JMP     while592
 
-done336:
-while337:
+done593:
+while594:
 	CMPQ    DX, $0x00000010
-	JL      done338
+	JL      done595
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while337
+	JMP     while594
 
-done338:
+done595:
 	CMPQ      DX, $0x00000000
-	JE        zero339
+	JE        zero596
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -4566,7 +8907,7 @@ done338:
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (AX)
 
-zero339:
+zero596:
 	VZEROUPPER
 	RET
 
@@ -4579,9 +8920,9 @@ TEXT ·axpyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), BX
 
-while340:
+while597:
 	CMPQ        BX, $0x00000040
-	JL          done341
+	JL          done598
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -4602,12 +8943,12 @@ while340:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while340
+	JMP         while597
 
-done341:
-while342:
+done598:
+while599:
 	CMPQ        BX, $0x00000010
-	JL          done343
+	JL          done600
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -4616,11 +8957,11 @@ while342:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while342
+	JMP         while599
 
-done343:
+done600:
 	CMPQ        BX, $0x00000000
-	JE          zero344
+	JE          zero601
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -4629,7 +8970,7 @@ done343:
 	VFMADD231PS Z0, Z1, Z2
 	VMOVUPS     Z2, K1, (AX)
 
-zero344:
+zero601:
 	VZEROUPPER
 	RET
 
@@ -4643,9 +8984,9 @@ TEXT ·axpbyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Z1
 	MOVQ         n+24(FP), BX
 
-while345:
+while602:
 	CMPQ        BX, $0x00000040
-	JL          done346
+	JL          done603
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -4670,12 +9011,12 @@ while345:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while345
+	JMP         while602
 
-done346:
-while347:
+done603:
+while604:
 	CMPQ        BX, $0x00000010
-	JL          done348
+	JL          done605
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -4685,11 +9026,11 @@ while347:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while347
+	JMP         while604
 
-done348:
+done605:
 	CMPQ        BX, $0x00000000
-	JE          zero349
+	JE          zero606
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -4699,7 +9040,7 @@ done348:
 	VFMADD231PS Z0, Z2, Z3
 	VMOVUPS     Z3, K1, (AX)
 
-zero349:
+zero606:
 	VZEROUPPER
 	RET
 
@@ -4712,9 +9053,9 @@ TEXT ·dotAVX512(SB), NOSPLIT, $0-32
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-while350:
+while607:
 	CMPQ          DX, $0x00000100
-	JL            done351
+	JL            done608
 	VXORPS        Z2, Z2, Z2
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
@@ -4762,12 +9103,12 @@ while350:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000100, DX
-	JMP           while350
+	JMP           while607
 
-done351:
-while352:
+done608:
+while609:
 	CMPQ          DX, $0x00000010
-	JL            done353
+	JL            done610
 	VXORPS        Z2, Z2, Z2
 	VMOVUPS       (AX), Z3
 	VFMADD231PS   (CX), Z3, Z2
@@ -4779,11 +9120,11 @@ while352:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000010, DX
-	JMP           while352
+	JMP           while609
 
-done353:
+done610:
 	CMPQ          DX, $0x00000000
-	JE            zero354
+	JE            zero611
 	MOVQ          $-1, BX
 	BZHIQ         DX, BX, BX
 	KMOVW         BX, K1
@@ -4796,7 +9137,7 @@ done353:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 
-zero354:
+zero611:
 	VADDPD        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPD        Y1, Y0, Y0
@@ -4822,9 +9163,9 @@ TEXT ·sgdAVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Z3
 	MOVQ         n+40(FP), DI
 
-while355:
+while612:
 	CMPQ         DI, $0x00000040
-	JL           done356
+	JL           done613
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -4867,12 +9208,12 @@ while355:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000100, SI
 	SUBQ         $0x00000040, DI
-	JMP          while355
+	JMP          while612
 
-done356:
-while357:
+done613:
+while614:
 	CMPQ         DI, $0x00000010
-	JL           done358
+	JL           done615
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -4888,11 +9229,11 @@ while357:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000010, DI
-	JMP          while357
+	JMP          while614
 
-done358:
+done615:
 	CMPQ         DI, $0x00000000
-	JE           zero359
+	JE           zero616
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVW        R8, K1
@@ -4906,7 +9247,7 @@ done358:
 	VMOVUPS      Z5, K1, (CX)
 	VMOVUPS      Z4, K1, (AX)
 
-zero359:
+zero616:
 	VZEROUPPER
 	RET
 
@@ -4941,9 +9282,9 @@ TEXT ·expRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while360:
+while617:
 	CMPQ         DX, $0x00000040
-	JL           done361
+	JL           done618
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -5111,12 +9452,12 @@ while360:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while360
+	JMP          while617
 
-done361:
-while362:
+done618:
+while619:
 	CMPQ         DX, $0x00000010
-	JL           done363
+	JL           done620
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -5161,11 +9502,11 @@ while362:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while362
+	JMP          while619
 
-done363:
+done620:
 	CMPQ         DX, $0x00000000
-	JE           zero364
+	JE           zero621
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -5211,7 +9552,7 @@ done363:
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      Z3, K1, (AX)
 
-zero364:
+zero621:
 	VZEROUPPER
 	RET
 
@@ -5222,9 +9563,9 @@ TEXT ·sigmoidRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while365:
+while622:
 	CMPQ         DX, $0x00000040
-	JL           done366
+	JL           done623
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -5412,12 +9753,12 @@ while365:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while365
+	JMP          while622
 
-done366:
-while367:
+done623:
+while624:
 	CMPQ         DX, $0x00000010
-	JL           done368
+	JL           done625
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -5467,11 +9808,11 @@ while367:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while367
+	JMP          while624
 
-done368:
+done625:
 	CMPQ         DX, $0x00000000
-	JE           zero369
+	JE           zero626
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -5522,7 +9863,7 @@ done368:
 	VDIVPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero369:
+zero626:
 	VZEROUPPER
 	RET
 
@@ -5533,9 +9874,9 @@ TEXT ·tanhRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while370:
+while627:
 	CMPQ         DX, $0x00000040
-	JL           done371
+	JL           done628
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+80(SB), Z3
 	VANDNPS      Z0, Z3, Z1
@@ -5803,12 +10144,12 @@ while370:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while370
+	JMP          while627
 
-done371:
-while372:
+done628:
+while629:
 	CMPQ         DX, $0x00000010
-	JL           done373
+	JL           done630
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+80(SB), Z3
 	VANDNPS      Z0, Z3, Z1
@@ -5878,11 +10219,11 @@ while372:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while372
+	JMP          while629
 
-done373:
+done630:
 	CMPQ         DX, $0x00000000
-	JE           zero374
+	JE           zero631
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -5953,12 +10294,12 @@ done373:
 	VMOVAPS      Z3, K2, Z4
 	VMOVUPS      Z4, K1, (AX)
 
-zero374:
+zero631:
 	VZEROUPPER
 	RET
 
 // func columnSumsAVX512(sum *float64, x *float32, n int, rows int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·columnSumsAVX512(SB), NOSPLIT, $8-32
 	MOVQ x+8(FP), AX
 	MOVQ sum+0(FP), DX
@@ -5967,9 +10308,9 @@ TEXT ·columnSumsAVX512(SB), NOSPLIT, $8-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while375:
-	CMPQ   (SP), $0x00000010
-	JL     done376
+while632:
+	CMPQ   (SP), $0x00000040
+	JL     done633
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5977,9 +10318,146 @@ while375:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while377:
+while634:
+	CMPQ    SI, $0x00000001
+	JL      done635
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(CX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while634
+
+done635:
+while636:
+	CMPQ    SI, $0x00000001
+	JL      done637
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(CX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while636
+
+done637:
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y4, Z4
+	VADDPD        (DX), Z0, Z0
+	VMOVUPD       Z0, (DX)
+	VADDPD        64(DX), Z4, Z4
+	VMOVUPD       Z4, 64(DX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(DX), Z1, Z1
+	VMOVUPD       Z1, 128(DX)
+	VADDPD        192(DX), Z0, Z0
+	VMOVUPD       Z0, 192(DX)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(DX), Z1, Z1
+	VMOVUPD       Z1, 256(DX)
+	VADDPD        320(DX), Z0, Z0
+	VMOVUPD       Z0, 320(DX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(DX), Z1, Z1
+	VMOVUPD       Z1, 384(DX)
+	VADDPD        448(DX), Z0, Z0
+	VMOVUPD       Z0, 448(DX)
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000200, DX
+	SUBQ          $0x00000040, (SP)
+	JMP           while632
+
+done633:
+while638:
+	CMPQ   (SP), $0x00000020
+	JL     done639
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   AX, CX
+	MOVQ   rows+24(FP), SI
+
+while640:
+	CMPQ    SI, $0x00000002
+	JL      done641
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    BX, CX
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    BX, CX
+	SUBQ    $0x00000002, SI
+	JMP     while640
+
+done641:
+while642:
+	CMPQ    SI, $0x00000001
+	JL      done643
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while642
+
+done643:
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y2, Z2
+	VADDPD        (DX), Z0, Z0
+	VMOVUPD       Z0, (DX)
+	VADDPD        64(DX), Z2, Z2
+	VMOVUPD       Z2, 64(DX)
+	VADDPS        Z3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(DX), Z1, Z1
+	VMOVUPD       Z1, 128(DX)
+	VADDPD        192(DX), Z0, Z0
+	VMOVUPD       Z0, 192(DX)
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000100, DX
+	SUBQ          $0x00000020, (SP)
+	JMP           while638
+
+done639:
+while644:
+	CMPQ   (SP), $0x00000010
+	JL     done645
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	MOVQ   AX, CX
+	MOVQ   rows+24(FP), SI
+
+while646:
 	CMPQ    SI, $0x00000004
-	JL      done378
+	JL      done647
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
@@ -5993,19 +10471,19 @@ while377:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while377
+	JMP     while646
 
-done378:
-while379:
+done647:
+while648:
 	CMPQ    SI, $0x00000001
-	JL      done380
+	JL      done649
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while379
+	JMP     while648
 
-done380:
+done649:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -6019,11 +10497,66 @@ done380:
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x00000010, (SP)
-	JMP           while375
+	JMP           while644
 
-done376:
+done645:
 	CMPQ   (SP), $0x00000000
-	JE     zero381
+	JE     zero650
+	CMPQ   (SP), $0x00000008
+	JG     more651
+	MOVQ   (SP), CX
+	MOVQ   $-1, SI
+	BZHIQ  CX, SI, SI
+	KMOVW  SI, K1
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   AX, CX
+	MOVQ   rows+24(FP), SI
+
+while653:
+	CMPQ      SI, $0x00000004
+	JL        done654
+	VMOVUPS.Z (CX), K1, Y4
+	VADDPS    Y4, Y0, Y0
+	ADDQ      BX, CX
+	VMOVUPS.Z (CX), K1, Y4
+	VADDPS    Y4, Y1, Y1
+	ADDQ      BX, CX
+	VMOVUPS.Z (CX), K1, Y4
+	VADDPS    Y4, Y2, Y2
+	ADDQ      BX, CX
+	VMOVUPS.Z (CX), K1, Y4
+	VADDPS    Y4, Y3, Y3
+	ADDQ      BX, CX
+	SUBQ      $0x00000004, SI
+	JMP       while653
+
+done654:
+while655:
+	CMPQ      SI, $0x00000001
+	JL        done656
+	VMOVUPS.Z (CX), K1, Y4
+	VADDPS    Y4, Y0, Y0
+	ADDQ      BX, CX
+	SUBQ      $0x00000001, SI
+	JMP       while655
+
+done656:
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X1, Y1
+	VADDPD       (DX), Y0, Y0
+	VMOVUPD      Y0, (DX)
+	VADDPD       32(DX), Y1, Y1
+	VMOVUPD      Y1, 32(DX)
+	JMP          rest652
+
+more651:
 	MOVQ   (SP), CX
 	MOVQ   $-1, SI
 	BZHIQ  CX, SI, SI
@@ -6035,9 +10568,9 @@ done376:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while382:
+while657:
 	CMPQ      SI, $0x00000004
-	JL        done383
+	JL        done658
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
@@ -6051,19 +10584,19 @@ while382:
 	VADDPS    Z4, Z3, Z3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while382
+	JMP       while657
 
-done383:
-while384:
+done658:
+while659:
 	CMPQ      SI, $0x00000001
-	JL        done385
+	JL        done660
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while384
+	JMP       while659
 
-done385:
+done660:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -6075,12 +10608,13 @@ done385:
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
 
-zero381:
+rest652:
+zero650:
 	VZEROUPPER
 	RET
 
 // func columnMomentsAVX512(first *float64, second *float64, x *float32, center *float32, n int, rows int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·columnMomentsAVX512(SB), NOSPLIT, $8-48
 	MOVQ x+16(FP), AX
 	MOVQ center+24(FP), DX
@@ -6091,9 +10625,236 @@ TEXT ·columnMomentsAVX512(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while386:
+while661:
+	CMPQ    (SP), $0x00000040
+	JL      done662
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (DX), Z8
+	VMOVUPS 64(DX), Z9
+	VMOVUPS 128(DX), Z10
+	VMOVUPS 192(DX), Z11
+	MOVQ    AX, CX
+	MOVQ    rows+40(FP), R8
+
+while663:
+	CMPQ        R8, $0x00000001
+	JL          done664
+	VMOVUPS     (CX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VADDPS      Z12, Z0, Z0
+	VFMADD231PS Z12, Z12, Z1
+	VMOVUPS     64(CX), Z12
+	VSUBPS      Z9, Z12, Z12
+	VADDPS      Z12, Z2, Z2
+	VFMADD231PS Z12, Z12, Z3
+	VMOVUPS     128(CX), Z12
+	VSUBPS      Z10, Z12, Z12
+	VADDPS      Z12, Z4, Z4
+	VFMADD231PS Z12, Z12, Z5
+	VMOVUPS     192(CX), Z12
+	VSUBPS      Z11, Z12, Z12
+	VADDPS      Z12, Z6, Z6
+	VFMADD231PS Z12, Z12, Z7
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while663
+
+done664:
+while665:
+	CMPQ        R8, $0x00000001
+	JL          done666
+	VMOVUPS     (CX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VADDPS      Z12, Z0, Z0
+	VFMADD231PS Z12, Z12, Z1
+	VMOVUPS     64(CX), Z12
+	VSUBPS      Z9, Z12, Z12
+	VADDPS      Z12, Z2, Z2
+	VFMADD231PS Z12, Z12, Z3
+	VMOVUPS     128(CX), Z12
+	VSUBPS      Z10, Z12, Z12
+	VADDPS      Z12, Z4, Z4
+	VFMADD231PS Z12, Z12, Z5
+	VMOVUPS     192(CX), Z12
+	VSUBPS      Z11, Z12, Z12
+	VADDPS      Z12, Z6, Z6
+	VFMADD231PS Z12, Z12, Z7
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while665
+
+done666:
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y8, Z8
+	VADDPD        (BX), Z0, Z0
+	VMOVUPD       Z0, (BX)
+	VADDPD        64(BX), Z8, Z8
+	VMOVUPD       Z8, 64(BX)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (SI), Z1, Z1
+	VMOVUPD       Z1, (SI)
+	VADDPD        64(SI), Z0, Z0
+	VMOVUPD       Z0, 64(SI)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(BX), Z1, Z1
+	VMOVUPD       Z1, 128(BX)
+	VADDPD        192(BX), Z0, Z0
+	VMOVUPD       Z0, 192(BX)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(SI), Z1, Z1
+	VMOVUPD       Z1, 128(SI)
+	VADDPD        192(SI), Z0, Z0
+	VMOVUPD       Z0, 192(SI)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VCVTPS2PD     Y4, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(BX), Z1, Z1
+	VMOVUPD       Z1, 256(BX)
+	VADDPD        320(BX), Z0, Z0
+	VMOVUPD       Z0, 320(BX)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VCVTPS2PD     Y5, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(SI), Z1, Z1
+	VMOVUPD       Z1, 256(SI)
+	VADDPD        320(SI), Z0, Z0
+	VMOVUPD       Z0, 320(SI)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VCVTPS2PD     Y6, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(BX), Z1, Z1
+	VMOVUPD       Z1, 384(BX)
+	VADDPD        448(BX), Z0, Z0
+	VMOVUPD       Z0, 448(BX)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VCVTPS2PD     Y7, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(SI), Z1, Z1
+	VMOVUPD       Z1, 384(SI)
+	VADDPD        448(SI), Z0, Z0
+	VMOVUPD       Z0, 448(SI)
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000100, DX
+	ADDQ          $0x00000200, BX
+	ADDQ          $0x00000200, SI
+	SUBQ          $0x00000040, (SP)
+	JMP           while661
+
+done662:
+while667:
+	CMPQ    (SP), $0x00000020
+	JL      done668
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (DX), Z8
+	VMOVUPS 64(DX), Z9
+	MOVQ    AX, CX
+	MOVQ    rows+40(FP), R8
+
+while669:
+	CMPQ        R8, $0x00000002
+	JL          done670
+	VMOVUPS     (CX), Z10
+	VSUBPS      Z8, Z10, Z10
+	VADDPS      Z10, Z0, Z0
+	VFMADD231PS Z10, Z10, Z1
+	VMOVUPS     64(CX), Z10
+	VSUBPS      Z9, Z10, Z10
+	VADDPS      Z10, Z2, Z2
+	VFMADD231PS Z10, Z10, Z3
+	ADDQ        DI, CX
+	VMOVUPS     (CX), Z10
+	VSUBPS      Z8, Z10, Z10
+	VADDPS      Z10, Z4, Z4
+	VFMADD231PS Z10, Z10, Z5
+	VMOVUPS     64(CX), Z10
+	VSUBPS      Z9, Z10, Z10
+	VADDPS      Z10, Z6, Z6
+	VFMADD231PS Z10, Z10, Z7
+	ADDQ        DI, CX
+	SUBQ        $0x00000002, R8
+	JMP         while669
+
+done670:
+while671:
+	CMPQ        R8, $0x00000001
+	JL          done672
+	VMOVUPS     (CX), Z10
+	VSUBPS      Z8, Z10, Z10
+	VADDPS      Z10, Z0, Z0
+	VFMADD231PS Z10, Z10, Z1
+	VMOVUPS     64(CX), Z10
+	VSUBPS      Z9, Z10, Z10
+	VADDPS      Z10, Z2, Z2
+	VFMADD231PS Z10, Z10, Z3
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while671
+
+done672:
+	VADDPS        Z4, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y4, Z4
+	VADDPD        (BX), Z0, Z0
+	VMOVUPD       Z0, (BX)
+	VADDPD        64(BX), Z4, Z4
+	VMOVUPD       Z4, 64(BX)
+	VADDPS        Z5, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (SI), Z1, Z1
+	VMOVUPD       Z1, (SI)
+	VADDPD        64(SI), Z0, Z0
+	VMOVUPD       Z0, 64(SI)
+	VADDPS        Z6, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(BX), Z1, Z1
+	VMOVUPD       Z1, 128(BX)
+	VADDPD        192(BX), Z0, Z0
+	VMOVUPD       Z0, 192(BX)
+	VADDPS        Z7, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(SI), Z1, Z1
+	VMOVUPD       Z1, 128(SI)
+	VADDPD        192(SI), Z0, Z0
+	VMOVUPD       Z0, 192(SI)
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000080, DX
+	ADDQ          $0x00000100, BX
+	ADDQ          $0x00000100, SI
+	SUBQ          $0x00000020, (SP)
+	JMP           while667
+
+done668:
+while673:
 	CMPQ    (SP), $0x00000010
-	JL      done387
+	JL      done674
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -6106,9 +10867,9 @@ while386:
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 
-while388:
+while675:
 	CMPQ        R8, $0x00000004
-	JL          done389
+	JL          done676
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -6130,21 +10891,21 @@ while388:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while388
+	JMP         while675
 
-done389:
-while390:
+done676:
+while677:
 	CMPQ        R8, $0x00000001
-	JL          done391
+	JL          done678
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while390
+	JMP         while677
 
-done391:
+done678:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -6170,11 +10931,91 @@ done391:
 	ADDQ          $0x00000080, BX
 	ADDQ          $0x00000080, SI
 	SUBQ          $0x00000010, (SP)
-	JMP           while386
+	JMP           while673
 
-done387:
+done674:
 	CMPQ      (SP), $0x00000000
-	JE        zero392
+	JE        zero679
+	CMPQ      (SP), $0x00000008
+	JG        more680
+	MOVQ      (SP), CX
+	MOVQ      $-1, R8
+	BZHIQ     CX, R8, R8
+	KMOVW     R8, K1
+	VXORPS    Y0, Y0, Y0
+	VXORPS    Y1, Y1, Y1
+	VXORPS    Y2, Y2, Y2
+	VXORPS    Y3, Y3, Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y5, Y5, Y5
+	VXORPS    Y6, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	VMOVUPS.Z (DX), K1, Y8
+	MOVQ      AX, CX
+	MOVQ      rows+40(FP), R8
+
+while682:
+	CMPQ        R8, $0x00000004
+	JL          done683
+	VMOVUPS.Z   (CX), K1, Y9
+	VSUBPS      Y8, Y9, Y9
+	VADDPS      Y9, Y0, Y0
+	VFMADD231PS Y9, Y9, Y1
+	ADDQ        DI, CX
+	VMOVUPS.Z   (CX), K1, Y9
+	VSUBPS      Y8, Y9, Y9
+	VADDPS      Y9, Y2, Y2
+	VFMADD231PS Y9, Y9, Y3
+	ADDQ        DI, CX
+	VMOVUPS.Z   (CX), K1, Y9
+	VSUBPS      Y8, Y9, Y9
+	VADDPS      Y9, Y4, Y4
+	VFMADD231PS Y9, Y9, Y5
+	ADDQ        DI, CX
+	VMOVUPS.Z   (CX), K1, Y9
+	VSUBPS      Y8, Y9, Y9
+	VADDPS      Y9, Y6, Y6
+	VFMADD231PS Y9, Y9, Y7
+	ADDQ        DI, CX
+	SUBQ        $0x00000004, R8
+	JMP         while682
+
+done683:
+while684:
+	CMPQ        R8, $0x00000001
+	JL          done685
+	VMOVUPS.Z   (CX), K1, Y9
+	VSUBPS      Y8, Y9, Y9
+	VADDPS      Y9, Y0, Y0
+	VFMADD231PS Y9, Y9, Y1
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while684
+
+done685:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VADDPS       Y6, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
+	VADDPD       (BX), Y0, Y0
+	VMOVUPD      Y0, (BX)
+	VADDPD       32(BX), Y2, Y2
+	VMOVUPD      Y2, 32(BX)
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (SI), Y1, Y1
+	VMOVUPD      Y1, (SI)
+	VADDPD       32(SI), Y0, Y0
+	VMOVUPD      Y0, 32(SI)
+	JMP          rest681
+
+more680:
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -6191,9 +11032,9 @@ done387:
 	MOVQ      AX, CX
 	MOVQ      rows+40(FP), R8
 
-while393:
+while686:
 	CMPQ        R8, $0x00000004
-	JL          done394
+	JL          done687
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -6215,21 +11056,21 @@ while393:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while393
+	JMP         while686
 
-done394:
-while395:
+done687:
+while688:
 	CMPQ        R8, $0x00000001
-	JL          done396
+	JL          done689
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while395
+	JMP         while688
 
-done396:
+done689:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -6251,12 +11092,13 @@ done396:
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
 
-zero392:
+rest681:
+zero679:
 	VZEROUPPER
 	RET
 
 // func columnProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, n int, rows int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·columnProductsAVX512(SB), NOSPLIT, $8-56
 	MOVQ dy+16(FP), AX
 	MOVQ x+24(FP), DX
@@ -6268,9 +11110,259 @@ TEXT ·columnProductsAVX512(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while397:
+while690:
+	CMPQ    (SP), $0x00000040
+	JL      done691
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	VMOVUPS 128(SI), Z10
+	VMOVUPS 192(SI), Z11
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+48(FP), R10
+
+while692:
+	CMPQ        R10, $0x00000001
+	JL          done693
+	VMOVUPS     (CX), Z12
+	VMOVUPS     (BX), Z13
+	VSUBPS      Z8, Z13, Z13
+	VADDPS      Z12, Z0, Z0
+	VFMADD231PS Z13, Z12, Z1
+	VMOVUPS     64(CX), Z12
+	VMOVUPS     64(BX), Z13
+	VSUBPS      Z9, Z13, Z13
+	VADDPS      Z12, Z2, Z2
+	VFMADD231PS Z13, Z12, Z3
+	VMOVUPS     128(CX), Z12
+	VMOVUPS     128(BX), Z13
+	VSUBPS      Z10, Z13, Z13
+	VADDPS      Z12, Z4, Z4
+	VFMADD231PS Z13, Z12, Z5
+	VMOVUPS     192(CX), Z12
+	VMOVUPS     192(BX), Z13
+	VSUBPS      Z11, Z13, Z13
+	VADDPS      Z12, Z6, Z6
+	VFMADD231PS Z13, Z12, Z7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while692
+
+done693:
+while694:
+	CMPQ        R10, $0x00000001
+	JL          done695
+	VMOVUPS     (CX), Z12
+	VMOVUPS     (BX), Z13
+	VSUBPS      Z8, Z13, Z13
+	VADDPS      Z12, Z0, Z0
+	VFMADD231PS Z13, Z12, Z1
+	VMOVUPS     64(CX), Z12
+	VMOVUPS     64(BX), Z13
+	VSUBPS      Z9, Z13, Z13
+	VADDPS      Z12, Z2, Z2
+	VFMADD231PS Z13, Z12, Z3
+	VMOVUPS     128(CX), Z12
+	VMOVUPS     128(BX), Z13
+	VSUBPS      Z10, Z13, Z13
+	VADDPS      Z12, Z4, Z4
+	VFMADD231PS Z13, Z12, Z5
+	VMOVUPS     192(CX), Z12
+	VMOVUPS     192(BX), Z13
+	VSUBPS      Z11, Z13, Z13
+	VADDPS      Z12, Z6, Z6
+	VFMADD231PS Z13, Z12, Z7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while694
+
+done695:
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y8, Z8
+	VADDPD        (DI), Z0, Z0
+	VMOVUPD       Z0, (DI)
+	VADDPD        64(DI), Z8, Z8
+	VMOVUPD       Z8, 64(DI)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R8), Z1, Z1
+	VMOVUPD       Z1, (R8)
+	VADDPD        64(R8), Z0, Z0
+	VMOVUPD       Z0, 64(R8)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(DI), Z1, Z1
+	VMOVUPD       Z1, 128(DI)
+	VADDPD        192(DI), Z0, Z0
+	VMOVUPD       Z0, 192(DI)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R8), Z1, Z1
+	VMOVUPD       Z1, 128(R8)
+	VADDPD        192(R8), Z0, Z0
+	VMOVUPD       Z0, 192(R8)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VCVTPS2PD     Y4, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(DI), Z1, Z1
+	VMOVUPD       Z1, 256(DI)
+	VADDPD        320(DI), Z0, Z0
+	VMOVUPD       Z0, 320(DI)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VCVTPS2PD     Y5, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(R8), Z1, Z1
+	VMOVUPD       Z1, 256(R8)
+	VADDPD        320(R8), Z0, Z0
+	VMOVUPD       Z0, 320(R8)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VCVTPS2PD     Y6, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(DI), Z1, Z1
+	VMOVUPD       Z1, 384(DI)
+	VADDPD        448(DI), Z0, Z0
+	VMOVUPD       Z0, 448(DI)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VCVTPS2PD     Y7, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(R8), Z1, Z1
+	VMOVUPD       Z1, 384(R8)
+	VADDPD        448(R8), Z0, Z0
+	VMOVUPD       Z0, 448(R8)
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000100, DX
+	ADDQ          $0x00000100, SI
+	ADDQ          $0x00000200, DI
+	ADDQ          $0x00000200, R8
+	SUBQ          $0x00000040, (SP)
+	JMP           while690
+
+done691:
+while696:
+	CMPQ    (SP), $0x00000020
+	JL      done697
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS 64(SI), Z9
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+48(FP), R10
+
+while698:
+	CMPQ        R10, $0x00000002
+	JL          done699
+	VMOVUPS     (CX), Z10
+	VMOVUPS     (BX), Z11
+	VSUBPS      Z8, Z11, Z11
+	VADDPS      Z10, Z0, Z0
+	VFMADD231PS Z11, Z10, Z1
+	VMOVUPS     64(CX), Z10
+	VMOVUPS     64(BX), Z11
+	VSUBPS      Z9, Z11, Z11
+	VADDPS      Z10, Z2, Z2
+	VFMADD231PS Z11, Z10, Z3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), Z10
+	VMOVUPS     (BX), Z11
+	VSUBPS      Z8, Z11, Z11
+	VADDPS      Z10, Z4, Z4
+	VFMADD231PS Z11, Z10, Z5
+	VMOVUPS     64(CX), Z10
+	VMOVUPS     64(BX), Z11
+	VSUBPS      Z9, Z11, Z11
+	VADDPS      Z10, Z6, Z6
+	VFMADD231PS Z11, Z10, Z7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000002, R10
+	JMP         while698
+
+done699:
+while700:
+	CMPQ        R10, $0x00000001
+	JL          done701
+	VMOVUPS     (CX), Z10
+	VMOVUPS     (BX), Z11
+	VSUBPS      Z8, Z11, Z11
+	VADDPS      Z10, Z0, Z0
+	VFMADD231PS Z11, Z10, Z1
+	VMOVUPS     64(CX), Z10
+	VMOVUPS     64(BX), Z11
+	VSUBPS      Z9, Z11, Z11
+	VADDPS      Z10, Z2, Z2
+	VFMADD231PS Z11, Z10, Z3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while700
+
+done701:
+	VADDPS        Z4, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y4, Z4
+	VADDPD        (DI), Z0, Z0
+	VMOVUPD       Z0, (DI)
+	VADDPD        64(DI), Z4, Z4
+	VMOVUPD       Z4, 64(DI)
+	VADDPS        Z5, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R8), Z1, Z1
+	VMOVUPD       Z1, (R8)
+	VADDPD        64(R8), Z0, Z0
+	VMOVUPD       Z0, 64(R8)
+	VADDPS        Z6, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(DI), Z1, Z1
+	VMOVUPD       Z1, 128(DI)
+	VADDPD        192(DI), Z0, Z0
+	VMOVUPD       Z0, 192(DI)
+	VADDPS        Z7, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R8), Z1, Z1
+	VMOVUPD       Z1, 128(R8)
+	VADDPD        192(R8), Z0, Z0
+	VMOVUPD       Z0, 192(R8)
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000080, DX
+	ADDQ          $0x00000080, SI
+	ADDQ          $0x00000100, DI
+	ADDQ          $0x00000100, R8
+	SUBQ          $0x00000020, (SP)
+	JMP           while696
+
+done697:
+while702:
 	CMPQ    (SP), $0x00000010
-	JL      done398
+	JL      done703
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -6284,9 +11376,9 @@ while397:
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 
-while399:
+while704:
 	CMPQ        R10, $0x00000004
-	JL          done400
+	JL          done705
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -6316,12 +11408,12 @@ while399:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while399
+	JMP         while704
 
-done400:
-while401:
+done705:
+while706:
 	CMPQ        R10, $0x00000001
-	JL          done402
+	JL          done707
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -6330,9 +11422,9 @@ while401:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while401
+	JMP         while706
 
-done402:
+done707:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -6359,11 +11451,102 @@ done402:
 	ADDQ          $0x00000080, DI
 	ADDQ          $0x00000080, R8
 	SUBQ          $0x00000010, (SP)
-	JMP           while397
+	JMP           while702
 
-done398:
+done703:
 	CMPQ      (SP), $0x00000000
-	JE        zero403
+	JE        zero708
+	CMPQ      (SP), $0x00000008
+	JG        more709
+	MOVQ      (SP), CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VXORPS    Y0, Y0, Y0
+	VXORPS    Y1, Y1, Y1
+	VXORPS    Y2, Y2, Y2
+	VXORPS    Y3, Y3, Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y5, Y5, Y5
+	VXORPS    Y6, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	VMOVUPS.Z (SI), K1, Y8
+	MOVQ      AX, CX
+	MOVQ      DX, BX
+	MOVQ      rows+48(FP), R10
+
+while711:
+	CMPQ        R10, $0x00000004
+	JL          done712
+	VMOVUPS.Z   (CX), K1, Y9
+	VMOVUPS.Z   (BX), K1, Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y0, Y0
+	VFMADD231PS Y10, Y9, Y1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS.Z   (CX), K1, Y9
+	VMOVUPS.Z   (BX), K1, Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y2, Y2
+	VFMADD231PS Y10, Y9, Y3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS.Z   (CX), K1, Y9
+	VMOVUPS.Z   (BX), K1, Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y4, Y4
+	VFMADD231PS Y10, Y9, Y5
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS.Z   (CX), K1, Y9
+	VMOVUPS.Z   (BX), K1, Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y6, Y6
+	VFMADD231PS Y10, Y9, Y7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000004, R10
+	JMP         while711
+
+done712:
+while713:
+	CMPQ        R10, $0x00000001
+	JL          done714
+	VMOVUPS.Z   (CX), K1, Y9
+	VMOVUPS.Z   (BX), K1, Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y0, Y0
+	VFMADD231PS Y10, Y9, Y1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while713
+
+done714:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VADDPS       Y6, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
+	VADDPD       (DI), Y0, Y0
+	VMOVUPD      Y0, (DI)
+	VADDPD       32(DI), Y2, Y2
+	VMOVUPD      Y2, 32(DI)
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R8), Y1, Y1
+	VMOVUPD      Y1, (R8)
+	VADDPD       32(R8), Y0, Y0
+	VMOVUPD      Y0, 32(R8)
+	JMP          rest710
+
+more709:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -6381,9 +11564,9 @@ done398:
 	MOVQ      DX, BX
 	MOVQ      rows+48(FP), R10
 
-while404:
+while715:
 	CMPQ        R10, $0x00000004
-	JL          done405
+	JL          done716
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -6413,12 +11596,12 @@ while404:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while404
+	JMP         while715
 
-done405:
-while406:
+done716:
+while717:
 	CMPQ        R10, $0x00000001
-	JL          done407
+	JL          done718
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -6427,9 +11610,9 @@ while406:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while406
+	JMP         while717
 
-done407:
+done718:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -6451,12 +11634,755 @@ done407:
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
 
-zero403:
+rest710:
+zero708:
+	VZEROUPPER
+	RET
+
+// func maskedProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
+TEXT ·maskedProductsAVX512(SB), NOSPLIT, $8-72
+	MOVQ dy+16(FP), AX
+	MOVQ x+24(FP), DX
+	MOVQ mean+32(FP), SI
+	MOVQ scale+40(FP), DI
+	MOVQ beta+48(FP), R8
+	MOVQ sum+0(FP), R9
+	MOVQ product+8(FP), R10
+	MOVQ n+56(FP), CX
+	MOVQ CX, (SP)
+	MOVQ (SP), R11
+	SHLQ $0x02, R11
+
+while719:
+	CMPQ    (SP), $0x00000040
+	JL      done720
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (DI), Z9
+	VMOVUPS (R8), Z10
+	VMOVUPS 64(SI), Z11
+	VMOVUPS 64(DI), Z12
+	VMOVUPS 64(R8), Z13
+	VMOVUPS 128(SI), Z14
+	VMOVUPS 128(DI), Z15
+	VMOVUPS 128(R8), Z16
+	VMOVUPS 192(SI), Z17
+	VMOVUPS 192(DI), Z18
+	VMOVUPS 192(R8), Z19
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+
+while721:
+	CMPQ        R12, $0x00000001
+	JL          done722
+	VMOVUPS     (CX), Z20
+	VMOVUPS     (BX), Z21
+	VSUBPS      Z8, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z10, Z9, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, (CX)
+	VADDPS      Z20, Z0, Z0
+	VFMADD231PS Z21, Z20, Z1
+	VMOVUPS     64(CX), Z20
+	VMOVUPS     64(BX), Z21
+	VSUBPS      Z11, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z13, Z12, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 64(CX)
+	VADDPS      Z20, Z2, Z2
+	VFMADD231PS Z21, Z20, Z3
+	VMOVUPS     128(CX), Z20
+	VMOVUPS     128(BX), Z21
+	VSUBPS      Z14, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z16, Z15, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 128(CX)
+	VADDPS      Z20, Z4, Z4
+	VFMADD231PS Z21, Z20, Z5
+	VMOVUPS     192(CX), Z20
+	VMOVUPS     192(BX), Z21
+	VSUBPS      Z17, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z19, Z18, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 192(CX)
+	VADDPS      Z20, Z6, Z6
+	VFMADD231PS Z21, Z20, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while721
+
+done722:
+while723:
+	CMPQ        R12, $0x00000001
+	JL          done724
+	VMOVUPS     (CX), Z20
+	VMOVUPS     (BX), Z21
+	VSUBPS      Z8, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z10, Z9, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, (CX)
+	VADDPS      Z20, Z0, Z0
+	VFMADD231PS Z21, Z20, Z1
+	VMOVUPS     64(CX), Z20
+	VMOVUPS     64(BX), Z21
+	VSUBPS      Z11, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z13, Z12, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 64(CX)
+	VADDPS      Z20, Z2, Z2
+	VFMADD231PS Z21, Z20, Z3
+	VMOVUPS     128(CX), Z20
+	VMOVUPS     128(BX), Z21
+	VSUBPS      Z14, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z16, Z15, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 128(CX)
+	VADDPS      Z20, Z4, Z4
+	VFMADD231PS Z21, Z20, Z5
+	VMOVUPS     192(CX), Z20
+	VMOVUPS     192(BX), Z21
+	VSUBPS      Z17, Z21, Z21
+	VMOVAPS     Z21, Z22
+	VFMADD213PS Z19, Z18, Z22
+	VXORPS      Z23, Z23, Z23
+	VCMPPS      $0x11, Z22, Z23, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 192(CX)
+	VADDPS      Z20, Z6, Z6
+	VFMADD231PS Z21, Z20, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while723
+
+done724:
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y8, Z8
+	VADDPD        (R9), Z0, Z0
+	VMOVUPD       Z0, (R9)
+	VADDPD        64(R9), Z8, Z8
+	VMOVUPD       Z8, 64(R9)
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R10), Z1, Z1
+	VMOVUPD       Z1, (R10)
+	VADDPD        64(R10), Z0, Z0
+	VMOVUPD       Z0, 64(R10)
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R9), Z1, Z1
+	VMOVUPD       Z1, 128(R9)
+	VADDPD        192(R9), Z0, Z0
+	VMOVUPD       Z0, 192(R9)
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R10), Z1, Z1
+	VMOVUPD       Z1, 128(R10)
+	VADDPD        192(R10), Z0, Z0
+	VMOVUPD       Z0, 192(R10)
+	VEXTRACTF64X4 $0x01, Z4, Y0
+	VCVTPS2PD     Y4, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(R9), Z1, Z1
+	VMOVUPD       Z1, 256(R9)
+	VADDPD        320(R9), Z0, Z0
+	VMOVUPD       Z0, 320(R9)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VCVTPS2PD     Y5, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        256(R10), Z1, Z1
+	VMOVUPD       Z1, 256(R10)
+	VADDPD        320(R10), Z0, Z0
+	VMOVUPD       Z0, 320(R10)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VCVTPS2PD     Y6, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(R9), Z1, Z1
+	VMOVUPD       Z1, 384(R9)
+	VADDPD        448(R9), Z0, Z0
+	VMOVUPD       Z0, 448(R9)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VCVTPS2PD     Y7, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        384(R10), Z1, Z1
+	VMOVUPD       Z1, 384(R10)
+	VADDPD        448(R10), Z0, Z0
+	VMOVUPD       Z0, 448(R10)
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000100, DX
+	ADDQ          $0x00000100, SI
+	ADDQ          $0x00000100, DI
+	ADDQ          $0x00000100, R8
+	ADDQ          $0x00000200, R9
+	ADDQ          $0x00000200, R10
+	SUBQ          $0x00000040, (SP)
+	JMP           while719
+
+done720:
+while725:
+	CMPQ    (SP), $0x00000020
+	JL      done726
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (DI), Z9
+	VMOVUPS (R8), Z10
+	VMOVUPS 64(SI), Z11
+	VMOVUPS 64(DI), Z12
+	VMOVUPS 64(R8), Z13
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+
+while727:
+	CMPQ        R12, $0x00000002
+	JL          done728
+	VMOVUPS     (CX), Z14
+	VMOVUPS     (BX), Z15
+	VSUBPS      Z8, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z10, Z9, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, (CX)
+	VADDPS      Z14, Z0, Z0
+	VFMADD231PS Z15, Z14, Z1
+	VMOVUPS     64(CX), Z14
+	VMOVUPS     64(BX), Z15
+	VSUBPS      Z11, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z13, Z12, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, 64(CX)
+	VADDPS      Z14, Z2, Z2
+	VFMADD231PS Z15, Z14, Z3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Z14
+	VMOVUPS     (BX), Z15
+	VSUBPS      Z8, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z10, Z9, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, (CX)
+	VADDPS      Z14, Z4, Z4
+	VFMADD231PS Z15, Z14, Z5
+	VMOVUPS     64(CX), Z14
+	VMOVUPS     64(BX), Z15
+	VSUBPS      Z11, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z13, Z12, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, 64(CX)
+	VADDPS      Z14, Z6, Z6
+	VFMADD231PS Z15, Z14, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000002, R12
+	JMP         while727
+
+done728:
+while729:
+	CMPQ        R12, $0x00000001
+	JL          done730
+	VMOVUPS     (CX), Z14
+	VMOVUPS     (BX), Z15
+	VSUBPS      Z8, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z10, Z9, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, (CX)
+	VADDPS      Z14, Z0, Z0
+	VFMADD231PS Z15, Z14, Z1
+	VMOVUPS     64(CX), Z14
+	VMOVUPS     64(BX), Z15
+	VSUBPS      Z11, Z15, Z15
+	VMOVAPS     Z15, Z16
+	VFMADD213PS Z13, Z12, Z16
+	VXORPS      Z17, Z17, Z17
+	VCMPPS      $0x11, Z16, Z17, K1
+	VMOVAPS.Z   Z14, K1, Z14
+	VMOVUPS     Z14, 64(CX)
+	VADDPS      Z14, Z2, Z2
+	VFMADD231PS Z15, Z14, Z3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while729
+
+done730:
+	VADDPS        Z4, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y4, Z4
+	VADDPD        (R9), Z0, Z0
+	VMOVUPD       Z0, (R9)
+	VADDPD        64(R9), Z4, Z4
+	VMOVUPD       Z4, 64(R9)
+	VADDPS        Z5, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R10), Z1, Z1
+	VMOVUPD       Z1, (R10)
+	VADDPD        64(R10), Z0, Z0
+	VMOVUPD       Z0, 64(R10)
+	VADDPS        Z6, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VCVTPS2PD     Y2, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R9), Z1, Z1
+	VMOVUPD       Z1, 128(R9)
+	VADDPD        192(R9), Z0, Z0
+	VMOVUPD       Z0, 192(R9)
+	VADDPS        Z7, Z3, Z3
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VCVTPS2PD     Y3, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        128(R10), Z1, Z1
+	VMOVUPD       Z1, 128(R10)
+	VADDPD        192(R10), Z0, Z0
+	VMOVUPD       Z0, 192(R10)
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000080, DX
+	ADDQ          $0x00000080, SI
+	ADDQ          $0x00000080, DI
+	ADDQ          $0x00000080, R8
+	ADDQ          $0x00000100, R9
+	ADDQ          $0x00000100, R10
+	SUBQ          $0x00000020, (SP)
+	JMP           while725
+
+done726:
+while731:
+	CMPQ    (SP), $0x00000010
+	JL      done732
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VMOVUPS (SI), Z8
+	VMOVUPS (DI), Z9
+	VMOVUPS (R8), Z10
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+
+while733:
+	CMPQ        R12, $0x00000004
+	JL          done734
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z0, Z0
+	VFMADD231PS Z12, Z11, Z1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z2, Z2
+	VFMADD231PS Z12, Z11, Z3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z4, Z4
+	VFMADD231PS Z12, Z11, Z5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z6, Z6
+	VFMADD231PS Z12, Z11, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
+	JMP         while733
+
+done734:
+while735:
+	CMPQ        R12, $0x00000001
+	JL          done736
+	VMOVUPS     (CX), Z11
+	VMOVUPS     (BX), Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (CX)
+	VADDPS      Z11, Z0, Z0
+	VFMADD231PS Z12, Z11, Z1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while735
+
+done736:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z4, Z0, Z0
+	VADDPS        Z6, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y2, Z2
+	VADDPD        (R9), Z0, Z0
+	VMOVUPD       Z0, (R9)
+	VADDPD        64(R9), Z2, Z2
+	VMOVUPD       Z2, 64(R9)
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z5, Z1, Z1
+	VADDPS        Z7, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R10), Z1, Z1
+	VMOVUPD       Z1, (R10)
+	VADDPD        64(R10), Z0, Z0
+	VMOVUPD       Z0, 64(R10)
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000040, DX
+	ADDQ          $0x00000040, SI
+	ADDQ          $0x00000040, DI
+	ADDQ          $0x00000040, R8
+	ADDQ          $0x00000080, R9
+	ADDQ          $0x00000080, R10
+	SUBQ          $0x00000010, (SP)
+	JMP           while731
+
+done732:
+	CMPQ      (SP), $0x00000000
+	JE        zero737
+	CMPQ      (SP), $0x00000008
+	JG        more738
+	MOVQ      (SP), CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VXORPS    Y0, Y0, Y0
+	VXORPS    Y1, Y1, Y1
+	VXORPS    Y2, Y2, Y2
+	VXORPS    Y3, Y3, Y3
+	VXORPS    Y4, Y4, Y4
+	VXORPS    Y5, Y5, Y5
+	VXORPS    Y6, Y6, Y6
+	VXORPS    Y7, Y7, Y7
+	VMOVUPS.Z (SI), K1, Y8
+	VMOVUPS.Z (DI), K1, Y9
+	VMOVUPS.Z (R8), K1, Y10
+	MOVQ      AX, CX
+	MOVQ      DX, BX
+	MOVQ      rows+64(FP), R12
+
+while740:
+	CMPQ        R12, $0x00000004
+	JL          done741
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y0, Y0
+	VFMADD231PS Y12, Y11, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y2, Y2
+	VFMADD231PS Y12, Y11, Y3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y4, Y4
+	VFMADD231PS Y12, Y11, Y5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y6, Y6
+	VFMADD231PS Y12, Y11, Y7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
+	JMP         while740
+
+done741:
+while742:
+	CMPQ        R12, $0x00000001
+	JL          done743
+	VMOVUPS.Z   (CX), K1, Y11
+	VMOVUPS.Z   (BX), K1, Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K2
+	VMOVAPS.Z   Y11, K2, Y11
+	VMOVUPS     Y11, K1, (CX)
+	VADDPS      Y11, Y0, Y0
+	VFMADD231PS Y12, Y11, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while742
+
+done743:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VADDPS       Y6, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
+	VADDPD       (R9), Y0, Y0
+	VMOVUPD      Y0, (R9)
+	VADDPD       32(R9), Y2, Y2
+	VMOVUPD      Y2, 32(R9)
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R10), Y1, Y1
+	VMOVUPD      Y1, (R10)
+	VADDPD       32(R10), Y0, Y0
+	VMOVUPD      Y0, 32(R10)
+	JMP          rest739
+
+more738:
+	MOVQ      (SP), CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VXORPS    Z0, Z0, Z0
+	VXORPS    Z1, Z1, Z1
+	VXORPS    Z2, Z2, Z2
+	VXORPS    Z3, Z3, Z3
+	VXORPS    Z4, Z4, Z4
+	VXORPS    Z5, Z5, Z5
+	VXORPS    Z6, Z6, Z6
+	VXORPS    Z7, Z7, Z7
+	VMOVUPS.Z (SI), K1, Z8
+	VMOVUPS.Z (DI), K1, Z9
+	VMOVUPS.Z (R8), K1, Z10
+	MOVQ      AX, CX
+	MOVQ      DX, BX
+	MOVQ      rows+64(FP), R12
+
+while744:
+	CMPQ        R12, $0x00000004
+	JL          done745
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z0, Z0
+	VFMADD231PS Z12, Z11, Z1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z2, Z2
+	VFMADD231PS Z12, Z11, Z3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z4, Z4
+	VFMADD231PS Z12, Z11, Z5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z6, Z6
+	VFMADD231PS Z12, Z11, Z7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
+	JMP         while744
+
+done745:
+while746:
+	CMPQ        R12, $0x00000001
+	JL          done747
+	VMOVUPS.Z   (CX), K1, Z11
+	VMOVUPS.Z   (BX), K1, Z12
+	VSUBPS      Z8, Z12, Z12
+	VMOVAPS     Z12, Z13
+	VFMADD213PS Z10, Z9, Z13
+	VXORPS      Z14, Z14, Z14
+	VCMPPS      $0x11, Z13, Z14, K2
+	VMOVAPS.Z   Z11, K2, Z11
+	VMOVUPS     Z11, K1, (CX)
+	VADDPS      Z11, Z0, Z0
+	VFMADD231PS Z12, Z11, Z1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while746
+
+done747:
+	VADDPS        Z2, Z0, Z0
+	VADDPS        Z4, Z0, Z0
+	VADDPS        Z6, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y2
+	VCVTPS2PD     Y0, Z0
+	VCVTPS2PD     Y2, Z2
+	VADDPD        (R9), Z0, Z0
+	VMOVUPD       Z0, (R9)
+	VADDPD        64(R9), Z2, Z2
+	VMOVUPD       Z2, 64(R9)
+	VADDPS        Z3, Z1, Z1
+	VADDPS        Z5, Z1, Z1
+	VADDPS        Z7, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y0, Z0
+	VADDPD        (R10), Z1, Z1
+	VMOVUPD       Z1, (R10)
+	VADDPD        64(R10), Z0, Z0
+	VMOVUPD       Z0, 64(R10)
+
+rest739:
+zero737:
 	VZEROUPPER
 	RET
 
 // func normalizeAVX512(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -6466,9 +12392,151 @@ TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while408:
+while748:
+	CMPQ    (SP), $0x00000040
+	JL      done749
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	VMOVUPS 64(SI)(DX*1), Z1
+	VMOVUPS 128(SI)(DX*1), Z2
+	VMOVUPS 192(SI)(DX*1), Z3
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z4
+	VMOVUPS 64(SI)(DX*1), Z5
+	VMOVUPS 128(SI)(DX*1), Z6
+	VMOVUPS 192(SI)(DX*1), Z7
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z8
+	VMOVUPS 64(SI)(DX*1), Z9
+	VMOVUPS 128(SI)(DX*1), Z10
+	VMOVUPS 192(SI)(DX*1), Z11
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while750:
+	CMPQ        SI, $0x00000001
+	JL          done751
+	VMOVUPS     (R8), Z12
+	VSUBPS      Z0, Z12, Z12
+	VFMADD213PS Z8, Z4, Z12
+	VMOVUPS     Z12, (DI)
+	VMOVUPS     64(R8), Z12
+	VSUBPS      Z1, Z12, Z12
+	VFMADD213PS Z9, Z5, Z12
+	VMOVUPS     Z12, 64(DI)
+	VMOVUPS     128(R8), Z12
+	VSUBPS      Z2, Z12, Z12
+	VFMADD213PS Z10, Z6, Z12
+	VMOVUPS     Z12, 128(DI)
+	VMOVUPS     192(R8), Z12
+	VSUBPS      Z3, Z12, Z12
+	VFMADD213PS Z11, Z7, Z12
+	VMOVUPS     Z12, 192(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while750
+
+done751:
+while752:
+	CMPQ        SI, $0x00000001
+	JL          done753
+	VMOVUPS     (R8), Z12
+	VSUBPS      Z0, Z12, Z12
+	VFMADD213PS Z8, Z4, Z12
+	VMOVUPS     Z12, (DI)
+	VMOVUPS     64(R8), Z12
+	VSUBPS      Z1, Z12, Z12
+	VFMADD213PS Z9, Z5, Z12
+	VMOVUPS     Z12, 64(DI)
+	VMOVUPS     128(R8), Z12
+	VSUBPS      Z2, Z12, Z12
+	VFMADD213PS Z10, Z6, Z12
+	VMOVUPS     Z12, 128(DI)
+	VMOVUPS     192(R8), Z12
+	VSUBPS      Z3, Z12, Z12
+	VFMADD213PS Z11, Z7, Z12
+	VMOVUPS     Z12, 192(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while752
+
+done753:
+	ADDQ $0x00000100, DX
+	SUBQ $0x00000040, (SP)
+	JMP  while748
+
+done749:
+while754:
+	CMPQ    (SP), $0x00000020
+	JL      done755
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	VMOVUPS 64(SI)(DX*1), Z1
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z2
+	VMOVUPS 64(SI)(DX*1), Z3
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z4
+	VMOVUPS 64(SI)(DX*1), Z5
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while756:
+	CMPQ        SI, $0x00000002
+	JL          done757
+	VMOVUPS     (R8), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000002, SI
+	JMP         while756
+
+done757:
+while758:
+	CMPQ        SI, $0x00000001
+	JL          done759
+	VMOVUPS     (R8), Z6
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while758
+
+done759:
+	ADDQ $0x00000080, DX
+	SUBQ $0x00000020, (SP)
+	JMP  while754
+
+done755:
+while760:
 	CMPQ    (SP), $0x00000010
-	JL      done409
+	JL      done761
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -6479,9 +12547,9 @@ while408:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while410:
+while762:
 	CMPQ        SI, $0x00000004
-	JL          done411
+	JL          done763
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -6507,12 +12575,12 @@ while410:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while410
+	JMP         while762
 
-done411:
-while412:
+done763:
+while764:
 	CMPQ        SI, $0x00000001
-	JL          done413
+	JL          done765
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -6520,16 +12588,79 @@ while412:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while412
+	JMP         while764
 
-done413:
+done765:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while408
+	JMP  while760
 
-done409:
+done761:
 	CMPQ      (SP), $0x00000000
-	JE        zero414
+	JE        zero766
+	CMPQ      (SP), $0x00000008
+	JG        more767
+	MOVQ      (SP), SI
+	MOVQ      $-1, DI
+	BZHIQ     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      mean+16(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y0
+	MOVQ      scale+24(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y1
+	MOVQ      beta+32(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y2
+	LEAQ      (AX)(DX*1), DI
+	LEAQ      (CX)(DX*1), R8
+	MOVQ      rows+48(FP), SI
+
+while769:
+	CMPQ        SI, $0x00000004
+	JL          done770
+	VMOVUPS.Z   (R8), K1, Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while769
+
+done770:
+while771:
+	CMPQ        SI, $0x00000001
+	JL          done772
+	VMOVUPS.Z   (R8), K1, Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while771
+
+done772:
+	JMP rest768
+
+more767:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -6544,9 +12675,9 @@ done409:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while415:
+while773:
 	CMPQ        SI, $0x00000004
-	JL          done416
+	JL          done774
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -6572,12 +12703,12 @@ while415:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while415
+	JMP         while773
 
-done416:
-while417:
+done774:
+while775:
 	CMPQ        SI, $0x00000001
-	JL          done418
+	JL          done776
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -6585,15 +12716,16 @@ while417:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while417
+	JMP         while775
 
-done418:
-zero414:
+done776:
+rest768:
+zero766:
 	VZEROUPPER
 	RET
 
 // func normalizeReluAVX512(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
@@ -6603,9 +12735,179 @@ TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while419:
+while777:
+	CMPQ    (SP), $0x00000040
+	JL      done778
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	VMOVUPS 64(SI)(DX*1), Z1
+	VMOVUPS 128(SI)(DX*1), Z2
+	VMOVUPS 192(SI)(DX*1), Z3
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z4
+	VMOVUPS 64(SI)(DX*1), Z5
+	VMOVUPS 128(SI)(DX*1), Z6
+	VMOVUPS 192(SI)(DX*1), Z7
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z8
+	VMOVUPS 64(SI)(DX*1), Z9
+	VMOVUPS 128(SI)(DX*1), Z10
+	VMOVUPS 192(SI)(DX*1), Z11
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while779:
+	CMPQ        SI, $0x00000001
+	JL          done780
+	VMOVUPS     (R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z0, Z12, Z12
+	VFMADD213PS Z8, Z4, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, (DI)
+	VMOVUPS     64(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z1, Z12, Z12
+	VFMADD213PS Z9, Z5, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 64(DI)
+	VMOVUPS     128(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z2, Z12, Z12
+	VFMADD213PS Z10, Z6, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 128(DI)
+	VMOVUPS     192(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z3, Z12, Z12
+	VFMADD213PS Z11, Z7, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 192(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while779
+
+done780:
+while781:
+	CMPQ        SI, $0x00000001
+	JL          done782
+	VMOVUPS     (R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z0, Z12, Z12
+	VFMADD213PS Z8, Z4, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, (DI)
+	VMOVUPS     64(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z1, Z12, Z12
+	VFMADD213PS Z9, Z5, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 64(DI)
+	VMOVUPS     128(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z2, Z12, Z12
+	VFMADD213PS Z10, Z6, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 128(DI)
+	VMOVUPS     192(R8), Z12
+	VXORPS      Z13, Z13, Z13
+	VSUBPS      Z3, Z12, Z12
+	VFMADD213PS Z11, Z7, Z12
+	VMAXPS      Z12, Z13, Z12
+	VMOVUPS     Z12, 192(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while781
+
+done782:
+	ADDQ $0x00000100, DX
+	SUBQ $0x00000040, (SP)
+	JMP  while777
+
+done778:
+while783:
+	CMPQ    (SP), $0x00000020
+	JL      done784
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Z0
+	VMOVUPS 64(SI)(DX*1), Z1
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Z2
+	VMOVUPS 64(SI)(DX*1), Z3
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Z4
+	VMOVUPS 64(SI)(DX*1), Z5
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while785:
+	CMPQ        SI, $0x00000002
+	JL          done786
+	VMOVUPS     (R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000002, SI
+	JMP         while785
+
+done786:
+while787:
+	CMPQ        SI, $0x00000001
+	JL          done788
+	VMOVUPS     (R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z0, Z6, Z6
+	VFMADD213PS Z4, Z2, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, (DI)
+	VMOVUPS     64(R8), Z6
+	VXORPS      Z7, Z7, Z7
+	VSUBPS      Z1, Z6, Z6
+	VFMADD213PS Z5, Z3, Z6
+	VMAXPS      Z6, Z7, Z6
+	VMOVUPS     Z6, 64(DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while787
+
+done788:
+	ADDQ $0x00000080, DX
+	SUBQ $0x00000020, (SP)
+	JMP  while783
+
+done784:
+while789:
 	CMPQ    (SP), $0x00000010
-	JL      done420
+	JL      done790
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -6616,9 +12918,9 @@ while419:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while421:
+while791:
 	CMPQ        SI, $0x00000004
-	JL          done422
+	JL          done792
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -6652,12 +12954,12 @@ while421:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while421
+	JMP         while791
 
-done422:
-while423:
+done792:
+while793:
 	CMPQ        SI, $0x00000001
-	JL          done424
+	JL          done794
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -6667,16 +12969,89 @@ while423:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while423
+	JMP         while793
 
-done424:
+done794:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while419
+	JMP  while789
 
-done420:
+done790:
 	CMPQ      (SP), $0x00000000
-	JE        zero425
+	JE        zero795
+	CMPQ      (SP), $0x00000008
+	JG        more796
+	MOVQ      (SP), SI
+	MOVQ      $-1, DI
+	BZHIQ     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      mean+16(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y0
+	MOVQ      scale+24(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y1
+	MOVQ      beta+32(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, Y2
+	LEAQ      (AX)(DX*1), DI
+	LEAQ      (CX)(DX*1), R8
+	MOVQ      rows+48(FP), SI
+
+while798:
+	CMPQ        SI, $0x00000004
+	JL          done799
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while798
+
+done799:
+while800:
+	CMPQ        SI, $0x00000001
+	JL          done801
+	VMOVUPS.Z   (R8), K1, Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while800
+
+done801:
+	JMP rest797
+
+more796:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -6691,9 +13066,9 @@ done420:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while426:
+while802:
 	CMPQ        SI, $0x00000004
-	JL          done427
+	JL          done803
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -6727,12 +13102,12 @@ while426:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while426
+	JMP         while802
 
-done427:
-while428:
+done803:
+while804:
 	CMPQ        SI, $0x00000001
-	JL          done429
+	JL          done805
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -6742,15 +13117,16 @@ while428:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while428
+	JMP         while804
 
-done429:
-zero425:
+done805:
+rest797:
+zero795:
 	VZEROUPPER
 	RET
 
 // func affineAVX512(y *float32, dy *float32, x *float32, mean *float32, a *float32, b *float32, c *float32, n int, rows int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	MOVQ y+0(FP), AX
 	MOVQ dy+8(FP), CX
@@ -6761,9 +13137,194 @@ TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while430:
+while806:
+	CMPQ    (SP), $0x00000040
+	JL      done807
+	MOVQ    mean+24(FP), DI
+	VMOVUPS (DI)(BX*1), Z0
+	VMOVUPS 64(DI)(BX*1), Z1
+	VMOVUPS 128(DI)(BX*1), Z2
+	VMOVUPS 192(DI)(BX*1), Z3
+	MOVQ    a+32(FP), DI
+	VMOVUPS (DI)(BX*1), Z4
+	VMOVUPS 64(DI)(BX*1), Z5
+	VMOVUPS 128(DI)(BX*1), Z6
+	VMOVUPS 192(DI)(BX*1), Z7
+	MOVQ    b+40(FP), DI
+	VMOVUPS (DI)(BX*1), Z8
+	VMOVUPS 64(DI)(BX*1), Z9
+	VMOVUPS 128(DI)(BX*1), Z10
+	VMOVUPS 192(DI)(BX*1), Z11
+	MOVQ    c+48(FP), DI
+	VMOVUPS (DI)(BX*1), Z12
+	VMOVUPS 64(DI)(BX*1), Z13
+	VMOVUPS 128(DI)(BX*1), Z14
+	VMOVUPS 192(DI)(BX*1), Z15
+	LEAQ    (AX)(BX*1), R8
+	LEAQ    (CX)(BX*1), R9
+	LEAQ    (DX)(BX*1), R10
+	MOVQ    rows+64(FP), DI
+
+while808:
+	CMPQ        DI, $0x00000001
+	JL          done809
+	VMOVUPS     (R9), Z16
+	VMOVUPS     (R10), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD213PS Z12, Z8, Z17
+	VFMADD231PS Z4, Z16, Z17
+	VMOVUPS     Z17, (R8)
+	VMOVUPS     64(R9), Z16
+	VMOVUPS     64(R10), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD213PS Z13, Z9, Z17
+	VFMADD231PS Z5, Z16, Z17
+	VMOVUPS     Z17, 64(R8)
+	VMOVUPS     128(R9), Z16
+	VMOVUPS     128(R10), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD213PS Z14, Z10, Z17
+	VFMADD231PS Z6, Z16, Z17
+	VMOVUPS     Z17, 128(R8)
+	VMOVUPS     192(R9), Z16
+	VMOVUPS     192(R10), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD213PS Z15, Z11, Z17
+	VFMADD231PS Z7, Z16, Z17
+	VMOVUPS     Z17, 192(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while808
+
+done809:
+while810:
+	CMPQ        DI, $0x00000001
+	JL          done811
+	VMOVUPS     (R9), Z16
+	VMOVUPS     (R10), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD213PS Z12, Z8, Z17
+	VFMADD231PS Z4, Z16, Z17
+	VMOVUPS     Z17, (R8)
+	VMOVUPS     64(R9), Z16
+	VMOVUPS     64(R10), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD213PS Z13, Z9, Z17
+	VFMADD231PS Z5, Z16, Z17
+	VMOVUPS     Z17, 64(R8)
+	VMOVUPS     128(R9), Z16
+	VMOVUPS     128(R10), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD213PS Z14, Z10, Z17
+	VFMADD231PS Z6, Z16, Z17
+	VMOVUPS     Z17, 128(R8)
+	VMOVUPS     192(R9), Z16
+	VMOVUPS     192(R10), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD213PS Z15, Z11, Z17
+	VFMADD231PS Z7, Z16, Z17
+	VMOVUPS     Z17, 192(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while810
+
+done811:
+	ADDQ $0x00000100, BX
+	SUBQ $0x00000040, (SP)
+	JMP  while806
+
+done807:
+while812:
+	CMPQ    (SP), $0x00000020
+	JL      done813
+	MOVQ    mean+24(FP), DI
+	VMOVUPS (DI)(BX*1), Z0
+	VMOVUPS 64(DI)(BX*1), Z1
+	MOVQ    a+32(FP), DI
+	VMOVUPS (DI)(BX*1), Z2
+	VMOVUPS 64(DI)(BX*1), Z3
+	MOVQ    b+40(FP), DI
+	VMOVUPS (DI)(BX*1), Z4
+	VMOVUPS 64(DI)(BX*1), Z5
+	MOVQ    c+48(FP), DI
+	VMOVUPS (DI)(BX*1), Z6
+	VMOVUPS 64(DI)(BX*1), Z7
+	LEAQ    (AX)(BX*1), R8
+	LEAQ    (CX)(BX*1), R9
+	LEAQ    (DX)(BX*1), R10
+	MOVQ    rows+64(FP), DI
+
+while814:
+	CMPQ        DI, $0x00000002
+	JL          done815
+	VMOVUPS     (R9), Z8
+	VMOVUPS     (R10), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD213PS Z6, Z4, Z9
+	VFMADD231PS Z2, Z8, Z9
+	VMOVUPS     Z9, (R8)
+	VMOVUPS     64(R9), Z8
+	VMOVUPS     64(R10), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD213PS Z7, Z5, Z9
+	VFMADD231PS Z3, Z8, Z9
+	VMOVUPS     Z9, 64(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), Z8
+	VMOVUPS     (R10), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD213PS Z6, Z4, Z9
+	VFMADD231PS Z2, Z8, Z9
+	VMOVUPS     Z9, (R8)
+	VMOVUPS     64(R9), Z8
+	VMOVUPS     64(R10), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD213PS Z7, Z5, Z9
+	VFMADD231PS Z3, Z8, Z9
+	VMOVUPS     Z9, 64(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000002, DI
+	JMP         while814
+
+done815:
+while816:
+	CMPQ        DI, $0x00000001
+	JL          done817
+	VMOVUPS     (R9), Z8
+	VMOVUPS     (R10), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD213PS Z6, Z4, Z9
+	VFMADD231PS Z2, Z8, Z9
+	VMOVUPS     Z9, (R8)
+	VMOVUPS     64(R9), Z8
+	VMOVUPS     64(R10), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD213PS Z7, Z5, Z9
+	VFMADD231PS Z3, Z8, Z9
+	VMOVUPS     Z9, 64(R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while816
+
+done817:
+	ADDQ $0x00000080, BX
+	SUBQ $0x00000020, (SP)
+	JMP  while812
+
+done813:
+while818:
 	CMPQ    (SP), $0x00000010
-	JL      done431
+	JL      done819
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	MOVQ    a+32(FP), DI
@@ -6777,9 +13338,9 @@ while430:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while432:
+while820:
 	CMPQ        DI, $0x00000004
-	JL          done433
+	JL          done821
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -6817,12 +13378,12 @@ while432:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while432
+	JMP         while820
 
-done433:
-while434:
+done821:
+while822:
 	CMPQ        DI, $0x00000001
-	JL          done435
+	JL          done823
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -6833,16 +13394,97 @@ while434:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while434
+	JMP         while822
 
-done435:
+done823:
 	ADDQ $0x00000040, BX
 	SUBQ $0x00000010, (SP)
-	JMP  while430
+	JMP  while818
 
-done431:
+done819:
 	CMPQ      (SP), $0x00000000
-	JE        zero436
+	JE        zero824
+	CMPQ      (SP), $0x00000008
+	JG        more825
+	MOVQ      (SP), DI
+	MOVQ      $-1, R8
+	BZHIQ     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      mean+24(FP), DI
+	VMOVUPS.Z (DI)(BX*1), K1, Y0
+	MOVQ      a+32(FP), DI
+	VMOVUPS.Z (DI)(BX*1), K1, Y1
+	MOVQ      b+40(FP), DI
+	VMOVUPS.Z (DI)(BX*1), K1, Y2
+	MOVQ      c+48(FP), DI
+	VMOVUPS.Z (DI)(BX*1), K1, Y3
+	LEAQ      (AX)(BX*1), R8
+	LEAQ      (CX)(BX*1), R9
+	LEAQ      (DX)(BX*1), R10
+	MOVQ      rows+64(FP), DI
+
+while827:
+	CMPQ        DI, $0x00000004
+	JL          done828
+	VMOVUPS.Z   (R9), K1, Y4
+	VMOVUPS.Z   (R10), K1, Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS.Z   (R9), K1, Y4
+	VMOVUPS.Z   (R10), K1, Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS.Z   (R9), K1, Y4
+	VMOVUPS.Z   (R10), K1, Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS.Z   (R9), K1, Y4
+	VMOVUPS.Z   (R10), K1, Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000004, DI
+	JMP         while827
+
+done828:
+while829:
+	CMPQ        DI, $0x00000001
+	JL          done830
+	VMOVUPS.Z   (R9), K1, Y4
+	VMOVUPS.Z   (R10), K1, Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while829
+
+done830:
+	JMP rest826
+
+more825:
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -6860,9 +13502,9 @@ done431:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while437:
+while831:
 	CMPQ        DI, $0x00000004
-	JL          done438
+	JL          done832
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -6900,12 +13542,12 @@ while437:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while437
+	JMP         while831
 
-done438:
-while439:
+done832:
+while833:
 	CMPQ        DI, $0x00000001
-	JL          done440
+	JL          done834
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -6916,9 +13558,721 @@ while439:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while439
+	JMP         while833
 
-done440:
-zero436:
+done834:
+rest826:
+zero824:
+	VZEROUPPER
+	RET
+
+// func mixAVX512(y *float32, x0 *float32, x1 *float32, x2 *float32, x3 *float32, mean0 *float32, mean1 *float32, mean2 *float32, mean3 *float32, factor0 *float32, factor1 *float32, factor2 *float32, factor3 *float32, n int, rows int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
+TEXT ·mixAVX512(SB), NOSPLIT, $8-120
+	MOVQ y+0(FP), AX
+	MOVQ x0+8(FP), CX
+	MOVQ x1+16(FP), DX
+	MOVQ x2+24(FP), BX
+	MOVQ x3+32(FP), SI
+	MOVQ n+104(FP), DI
+	MOVQ DI, (SP)
+	MOVQ (SP), R8
+	SHLQ $0x02, R8
+	XORQ DI, DI
+
+while835:
+	CMPQ    (SP), $0x00000020
+	JL      done836
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), Z0
+	VMOVUPS 64(R9)(DI*1), Z1
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), Z2
+	VMOVUPS 64(R9)(DI*1), Z3
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), Z4
+	VMOVUPS 64(R9)(DI*1), Z5
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), Z6
+	VMOVUPS 64(R9)(DI*1), Z7
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), Z8
+	VMOVUPS 64(R9)(DI*1), Z9
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), Z10
+	VMOVUPS 64(R9)(DI*1), Z11
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), Z12
+	VMOVUPS 64(R9)(DI*1), Z13
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), Z14
+	VMOVUPS 64(R9)(DI*1), Z15
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while837:
+	CMPQ        R9, $0x00000002
+	JL          done838
+	VMOVUPS     (R10), Z16
+	VMOVUPS     (R11), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD231PS Z8, Z17, Z16
+	VMOVUPS     (R12), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD231PS Z10, Z17, Z16
+	VMOVUPS     (R13), Z17
+	VSUBPS      Z4, Z17, Z17
+	VFMADD231PS Z12, Z17, Z16
+	VMOVUPS     (R14), Z17
+	VSUBPS      Z6, Z17, Z17
+	VFMADD231PS Z14, Z17, Z16
+	VMOVUPS     Z16, (R10)
+	VMOVUPS     64(R10), Z16
+	VMOVUPS     64(R11), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD231PS Z9, Z17, Z16
+	VMOVUPS     64(R12), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD231PS Z11, Z17, Z16
+	VMOVUPS     64(R13), Z17
+	VSUBPS      Z5, Z17, Z17
+	VFMADD231PS Z13, Z17, Z16
+	VMOVUPS     64(R14), Z17
+	VSUBPS      Z7, Z17, Z17
+	VFMADD231PS Z15, Z17, Z16
+	VMOVUPS     Z16, 64(R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Z16
+	VMOVUPS     (R11), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD231PS Z8, Z17, Z16
+	VMOVUPS     (R12), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD231PS Z10, Z17, Z16
+	VMOVUPS     (R13), Z17
+	VSUBPS      Z4, Z17, Z17
+	VFMADD231PS Z12, Z17, Z16
+	VMOVUPS     (R14), Z17
+	VSUBPS      Z6, Z17, Z17
+	VFMADD231PS Z14, Z17, Z16
+	VMOVUPS     Z16, (R10)
+	VMOVUPS     64(R10), Z16
+	VMOVUPS     64(R11), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD231PS Z9, Z17, Z16
+	VMOVUPS     64(R12), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD231PS Z11, Z17, Z16
+	VMOVUPS     64(R13), Z17
+	VSUBPS      Z5, Z17, Z17
+	VFMADD231PS Z13, Z17, Z16
+	VMOVUPS     64(R14), Z17
+	VSUBPS      Z7, Z17, Z17
+	VFMADD231PS Z15, Z17, Z16
+	VMOVUPS     Z16, 64(R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000002, R9
+	JMP         while837
+
+done838:
+while839:
+	CMPQ        R9, $0x00000001
+	JL          done840
+	VMOVUPS     (R10), Z16
+	VMOVUPS     (R11), Z17
+	VSUBPS      Z0, Z17, Z17
+	VFMADD231PS Z8, Z17, Z16
+	VMOVUPS     (R12), Z17
+	VSUBPS      Z2, Z17, Z17
+	VFMADD231PS Z10, Z17, Z16
+	VMOVUPS     (R13), Z17
+	VSUBPS      Z4, Z17, Z17
+	VFMADD231PS Z12, Z17, Z16
+	VMOVUPS     (R14), Z17
+	VSUBPS      Z6, Z17, Z17
+	VFMADD231PS Z14, Z17, Z16
+	VMOVUPS     Z16, (R10)
+	VMOVUPS     64(R10), Z16
+	VMOVUPS     64(R11), Z17
+	VSUBPS      Z1, Z17, Z17
+	VFMADD231PS Z9, Z17, Z16
+	VMOVUPS     64(R12), Z17
+	VSUBPS      Z3, Z17, Z17
+	VFMADD231PS Z11, Z17, Z16
+	VMOVUPS     64(R13), Z17
+	VSUBPS      Z5, Z17, Z17
+	VFMADD231PS Z13, Z17, Z16
+	VMOVUPS     64(R14), Z17
+	VSUBPS      Z7, Z17, Z17
+	VFMADD231PS Z15, Z17, Z16
+	VMOVUPS     Z16, 64(R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while839
+
+done840:
+	ADDQ $0x00000080, DI
+	SUBQ $0x00000020, (SP)
+	JMP  while835
+
+done836:
+while841:
+	CMPQ    (SP), $0x00000010
+	JL      done842
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), Z0
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), Z1
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), Z2
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), Z3
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), Z4
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), Z5
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), Z6
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), Z7
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while843:
+	CMPQ        R9, $0x00000004
+	JL          done844
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while843
+
+done844:
+while845:
+	CMPQ        R9, $0x00000001
+	JL          done846
+	VMOVUPS     (R10), Z8
+	VMOVUPS     (R11), Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS     (R12), Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS     (R13), Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS     (R14), Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while845
+
+done846:
+	ADDQ $0x00000040, DI
+	SUBQ $0x00000010, (SP)
+	JMP  while841
+
+done842:
+	CMPQ      (SP), $0x00000000
+	JE        zero847
+	CMPQ      (SP), $0x00000008
+	JG        more848
+	MOVQ      (SP), R9
+	MOVQ      $-1, R10
+	BZHIQ     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      mean0+40(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y0
+	MOVQ      mean1+48(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y1
+	MOVQ      mean2+56(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y2
+	MOVQ      mean3+64(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y3
+	MOVQ      factor0+72(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y4
+	MOVQ      factor1+80(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y5
+	MOVQ      factor2+88(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y6
+	MOVQ      factor3+96(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Y7
+	LEAQ      (AX)(DI*1), R10
+	LEAQ      (CX)(DI*1), R11
+	LEAQ      (DX)(DI*1), R12
+	LEAQ      (BX)(DI*1), R13
+	LEAQ      (SI)(DI*1), R14
+	MOVQ      rows+112(FP), R9
+
+while850:
+	CMPQ        R9, $0x00000004
+	JL          done851
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while850
+
+done851:
+while852:
+	CMPQ        R9, $0x00000001
+	JL          done853
+	VMOVUPS.Z   (R10), K1, Y8
+	VMOVUPS.Z   (R11), K1, Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS.Z   (R12), K1, Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS.Z   (R13), K1, Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS.Z   (R14), K1, Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while852
+
+done853:
+	JMP rest849
+
+more848:
+	MOVQ      (SP), R9
+	MOVQ      $-1, R10
+	BZHIQ     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      mean0+40(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z0
+	MOVQ      mean1+48(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z1
+	MOVQ      mean2+56(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z2
+	MOVQ      mean3+64(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z3
+	MOVQ      factor0+72(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z4
+	MOVQ      factor1+80(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z5
+	MOVQ      factor2+88(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z6
+	MOVQ      factor3+96(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, Z7
+	LEAQ      (AX)(DI*1), R10
+	LEAQ      (CX)(DI*1), R11
+	LEAQ      (DX)(DI*1), R12
+	LEAQ      (BX)(DI*1), R13
+	LEAQ      (SI)(DI*1), R14
+	MOVQ      rows+112(FP), R9
+
+while854:
+	CMPQ        R9, $0x00000004
+	JL          done855
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while854
+
+done855:
+while856:
+	CMPQ        R9, $0x00000001
+	JL          done857
+	VMOVUPS.Z   (R10), K1, Z8
+	VMOVUPS.Z   (R11), K1, Z9
+	VSUBPS      Z0, Z9, Z9
+	VFMADD231PS Z4, Z9, Z8
+	VMOVUPS.Z   (R12), K1, Z9
+	VSUBPS      Z1, Z9, Z9
+	VFMADD231PS Z5, Z9, Z8
+	VMOVUPS.Z   (R13), K1, Z9
+	VSUBPS      Z2, Z9, Z9
+	VFMADD231PS Z6, Z9, Z8
+	VMOVUPS.Z   (R14), K1, Z9
+	VSUBPS      Z3, Z9, Z9
+	VFMADD231PS Z7, Z9, Z8
+	VMOVUPS     Z8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while856
+
+done857:
+rest849:
+zero847:
+	VZEROUPPER
+	RET
+
+// func copyRowsAVX512(y *float32, x *float32, n int, rows int, yRow int, xRow int)
+// Requires: AVX, AVX512F, AVX512VL, BMI2
+TEXT ·copyRowsAVX512(SB), NOSPLIT, $8-48
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ yRow+32(FP), SI
+	MOVQ xRow+40(FP), DI
+	MOVQ n+16(FP), DX
+	MOVQ DX, (SP)
+
+while858:
+	CMPQ (SP), $0x00000040
+	JL   done859
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop860:
+	VMOVUPS (BX), Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS 64(BX), Z0
+	VMOVUPS Z0, 64(DX)
+	VMOVUPS 128(BX), Z0
+	VMOVUPS Z0, 128(DX)
+	VMOVUPS 192(BX), Z0
+	VMOVUPS Z0, 192(DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop860
+	ADDQ    $0x00000100, AX
+	ADDQ    $0x00000100, CX
+	SUBQ    $0x00000040, (SP)
+	JMP     while858
+
+done859:
+while861:
+	CMPQ (SP), $0x00000020
+	JL   done862
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop863:
+	VMOVUPS (BX), Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS 64(BX), Z0
+	VMOVUPS Z0, 64(DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop863
+	ADDQ    $0x00000080, AX
+	ADDQ    $0x00000080, CX
+	SUBQ    $0x00000020, (SP)
+	JMP     while861
+
+done862:
+while864:
+	CMPQ (SP), $0x00000010
+	JL   done865
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop866:
+	VMOVUPS (BX), Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop866
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	SUBQ    $0x00000010, (SP)
+	JMP     while864
+
+done865:
+	CMPQ  (SP), $0x00000000
+	JE    zero867
+	CMPQ  (SP), $0x00000008
+	JG    more868
+	MOVQ  (SP), DX
+	MOVQ  $-1, BX
+	BZHIQ DX, BX, BX
+	KMOVW BX, K1
+	MOVQ  AX, DX
+	MOVQ  CX, BX
+	MOVQ  rows+24(FP), R8
+
+loop870:
+	VMOVUPS.Z (BX), K1, Y0
+	VMOVUPS   Y0, K1, (DX)
+	ADDQ      SI, DX
+	ADDQ      DI, BX
+	DECQ      R8
+	JNZ       loop870
+	JMP       rest869
+
+more868:
+	MOVQ  (SP), DX
+	MOVQ  $-1, BX
+	BZHIQ DX, BX, BX
+	KMOVW BX, K1
+	MOVQ  AX, DX
+	MOVQ  CX, BX
+	MOVQ  rows+24(FP), R8
+
+loop871:
+	VMOVUPS.Z (BX), K1, Z0
+	VMOVUPS   Z0, K1, (DX)
+	ADDQ      SI, DX
+	ADDQ      DI, BX
+	DECQ      R8
+	JNZ       loop871
+
+rest869:
+zero867:
 	VZEROUPPER
 	RET

@@ -289,22 +289,26 @@ template <class T> static inline void store4(const emulation::Checked<T>& p, i64
   at[0] = v.x, at[1] = v.y, at[2] = v.z, at[3] = v.w;
 }
 
+template <class T> static inline void store2(const emulation::Checked<T>& p, i64_t i, float x, float y) {
+  p[i + 1] = y;
+  if ((size_t)&p[i] % (2 * sizeof(T)) != 0) emulation::fail("two elements from %lld on are not aligned", i);
+  p[i] = x;
+}
+
 template <class T> static inline typename emulation::Plain<T>::type fresh(const emulation::Checked<T>& p, i64_t i) { return p[i]; }
 template <class T> static inline float4 fresh4(const emulation::Checked<T>& p, i64_t i) { return load4(p, i); }
 
 static inline int thread() { return emulation::current; }
 
-static inline float rounded_to_tf32(float x) {
-  return __uint_as_float((__float_as_uint(x) + 0x1000) & ~0x1fffu);
-}
+static inline float to_tf32(float x) { return __uint_as_float((__float_as_uint(x) + 0x1000) & ~0x1fffu); }
 
 // multiply_tf32: every lane brings its parts of both factors and takes its part of the product.
 static inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
   static float rows[emulation::Threads / 32][16][8], columns[emulation::Threads / 32][8][8];
   int own = emulation::current, w = own / 32, g = own % 32 / 4, t = own % 4;
   emulation::shuffle(0, 0, -1); // all have read what is there
-  for (int i = 0; i < 4; i++) rows[w][g + i % 2 * 8][t + i / 2 * 4] = rounded_to_tf32(a[i]);
-  for (int i = 0; i < 2; i++) columns[w][t + i * 4][g] = rounded_to_tf32(b[i]);
+  for (int i = 0; i < 4; i++) rows[w][g + i % 2 * 8][t + i / 2 * 4] = a[i];
+  for (int i = 0; i < 2; i++) columns[w][t + i * 4][g] = b[i];
   emulation::shuffle(0, 0, -2);
   for (int i = 0; i < 4; i++)
     for (int k = 0; k < 8; k++) c[i] += rows[w][g + i / 2 * 8][k] * columns[w][k][2 * t + i % 2];

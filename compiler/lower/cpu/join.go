@@ -13,8 +13,11 @@ const mostSets = 32
 
 // join makes one launch of many that do the same to different variables: the updates of all weights and running
 // statistics, and what the second-order step adds to the weights and takes away. One by one they are small, and take
-// longer to start than to do. A launch first moves down to where its result is needed, then up to the first of its kind,
-// if everything that it reads is there by then.
+// longer to start than to do. Such a launch first moves down to where its result is needed, then up to the first of its
+// kind, if everything that it reads is there by then.
+//
+// BatchNorm's sums for one cotangent, those of all terms of a node, also become one launch, which reads the cotangent
+// once.
 func join(p *lower.Program) {
 	j := joining{Program: p, defined: make([]int, len(p.Tensors)), open: map[string]*group{}}
 	for i, l := range j.sunk() {
@@ -35,7 +38,8 @@ func join(p *lower.Program) {
 // joining goes over the launches of a program. Places count launches from 1.
 type joining struct {
 	*lower.Program
-	small   map[int]bool // the launches that may be joined, by their first result
+	small   map[int]bool // the launches that may be joined and moved down, by their first result
+	writes  []int        // how often a tensor is written; more than once by loops
 	defined []int        // the place where a tensor was last written; 0: before all
 	kept    []lower.Launch
 	groups  []*group
@@ -46,21 +50,20 @@ type joining struct {
 // reads or writes what a loop changes stays where it is.
 func (j *joining) findSmall() {
 	state := make([]bool, len(j.Tensors)) // the value of a variable, more than one element, or what was made of one
-	writes := make([]int, len(j.Tensors))
+	j.writes = make([]int, len(j.Tensors))
 	for t := range j.Tensors {
 		state[t] = j.Tensors[t].Home.Variable != nil && j.Tensors[t].Elements() > 1
 	}
 	for _, l := range j.Launches {
 		for _, t := range l.Results {
-			writes[t]++
+			j.writes[t]++
 		}
 	}
 	j.small = map[int]bool{}
 	for _, l := range j.Launches {
 		update := l.Kernel == "sgd" || l.Kernel == "adam"
 		pointwise := l.Kernel == "elementwise" && slices.ContainsFunc(l.Operands, func(t int) bool { return state[t] })
-		changing := slices.ContainsFunc(slices.Concat(l.Operands, l.Results), func(t int) bool { return writes[t] > 1 })
-		if !update && !pointwise || changing {
+		if !update && !pointwise || j.changes(l) {
 			continue
 		}
 		j.small[l.Results[0]] = true
@@ -68,6 +71,11 @@ func (j *joining) findSmall() {
 			state[t] = true
 		}
 	}
+}
+
+// changes says whether a launch reads or writes what a loop changes.
+func (j *joining) changes(l lower.Launch) bool {
+	return slices.ContainsFunc(slices.Concat(l.Operands, l.Results), func(t int) bool { return j.writes[t] > 1 })
 }
 
 // isSmall says whether a launch may be joined.
@@ -115,9 +123,8 @@ type group struct {
 
 // group finds the group that a launch belongs to, or begins one; nil for a launch that stays alone.
 func (j *joining) group(l lower.Launch, place int) *group {
-	key := ""
-	if j.isSmall(l) {
-		key = fmt.Sprint(l.Kernel, l.Phase, len(l.Operands), len(l.Results), l.Params, l.Code)
+	key := j.key(l)
+	if key != "" {
 		g := j.open[key]
 		if g != nil && len(g.members) < mostSets && !slices.ContainsFunc(l.Operands, func(t int) bool { return j.defined[t] >= g.place }) {
 			g.members = append(g.members, l)
@@ -131,6 +138,17 @@ func (j *joining) group(l lower.Launch, place int) *group {
 	g := &group{members: []lower.Launch{l}, place: place, at: len(j.kept) - 1}
 	j.groups, j.open[key] = append(j.groups, g), g
 	return g
+}
+
+// key tells launches that may be joined by what they do; it is empty for others.
+func (j *joining) key(l lower.Launch) string {
+	switch {
+	case j.isSmall(l):
+		return fmt.Sprint(l.Kernel, l.Phase, len(l.Operands), len(l.Results), l.Params, l.Code)
+	case l.Kernel == "batch_norm_sums" && !j.changes(l):
+		return fmt.Sprint(l.Kernel, l.Phase, l.Params, "of", l.Operands[0])
+	}
+	return ""
 }
 
 // write makes one launch of a group.

@@ -77,6 +77,10 @@ func TestJoin(t *testing.T) {
 		{"updates at the end", [][3]string{
 			{"sgd", "@w g", "w"}, {"conv2d", "x", "y"}, {"sgd", "@v h", "v"},
 		}, []string{"conv2d x → y", "2×sgd @w g @v h → w v"}},
+		{"the sums of what one cotangent goes through", [][3]string{
+			{"batch_norm_sums", "g x m v", "s t"}, {"batch_norm_sums", "h y m v", "a b"}, {"separable_grad", "g x s t", "dx"},
+			{"batch_norm_sums", "g z m v", "p q"}, {"batch_norm_sums", "g dx m v", "c d"},
+		}, []string{"2×batch_norm_sums g x m v g z m v → s t p q", "batch_norm_sums h y m v → a b", "separable_grad g x s t → dx", "batch_norm_sums g dx m v → c d"}},
 		{"running statistics wait for all means", [][3]string{
 			{"batch_stats", "x", "m"}, {"elementwise", "@r m", "r"}, {"batch_stats", "y", "n"}, {"elementwise", "@s n", "s"},
 		}, []string{"batch_stats x → m", "batch_stats y → n", "2×elementwise @r m @s n → r s"}},

@@ -15,7 +15,7 @@ const (
 	mostTileBytes   = 160 << 10 // of shared memory: what every device from compute capability 8.0 on has
 	mostChunks      = 2 * 132   // blocks that share the tiles of a launch
 	mostPackedWidth = 4 * threads
-	mostCopied      = 24 << 10  // bytes of filters that blocks copy to shared memory
+	mostCopied      = 48 << 10  // bytes of filters that blocks copy to shared memory
 	residentBytes   = 224 << 10 // shared memory of a multiprocessor of which blocks share
 	mostResident    = 3         // blocks on a multiprocessor: more would leave too few registers
 )
@@ -241,7 +241,7 @@ func separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) *separable {
 	s.copied = 4*(s.c*s.o+s.kh*s.kw*s.c) <= mostCopied
 	// What the kernels take: packs of four channels; a row of the filter and a filter's cotangent in registers. At stride 1 the way back is
 	// a convolution with what is left of the pads.
-	s.supported = s.c%4 == 0 && s.o%4 == 0 && s.c <= mostPackedWidth && s.o <= mostPackedWidth && s.kw <= 7 && ceiling(s.c/4*(s.o/4), threads) <= 6 &&
+	s.supported = s.c%4 == 0 && s.o%4 == 0 && s.c <= mostPackedWidth && s.o <= mostPackedWidth && s.kw <= 7 && ceiling(s.c, 16)*ceiling(s.o, 8) <= 8*24 &&
 		(p.Norm == nil || p.Rectified())
 	return s
 }
@@ -289,18 +289,27 @@ func (s *separable) window(sh, sw int) (rows, columns, size, wide int) {
 	return rows, columns, rows * stride, wide
 }
 
-func (s *separable) rows() int { return 4 * ceiling(s.bh*s.bw, 4) }
+// rows are the pixels of a tile, in whole tiles of Matrix.
+func (s *separable) rows() int { return 16 * ceiling(s.bh*s.bw, 16) }
 
 // sumBytes is the memory of channel_sums.
-func (s *separable) sumBytes(channels int) int {
-	items, lanes := 2*channels, threads/(channels/4)
+func (s *separable) sumBytes(channels, rows int) int {
+	items := 2 * channels
 	shares := func(rows int) int { return max(1, min(rows, threads/items)) }
-	return 8 * items * max(lanes, shares(lanes), shares(s.chunks)+1)
+	return 8 * items * max(rows, shares(rows), shares(s.chunks)+1)
 }
 
 func (s *separable) forwardBytes() int {
 	_, _, size, _ := s.window(s.sh, s.sw)
-	return max(4*(s.factors+s.filters(true, true)+size+s.rows()*(s.c+4)), s.sumBytes(s.o))
+	floats := s.factors + s.filters(true, true) + size + s.rows()*(s.c+4)
+	if s.copied {
+		floats += 8 * s.c // between the rows of the pointwise filter
+	}
+	warps := 1 // along the rows, see Matrix
+	for warps < 8 && 16*2*warps <= s.rows() {
+		warps *= 2
+	}
+	return max(4*floats, s.sumBytes(s.o, 8*warps))
 }
 
 func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
@@ -315,8 +324,12 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 		return 4 * floats
 	}
 	_, _, size, _ := s.window(s.sh, s.sw)
-	floats += s.factors + size + s.rows()*(s.c+4)
-	return 4 * max(floats, max(1, threads/(s.c/4*(s.o/4)))*s.c*s.o)
+	floats += s.factors + size + s.bh*s.bw*(s.c+8)
+	groups, tiles := 1, ceiling(s.c, 16)*ceiling(s.o, 8) // see SeparablePointwiseGrad
+	for groups < 8 && tiles <= 4/groups {
+		groups *= 2
+	}
+	return 4 * max(floats, groups*s.c*s.o)
 }
 
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
@@ -335,7 +348,7 @@ func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
 		bytes = max(bytes+4*s.bh*stride, 4*groups*s.kh*s.kw*s.c)
 	}
 	if p.Sums != nil {
-		bytes = max(bytes, s.sumBytes(s.c))
+		bytes = max(bytes, s.sumBytes(s.c, threads/(s.c/4)))
 	}
 	return bytes
 }
@@ -352,6 +365,7 @@ func (c *call) separable(s *separable, h, w int) {
 		c.int(f.name, f.value)
 	}
 	c.bool("copied", s.copied)
+	c.bool("tf32", c.l.target.onTensorCores())
 	c.blocks = s.chunks
 }
 

@@ -2,8 +2,8 @@
 
 usage: run.py FOLDER
 
-FOLDER/request.json names the model, the inputs with their shapes (input I lies in I.in as float32), the threads, and how
-often to run. Result I goes to I.out as float32; standard output gets JSON: the version, the seconds of every run, and the
+FOLDER/request.json names the model, the inputs with their shapes (input I lies in I.in as float32, and is converted to
+the model's type), the threads, and how often to run. Result I goes to I.out as float32; standard output gets JSON: the version, the seconds of every run, and the
 results' names and shapes.
 """
 
@@ -27,7 +27,7 @@ def main(folder):
     for i, value in enumerate(request["inputs"]):
         data = numpy.fromfile(os.path.join(folder, f"{i}.in"), dtype="<f4").reshape(value["shape"])
         kind = {x.name: x.type for x in session.get_inputs()}[value["name"]]
-        inputs[value["name"]] = data.astype({"tensor(float16)": "float16", "tensor(double)": "float64"}.get(kind, "float32"))
+        inputs[value["name"]] = data.astype({"tensor(float16)": "float16", "tensor(double)": "float64", "tensor(int32)": "int32"}.get(kind, "float32"))
     seconds = []
     for _ in range(request["runs"]):
         start = time.perf_counter()

@@ -1,6 +1,7 @@
 package reader_test
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -122,6 +123,12 @@ func TestBadFiles(t *testing.T) {
 			intConstant(m, "shape", 1<<20, 1<<20)
 			relu(m, "ConstantOfShape", "shape")
 		}, "want at most 16777216 elements"},
+		{"many large constants", func(m *onnxpb.ModelProto) {
+			intConstant(m, "shape", 1<<24)
+			for i := range 5 {
+				m.Graph.Node = append(m.Graph.Node, makeNode(fmt.Sprint("large", i), "ConstantOfShape", "shape", fmt.Sprint("large", i)))
+			}
+		}, `node "large4" (ConstantOfShape): constants that are made from others have too many elements in total`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -80,11 +80,9 @@ func constantOfShape(_ *translator, n *node) ([]*value, error) {
 		}
 		count *= d
 	}
-	out := &constant{shape: dimensions, whole: fill.whole}
-	for range count {
-		out.append(fill)
-	}
-	return known(out), nil
+	return known(&constant{
+		shape: dimensions, whole: fill.whole, floats: slices.Repeat(fill.floats, count), ints: slices.Repeat(fill.ints, count),
+	}), nil
 }
 
 // append adds the elements of another constant of the same kind.

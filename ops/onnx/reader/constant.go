@@ -18,6 +18,8 @@ type constant struct {
 	floats []float32
 	ints   []int64
 	whole  bool // the elements are ints
+
+	equal *bool // whether all elements are, once somebody has asked
 }
 
 // Limits of what a file may ask for.
@@ -25,6 +27,10 @@ const (
 	largestRank     = 16
 	largestConstant = 1 << 29 // elements of a tensor in the file
 	largestComputed = 1 << 24 // elements of one made from others
+
+	// mostComputed is how many times as many elements as largestComputed, and as the file holds, all those may have
+	// together that are made from others or become variables.
+	mostComputed = 4
 )
 
 func integers(values ...int) *constant {
@@ -55,12 +61,20 @@ func (c *constant) at(i int) float64 {
 
 // splat returns the one value that all elements have.
 func (c *constant) splat() (float64, bool) {
-	for i := range c.elements() {
-		if c.at(i) != c.at(0) {
-			return 0, false
-		}
+	if c.elements() == 0 {
+		return 0, false
 	}
-	return c.at(0), c.elements() > 0
+	if c.equal == nil {
+		equal := true
+		for i := range c.elements() {
+			if c.at(i) != c.at(0) {
+				equal = false
+				break
+			}
+		}
+		c.equal = &equal
+	}
+	return c.at(0), *c.equal
 }
 
 // numbers returns the elements of a list of integers.

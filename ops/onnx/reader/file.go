@@ -267,14 +267,30 @@ func (f *file) reorder(waiting []int, users map[int][]int) error {
 	return nil
 }
 
+// used are the outputs of the graph and the inputs of nodes.
+func (f *file) used() map[string]bool {
+	used := map[string]bool{}
+	for _, name := range f.outputs {
+		used[name] = true
+	}
+	for _, n := range f.nodes {
+		for _, name := range n.Input {
+			used[name] = true
+		}
+	}
+	return used
+}
+
 // bare is the graph for onnx-go: nodes and names, no tensors, types or descriptions.
 func (f *file) bare() *onnxpb.GraphProto {
 	g := &onnxpb.GraphProto{Name: proto.String("graph")}
+	given := map[string]bool{}
 	for _, in := range f.inputs {
 		g.Input = append(g.Input, &onnxpb.ValueInfoProto{Name: in.Name})
+		given[in.GetName()] = true
 	}
 	for _, name := range f.outputs {
-		if f.constants[name] == nil && !slices.ContainsFunc(f.inputs, func(in *onnxpb.ValueInfoProto) bool { return in.GetName() == name }) {
+		if f.constants[name] == nil && !given[name] {
 			g.Output = append(g.Output, &onnxpb.ValueInfoProto{Name: proto.String(name)})
 		}
 	}

@@ -38,6 +38,9 @@ func gemm(t *translator, n *node) ([]*value, error) {
 			for i, v := range c.constant.floats {
 				scaled.floats[i] = float32(beta * float64(v))
 			}
+			if err := t.spend(scaled); err != nil {
+				return nil, err
+			}
 			c = &value{name: c.name, constant: scaled}
 		} else {
 			c = &value{computed: t.scaled(t.tensor(c), beta)}

@@ -2,7 +2,6 @@ package reader
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/ops"
@@ -17,6 +16,8 @@ type translator struct {
 	values  map[string]*value
 	reads   map[*constant]*ir.Value // constants that the program reads as variables
 	data    map[string][]float32    // their values, by the names of the variables
+	left    int                     // elements that constants may yet have
+	used    map[string]bool         // outputs of the graph and inputs of nodes
 }
 
 // value is a value of the file: a constant, or one of the program.
@@ -71,8 +72,10 @@ func (n *node) listed(attr string, input int) ([]int, error) {
 }
 
 func (t *translator) program(f *file, decoded []operation) error {
+	t.left, t.used = mostComputed*largestComputed, f.used()
 	for name, c := range f.constants {
 		t.values[name] = &value{name: name, constant: c}
+		t.left += mostComputed * c.elements()
 	}
 	for _, in := range f.inputs {
 		if err := t.input(in); err != nil {
@@ -122,7 +125,7 @@ func (t *translator) node(f *file, op operation, i int) error {
 		return err
 	}
 	for k, v := range results {
-		if err := v.check(); err != nil {
+		if err := t.check(v); err != nil {
 			return err
 		}
 		named := *v
@@ -130,7 +133,7 @@ func (t *translator) node(f *file, op operation, i int) error {
 		t.values[named.name] = &named
 	}
 	for k, name := range op.outputs[len(results):] {
-		if from.Output[len(results)+k] != "" && used(f, name) {
+		if from.Output[len(results)+k] != "" && t.used[name] {
 			return fmt.Errorf("output %q is used, but only the first %d are computed here", name, len(results))
 		}
 	}
@@ -158,16 +161,23 @@ const stumbled = "the translation failed"
 // mostElements bounds a value of the program, so that a small file cannot ask for all of a machine's memory.
 const mostElements = 1 << 31
 
-func (v *value) check() error {
-	if v.constant == nil && v.computed.Type.Elements() > mostElements {
+func (t *translator) check(v *value) error {
+	if v.constant != nil {
+		return t.spend(v.constant)
+	}
+	if v.computed.Type.Elements() > mostElements {
 		return fmt.Errorf("its result %s has more than %d elements", v.computed.Type, mostElements)
 	}
 	return nil
 }
 
-func used(f *file, name string) bool {
-	return slices.Contains(f.outputs, name) ||
-		slices.ContainsFunc(f.nodes, func(n *onnxpb.NodeProto) bool { return slices.Contains(n.Input, name) })
+// spend counts a constant that is made from others, or that becomes a variable: many nodes of a small file could make
+// as many large ones.
+func (t *translator) spend(c *constant) error {
+	if t.left -= c.elements(); t.left < 0 {
+		return fmt.Errorf("constants that are made from others have too many elements in total: want at most %d, and %d for each that the file holds", mostComputed*largestComputed, mostComputed)
+	}
+	return nil
 }
 
 // input declares an input of the network.
@@ -196,7 +206,7 @@ func (t *translator) input(in *onnxpb.ValueInfoProto) error {
 	if t.Err() != nil {
 		return t.Err()
 	}
-	return v.check()
+	return t.check(v)
 }
 
 // dimension is the size of a dimension, which the options say where the file leaves it open.
@@ -228,6 +238,10 @@ func (t *translator) tensor(v *value) *ir.Value {
 		return read
 	}
 	if t.Err() != nil {
+		return &ir.Value{}
+	}
+	if err := t.spend(c); err != nil {
+		t.Fail(err)
 		return &ir.Value{}
 	}
 	if c.whole { // a number in arithmetic

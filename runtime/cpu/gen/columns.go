@@ -10,24 +10,36 @@ import (
 // are channels.
 func (s *set) columns() {
 	type vec = reg.VecVirtual
-	s.sums("columnSums", "sum *float64, x *float32, n, rows int", []string{"x"}, "", []string{"sum"},
+	s.sums("columnSums", "sum *float64, x *float32, n, rows int", []string{"x"}, nil, []string{"sum"},
 		"adds Σ x over rows to sum. Sums have room for whole vectors of channels.",
-		func(load func(int) vec, _ vec, sums []vec) {
-			VADDPS(load(0), sums[0], sums[0])
+		func(row columnRow, _, sums []vec) {
+			VADDPS(row.load(0), sums[0], sums[0])
 		})
-	s.sums("columnMoments", "first, second *float64, x, center *float32, n, rows int", []string{"x"}, "center", []string{"first", "second"},
+	s.sums("columnMoments", "first, second *float64, x, center *float32, n, rows int", []string{"x"}, []string{"center"}, []string{"first", "second"},
 		"adds Σ x - center and Σ (x - center)² over rows. Sums have room for whole vectors of channels.",
-		func(load func(int) vec, center vec, sums []vec) {
-			x := load(0)
-			VSUBPS(center, x, x)
+		func(row columnRow, center, sums []vec) {
+			x := row.load(0)
+			VSUBPS(center[0], x, x)
 			VADDPS(x, sums[0], sums[0])
 			VFMADD231PS(x, x, sums[1])
 		})
-	s.sums("columnProducts", "sum, product *float64, dy, x, mean *float32, n, rows int", []string{"dy", "x"}, "mean", []string{"sum", "product"},
+	s.sums("columnProducts", "sum, product *float64, dy, x, mean *float32, n, rows int", []string{"dy", "x"}, []string{"mean"}, []string{"sum", "product"},
 		"adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.",
-		func(load func(int) vec, mean vec, sums []vec) {
-			g, x := load(0), load(1)
-			VSUBPS(mean, x, x)
+		func(row columnRow, mean, sums []vec) {
+			g, x := row.load(0), row.load(1)
+			VSUBPS(mean[0], x, x)
+			VADDPS(g, sums[0], sums[0])
+			VFMADD231PS(x, g, sums[1])
+		})
+	s.sums("maskedProducts", "sum, product *float64, dy, x, mean, scale, beta *float32, n, rows int", []string{"dy", "x"}, []string{"mean", "scale", "beta"}, []string{"sum", "product"},
+		"makes dy zero unless (x - mean)·scale + beta > 0, and adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.",
+		func(row columnRow, c, sums []vec) {
+			g, x, y := row.load(0), row.load(1), s.vector()
+			VSUBPS(c[0], x, x)
+			VMOVAPS(x, y)
+			VFMADD213PS(c[2], c[1], y)
+			g = s.only(s.where(less, s.zeros(1)[0], y), g)
+			row.store(0, g)
 			VADDPS(g, sums[0], sums[0])
 			VFMADD231PS(x, g, sums[1])
 		})
@@ -54,21 +66,67 @@ func (s *set) columns() {
 			VFMADD231PS(c[1], g, x)
 			return x
 		})
+	s.perChannel("mix", "y, x0, x1, x2, x3, mean0, mean1, mean2, mean3, factor0, factor1, factor2, factor3", []string{"y", "x0", "x1", "x2", "x3"},
+		[]string{"mean0", "mean1", "mean2", "mean3", "factor0", "factor1", "factor2", "factor3"},
+		"adds Σ factor·(x - mean) of four x to y.", func(load func(int) vec, c []vec) vec {
+			sum := load(0)
+			for i := range 4 {
+				x := load(1 + i)
+				VSUBPS(c[i], x, x)
+				VFMADD231PS(c[4+i], x, sum)
+			}
+			return sum
+		})
+	s.copyRows()
+}
+
+// copyRows copies rows of n channels that lie apart.
+func (s *set) copyRows() {
+	s.function("copyRows", "y, x", "n, rows, yRow, xRow", "copies rows of n numbers, which lie so many bytes apart.")
+	blocks, p := []reg.GPVirtual{value("y"), value("x")}, []reg.GPVirtual{GP64(), GP64()}
+	steps, rows := []reg.GPVirtual{value("yRow"), value("xRow")}, GP64()
+	s.columnBlocks(local("n"), 0, func(vectors int) {
+		for _, block := range blocks {
+			ADDQ(U32(vectors*s.bytes()), block)
+		}
+	}, func(vectors int, part bool) {
+		for i := range p {
+			MOVQ(blocks[i], p[i])
+		}
+		MOVQ(argument("rows"), rows)
+		s.loop(rows, func() {
+			for v := range vectors {
+				s.store(s.loaded(at(p[1], nil, 0, v*s.bytes()), part), at(p[0], nil, 0, v*s.bytes()), part)
+			}
+			for i := range p {
+				ADDQ(steps[i], p[i])
+			}
+		})
+	})
+	s.end()
+}
+
+// columnRow is a vector of channels of a row: of each input what is there, and what is to be.
+type columnRow struct {
+	load  func(input int) reg.VecVirtual
+	store func(input int, v reg.VecVirtual)
 }
 
 // sums writes a kernel that adds up to two sums over rows to float64: in float32 over the rows of a call, which are
 // few, in several chains.
-func (s *set) sums(name, parameters string, inputs []string, center string, outputs []string, doc string,
-	each func(load func(int) reg.VecVirtual, center reg.VecVirtual, sums []reg.VecVirtual)) {
+func (s *set) sums(name, parameters string, inputs, coefficients, outputs []string, doc string, each func(row columnRow, c, sums []reg.VecVirtual)) {
 	s.signature(name, "func("+parameters+")", doc)
-	const unroll = 4
+	unroll := 4
+	if !s.wide && len(coefficients) > 1 {
+		unroll = 2 // half of the registers
+	}
 	var blocks, totals, pointers []reg.GPVirtual
 	for _, in := range inputs {
 		blocks = append(blocks, value(in))
 		pointers = append(pointers, GP64())
 	}
-	if center != "" {
-		blocks = append(blocks, value(center))
+	for _, c := range coefficients {
+		blocks = append(blocks, value(c))
 	}
 	for _, out := range outputs {
 		totals = append(totals, value(out))
@@ -76,18 +134,21 @@ func (s *set) sums(name, parameters string, inputs []string, center string, outp
 	n, row, rows := local("n"), GP64(), GP64()
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
-	s.inVectors(n, func() {
+	s.columnBlocks(n, len(coefficients), func(vectors int) {
 		for _, p := range blocks {
-			ADDQ(U32(s.bytes()), p)
+			ADDQ(U32(vectors*s.bytes()), p)
 		}
 		for _, p := range totals {
-			ADDQ(U32(2*s.bytes()), p)
+			ADDQ(U32(2*vectors*s.bytes()), p)
 		}
-	}, func(part bool) {
-		all := s.zeros(unroll * len(outputs))
-		c := all[0]
-		if center != "" {
-			c = s.loaded(at(blocks[len(inputs)], nil, 0, 0), part)
+	}, func(vectors int, part bool) {
+		unroll := max(1, unroll/vectors)
+		all := s.zeros(unroll * vectors * len(outputs))
+		c := make([][]reg.VecVirtual, vectors)
+		for v := range c {
+			for _, block := range blocks[len(inputs):] {
+				c[v] = append(c[v], s.loaded(at(block, nil, 0, v*s.bytes()), part))
+			}
 		}
 		for i, p := range pointers {
 			MOVQ(blocks[i], p)
@@ -96,36 +157,62 @@ func (s *set) sums(name, parameters string, inputs []string, center string, outp
 		for _, count := range []int{unroll, 1} {
 			s.while(rows, count, func() {
 				for i := range count {
-					load := func(k int) reg.VecVirtual { return s.loaded(at(pointers[k], nil, 0, 0), part) }
-					each(load, c, all[i*len(outputs):(i+1)*len(outputs)])
+					for v := range vectors {
+						at := func(k int) Mem { return at(pointers[k], nil, 0, v*s.bytes()) }
+						each(columnRow{
+							load:  func(k int) reg.VecVirtual { return s.loaded(at(k), part) },
+							store: func(k int, r reg.VecVirtual) { s.store(r, at(k), part) },
+						}, c[v], all[(i*vectors+v)*len(outputs):][:len(outputs)])
+					}
 					for _, p := range pointers {
 						ADDQ(row, p)
 					}
 				}
 			})
 		}
-		for i, total := range totals {
-			sum := all[i]
-			for k := 1; k < unroll; k++ {
-				VADDPS(all[k*len(outputs)+i], sum, sum)
-			}
-			for k, half := range s.doubles(sum) {
-				m := at(total, nil, 0, k*s.bytes())
-				VADDPD(m, half, half)
-				VMOVUPD(half, m)
+		for v := range vectors {
+			for i, total := range totals {
+				sum := all[v*len(outputs)+i]
+				for k := 1; k < unroll; k++ {
+					VADDPS(all[(k*vectors+v)*len(outputs)+i], sum, sum)
+				}
+				for k, half := range s.doubles(sum) {
+					m := at(total, nil, 0, (2*v+k)*s.bytes())
+					VADDPD(m, half, half)
+					VMOVUPD(half, m)
+				}
 			}
 		}
 	})
 	s.end()
 }
 
+// columnBlocks is inChannels for kernels that pass all rows once for each block of channels: with enough registers for
+// the coefficients, of four or two vectors, so that rows of so many channels are read line by line, as memory likes it.
+func (s *set) columnBlocks(n Op, coefficients int, next func(vectors int), body func(vectors int, part bool)) {
+	if s.wide {
+		for _, vectors := range []int{4, 2} {
+			if vectors*coefficients > 16 {
+				continue
+			}
+			s.while(n, vectors*s.lanes, func() {
+				body(vectors, false)
+				next(vectors)
+			})
+		}
+	}
+	s.inChannels(n, func() { next(1) }, func(part bool) { body(1, part) })
+}
+
 // perChannel writes a kernel that computes every row of y from rows with coefficients by channel.
 func (s *set) perChannel(name, pointers string, inputs, coefficients []string, doc string,
 	each func(load func(int) reg.VecVirtual, c []reg.VecVirtual) reg.VecVirtual) {
 	s.function(name, pointers, "n, rows", doc)
-	blocks := []reg.GPVirtual{value("y")}
-	for _, in := range inputs {
-		blocks = append(blocks, value(in))
+	blocks, of := []reg.GPVirtual{value("y")}, make([]int, len(inputs)) // the block of an input
+	for i, in := range inputs {
+		if in != "y" {
+			of[i], blocks = len(blocks), append(blocks, value(in))
+		}
 	}
 	var offset, row, rows, p = GP64(), GP64(), GP64(), make([]reg.GPVirtual, len(blocks))
 	for i := range p {
@@ -135,22 +222,26 @@ func (s *set) perChannel(name, pointers string, inputs, coefficients []string, d
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
 	XORQ(offset, offset)
-	s.inVectors(n, func() { ADDQ(U32(s.bytes()), offset) }, func(part bool) {
-		var c []reg.VecVirtual
+	s.columnBlocks(n, len(coefficients), func(vectors int) { ADDQ(U32(vectors*s.bytes()), offset) }, func(vectors int, part bool) {
+		c := make([][]reg.VecVirtual, vectors)
 		for _, name := range coefficients {
 			from := GP64()
 			MOVQ(argument(name), from)
-			c = append(c, s.loaded(at(from, offset, 1, 0), part))
+			for v := range c {
+				c[v] = append(c[v], s.loaded(at(from, offset, 1, v*s.bytes()), part))
+			}
 		}
 		for i := range p {
 			LEAQ(at(blocks[i], offset, 1, 0), p[i])
 		}
 		MOVQ(argument("rows"), rows)
-		for _, count := range []int{4, 1} {
+		for _, count := range []int{4 / vectors, 1} {
 			s.while(rows, count, func() {
 				for range count {
-					load := func(i int) reg.VecVirtual { return s.loaded(at(p[1+i], nil, 0, 0), part) }
-					s.store(each(load, c), at(p[0], nil, 0, 0), part)
+					for v := range vectors {
+						load := func(i int) reg.VecVirtual { return s.loaded(at(p[of[i]], nil, 0, v*s.bytes()), part) }
+						s.store(each(load, c[v]), at(p[0], nil, 0, v*s.bytes()), part)
+					}
 					for _, pointer := range p {
 						ADDQ(row, pointer)
 					}

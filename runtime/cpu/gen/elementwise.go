@@ -143,7 +143,7 @@ func (s *set) dot() {
 // doubles are the lanes of a register as float64, in two registers.
 func (s *set) doubles(r reg.VecVirtual) [2]reg.VecVirtual {
 	out := [2]reg.VecVirtual{s.vector(), s.vector()}
-	if s.wide {
+	if s.lanes == 16 {
 		upper := YMM()
 		VEXTRACTF64X4(U8(1), r, upper)
 		VCVTPS2PD(r.AsY(), out[0])

@@ -17,7 +17,7 @@ func (s *set) gemm() {
 	if !s.wide { // half of the registers
 		pairs = []int{6, 2, 1}
 	}
-	t := gemmTile{set: s, c: value("c"), a: value("a"), lda: newSpaced(value("lda"), 6), panel: value("panel"),
+	t := gemmTile{set: s, bRow: s.bytes(), c: value("c"), a: value("a"), lda: newSpaced(value("lda"), 6), panel: value("panel"),
 		cj: GP64(), bj: GP64(), n: GP64(), m: local("m")}
 	wide, done := s.mark("wide"), s.mark("done")
 	CMPQ(argument("n"), U32(s.lanes))
@@ -36,6 +36,7 @@ func (s *set) gemm() {
 
 type gemmTile struct {
 	*set
+	bRow        int // bytes of a row of a panel
 	c, a, panel reg.GPVirtual
 	lda         spaced
 	cj, bj, n   reg.GPVirtual // of the tile; n columns are left
@@ -61,6 +62,7 @@ func (t *gemmTile) row(rows, vectors int) {
 		Label(last)
 		CMPQ(t.n, U32(0))
 		JE(LabelRef(done))
+		t.halfTile(t.n, done, func() { t.tile(rows, 1) })
 	}
 	t.tile(rows, 1)
 	Label(done)
@@ -71,6 +73,19 @@ func (t *gemmTile) row(rows, vectors int) {
 	MOVQ(argument("ldc"), step)
 	IMUL3Q(U32(rows), step, step)
 	ADDQ(step, t.c)
+}
+
+// halfTile writes the tile for half a vector, which goes on at done, where that holds the columns that are left.
+func (s *set) halfTile(n Op, done string, tile func()) {
+	if !s.wide {
+		return
+	}
+	more := s.mark("more")
+	CMPQ(n, U32(s.lanes/2))
+	JG(LabelRef(more))
+	s.inHalves(tile)
+	JMP(LabelRef(done))
+	Label(more)
 }
 
 func (t *gemmTile) tile(rows, vectors int) {
@@ -103,7 +118,7 @@ func (t *gemmTile) tile(rows, vectors int) {
 		for _, p := range a {
 			ADDQ(U32(4), p)
 		}
-		ADDQ(U32(t.bytes()), b)
+		ADDQ(U32(t.bRow), b)
 	})
 	plain := t.mark("plain")
 	CMPQ(argument("add"), U32(0))
@@ -161,6 +176,7 @@ func (s *set) outer() {
 	Label(last)
 	CMPQ(t.n, U32(0))
 	JE(LabelRef(done))
+	t.halfTile(t.n, done, func() { t.column(single, 1) })
 	t.column(single, 1)
 	Label(done)
 	s.end()

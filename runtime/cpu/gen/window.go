@@ -14,6 +14,7 @@ import (
 //	step, tap               bytes between windows of a row and between taps of a row
 //	skip                    bytes from the end of one row of taps to the next
 //	xRow, yRow              bytes between the windows of one row of outputs and the next, and between these
+//	yStep                   bytes between outputs of a row
 //	wTap                    bytes between the weights of taps
 //	line                    bytes between rows of taps
 func (s *set) windows() {
@@ -24,10 +25,13 @@ func (s *set) windows() {
 	s.maxPoolGrad()
 }
 
-const windowInts = "channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow"
+const (
+	inputInts  = "channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow"
+	windowInts = inputInts + ", yStep" // of kernels whose outputs may lie apart
+)
 
 func (s *set) depthwise() {
-	s.function("depthwise", "y, x, w", windowInts+", wTap, line, kind", "computes y = Σ w·x over the taps of each window.")
+	s.function("depthwise", "y, x, w", windowInts+", wTap, line, kind, add", "computes y = Σ w·x over the taps of each window, or adds it to y where add is not zero.")
 	weights, current := local("w"), GP64()
 	g := newGather(s)
 	g.start = func() { MOVQ(weights, current) }
@@ -37,7 +41,18 @@ func (s *set) depthwise() {
 	g.before = func(part bool) { w = s.loaded(at(current, nil, 0, 0), part) }
 	g.each = func(sum reg.VecVirtual, x Mem, part bool) { s.fma(x, w, sum, part) }
 	g.zero = s.zero
-	g.special = func(g *gather, x reg.GPVirtual, sums []reg.VecVirtual, done string) {
+	g.first = func(y reg.GPVirtual, sums []reg.VecVirtual, part bool) {
+		plain, from := s.mark("plain"), GP64()
+		CMPQ(argument("add"), U32(0))
+		JE(LabelRef(plain))
+		MOVQ(y, from)
+		for _, sum := range sums {
+			s.load(at(from, nil, 0, 0), sum, part)
+			ADDQ(argument("yStep"), from)
+		}
+		Label(plain)
+	}
+	g.special = func(g *gather, x reg.GPVirtual, sums []reg.VecVirtual, part bool, done string) {
 		kind, pixel := GP64(), GP64()
 		MOVQ(argument("channels"), pixel)
 		SHLQ(U8(2), pixel)
@@ -46,7 +61,7 @@ func (s *set) depthwise() {
 			next := s.mark("kind")
 			CMPQ(kind, U32(i+1))
 			JNE(LabelRef(next))
-			s.sliding(shape, x, pixel, weights, sums)
+			s.sliding(shape, x, pixel, weights, sums, part)
 			JMP(LabelRef(done))
 			Label(next)
 		}
@@ -56,39 +71,45 @@ func (s *set) depthwise() {
 
 // slidingShapes are the windows for which depthwise loads an element once for all taps of a row that it belongs to;
 // vector_amd64.go has the same list. Parameter kind is the place in it, from 1 on, or 0 for others.
-var slidingShapes = []struct{ kw, step, dilation int }{{3, 1, 1}, {5, 1, 1}, {3, 1, 2}, {5, 1, 2}, {3, 2, 1}, {5, 2, 1}}
+var slidingShapes = []slidingShape{{3, 1, 1}, {5, 1, 1}, {3, 1, 2}, {5, 1, 2}, {3, 2, 1}, {5, 2, 1}}
+
+type slidingShape struct{ kw, step, dilation int }
+
+// elements loads what so many neighbouring windows read by a row of taps, the first of it at x, and calls use for every
+// window i and tap t that an element belongs to. It changes x.
+func (shape slidingShape) elements(s *set, windows int, x reg.GPVirtual, near spaced, part bool, use func(v reg.VecVirtual, i, t int)) {
+	// An element at j belongs to window i by tap t where i·step + t·dilation = j.
+	for j := range (windows-1)*shape.step + (shape.kw-1)*shape.dilation + 1 {
+		if j > 0 && j%4 == 0 {
+			LEAQ(at(x, near.one, 4, 0), x)
+		}
+		var v reg.VecVirtual
+		for i := range windows {
+			if t := j - i*shape.step; t >= 0 && t%shape.dilation == 0 && t/shape.dilation < shape.kw {
+				if v == nil {
+					v = s.loaded(near.at(x, j%4), part)
+				}
+				use(v, i, t/shape.dilation)
+			}
+		}
+	}
+}
 
 // sliding adds all taps of some neighbouring windows, the first of which is at x, to their sums.
-func (s *set) sliding(shape struct{ kw, step, dilation int }, x, pixel reg.GPVirtual, weights Op, sums []reg.VecVirtual) {
+func (s *set) sliding(shape slidingShape, x, pixel reg.GPVirtual, weights Op, sums []reg.VecVirtual, part bool) {
 	row, w, from, kh := GP64(), GP64(), GP64(), GP64()
 	MOVQ(x, row)
 	MOVQ(weights, w)
 	MOVQ(argument("kh"), kh)
-	three := GP64()
-	LEAQ(at(pixel, pixel, 2, 0), three)
-	near := spaced{one: pixel, three: three}
+	near := newSpaced(pixel, 4)
 	s.loop(kh, func() {
 		var taps []reg.VecVirtual
 		for range shape.kw {
-			taps = append(taps, s.loaded(at(w, nil, 0, 0), false))
+			taps = append(taps, s.loaded(at(w, nil, 0, 0), part))
 			ADDQ(argument("wTap"), w)
 		}
 		MOVQ(row, from)
-		// An element at j belongs to window i by tap t where i·step + t·dilation = j.
-		for j := range (len(sums)-1)*shape.step + (shape.kw-1)*shape.dilation + 1 {
-			if j > 0 && j%4 == 0 {
-				LEAQ(at(from, pixel, 4, 0), from)
-			}
-			var v reg.VecVirtual
-			for i, sum := range sums {
-				if t := j - i*shape.step; t >= 0 && t%shape.dilation == 0 && t/shape.dilation < shape.kw {
-					if v == nil {
-						v = s.loaded(near.at(from, j%4), false)
-					}
-					VFMADD231PS(v, taps[t/shape.dilation], sum)
-				}
-			}
-		}
+		shape.elements(s, len(sums), from, near, part, func(v reg.VecVirtual, i, t int) { VFMADD231PS(v, taps[t], sums[i]) })
 		ADDQ(argument("line"), row)
 	})
 }
@@ -113,15 +134,16 @@ func (s *set) maxPool() {
 type gather struct {
 	*set
 	zero               func(sum reg.VecVirtual)
-	each               func(sum reg.VecVirtual, x Mem, part bool)                           // a tap of a pixel
-	before             func(part bool)                                                      // a tap of all pixels
-	start, next, block func()                                                               // a group of pixels, a tap, a vector of channels
-	special            func(g *gather, x reg.GPVirtual, sums []reg.VecVirtual, done string) // all taps of eight pixels, or none; nil: no such
+	first              func(y reg.GPVirtual, sums []reg.VecVirtual, part bool)                         // before all taps of a group of pixels
+	each               func(sum reg.VecVirtual, x Mem, part bool)                                      // a tap of a pixel
+	before             func(part bool)                                                                 // a tap of all pixels
+	start, next, block func()                                                                          // a group of pixels, a tap, a vector of channels
+	special            func(g *gather, x reg.GPVirtual, sums []reg.VecVirtual, part bool, done string) // all taps of eight pixels, or none; nil: no such
 }
 
 func newGather(s *set) *gather {
 	nothing := func() {}
-	return &gather{set: s, before: func(bool) {}, start: nothing, next: nothing, block: nothing}
+	return &gather{set: s, first: func(reg.GPVirtual, []reg.VecVirtual, bool) {}, before: func(bool) {}, start: nothing, next: nothing, block: nothing}
 }
 
 func (g *gather) write() {
@@ -136,9 +158,10 @@ func (g *gather) write() {
 			g.zero(sum)
 			sums = append(sums, sum)
 		}
+		g.first(y, sums, part)
 		done := g.mark("taps")
-		if g.special != nil && count == 8 && !part {
-			g.special(g, x, sums, done)
+		if g.special != nil && count == 8 {
+			g.special(g, x, sums, part, done)
 		}
 		from := []reg.GPVirtual{GP64()}
 		MOVQ(x, from[0])
@@ -166,16 +189,13 @@ func (g *gather) write() {
 			}
 		})
 		Label(done)
-		pixel := GP64()
-		MOVQ(argument("channels"), pixel)
-		SHLQ(U8(2), pixel)
 		for _, sum := range sums {
 			g.store(sum, at(y, nil, 0, 0), part)
-			ADDQ(pixel, y)
+			ADDQ(argument("yStep"), y)
 		}
 		LEAQ(at(x, step.one, count, 0), x)
 	}
-	g.inVectors(channels, func() {
+	g.inChannels(channels, func() {
 		ADDQ(U32(g.bytes()), xBlock)
 		ADDQ(U32(g.bytes()), yBlock)
 		g.block()
@@ -206,7 +226,7 @@ func (s *set) scatter() {
 	SHLQ(U8(2), pixel)
 	row := newSpaced(pixel, 4)
 	xTap, wTap, kh, kw := GP64(), GP64(), GP64(), GP64()
-	s.inVectors(channels, func() {
+	s.inChannels(channels, func() {
 		for _, p := range []Mem{xBlock, gBlock, wBlock} {
 			ADDQ(U32(s.bytes()), p)
 		}
@@ -248,129 +268,146 @@ func (s *set) scatter() {
 // correlate keeps the sums of several taps of a row in registers, for every few pixels their own: one chain of
 // additions would wait for itself.
 func (s *set) correlate() {
-	s.function("correlate", "w, x, dy", windowInts+", line", "adds Σ dy·x over windows to the weights w of each tap.")
-	xBlock, gBlock, wBlock, channels := local("x"), local("dy"), local("w"), local("channels")
-	xTap, wTap, kh, kw := AllocLocal(8), AllocLocal(8), AllocLocal(8), AllocLocal(8)
-	step, pixel := value("step"), GP64()
-	MOVQ(argument("channels"), pixel)
-	SHLQ(U8(2), pixel)
-	tap := newSpaced(value("tap"), 4)
-	x, g, pixels := GP64(), GP64(), GP64()
-	taps := func(count, unroll int, part bool) {
-		sums := s.zeros(count * unroll)
-		xRow, gRow, rows := GP64(), GP64(), GP64()
-		MOVQ(xTap, xRow)
-		MOVQ(gBlock, gRow)
-		MOVQ(argument("rows"), rows)
-		s.loop(rows, func() {
-			MOVQ(xRow, x)
-			MOVQ(gRow, g)
-			MOVQ(argument("pixels"), pixels)
-			for _, n := range []int{unroll, 1} {
-				s.while(pixels, n, func() {
-					for i := range n {
-						v := s.loaded(at(g, nil, 0, 0), part)
-						for t := range count {
-							s.fma(tap.at(x, t), v, sums[i*count+t], part)
-						}
-						ADDQ(pixel, g)
-						ADDQ(step, x)
-					}
-				})
-			}
-			ADDQ(argument("xRow"), xRow)
-			ADDQ(argument("yRow"), gRow)
-		})
-		w := GP64()
-		MOVQ(wTap, w)
-		for t := range count {
-			for i := 1; i < unroll; i++ {
-				VADDPS(sums[i*count+t], sums[t], sums[t])
-			}
-			s.add(at(w, nil, 0, 0), sums[t], part)
-			s.store(sums[t], at(w, nil, 0, 0), part)
-			ADDQ(pixel, w)
-		}
-		MOVQ(w, wTap)
-		next := GP64()
-		IMUL3Q(U32(count), tap.one, next)
-		ADDQ(next, xTap)
-	}
-	s.inVectors(channels, func() {
-		for _, p := range []Mem{xBlock, gBlock, wBlock} {
+	s.function("correlate", "w, x, dy", inputInts+", line, kind", "adds Σ dy·x over windows to the weights w of each tap.")
+	c := correlation{set: s, xTap: AllocLocal(8), wTap: AllocLocal(8), step: value("step"), pixel: GP64(), tap: newSpaced(value("tap"), 4),
+		x: GP64(), g: GP64(), pixels: GP64(), gBlock: local("dy")}
+	xBlock, wBlock, channels, kh, kw := local("x"), local("w"), local("channels"), AllocLocal(8), AllocLocal(8)
+	MOVQ(argument("channels"), c.pixel)
+	SHLQ(U8(2), c.pixel)
+	s.inChannels(channels, func() {
+		for _, p := range []Mem{xBlock, c.gBlock, wBlock} {
 			ADDQ(U32(s.bytes()), p)
 		}
 	}, func(part bool) {
-		done := s.mark("block")
-		if !part {
-			other := s.mark("other")
-			CMPQ(argument("kh"), U32(3))
-			JNE(LabelRef(other))
-			CMPQ(argument("kw"), U32(3))
-			JNE(LabelRef(other))
-			s.square(3, tap, step, pixel, xBlock, gBlock, wBlock)
-			JMP(LabelRef(done))
-			Label(other)
-		}
-		move(xBlock, xTap)
-		move(wBlock, wTap)
+		move(xBlock, c.xTap)
+		move(wBlock, c.wTap)
 		move(argument("kh"), kh)
+		done := s.mark("block")
+		for i, shape := range slidingShapes {
+			next := s.mark("kind")
+			CMPQ(argument("kind"), U32(i+1))
+			JNE(LabelRef(next))
+			s.loop(kh, func() {
+				c.sliding(shape, part)
+				c.next(shape.kw)
+				increase(c.xTap, argument("skip"))
+			})
+			JMP(LabelRef(done))
+			Label(next)
+		}
 		s.loop(kh, func() {
 			move(argument("kw"), kw)
-			five := 2
-			if s.wide {
-				five = 4
+			for _, count := range []int{3, 1} {
+				s.while(kw, count, func() {
+					c.taps(count, part)
+					c.next(count)
+				})
 			}
-			s.while(kw, 5, func() { taps(5, five, part) })
-			s.while(kw, 3, func() { taps(3, 4, part) })
-			s.while(kw, 1, func() { taps(1, 4, part) })
-			increase(xTap, argument("skip"))
+			increase(c.xTap, argument("skip"))
 		})
 		Label(done)
 	})
 	s.end()
 }
 
-// square adds to the weights of all taps of a small window at once: each has one sum, and there are enough of them.
-func (s *set) square(side int, tap spaced, step, pixel reg.GPVirtual, xBlock, gBlock, wBlock Mem) {
-	sums := s.zeros(side * side)
-	xRow, gRow, rows, pixels := AllocLocal(8), AllocLocal(8), AllocLocal(8), GP64()
-	move(xBlock, xRow)
-	move(gBlock, gRow)
+// correlation is the state of correlate.
+type correlation struct {
+	*set
+	xTap, wTap, gBlock Mem // of the next tap, and of the vector of channels
+	step, pixel        reg.GPVirtual
+	tap                spaced
+	x, g, pixels       reg.GPVirtual // within a row
+}
+
+// eachRow passes the rows of outputs.
+func (c *correlation) eachRow(row func()) {
+	xRow, gRow, rows := GP64(), AllocLocal(8), AllocLocal(8)
+	MOVQ(c.xTap, xRow)
+	move(c.gBlock, gRow)
 	move(argument("rows"), rows)
-	g, x := GP64(), make([]reg.GPVirtual, side)
-	s.loop(rows, func() {
-		for i := range x {
-			x[i] = GP64()
-			if i == 0 {
-				MOVQ(xRow, x[0])
-			} else {
-				MOVQ(x[i-1], x[i])
-				ADDQ(argument("line"), x[i])
-			}
-		}
-		MOVQ(gRow, g)
-		MOVQ(argument("pixels"), pixels)
-		s.loop(pixels, func() {
-			v := s.loaded(at(g, nil, 0, 0), false)
-			for t, sum := range sums {
-				VFMADD231PS(tap.at(x[t/side], t%side), v, sum)
-			}
-			for _, p := range x {
-				ADDQ(step, p)
-			}
-			ADDQ(pixel, g)
-		})
-		increase(xRow, argument("xRow"))
+	c.loop(rows, func() {
+		MOVQ(xRow, c.x)
+		MOVQ(gRow, c.g)
+		MOVQ(argument("pixels"), c.pixels)
+		row()
+		ADDQ(argument("xRow"), xRow)
 		increase(gRow, argument("yRow"))
 	})
-	w := GP64()
-	MOVQ(wBlock, w)
-	for _, sum := range sums {
-		s.add(at(w, nil, 0, 0), sum, false)
-		s.store(sum, at(w, nil, 0, 0), false)
-		ADDQ(pixel, w)
+}
+
+// one adds a pixel to the sums of some taps.
+func (c *correlation) one(sums []reg.VecVirtual, part bool) {
+	v := c.loaded(at(c.g, nil, 0, 0), part)
+	for t, sum := range sums {
+		c.fma(c.tap.at(c.x, t), v, sum, part)
 	}
+	ADDQ(c.pixel, c.g)
+	ADDQ(c.step, c.x)
+}
+
+// taps adds to the weights of so many taps of a row.
+func (c *correlation) taps(count int, part bool) {
+	const unroll = 4
+	sums := c.zeros(count * unroll)
+	c.eachRow(func() {
+		for _, n := range []int{unroll, 1} {
+			c.while(c.pixels, n, func() {
+				for i := range n {
+					c.one(sums[i*count:(i+1)*count], part)
+				}
+			})
+		}
+	})
+	c.store(sums, count, part)
+}
+
+// sliding adds to the weights of a row of taps, and loads an element once for all that it belongs to.
+func (c *correlation) sliding(shape slidingShape, part bool) {
+	unroll := 4
+	if !c.wide { // half of the registers
+		unroll = 12/shape.kw - 1
+	}
+	sums := c.zeros(shape.kw * unroll)
+	near := newSpaced(c.pixel, 4)
+	c.eachRow(func() {
+		c.while(c.pixels, unroll, func() {
+			var g []reg.VecVirtual
+			for i := range unroll {
+				g = append(g, c.loaded(near.at(c.g, i), part))
+			}
+			from := GP64()
+			MOVQ(c.x, from)
+			shape.elements(c.set, unroll, from, near, part, func(v reg.VecVirtual, i, t int) { VFMADD231PS(v, g[i], sums[i*shape.kw+t]) })
+			for range unroll {
+				ADDQ(c.pixel, c.g)
+				ADDQ(c.step, c.x)
+			}
+		})
+		c.while(c.pixels, 1, func() { c.one(sums[:shape.kw], part) })
+	})
+	c.store(sums, shape.kw, part)
+}
+
+// store adds the sums of so many taps to their weights.
+func (c *correlation) store(sums []reg.VecVirtual, count int, part bool) {
+	w := GP64()
+	MOVQ(c.wTap, w)
+	for t, sum := range sums[:count] {
+		for i := t + count; i < len(sums); i += count {
+			VADDPS(sums[i], sum, sum)
+		}
+		c.add(at(w, nil, 0, 0), sum, part)
+		c.set.store(sum, at(w, nil, 0, 0), part)
+		ADDQ(c.pixel, w)
+	}
+	MOVQ(w, c.wTap)
+}
+
+// next goes to the taps after so many.
+func (c *correlation) next(count int) {
+	next := GP64()
+	IMUL3Q(U32(count), c.tap.one, next)
+	ADDQ(next, c.xTap)
 }
 
 // maxPoolGrad looks for the first maximum of a window, as a number of a tap in each lane, and then adds to that tap.
@@ -378,11 +415,10 @@ func (s *set) maxPoolGrad() {
 	s.function("maxPoolGrad", "dx, dy, x", "channels, pixels, kh, kw, step, tap, skip", "adds dy to dx at the first maximum of each window of a row of x.")
 	number := AllocLocal(8)
 	MOVL(U32(0x3f800000), number)
-	one := s.broadcast(number)
 	channels, xBlock, dxBlock, dyBlock := local("channels"), local("x"), local("dx"), local("dy")
 	x, dx, dy, pixels, tap, skip := GP64(), GP64(), GP64(), GP64(), value("tap"), value("skip")
 	p, kh, kw := GP64(), GP64(), GP64()
-	count := s.vector()
+	var one, count reg.VecVirtual
 	window := func(from reg.GPVirtual, each func()) {
 		s.zero(count)
 		MOVQ(from, p)
@@ -397,11 +433,12 @@ func (s *set) maxPoolGrad() {
 			ADDQ(skip, p)
 		})
 	}
-	s.inVectors(channels, func() {
+	s.inChannels(channels, func() {
 		for _, p := range []Mem{xBlock, dxBlock, dyBlock} {
 			ADDQ(U32(s.bytes()), p)
 		}
 	}, func(part bool) {
+		one, count = s.broadcast(number), s.vector()
 		MOVQ(xBlock, x)
 		MOVQ(dxBlock, dx)
 		MOVQ(dyBlock, dy)

@@ -56,16 +56,25 @@ __device__ inline float4 fresh4(const float* p, int i) { return __ldcg(reinterpr
 
 __device__ inline int thread() { return (int)threadIdx.x; }
 
-// multiply_tf32 adds to c a 16 by 8 product of depth 8 on the tensor cores of a warp, factors rounded to 10 bits. Of lane
+__device__ inline void store2(float* p, int i, float x, float y) { *reinterpret_cast<float2*>(p + i) = make_float2(x, y); }
+__device__ inline void store2(bf16* p, int i, float x, float y) {
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*reinterpret_cast<unsigned*>(p + i)) : "f"(y), "f"(x));
+}
+
+// to_tf32 rounds to 10 bits.
+__device__ inline float to_tf32(float x) {
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return __uint_as_float(bits);
+}
+
+// multiply_tf32 adds to c a 16 by 8 product of depth 8 on the tensor cores of a warp, of factors from to_tf32. Of lane
 // 4g+t, a is rows g and g+8 at t, then the same at t+4; b is column g at t and t+4; c is row g at columns 2t and 2t+1, then
 // row g+8.
 __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
-  unsigned x[4], y[2];
-  for (int i = 0; i < 4; i++) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(x[i]) : "f"(a[i]));
-  for (int i = 0; i < 2; i++) asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y[i]) : "f"(b[i]));
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[0]), "r"(y[1]));
+      : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
 }
 
 // KERNEL is the entry of a kernel of which so many blocks are to run on a multiprocessor at once.
@@ -130,6 +139,27 @@ template <int V> __device__ inline Pack<V> zero() {
   Pack<V> out;
   for (int k = 0; k < V; k++) out.v[k] = 0;
   return out;
+}
+
+// Split is numbers as tensor cores take them: rounded, and, where products are to be exact, what is left of them. The product of two
+// splits leaves out that of what is left, which is less than what float32 rounds away (Ootomo and Yokota 2022,
+// "Recovering single precision accuracy from Tensor Cores").
+template <int N, bool Exact> struct Split {
+  float high[N], low[N];
+
+  __device__ inline explicit Split(const float (&x)[N]) {
+    for (int i = 0; i < N; i++) {
+      high[i] = to_tf32(x[i]);
+      low[i] = Exact ? to_tf32(x[i] - high[i]) : 0;
+    }
+  }
+};
+template <bool Exact> __device__ inline void multiply_split(float (&c)[4], const Split<4, Exact>& a, const Split<2, Exact>& b) {
+  if constexpr (Exact) {
+    multiply_tf32(c, a.low, b.high);
+    multiply_tf32(c, a.high, b.low);
+  }
+  multiply_tf32(c, a.high, b.high);
 }
 
 __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }

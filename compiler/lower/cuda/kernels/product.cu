@@ -147,7 +147,7 @@ template <class S, class P> struct Product {
         int tile = thread() / 32 * 4 + i, m = tile / (S::bn / 8) * 16 + g, n = tile % (S::bn / 8) * 8 + g;
         float a[4] = {ta[(k + t) * StrideA + m], ta[(k + t) * StrideA + m + 8], ta[(k + t + 4) * StrideA + m], ta[(k + t + 4) * StrideA + m + 8]};
         float b[2] = {tb[(k + t) * StrideB + n], tb[(k + t + 4) * StrideB + n]};
-        multiply_tf32(sum[i], a, b);
+        multiply_split(sum[i], Split<4, false>(a), Split<2, false>(b));
       }
     }
   }

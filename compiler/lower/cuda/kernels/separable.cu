@@ -3,7 +3,8 @@
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
 // depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles; prologue,
-// eps; copied: the filters have room in shared memory. Channels come in packs of 4.
+// eps; copied: the filters have room in shared memory; tf32: products of
+// factors rounded to 10 bits. Channels come in packs of 4.
 
 // Window is a depthwise convolution of tiles of BH by BW results. A thread makes four results of a row, Step apart, for
 // they share most of what they read: of the Span inputs, Unit apart, result i reads those from i·A on, B apart. Results
@@ -59,9 +60,10 @@ template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C>
   }
 };
 
-// Copied is a filter of Rows by Columns in shared memory, if there is room for it; if not, it is read where it is. Stride is that of its rows.
-template <int Rows, int Columns, bool Room, bool Padded> struct Copied {
-  static constexpr int Stride = Columns + (Room && Padded ? 4 : 0), Size = Room ? Rows * Stride : 0;
+// Copied is a filter of Rows by Columns in shared memory, if there is room for it; if not, it is read where it is. Stride is that of its rows, Apart
+// longer than they are, which keeps the lanes of a warp out of one another's memory banks.
+template <int Rows, int Columns, bool Room, int Apart> struct Copied {
+  static constexpr int Stride = Columns + (Room ? Apart : 0), Size = Room ? Rows * Stride : 0;
 
   __device__ static inline void fill(int at, In<float> filter) {
     if constexpr (Room) {
@@ -115,44 +117,53 @@ template <class S> struct Factors {
   }
 };
 
-template <bool First, class A, class B> struct Choice {
-  typedef A type;
-};
-template <class A, class B> struct Choice<false, A, B> {
-  typedef B type;
-};
+// Matrix multiplies the rows of shared memory [rows][K + 4] by a matrix of weights [K][N], or its transpose [N][K], whose rows are Stride
+// apart, on tensor cores. Tiles of 16 by 8 results are shared by the eight warps, WarpsM of them along the rows; a warp has Each tiles side
+// by side. RowsThere rows must be there.
+template <int Rows, int K, int N, bool Transposed, int Stride, bool Exact> struct Matrix {
+  static constexpr int TilesM = ceiling(Rows, 16), TilesN = ceiling(N, 8), RowsThere = 16 * TilesM;
+  static constexpr int WarpsM = TilesM >= 8 ? 8 : TilesM >= 4 ? 4 : TilesM >= 2 ? 2 : 1, Each = ceiling(TilesN, 8 / WarpsM);
 
-// Matrix multiplies the rows of shared memory [rows][K + 4] by a matrix of weights [K][N], or its transpose [N][K]: four
-// rows by four columns a thread. The columns of a thread are neighbours, and those of a transpose so far apart that a warp reads neighbours.
-// Four times Quarter rows must be there. Stride is that of the weights' rows: room between them keeps lanes out of one another's memory banks.
-template <int Rows, int K, int N, bool Transposed, int Stride> struct Matrix {
-  static constexpr int Quarter = ceiling(Rows, 4), Groups = N / 4, Lanes = Threads / Groups, Apart = Transposed ? Groups : 1;
-  typedef typename Choice<(K < 16), double, float>::type Sum; // exact where it costs nothing: golden cases near a kink rest on it
+  // column of the first of the two results in a row of the thread's tile i; one at or behind N has no part.
+  __device__ static inline int column(int i) { return (thread() / 32 / WarpsM * Each + i) * 8 + thread() % 4 * 2; }
 
-  // column of the first of the four that this thread makes, Apart from one another; one at or behind N has no part.
-  __device__ static inline int column() { return thread() >= Lanes * Groups ? N : Transposed ? thread() % Groups : thread() % Groups * 4; }
-
+  // each calls put(row, i, first and second result) for each tile i.
   template <class T, class U, class F> __device__ static inline void each(T rows, U w, F put) {
-    if (column() >= N) return;
-    for (int q = thread() / Groups; q < Quarter; q += Lanes) {
-      Sum sum[4][4] = {};
-#pragma unroll 2
-      for (int k = 0; k < K; k += 4) {
-        Pack<4> a[4], b[4];
+    int g = thread() % 32 / 4, t = thread() % 4, left = thread() / 32 / WarpsM * Each;
+    for (int m = thread() / 32 % WarpsM; m < TilesM; m += WarpsM) {
+      float sum[Each][4] = {};
+      if constexpr (Exact && K < 16) {
+        for (int n = 0; n < Each; n++)
+          for (int i = 0; i < 4; i++) {
+            int row = m * 16 + g + i / 2 * 8, c = column(n) + i % 2;
+            double total = 0;
+            for (int k = 0; k < K && c < N; k++) total += (double)rows[row * (K + 4) + k] * w[Transposed ? c * Stride + k : k * Stride + c];
+            sum[n][i] = (float)total;
+          }
+      }
+#pragma unroll 4
+      for (int k = 0; k < K && !(Exact && K < 16); k += 8) {
+        float a[4];
+        for (int i = 0; i < 4; i++) a[i] = inside(k + t + i / 2 * 4) ? rows[(m * 16 + g + i % 2 * 8) * (K + 4) + k + t + i / 2 * 4] : 0.0f;
+        Split<4, Exact> left_factor(a);
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-          a[i] = load<4>(rows, (q + i * Quarter) * (K + 4) + k);
-          b[i] = load<4>(w, Transposed ? (column() + i * Apart) * Stride + k : (k + i) * Stride + column());
+        for (int n = 0; n < Each; n++) {
+          int c = (left + n) * 8 + g;
+          if (left + n >= TilesN) continue;
+          float b[2];
+          for (int i = 0; i < 2; i++) b[i] = inside(k + t + 4 * i) && (N % 8 == 0 || c < N) ? w[Transposed ? c * Stride + k + t + 4 * i : (k + t + 4 * i) * Stride + c] : 0.0f;
+          multiply_split(sum[n], left_factor, Split<2, Exact>(b));
         }
-#pragma unroll
-        for (int l = 0; l < 4; l++)
-          for (int i = 0; i < 4; i++)
-            for (int j = 0; j < 4; j++) sum[i][j] += (Sum)a[i].v[l] * (Transposed ? b[j].v[l] : b[l].v[j]);
       }
 #pragma unroll
-      for (int i = 0; i < 4; i++) put(q + i * Quarter, column(), Pack<4>{{(float)sum[i][0], (float)sum[i][1], (float)sum[i][2], (float)sum[i][3]}});
+      for (int n = 0; n < Each; n++) {
+        if (column(n) >= N) continue;
+        put(m * 16 + g, n, sum[n][0], sum[n][1]);
+        put(m * 16 + g + 8, n, sum[n][2], sum[n][3]);
+      }
     }
   }
+  __device__ static inline bool inside(int k) { return K % 8 == 0 || k < K; }
 };
 
 // sum_rows adds get(row, item) over all rows: each item is shared by several threads, whose shares are added in order. The
@@ -181,21 +192,16 @@ template <int Rows, int Items, class G, class F> __device__ inline void sum_rows
   }
 }
 
-// channel_sums adds two sums of each of N channels: those of the threads of a block, of which thread i has those of the
-// channels from i % (N/4) · 4 on, and then of all blocks, in order, by the last of them to come here, which calls
-// finish(channel, first, second). Partial is [chunks][2][N].
-template <int N, int Chunks, class F>
-__device__ inline void channel_sums(const double (&sums)[2][4], Out<double> partial, int counter, int chunk, F finish) {
-  constexpr int Lanes = Threads / (N / 4), Items = 2 * N;
-  int channel = thread() % (N / 4) * 4, lane = thread() / (N / 4);
+// channel_sums adds two sums of each of N channels: first the Rows partial ones of a block, which fill(room) writes as [Rows][2][N], then
+// those of all blocks, in order, by the last of them to come here, which calls finish(channel, first, second). Partial is [chunks][2][N].
+template <int N, int Rows, int Chunks, class G, class F>
+__device__ inline void channel_sums(Out<double> partial, int counter, int chunk, G fill, F finish) {
+  constexpr int Items = 2 * N;
   __syncthreads();
-  auto room = shared<double>(0, Lanes * Items);
-  if (lane < Lanes) {
-    for (int j = 0; j < 2; j++)
-      for (int v = 0; v < 4; v++) room[lane * Items + j * N + channel + v] = sums[j][v];
-  }
+  auto room = shared<double>(0, Rows * Items);
+  fill(room);
   __syncthreads();
-  sum_rows<Lanes, Items>([&](int row, int i) { return room[row * Items + i]; }, [&](int i, double total) { partial[chunk * Items + i] = total; });
+  sum_rows<Rows, Items>([&](int row, int i) { return room[row * Items + i]; }, [&](int i, double total) { partial[chunk * Items + i] = total; });
   if (!last_block(counter, Chunks)) return;
   auto totals = shared<double>(ShareBytes<Chunks, Items>, Items);
   sum_rows<Chunks, Items>([&](int row, int i) { return fresh(partial, row * Items + i); }, [&](int i, double total) { totals[i] = total; });
@@ -203,18 +209,19 @@ __device__ inline void channel_sums(const double (&sums)[2][4], Out<double> part
   for (int c = thread(); c < N; c += Threads) finish(c, totals[c], totals[N + c]);
 }
 
-__device__ inline void add(double (&sums)[2][4], const float (&part)[2][4]) {
+// add adds sums of a few numbers to sums of many.
+template <int N> __device__ inline void add(double (&sums)[2][N], const float (&part)[2][N]) {
   for (int j = 0; j < 2; j++)
-    for (int k = 0; k < 4; k++) sums[j][k] += (double)part[j][k];
+    for (int k = 0; k < N; k++) sums[j][k] += (double)part[j][k];
 }
 
 // Separable: z, and with S::stats the mean and biased variance of its channels (group separable).
 // S: also stats.
 template <class S> struct Separable {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c> W;
-  typedef Copied<S::kh * S::kw, S::c, S::copied, false> D;
-  typedef Copied<S::c, S::o, S::copied, false> P;
-  typedef Matrix<Tile<S>::Pixels, S::c, S::o, false, P::Stride> M;
+  typedef Copied<S::kh * S::kw, S::c, S::copied, 0> D;
+  typedef Copied<S::c, S::o, S::copied, 8> P;
+  typedef Matrix<Tile<S>::Pixels, S::c, S::o, false, P::Stride, !S::tf32> M;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
   static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + 4 * W::Size;
   Prologue<S> before;
@@ -228,15 +235,15 @@ template <class S> struct Separable {
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, Factors<S>::Count);
     auto tile = shared<float>(TileAt, W::Size);
-    auto between = shared<float>(BetweenAt, 4 * M::Quarter * (S::c + 4));
+    auto between = shared<float>(BetweenAt, M::RowsThere * (S::c + 4));
     Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
     __syncthreads();
-    double sums[2][4] = {};
+    double sums[2][2 * M::Each] = {};
     for (int i = block; i < Tile<S>::Count; i += S::chunks) {
       Tile<S> at(i);
-      float part[2][4] = {}; // sums of a few numbers, added to sums of many
+      float part[2][2 * M::Each] = {};
       W::fill(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
         return Factors<S>::apply(factors, load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel), channel);
       });
@@ -245,17 +252,23 @@ template <class S> struct Separable {
         if (column < S::bw) store<4>(between, (row * S::bw + column) * (S::c + 4) + channel, v);
       });
       __syncthreads();
-      M::each(between, P::from(PointwiseAt, pointwise), [&](int pixel, int o, const Pack<4>& v) {
+      M::each(between, P::from(PointwiseAt, pointwise), [&](int pixel, int n, float first, float second) {
         int r = at.row + pixel / S::bw, q = at.column + pixel % S::bw;
         if (pixel >= Tile<S>::Pixels || r >= S::oh || q >= S::ow) return;
-        store<4>(z, ((at.image * S::oh + r) * S::ow + q) * S::o + o, v);
-        if constexpr (S::stats)
-          for (int k = 0; k < 4; k++) part[0][k] += v.v[k], part[1][k] += v.v[k] * v.v[k];
+        store2(z, ((at.image * S::oh + r) * S::ow + q) * S::o + M::column(n), first, second);
+        part[0][2 * n] += first, part[0][2 * n + 1] += second;
+        part[1][2 * n] += first * first, part[1][2 * n + 1] += second * second;
       });
       add(sums, part);
     }
     if constexpr (S::stats) {
-      channel_sums<S::o, S::chunks>(sums, partial, counter, block, [&](int channel, double sum, double squares) {
+      channel_sums<S::o, 8 * M::WarpsM, S::chunks>(partial, counter, block, [&](auto room) {
+        int row = thread() / 32 % M::WarpsM * 8 + thread() % 32 / 4;
+        for (int n = 0; n < M::Each; n++)
+          for (int k = 0; k < 2; k++)
+            if (M::column(n) < S::o)
+              for (int j = 0; j < 2; j++) room[(row * 2 + j) * S::o + M::column(n) + k] = sums[j][2 * n + k];
+      }, [&](int channel, double sum, double squares) {
         constexpr double Count = (double)S::images * S::oh * S::ow;
         double m = sum / Count, s = squares / Count - m * m;
         mean[channel] = (float)m;
@@ -271,16 +284,16 @@ template <class S> struct Separable {
 // S: also normalized, affine, scaled, norm_eps, filters.
 template <class S> struct SeparablePointwiseGrad {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c> W;
-  typedef Copied<S::kh * S::kw, S::c, S::copied && S::filters, false> D;
-  typedef Copied<S::c, S::o, S::copied, true> P;
-  typedef Matrix<Tile<S>::Pixels, S::o, S::c, true, P::Stride> M;
-  static constexpr int Rows = 4 * M::Quarter, Coefficients = S::normalized ? 4 * S::o : 0;
+  typedef Copied<S::kh * S::kw, S::c, S::copied && S::filters, 0> D;
+  typedef Copied<S::c, S::o, S::copied, 4> P;
+  typedef Matrix<Tile<S>::Pixels, S::o, S::c, true, P::Stride, !S::tf32> M;
+  static constexpr int Rows = M::RowsThere, Coefficients = S::normalized ? 4 * S::o : 0;
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
   static constexpr int CoefficientsAt = PointwiseAt + 4 * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
   static constexpr int TileAt = CotangentAt + 4 * Rows * (S::o + 4), AgainAt = TileAt + 4 * W::Size;
-  // Four by four of the filter's elements a thread, in rounds if there are many; if there are few, groups of threads
-  // share the pixels.
-  static constexpr int Items = S::c / 4 * (S::o / 4), Rounds = ceiling(Items, Threads), Groups = larger(1, Threads / Items);
+  // Tiles of 16 by 8 of the filter's elements, each warp some of them; if there are few, groups of warps share the pixels.
+  static constexpr int TilesO = ceiling(S::o, 8), Tiles = ceiling(S::c, 16) * TilesO;
+  static constexpr int Groups = Tiles <= 1 ? 8 : Tiles <= 2 ? 4 : Tiles <= 4 ? 2 : 1, Each = ceiling(Tiles, 8 / Groups), Again = S::c + 8;
   Prologue<S> before;
   In<typename S::Image> g, z;
   In<float> mean, variance, sum, sum_x, gamma, weights, pointwise;
@@ -299,7 +312,7 @@ template <class S> struct SeparablePointwiseGrad {
     P::fill(PointwiseAt, pointwise);
     make(coefficients);
     __syncthreads();
-    float totals[Rounds][4][4] = {};
+    float totals[Each][4] = {};
     for (int i = block; i < Tile<S>::Count; i += S::chunks) {
       Tile<S> at(i);
       fill(cotangent, coefficients, at);
@@ -309,15 +322,14 @@ template <class S> struct SeparablePointwiseGrad {
         });
       }
       __syncthreads();
-      M::each(cotangent, P::from(PointwiseAt, pointwise), [&](int pixel, int channel, const Pack<4>& v) {
+      M::each(cotangent, P::from(PointwiseAt, pointwise), [&](int pixel, int n, float first, float second) {
         int r = at.row + pixel / S::bw, q = at.column + pixel % S::bw;
-        if (pixel >= Tile<S>::Pixels || r >= S::oh || q >= S::ow) return;
-        for (int k = 0; k < 4; k++) between[((at.image * S::oh + r) * S::ow + q) * S::c + channel + k * M::Apart] = v.v[k];
+        if (pixel < Tile<S>::Pixels && r < S::oh && q < S::ow) store2(between, ((at.image * S::oh + r) * S::ow + q) * S::c + M::column(n), first, second);
       });
       if constexpr (S::filters) {
-        auto again = shared<float>(AgainAt, Rows * (S::c + 4));
+        auto again = shared<float>(AgainAt, Tile<S>::Pixels * Again);
         W::template each<false>(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
-          if (column < S::bw) store<4>(again, (row * S::bw + column) * (S::c + 4) + channel, v);
+          if (column < S::bw) store<4>(again, (row * S::bw + column) * Again + channel, v);
         });
         __syncthreads();
         accumulate(totals, again, cotangent);
@@ -360,30 +372,50 @@ template <class S> struct SeparablePointwiseGrad {
       store<4>(cotangent, pixel * (S::o + 4) + o, v);
     }
   }
-  template <class T> __device__ static inline void accumulate(float (&totals)[Rounds][4][4], T again, T cotangent) {
+  __device__ static inline int group() { return thread() / 32 / (8 / Groups); }
+  // tile is the number of the warp's tile n.
+  __device__ static inline int tile(int n) { return thread() / 32 % (8 / Groups) * Each + n; }
+
+  template <class T> __device__ static inline void accumulate(float (&totals)[Each][4], T again, T cotangent) {
+    int g = thread() % 32 / 4, t = thread() % 4;
 #pragma unroll
-    for (int round = 0; round < Rounds; round++) {
-      int item = Groups > 1 ? thread() % Items : round * Threads + thread(), group = Groups > 1 ? thread() / Items : 0;
-      if (item >= Items || group >= Groups) continue;
-      int channel = item / (S::o / 4) * 4, o = item % (S::o / 4) * 4;
-#pragma unroll 4
-      for (int pixel = group; pixel < Tile<S>::Pixels; pixel += Groups) {
-        Pack<4> a = load<4>(again, pixel * (S::c + 4) + channel), b = load<4>(cotangent, pixel * (S::o + 4) + o);
-        for (int k = 0; k < 4; k++)
-          for (int l = 0; l < 4; l++) totals[round][k][l] += a.v[k] * b.v[l];
+    for (int n = 0; n < Each; n++) {
+      int channel = tile(n) / TilesO * 16 + g, o = tile(n) % TilesO * 8 + g;
+      if (tile(n) >= Tiles) continue;
+      if constexpr (!S::tf32 && S::c < 16) { // as in Matrix
+        for (int i = 0; i < 4; i++) {
+          int c = channel + i / 2 * 8, column = o - g + 2 * t + i % 2;
+          double total = 0;
+          for (int pixel = group(); pixel < Tile<S>::Pixels && c < S::c && column < S::o; pixel += Groups)
+            total += (double)again[pixel * Again + c] * cotangent[pixel * (S::o + 4) + column];
+          totals[n][i] += (float)total;
+        }
+        continue;
+      }
+#pragma unroll 2
+      for (int k = 8 * group(); k < Tile<S>::Pixels; k += 8 * Groups) {
+        float a[4], b[2];
+        for (int i = 0; i < 4; i++) {
+          int pixel = k + t + i / 2 * 4, c = channel + i % 2 * 8;
+          a[i] = (Tile<S>::Pixels % 8 == 0 || pixel < Tile<S>::Pixels) && (S::c % 16 == 0 || c < S::c) ? again[pixel * Again + c] : 0.0f;
+        }
+        for (int i = 0; i < 2; i++) {
+          int pixel = k + t + i * 4;
+          b[i] = (Tile<S>::Pixels % 8 == 0 || pixel < Tile<S>::Pixels) && (S::o % 8 == 0 || o < S::o) ? cotangent[pixel * (S::o + 4) + o] : 0.0f;
+        }
+        multiply_split(totals[n], Split<4, !S::tf32>(a), Split<2, !S::tf32>(b));
       }
     }
   }
   // finish adds what the groups have, in order.
-  __device__ inline void finish(const float (&totals)[Rounds][4][4], int block) const {
+  __device__ inline void finish(const float (&totals)[Each][4], int block) const {
     auto room = shared<float>(0, Groups * S::c * S::o);
 #pragma unroll
-    for (int round = 0; round < Rounds; round++) {
-      int item = Groups > 1 ? thread() % Items : round * Threads + thread(), group = Groups > 1 ? thread() / Items : 0;
-      if (item >= Items || group >= Groups) continue;
-      int channel = item / (S::o / 4) * 4, o = item % (S::o / 4) * 4;
-      for (int k = 0; k < 4; k++)
-        for (int l = 0; l < 4; l++) room[(group * S::c + channel + k) * S::o + o + l] = totals[round][k][l];
+    for (int n = 0; n < Each; n++) {
+      for (int i = 0; i < 4; i++) {
+        int c = tile(n) / TilesO * 16 + thread() % 32 / 4 + i / 2 * 8, o = tile(n) % TilesO * 8 + thread() % 4 * 2 + i % 2;
+        if (tile(n) < Tiles && c < S::c && o < S::o) room[(group() * S::c + c) * S::o + o] = totals[n][i];
+      }
     }
     __syncthreads();
     for (int i = thread(); i < S::c * S::o; i += Threads) {
@@ -406,7 +438,7 @@ template <class S> struct SeparableDepthwiseGrad {
   static constexpr int Columns = Dense ? W::Columns : (S::bw - 1 + (S::kw - 1) * S::dw) / S::sw + 2;
   static constexpr int Stride = Dense ? W::Stride : Columns * S::c, Size = Rows * Stride;
   static constexpr int ActiveStride = W::Wide * S::c + (S::c % 32 == 16 ? 16 : 0);
-  typedef Copied<S::kh * S::kw, S::c, S::copied, false> D;
+  typedef Copied<S::kh * S::kw, S::c, S::copied, 0> D;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size, ActiveAt = TileAt + 4 * Size;
   // A thread has the taps of a row of the filter, for a pack of channels; groups of threads share the pixels.
   static constexpr int Items = S::c / 4 * S::kh, Rounds = ceiling(Items, Threads), Groups = larger(1, Threads / Items), Taps = S::kh * S::kw;
@@ -430,7 +462,7 @@ template <class S> struct SeparableDepthwiseGrad {
     double sums[2][4] = {};
     for (int i = block; i < Tile<S>::Count; i += S::chunks) {
       Tile<S> at(i);
-      float part[2][4] = {}; // sums of a few numbers, added to sums of many
+      float part[2][4] = {};
       fill(tile, at);
       __syncthreads();
       each(tile, at, [&](int row, int column, int channel, Pack<4> v) {
@@ -463,7 +495,11 @@ template <class S> struct SeparableDepthwiseGrad {
     }
     if constexpr (S::filters) finish(totals, block);
     if constexpr (S::sums) {
-      channel_sums<S::c, S::chunks>(sums, partial_sums, counter, block, [&](int channel, double first, double second) {
+      channel_sums<S::c, W::Lanes, S::chunks>(partial_sums, counter, block, [&](auto room) {
+        if (W::channel() >= S::c) return;
+        for (int j = 0; j < 2; j++)
+          for (int v = 0; v < 4; v++) room[(thread() / W::Packs * 2 + j) * S::c + W::channel() + v] = sums[j][v];
+      }, [&](int channel, double first, double second) {
         sum[channel] = (float)first;
         sum_x[channel] = (float)(second / sqrt((double)before.variance[channel] + S::eps));
       });
