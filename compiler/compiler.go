@@ -93,7 +93,7 @@ func Passes() []string {
 
 // Options says how to compile. The zero value compiles for the CPU.
 type Options struct {
-	Precision string            // of products, on targets that have several: "" and "fp32", or "tf32"
+	Precision string            // on targets that have several: "" and "fp32", "tf32" or "bf16"
 	Target    string            // "" and "cpu": this machine's processor
 	Version   string            // of dartsc, recorded in the plan
 	Metadata  map[string]string // recorded in the plan

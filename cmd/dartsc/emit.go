@@ -45,9 +45,9 @@ func checkEmit(emit, target string, json bool) error {
 	return nil
 }
 
-// bindPrecision adds --precision, of products on a GPU.
+// bindPrecision adds --precision, of a GPU.
 func bindPrecision(cmd *cobra.Command, precision *string) {
-	cmd.Flags().StringVar(precision, "precision", cuda.FP32, "of convolutions and matrix products on a GPU: "+strings.Join(cuda.Precisions, ", "))
+	cmd.Flags().StringVar(precision, "precision", cuda.FP32, "on a GPU: "+cuda.FP32+"; "+cuda.TF32+", products on tensor cores; or "+cuda.BF16+", which keeps images in half the memory, too")
 	complete(cmd, "precision", cuda.Precisions...)
 }
 

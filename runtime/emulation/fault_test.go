@@ -31,7 +31,7 @@ func TestFaults(t *testing.T) {
 		want     string // of the error; "" where the results differ from order to order
 	}{
 		{"reads too far", relu, "i < S::size; i += S::blocks * Threads * V", "i <= S::size; i += S::blocks * Threads * V", "element 259 of 259"},
-		{"reads before the first", relu, "r[k][0] = x[k][i]", "r[k][0] = x[k][i - 1]", "element -1 of 259"},
+		{"reads before the first", relu, "a[0][k] = x[k][i]", "a[0][k] = x[k][i - 1]", "element -1 of 259"},
 		{"not aligned", stats, "load<S::V>(x, row * S::channels + channel)", "load<S::V>(x, row * S::channels + channel + 1)", "not aligned"},
 		{"too little shared memory", stats, "shared<Sum>(0, RowLanes * Items)", "shared<Sum>(0, 2 * RowLanes * Items)", "shared memory from 0 to"},
 		{"beyond a shared array", product, "tile[(k(i) + v) * Stride + x(i)]", "tile[(k(i) + v + 1) * Stride + x(i)]", "element"},
@@ -41,7 +41,7 @@ func TestFaults(t *testing.T) {
 		{"a barrier for some", stats, "    __syncthreads();\n    share<RowLanes>", "    if (thread() < 100) __syncthreads();\n    share<RowLanes>", "wait at different barriers"},
 		{"a shuffle for some", softmax, "largest = warp_largest(largest);", "if (lane < 9) largest = warp_largest(largest);", "warp"},
 		{"a block does another's work", relu, "int i = (block * Threads + thread()) * V; i < S::size", "int i = thread() * V; i < S::size && (y[i] = T(block)) >= T(0)", ""},
-		{"one field too many", relu, "In<T> x[S::inputs];", "In<T> x[S::inputs + 1];", "bytes of arguments"},
+		{"one field too many", relu, "In<T> one[larger(1, S::ones)];", "In<T> one[larger(1, S::ones) + 1];", "bytes of arguments"},
 		{"does not compile", relu, "struct Elementwise", "struct Elementwise_", "kernels.cu:"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
