@@ -17,7 +17,8 @@ const (
 	mostPackedWidth = 4 * threads
 	mostCopied      = 48 << 10  // bytes of filters that blocks copy to shared memory
 	residentBytes   = 224 << 10 // shared memory of a multiprocessor of which blocks share
-	mostResident    = 3         // blocks on a multiprocessor: more would leave too few registers
+	mostResident    = 3         // blocks on a multiprocessor: more would leave too few registers, as this many do
+	mostWithFilters = 2         // where a block also makes the cotangent of a pointwise filter
 )
 
 // separableGroup lowers [batch_norm →] relu → depthwise → pointwise → batch_stats.
@@ -47,7 +48,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s.forwardBytes())
+	c.memory(s.forwardBytes(), mostResident)
 	c.emit()
 	return true, nil
 }
@@ -115,7 +116,11 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	c.image(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
-	c.memory(s.pointwiseGradBytes(p))
+	most := mostResident
+	if filters {
+		most = mostWithFilters
+	}
+	c.memory(s.pointwiseGradBytes(p), most)
 	c.emit()
 	if filters {
 		l.addChunks(p.DPointwise.Result(), partial, s.chunks)
@@ -155,7 +160,7 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s.depthwiseGradBytes(p))
+	c.memory(s.depthwiseGradBytes(p), mostResident)
 	c.emit()
 	if filters {
 		l.addChunks(p.DDepthwise.Result(), partial, s.chunks)
@@ -369,10 +374,10 @@ func (c *call) separable(s *separable, h, w int) {
 	c.blocks = s.chunks
 }
 
-// memory sets the shared memory of a block, and so how many run side by side.
-func (c *call) memory(bytes int) {
+// memory sets the shared memory of a block, and so how many run side by side, at most so many.
+func (c *call) memory(bytes, most int) {
 	c.shared = bytes
-	c.resident = max(1, min(mostResident, residentBytes/(bytes+1024)))
+	c.resident = max(1, min(most, residentBytes/(bytes+1024)))
 }
 
 // filters are the floats of the filters in shared memory.
