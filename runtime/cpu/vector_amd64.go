@@ -120,10 +120,12 @@ const mostWork = 1 << 16
 // atMost is how many rows of so much work each a call may take.
 func (a *assembly) atMost(elements int) int { return max(1, mostWork*a.lanes/max(1, elements)) }
 
-// productBlock and outerBlock are how many products are added in one float32 chain; blocks are added to the result.
+// How many products are added in one float32 chain; blocks are added to the result. Longer ones show in second-order
+// steps, where a ReLU near its kink at w ± εv falls to the other side.
 const (
-	productBlock = 24
-	outerBlock   = 64
+	productBlock   = 24
+	outerBlock     = 32
+	correlateBlock = 64 // pixels
 )
 
 // rowsOfProduct is how many rows of a and c stay in the first cache while the blocks of a product pass them: a multiple of
@@ -265,7 +267,7 @@ func (a *assembly) correlate(w, x, g []float32, s window) {
 		return
 	}
 	a = a.of(s.channels)
-	s.eachRows(min(a.atMost(s.work()), max(1, outerBlock/s.pixels)), func(xAt, gAt, rows int) {
+	s.eachRows(min(a.atMost(s.work()), max(1, correlateBlock/s.pixels)), func(xAt, gAt, rows int) {
 		a.correlateRows(&w[0], &x[xAt], &g[gAt], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, 4*s.line, s.kind())
 	})
 }
