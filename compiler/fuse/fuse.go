@@ -211,9 +211,12 @@ func (g *grouping) accumulations() {
 		if op.Kind != "add" || op.Operands[0] == op.Operands[1] || g.gone[op] || g.pattern[op] != "" {
 			continue
 		}
+		if !op.Operands[0].Type.Equal(op.Operands[1].Type) { // a number is added, and no kernel takes one
+			continue
+		}
 		// The later one of two, so that the other is there before it.
 		for _, v := range []*ir.Value{op.Operands[1], op.Operands[0]} {
-			if v.Def != nil && accumulates(v.Def) && !g.gone[v.Def] && g.pattern[v.Def] == "" && v.Type.Equal(op.Result().Type) && g.private(v, func(user *ir.Op) bool { return user == op }) {
+			if v.Def != nil && accumulates(v.Def) && !g.gone[v.Def] && g.pattern[v.Def] == "" && g.private(v, func(user *ir.Op) bool { return user == op }) {
 				g.pattern[op], g.members[op], g.gone[v.Def] = Accumulate, []*ir.Op{v.Def}, true
 				break
 			}

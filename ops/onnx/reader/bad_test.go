@@ -233,7 +233,7 @@ func FuzzRead(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(content)
-	for _, c := range conformanceModels() {
+	for _, c := range conformanceModels(f) {
 		f.Add(c)
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
