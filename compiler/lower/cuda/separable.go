@@ -17,8 +17,7 @@ const (
 	mostPackedWidth = 4 * threads
 	mostCopied      = 48 << 10  // bytes of filters that blocks copy to shared memory
 	residentBytes   = 224 << 10 // shared memory of a multiprocessor of which blocks share
-	mostResident    = 3         // blocks on a multiprocessor: more would leave too few registers, as this many do
-	mostWithFilters = 2         // where a block also makes the cotangent of a pointwise filter
+	mostResident    = 3         // blocks on a multiprocessor: more would leave too few registers
 )
 
 // separableGroup lowers [batch_norm →] relu → depthwise → pointwise → batch_stats.
@@ -48,7 +47,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s.forwardBytes(), mostResident)
+	c.memory(s, s.forwardBytes(), false)
 	c.emit()
 	return true, nil
 }
@@ -116,11 +115,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	c.image(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
-	most := mostResident
-	if filters {
-		most = mostWithFilters
-	}
-	c.memory(s.pointwiseGradBytes(p), most)
+	c.memory(s, s.pointwiseGradBytes(p), filters)
 	c.emit()
 	if filters {
 		l.addChunks(p.DPointwise.Result(), partial, s.chunks)
@@ -160,7 +155,7 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s.depthwiseGradBytes(p), mostResident)
+	c.memory(s, s.depthwiseGradBytes(p), filters)
 	c.emit()
 	if filters {
 		l.addChunks(p.DDepthwise.Result(), partial, s.chunks)
@@ -374,10 +369,14 @@ func (c *call) separable(s *separable, h, w int) {
 	c.blocks = s.chunks
 }
 
-// memory sets the shared memory of a block, and so how many run side by side, at most so many.
-func (c *call) memory(bytes, most int) {
+// memory sets the shared memory of a block, and so how many run side by side. Large windows and cotangents of filters want more
+// registers than three leave.
+func (c *call) memory(s *separable, bytes int, filters bool) {
 	c.shared = bytes
-	c.resident = max(1, min(most, residentBytes/(bytes+1024)))
+	c.resident = max(1, min(mostResident, residentBytes/(bytes+1024)))
+	if filters || s.kh*s.kw > 9 {
+		c.resident = min(c.resident, mostResident-1)
+	}
 }
 
 // filters are the floats of the filters in shared memory.

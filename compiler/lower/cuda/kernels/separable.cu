@@ -262,7 +262,7 @@ template <class S> struct Separable {
       add(sums, part);
     }
     if constexpr (S::stats) {
-      channel_sums<S::o, 8 * M::WarpsM, S::chunks>(partial, counter, block, [&](auto room) {
+      channel_sums<S::o, 8 * M::WarpsM, S::chunks>(partial, counter, block, [&](Shared<double> room) {
         int row = thread() / 32 % M::WarpsM * 8 + thread() % 32 / 4;
         for (int n = 0; n < M::Each; n++)
           for (int k = 0; k < 2; k++)
@@ -495,7 +495,7 @@ template <class S> struct SeparableDepthwiseGrad {
     }
     if constexpr (S::filters) finish(totals, block);
     if constexpr (S::sums) {
-      channel_sums<S::c, W::Lanes, S::chunks>(partial_sums, counter, block, [&](auto room) {
+      channel_sums<S::c, W::Lanes, S::chunks>(partial_sums, counter, block, [&](Shared<double> room) {
         if (W::channel() >= S::c) return;
         for (int j = 0; j < 2; j++)
           for (int v = 0; v < 4; v++) room[(thread() / W::Packs * 2 + j) * S::c + W::channel() + v] = sums[j][v];
