@@ -9,7 +9,9 @@
 RUN is a folder that gets a metrics.jsonl whose lines of epochs have the names that dartsc's have; table reads both. The
 models are those of the original DARTS (rnn/model.py and rnn/model_search.py); where dartsc differs from it on purpose
 (README.md, "Is it right?"), so does this: a supernet is evaluated with the statistics of the batch, and a perplexity
-counts the words that were predicted. Needs torch; prepare and table do not.
+counts the words that were predicted. Without dropout the steps of a first-order search here are those that the original
+answers (the golden cases) to 1e-13, and those of a second-order one with the original's two defects put back. Needs torch;
+prepare and table do not.
 """
 
 import argparse
