@@ -118,6 +118,53 @@ func TestRecurrentRuntime(t *testing.T) {
 	onnxtest.Compare(t, half, 1e-2, answered(t, m, w, Sequence, 4, 2))
 }
 
+// TestOriginalInRuntime: a model that the original pickled gives in onnxruntime the log-probabilities that it gives in
+// PyTorch.
+func TestOriginalInRuntime(t *testing.T) {
+	onnxtest.Require(t)
+	const golden = "../golden/testdata/rnn_darts_v2."
+	w, err := weights.Read(golden + "zip.pt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := recurrent(t, "DARTS_V2")
+	if m.Language, err = w.Language(); err != nil {
+		t.Fatal(err)
+	}
+	genotype, err := space.ParseRecurrent(w.Metadata["genotype"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Language.Genotype = &genotype
+	file, err := RecurrentONNX(context.Background(), m, Sequence, w, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expected, err := safetensors.Read(golden + "expected.safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, _ := expected.Lookup("x")
+	words, err := x.Int64s()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := ops.NewTensor(ir.T(ir.I32, x.Shape...))
+	for i, word := range words {
+		tokens.Data[i] = float64(word)
+	}
+	y, _ := expected.Lookup("eval_log_prob")
+	answers := ops.NewTensor(ir.T(ir.F32, y.Shape...))
+	if answers.Data, err = y.Float64s(); err != nil {
+		t.Fatal(err)
+	}
+	hidden := ops.NewTensor(ir.T(ir.F32, tokens.Type.Shape[1], m.Language.Hidden))
+	onnxtest.Compare(t, file, 1e-5, onnxtest.Case{
+		Inputs:   map[string]*ops.Tensor{"tokens": tokens, "hidden": hidden},
+		Expected: map[string]*ops.Tensor{"log_probabilities": answers},
+	})
+}
+
 // TestFormsAgree: a sequence is its steps one after the other, and its log-probabilities are those that an evaluation adds
 // up.
 func TestFormsAgree(t *testing.T) {

@@ -82,6 +82,38 @@ func TestOriginalModel(t *testing.T) {
 	}
 }
 
+// TestQuickTextSearch: after one epoch of the search that runs without data, perplexity is far below that of the model that
+// only counts words, and there are a cell and its drawing.
+func TestQuickTextSearch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute on a busy machine")
+	}
+	config := QuickTextSearch()
+	config.Epochs = 1
+	search, err := NewTextSearch(context.Background(), config, Options{Device: cpu.New(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer search.Close()
+	folder, err := run.Create(filepath.Join(t.TempDir(), "run"), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	report, err := search.Run(context.Background(), folder, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if unigram := search.Data().Unigram; !(report.ValidPerplexity < 0.6*unigram) {
+		t.Errorf("perplexity %.1f after an epoch, that of the unigram model is %.1f", report.ValidPerplexity, unigram)
+	}
+	for _, name := range []string{"genotype.json", "recurrent.svg"} {
+		if _, err := os.Stat(filepath.Join(folder.Path(), name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // tinyTextTraining is a training of two epochs, and its folder after them.
 func tinyTextTraining(t *testing.T) (*TextTraining, *run.Folder, TextTrainConfig) {
 	t.Helper()

@@ -34,6 +34,9 @@
 // Controls (variables that the caller sets): learning_rate (of this step: the original scales it by length/bptt),
 // alpha_learning_rate, seed, and step, which the programs count. A caller who begins a text anew sets its hidden state to
 // zero. All state is in variables, so that a checkpoint of all of them resumes exactly.
+//
+// In use a derived model reads word by word and returns its hidden state: [Language.Reading], of which package export
+// makes ONNX files.
 package rnn
 
 import "fmt"
