@@ -13,7 +13,7 @@ var convolutions = map[string]func(l *lowering, op *ir.Op) error{
 		return l.convolution(op, op.Operands[0], prologue{})
 	},
 	"conv2d_input_grad": func(l *lowering, op *ir.Op) error {
-		return l.inputGrad(op, nil, op.Result())
+		return l.inputGrad(op)
 	},
 	"conv2d_weight_grad": func(l *lowering, op *ir.Op) error {
 		return l.weightGrad(op, op.Operands[0], prologue{})
@@ -72,28 +72,6 @@ func prologueGroup(l *lowering, body *ir.Program) (bool, error) {
 		return true, l.convolution(root, x, p)
 	}
 	return true, l.weightGrad(root, x, p)
-}
-
-// accumulateGroup lowers conv2d_input_grad or matmul → add.
-func accumulateGroup(l *lowering, body *ir.Program) (bool, error) {
-	if len(body.Ops) != 2 || body.Ops[1].Kind != "add" || len(body.Results) != 1 {
-		return false, nil
-	}
-	product, sum := body.Ops[0], body.Ops[1]
-	addend := sum.Operands[0]
-	if addend == product.Result() {
-		addend = sum.Operands[1]
-	}
-	if addend == product.Result() || !addend.Type.Equal(sum.Result().Type) {
-		return false, nil
-	}
-	switch product.Kind {
-	case "conv2d_input_grad":
-		return true, l.inputGrad(product, addend, sum.Result())
-	case "matmul":
-		return true, l.matmul(product, addend, sum.Result())
-	}
-	return false, nil
 }
 
 func (c *call) prologue(p prologue) {
@@ -170,20 +148,14 @@ func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
 	return nil
 }
 
-// inputGrad lowers conv2d_input_grad, added to addend unless that is nil.
-func (l *lowering) inputGrad(op *ir.Op, addend, result *ir.Value) error {
+// inputGrad lowers conv2d_input_grad.
+func (l *lowering) inputGrad(op *ir.Op) error {
 	g, w := op.Operands[0], op.Operands[1]
 	xs, ws, ys := op.Result().Type.Shape, w.Type.Shape, g.Type.Shape
 	c := l.call("conv2d_input_grad", "ConvolutionInputGrad")
 	depthwise, grouped := c.shape(op, xs, ws, ys)
 	c.in(l.image(g), l.filter(w))
-	if addend != nil {
-		c.inPlace(0, c.in(l.image(addend)))
-	} else {
-		c.none(1)
-	}
-	c.bool("added", addend != nil)
-	dx := l.result(result, channelsLast)
+	dx := l.result(op.Result(), channelsLast)
 	c.out(dx)
 	c.image(dx)
 	switch {

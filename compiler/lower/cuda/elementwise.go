@@ -14,6 +14,7 @@ var groups map[string]func(l *lowering, body *ir.Program) (done bool, err error)
 
 func init() { // the functions refer to tables that refer to groups
 	groups = map[string]func(l *lowering, body *ir.Program) (bool, error){
+		fuse.Accumulate:    accumulateGroup,
 		fuse.Separable:     separableGroup,
 		fuse.SeparableGrad: separableGradGroup,
 		fuse.Prologue:      prologueGroup,

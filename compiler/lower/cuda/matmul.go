@@ -12,6 +12,22 @@ const (
 	addedRow
 )
 
+// accumulateGroup lowers matmul → add. Cotangents of images are added by the trees of tree.go.
+func accumulateGroup(l *lowering, body *ir.Program) (bool, error) {
+	if len(body.Ops) != 2 || body.Ops[0].Kind != "matmul" || body.Ops[1].Kind != "add" || len(body.Results) != 1 {
+		return false, nil
+	}
+	product, sum := body.Ops[0], body.Ops[1]
+	addend := sum.Operands[0]
+	if addend == product.Result() {
+		addend = sum.Operands[1]
+	}
+	if addend == product.Result() || !addend.Type.Equal(sum.Result().Type) {
+		return false, nil
+	}
+	return true, l.matmul(product, addend, sum.Result())
+}
+
 // matmul lowers a product of matrices, to which addend is added unless that is nil: a matrix, or a row for all of its rows.
 func (l *lowering) matmul(op *ir.Op, addend, result *ir.Value) error {
 	transposeA, transposeB := op.Attrs.Bool("transpose_a"), op.Attrs.Bool("transpose_b")

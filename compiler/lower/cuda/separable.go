@@ -274,19 +274,19 @@ func (s *separable) divide(h, w int) {
 	s.chunks = min(s.images*s.down*s.across, mostChunks)
 }
 
-// window is the size of Window's tile: its rows, columns and floats.
-func (s *separable) window(sh, sw int) (rows, columns, size, wide int) {
+// window is the size of Window's tile in floats, and how many results it makes in a row, those beyond the tile included.
+func (s *separable) window(sh, sw int) (size, wide int) {
 	step := 1
 	if sw == 1 {
 		step = s.dw
 	}
 	wide = 4 * step * ceiling(ceiling(s.bw, step), 4)
-	rows, columns = (s.bh-1)*sh+(s.kh-1)*s.dh+1, (wide-1)*sw+(s.kw-1)*s.dw+1
+	rows, columns := (s.bh-1)*sh+(s.kh-1)*s.dh+1, (wide-1)*sw+(s.kw-1)*s.dw+1
 	stride := columns * s.c
 	if s.c%32 == 16 && columns%2 == 0 {
 		stride += 16
 	}
-	return rows, columns, rows * stride, wide
+	return rows * stride, wide
 }
 
 // rows are the pixels of a tile, in whole tiles of Matrix.
@@ -300,7 +300,7 @@ func (s *separable) sumBytes(channels, rows int) int {
 }
 
 func (s *separable) forwardBytes() int {
-	_, _, size, _ := s.window(s.sh, s.sw)
+	size, _ := s.window(s.sh, s.sw)
 	floats := s.factors + s.filters(true, true) + size + s.rows()*(s.c+4)
 	if s.copied {
 		floats += 8 * s.c // between the rows of the pointwise filter
@@ -323,7 +323,7 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	if p.DPointwise == nil {
 		return 4 * floats
 	}
-	_, _, size, _ := s.window(s.sh, s.sw)
+	size, _ := s.window(s.sh, s.sw)
 	floats += s.factors + size + s.bh*s.bw*(s.c+8)
 	groups, tiles := 1, ceiling(s.c, 16)*ceiling(s.o, 8) // see SeparablePointwiseGrad
 	for groups < 8 && tiles <= 4/groups {
@@ -333,9 +333,9 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 }
 
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
-	rows, columns, size, wide := s.window(1, 1)
+	size, wide := s.window(1, 1)
 	if s.sh != 1 || s.sw != 1 {
-		rows, columns = (s.bh-1+(s.kh-1)*s.dh)/s.sh+2, (s.bw-1+(s.kw-1)*s.dw)/s.sw+2
+		rows, columns := (s.bh-1+(s.kh-1)*s.dh)/s.sh+2, (s.bw-1+(s.kw-1)*s.dw)/s.sw+2
 		size = rows * columns * s.c
 	}
 	bytes := 4 * (s.factors + s.filters(true, false) + size)

@@ -35,7 +35,7 @@ func (f *flattening) add(list []*ir.Op) {
 			}
 		}
 		inside := []*ir.Op(nil)
-		if op.Kind == ir.Fusion && groups[group] == nil {
+		if op.Kind == ir.Fusion && (groups[group] == nil || group == fuse.Accumulate && op.Body.Ops[0].Kind != "matmul") {
 			inside = opened(op)
 		}
 		if inside != nil {

@@ -30,11 +30,10 @@ template <class S> struct Depthwise {
   }
 };
 
-// DepthwiseInputGrad: the cotangent of x, plus addend if S::added. Every pixel of x gathers from the outputs it is part of.
+// DepthwiseInputGrad: the cotangent of x. Every pixel of x gathers from the outputs it is part of.
 template <class S> struct DepthwiseInputGrad {
   In<typename S::Image> g;
   In<float> filter;
-  In<typename S::Image> addend;
   Out<typename S::Image> dx;
 
   __device__ void run(int block) const {
@@ -43,7 +42,6 @@ template <class S> struct DepthwiseInputGrad {
       int channel = i % Packs * S::V, pixel = i / Packs;
       int column = pixel % S::w, row = pixel / S::w % S::h, image = pixel / S::w / S::h;
       Pack<S::V> sum = zero<S::V>();
-      if constexpr (S::added) sum = load<S::V>(addend, pixel * S::c + channel);
 #pragma unroll
       for (int a = 0; a < S::kh; a++)
 #pragma unroll

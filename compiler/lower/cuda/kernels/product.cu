@@ -264,12 +264,10 @@ template <class S> struct Convolution {
   __device__ void run(int block) const { Product<S, Convolution>::run(*this, block); }
 };
 
-// ConvolutionInputGrad: rows are pixels of x, columns its channels, products taps times channels of y. Addend is added if
-// S::added.
+// ConvolutionInputGrad: rows are pixels of x, columns its channels, products taps times channels of y.
 template <class S> struct ConvolutionInputGrad : AsItIs {
   In<typename S::Image> g;
   In<float> filter;
-  In<typename S::Image> addend;
   Out<typename S::Image> dx;
   Out<float> partial;
   int counter;
@@ -282,14 +280,7 @@ template <class S> struct ConvolutionInputGrad : AsItIs {
     return load<V>(g, ((image * S::oh + r / S::sh) * S::ow + q / S::sw) * S::o + channel);
   }
   template <int V> __device__ inline Pack<V> b(int k, int n) const { return load<V>(filter, (k / S::o * S::c + n) * S::o + k % S::o); }
-  template <int V> __device__ inline void put(int m, int n, Pack<V> v) const {
-    int i = m * S::c + n;
-    if constexpr (S::added) {
-      Pack<V> more = load<V>(addend, i);
-      for (int k = 0; k < V; k++) v.v[k] += more.v[k];
-    }
-    store<V>(dx, i, v);
-  }
+  template <int V> __device__ inline void put(int m, int n, const Pack<V>& v) const { store<V>(dx, m * S::c + n, v); }
   __device__ void run(int block) const { Product<S, ConvolutionInputGrad>::run(*this, block); }
 };
 
@@ -338,14 +329,12 @@ template <class S> struct GroupedInputGrad {
   static constexpr int C = S::c / S::groups, O = S::o / S::groups;
   In<typename S::Image> g;
   In<float> filter;
-  In<typename S::Image> addend;
   Out<typename S::Image> dx;
 
   __device__ void run(int block) const {
     for (int i = block * Threads + thread(); i < S::images * S::h * S::w * S::c; i += S::blocks * Threads) {
       int channel = i % S::c, pixel = i / S::c, column = pixel % S::w, row = pixel / S::w % S::h, image = pixel / S::w / S::h;
       float sum = 0;
-      if constexpr (S::added) sum = addend[i];
       for (int tap = 0; tap < S::kh * S::kw; tap++) {
         int r = row + S::ph - tap / S::kw * S::dh, q = column + S::pw - tap % S::kw * S::dw;
         if (r < 0 || r % S::sh != 0 || r / S::sh >= S::oh || q < 0 || q % S::sw != 0 || q / S::sw >= S::ow) continue;
