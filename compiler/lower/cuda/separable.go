@@ -47,7 +47,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s, s.forwardBytes(), false)
+	c.memory(s.forwardBytes(), 12*s.tilesOfWarp(s.o)+s.wideWindow()) // a sum, and two of double precision
 	c.emit()
 	return true, nil
 }
@@ -115,7 +115,11 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	c.image(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
-	c.memory(s, s.pointwiseGradBytes(p), filters)
+	kept := 4 * s.tilesOfWarp(s.c)
+	if filters {
+		kept += 36 + 4*ceiling(ceiling(s.c, 16)*ceiling(s.o, 8), 8) + s.wideWindow()
+	}
+	c.memory(s.pointwiseGradBytes(p), kept)
 	c.emit()
 	if filters {
 		l.addChunks(p.DPointwise.Result(), partial, s.chunks)
@@ -155,7 +159,14 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s, s.depthwiseGradBytes(p), filters)
+	kept := s.wideWindow()
+	if filters {
+		kept += 28 + 4*s.kw*ceiling(s.c/4*s.kh, threads)
+	}
+	if sums {
+		kept += 16
+	}
+	c.memory(s.depthwiseGradBytes(p), kept)
 	c.emit()
 	if filters {
 		l.addChunks(p.DDepthwise.Result(), partial, s.chunks)
@@ -305,11 +316,7 @@ func (s *separable) forwardBytes() int {
 	if s.copied {
 		floats += 8 * s.c // between the rows of the pointwise filter
 	}
-	warps := 1 // along the rows, see Matrix
-	for warps < 8 && 16*2*warps <= s.rows() {
-		warps *= 2
-	}
-	return max(4*floats, s.sumBytes(s.o, 8*warps))
+	return max(4*floats, s.sumBytes(s.o, 8*s.warps()))
 }
 
 func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
@@ -369,14 +376,38 @@ func (c *call) separable(s *separable, h, w int) {
 	c.blocks = s.chunks
 }
 
-// memory sets the shared memory of a block, and so how many run side by side. Large windows and cotangents of filters want more
-// registers than three leave.
-func (c *call) memory(s *separable, bytes int, filters bool) {
+// memory sets the shared memory of a block, and so how many run side by side. The more registers a thread keeps, beside what
+// it works with, the fewer blocks have room for theirs.
+func (c *call) memory(bytes, kept int) {
 	c.shared = bytes
-	c.resident = max(1, min(mostResident, residentBytes/(bytes+1024)))
-	if filters || s.kh*s.kw > 9 {
-		c.resident = min(c.resident, mostResident-1)
+	most := mostResident
+	switch {
+	case kept > 72:
+		most = 1
+	case kept > 36:
+		most = 2
 	}
+	c.resident = max(1, min(most, residentBytes/(bytes+1024)))
+}
+
+// wideWindow is how many registers a window wider than three wants more.
+func (s *separable) wideWindow() int {
+	if s.kh*s.kw > 9 {
+		return 24
+	}
+	return 0
+}
+
+// tilesOfWarp is how many tiles side by side a warp of Matrix makes, of products of n columns.
+func (s *separable) tilesOfWarp(n int) int { return ceiling(ceiling(n, 8), 8/s.warps()) }
+
+// warps are those of Matrix along the rows.
+func (s *separable) warps() int {
+	warps := 1
+	for warps < 8 && 16*2*warps <= s.rows() {
+		warps *= 2
+	}
+	return warps
 }
 
 // filters are the floats of the filters in shared memory.

@@ -6,6 +6,9 @@
 // eps; copied: the filters have room in shared memory; tf32: products of
 // factors rounded to 10 bits. Channels come in packs of 4.
 
+// AtOnce is how many rows of a filter the compiler may work on at once: of a large one it would load all before it multiplies any, and spill.
+template <int KH> constexpr int AtOnce = KH > 3 ? 1 : KH;
+
 // Window is a depthwise convolution of tiles of BH by BW results. A thread makes four results of a row, Step apart, for
 // they share most of what they read: of the Span inputs, Unit apart, result i reads those from i·A on, B apart. Results
 // beyond BW are made in vain.
@@ -43,7 +46,7 @@ template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C>
     for (int i = thread() / Packs; i < BH * Strips; i += Lanes) {
       int row = i % BH, strip = i / BH, column = strip / Step * 4 * Step + strip % Step;
       Pack<4> sum[4] = {zero<4>(), zero<4>(), zero<4>(), zero<4>()};
-#pragma unroll
+#pragma unroll (AtOnce<KH>)
       for (int a = 0; a < KH; a++) {
         Pack<4> in[Span];
         inputs(in, tile, row * SH + a * DH, column, channel());
@@ -141,7 +144,7 @@ template <int Rows, int K, int N, bool Transposed, int Stride, bool Exact> struc
             sum[n][i] = (float)total;
           }
       }
-#pragma unroll 4
+#pragma unroll 2
       for (int k = 0; k < K && !(Exact && K < 16); k += 8) {
         float a[4];
         for (int i = 0; i < 4; i++) a[i] = inside(k + t + i / 2 * 4) ? rows[(m * 16 + g + i % 2 * 8) * (K + 4) + k + t + i / 2 * 4] : 0.0f;
@@ -542,7 +545,7 @@ template <class S> struct SeparableDepthwiseGrad {
       if (channel >= S::c) return;
       for (int i = thread() / W::Packs; i < S::bh * S::bw; i += W::Lanes) {
         Pack<4> v = zero<4>();
-#pragma unroll
+#pragma unroll (AtOnce<S::kh>)
         for (int a = 0; a < S::kh; a++) {
           int row = source_row(at, i / S::bw, a);
 #pragma unroll
