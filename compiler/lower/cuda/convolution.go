@@ -40,6 +40,21 @@ const (
 	prologueAffine = 3
 )
 
+// prologueOf is a BatchNorm unless that is nil, and then a ReLU if rectified.
+func prologueOf(norm *ir.Op, rectified bool) prologue {
+	switch {
+	case norm == nil && rectified:
+		return prologue{kind: prologueRelu}
+	case norm == nil:
+		return prologue{}
+	}
+	p := prologue{kind: prologueNorm, statistics: norm.Operands[1:], eps: norm.Attrs.Float("eps")}
+	if len(p.statistics) == 4 {
+		p.kind = prologueAffine
+	}
+	return p
+}
+
 // prologueGroup lowers [batch_norm →] relu → convolution.
 func prologueGroup(l *lowering, body *ir.Program) (bool, error) {
 	var norm, relu, root *ir.Op
@@ -58,15 +73,12 @@ func prologueGroup(l *lowering, body *ir.Program) (bool, error) {
 	if relu == nil || root == nil || root.Operands[0] != relu.Result() || root.Operands[1] == relu.Result() || len(body.Results) != 1 {
 		return false, nil
 	}
-	x, p := relu.Operands[0], prologue{kind: prologueRelu}
+	x, p := relu.Operands[0], prologueOf(norm, true)
 	if norm != nil {
 		if x != norm.Result() {
 			return false, nil
 		}
-		x, p = norm.Operands[0], prologue{kind: prologueNorm, statistics: norm.Operands[1:], eps: norm.Attrs.Float("eps")}
-		if len(p.statistics) == 4 {
-			p.kind = prologueAffine
-		}
+		x = norm.Operands[0]
 	}
 	if root.Kind == "conv2d" {
 		return true, l.convolution(root, x, p)

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	tileResults     = 4608      // of a tile, for its larger number of channels: 256 threads with 16 each, or a few more
-	mostTileColumns = 32        // so that tiles have rows to share
-	mostTileBytes   = 160 << 10 // of shared memory: what every device from compute capability 8.0 on has
-	mostChunks      = 2 * 132   // blocks that share the tiles of a launch
-	mostPackedWidth = 4 * threads
-	mostCopied      = 48 << 10  // bytes of filters that blocks copy to shared memory
-	residentBytes   = 224 << 10 // shared memory of a multiprocessor of which blocks share
-	mostResident    = 3         // blocks on a multiprocessor: more would leave too few registers
+	tileResults     = 4608                // of a tile, for its larger number of channels: 256 threads with 16 each, or a few more
+	mostTileColumns = 32                  // so that tiles have rows to share
+	mostTileBytes   = 160 << 10           // of shared memory: what every device from compute capability 8.0 on has
+	mostChunks      = 2 * multiprocessors // blocks that share the tiles of a launch
+	mostPackedWidth = 4 * threads         // channels: a pack of four a thread
+	mostCopied      = 48 << 10            // bytes of filters that blocks copy to shared memory
+	residentBytes   = 224 << 10           // shared memory of a multiprocessor of which blocks share
+	mostResident    = 3                   // blocks on a multiprocessor: more would leave too few registers
 )
 
 // separableGroup lowers [batch_norm →] relu → depthwise → pointwise → batch_stats.
@@ -214,17 +214,7 @@ func flopsOf(list ...*ir.Op) (sum float64) {
 
 // entry adds the prologue of a group.
 func (c *call) entry(p *fuse.Parts) {
-	e := prologue{}
-	if p.Rectified() {
-		e.kind = prologueRelu
-	}
-	if n := p.Norm; n != nil {
-		e = prologue{kind: prologueNorm, statistics: n.Operands[1:], eps: n.Attrs.Float("eps")}
-		if len(e.statistics) == 4 {
-			e.kind = prologueAffine
-		}
-	}
-	c.prologue(e)
+	c.prologue(prologueOf(p.Norm, p.Rectified()))
 }
 
 func (c *call) noEntry() { c.prologue(prologue{}) }
