@@ -149,13 +149,32 @@ func Bytes(op *ir.Op) float64 {
 	for i, v := range op.Operands {
 		free := def != nil && def.Pointwise && v.Def != nil && v.Def.Kind == "constant"
 		if !free && !slices.Contains(op.Operands[:i], v) {
-			sum += v.Type.Bytes()
+			sum += bytesRead(op, i)
 		}
 	}
 	for _, v := range op.Results {
 		sum += v.Type.Bytes()
 	}
 	return float64(sum)
+}
+
+// bytesRead is what an operation reads of an operand: all, or what the slices take that alone read it in a group.
+func bytesRead(op *ir.Op, i int) int {
+	all := op.Operands[i].Type.Bytes()
+	if op.Kind != ir.Fusion {
+		return all
+	}
+	sum := 0
+	for _, inner := range op.Body.Ops {
+		switch {
+		case !slices.Contains(inner.Operands, op.Body.Inputs[i]):
+		case inner.Kind != "slice":
+			return all
+		default:
+			sum += inner.Result().Type.Bytes()
+		}
+	}
+	return min(sum, all)
 }
 
 // Shape rules share these checks.

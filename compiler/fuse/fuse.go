@@ -5,12 +5,12 @@
 //	separable     prologue → depthwise conv2d → pointwise conv2d → batch_stats, of which prologue and statistics may be absent
 //	separable_grad its way back, image by image, see separable.go
 //	horizontal    several of these that read one state, or add to its cotangent, see horizontal.go
-//	prologue      [batch_norm →] relu → conv2d or conv2d_weight_grad: applied as the convolution loads its input
+//	prologue      [batch_norm or concat →] relu → conv2d or conv2d_weight_grad: applied as the convolution loads its input
 //	norm_relu     batch_norm → relu
 //	mixture       batch_norm of some or all terms → weighted_sum: a node of a supernet in one pass over memory
 //	scaled        batch_norm_input_grad → weighted_sum of one term: its way back
 //	accumulate    conv2d_input_grad or matmul → add: the cotangent of a value with several uses grows where it is
-//	elementwise   a tree of pointwise operations, one pass over memory
+//	elementwise   a tree of pointwise operations, one pass over memory; batch_norm and slices of channels may be in it
 //
 // The package knows the operations through package ops, and no target; a target that has no kernel for a pattern may
 // lower the body operation by operation.
@@ -122,6 +122,7 @@ func (g *grouping) prologues() {
 		if op.Kind != "relu" || len(op.Result().Type.Shape) != 4 || g.gone[op] {
 			continue
 		}
+		first := g.concatBefore(op)
 		norm := op.Operands[0].Def
 		masked := func(user *ir.Op) bool { return user == op || user.Kind == "relu_grad" && len(g.roots[user]) > 0 }
 		if norm != nil && (norm.Kind != "batch_norm" || !g.private(norm.Result(), masked)) {
@@ -129,19 +130,36 @@ func (g *grouping) prologues() {
 		}
 		switch {
 		case g.private(op.Result(), convolves(op)):
+			if norm != nil {
+				first = norm
+			}
 			for _, user := range g.users[op.Result()] {
-				g.prologue(user, norm, op)
+				g.prologue(user, first, op)
 			}
 			g.gone[op] = true
+			if first != nil {
+				g.gone[first] = true
+			}
 		case norm != nil && len(g.users[norm.Result()]) == 1:
 			g.pattern[op], g.members[op] = NormRelu, []*ir.Op{norm}
-		default:
-			continue
-		}
-		if norm != nil {
 			g.gone[norm] = true
 		}
 	}
+}
+
+// concatBefore returns the concat of channels that only a ReLU reads, which only dense convolutions read: they can load
+// the parts instead.
+func (g *grouping) concatBefore(relu *ir.Op) *ir.Op {
+	concat := relu.Operands[0].Def
+	if concat == nil || concat.Kind != "concat" || concat.Attrs.Int("axis") != 1 {
+		return nil
+	}
+	only := func(user *ir.Op) bool { return user == relu }
+	dense := func(user *ir.Op) bool { return user.Attrs.Int("groups") == 1 && len(g.roots[user]) == 0 }
+	if !g.private(concat.Result(), only) || !g.private(relu.Result(), dense) {
+		return nil
+	}
+	return concat
 }
 
 // convolves says of the users of an operation which are convolutions, or gradients of filters, of its result.
@@ -151,15 +169,15 @@ func convolves(op *ir.Op) func(user *ir.Op) bool {
 	}
 }
 
-// prologue makes ReLU, and the normalisation unless it is nil, members of a convolution's group or groups.
-func (g *grouping) prologue(convolution, norm, relu *ir.Op) {
+// prologue makes ReLU, and what comes first unless it is nil, members of a convolution's group or groups.
+func (g *grouping) prologue(convolution, first, relu *ir.Op) {
 	roots := slices.Clone(g.roots[convolution])
 	if !g.gone[convolution] && g.pattern[convolution] == "" { // it is there by itself, whether or not a group makes it again
 		g.pattern[convolution], roots = Prologue, append(roots, convolution)
 	}
 	for _, root := range roots {
-		if norm != nil {
-			g.join(root, norm)
+		if first != nil {
+			g.join(root, first)
 		}
 		g.join(root, relu)
 	}
@@ -227,16 +245,18 @@ func (g *grouping) accumulations() {
 // accumulates says whether a kernel can add onto a value.
 func accumulates(op *ir.Op) bool { return op.Kind == "conv2d_input_grad" || op.Kind == "matmul" }
 
-// elementwise joins pointwise operations to their only user. An operation on two whole tensors stays where it is: to
-// join it would keep both alive until its user runs, for the sake of one pass over memory.
+// elementwise joins pointwise operations, BatchNorms and slices of channels to their only user. An operation on two whole
+// tensors stays where it is: to join it would keep both alive until its user runs, for the sake of one pass over memory.
 func (g *grouping) elementwise() {
 	root := map[*ir.Op]*ir.Op{}
 	for i := len(g.program.Ops) - 1; i >= 0; i-- {
 		op := g.program.Ops[i]
-		if !Pointwise(op) || g.gone[op] || g.pattern[op] != "" {
+		if !Pointwise(op) && !byChannel(op) || g.gone[op] || g.pattern[op] != "" {
 			continue
 		}
-		root[op] = op
+		if Pointwise(op) {
+			root[op] = op
+		}
 		v := op.Result()
 		if g.results[v] || len(g.users[v]) != 1 || wholeOperands(op) > 1 && op.Kind != "relu_grad" {
 			continue
@@ -257,6 +277,18 @@ func (g *grouping) elementwise() {
 func Pointwise(op *ir.Op) bool {
 	def := ops.Lookup(op.Kind)
 	return def != nil && def.Pointwise && len(op.Results) == 1
+}
+
+// byChannel says whether an operation can be in an elementwise group although what it does depends on the channel.
+func byChannel(op *ir.Op) bool {
+	switch op.Kind {
+	case "batch_norm":
+		return len(op.Result().Type.Shape) == 4
+	case "slice":
+		x, y := op.Operands[0].Type.Shape, op.Result().Type.Shape
+		return len(x) == 4 && x[0] == y[0] && x[2] == y[2] && x[3] == y[3]
+	}
+	return false
 }
 
 // wholeOperands counts the operands as large as the result, constants left out.

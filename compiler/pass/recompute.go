@@ -12,13 +12,13 @@ type Level int
 // The levels. Each includes the ones before it.
 const (
 	KeepAll         Level = iota // nothing
-	RecomputePasses              // what one pass over memory makes: normalisation, pooling, joined states
+	RecomputePasses              // what one pass over memory makes: normalisation, pooling, sums, joined states
 	RecomputeConvs               // depthwise convolutions as well
 )
 
 // String describes the level.
 func (l Level) String() string {
-	return [...]string{"nothing", "normalisation, pooling and joined states", "these and depthwise convolutions"}[l]
+	return [...]string{"nothing", "normalisation, pooling, sums and joined states", "these and depthwise convolutions"}[l]
 }
 
 // recomputeGap is how many operations must lie between two uses of a value for it to be worth computing anew; forward
@@ -59,7 +59,7 @@ func (l Level) covers(op *ir.Op) bool {
 		kind = op.Body.Ops[len(op.Body.Ops)-1].Kind // the last of a group is its root
 	}
 	switch kind {
-	case "batch_norm", "max_pool2d", "avg_pool2d", "concat", "relu":
+	case "batch_norm", "max_pool2d", "avg_pool2d", "concat", "relu", "add":
 		return true
 	case "conv2d":
 		w := op.Operands[1]

@@ -82,10 +82,50 @@ func rewrite(b *ops.Builder, op *ir.Op, uses []int) *ir.Value {
 		if x := op.Operands[0].Def; x != nil && x.Kind == "relu" {
 			return op.Operands[0]
 		}
-	case "slice", "reshape", "pad":
-		if op.Operands[0].Type.Equal(op.Result().Type) {
-			return op.Operands[0]
+	case "reshape", "pad":
+		return unchanged(op)
+	case "slice":
+		if v := unchanged(op); v != nil {
+			return v
 		}
+		return sliceOfMask(b, op)
+	}
+	return nil
+}
+
+// unchanged removes an operation that leaves all as it is.
+func unchanged(op *ir.Op) *ir.Value {
+	if op.Operands[0].Type.Equal(op.Result().Type) {
+		return op.Operands[0]
+	}
+	return nil
+}
+
+// sliceOfMask rewrites a slice of relu_grad(g, concat(…, x, …)) that is x's part: it is relu_grad of a slice of g by x,
+// which does not need the concat.
+func sliceOfMask(b *ops.Builder, op *ir.Op) *ir.Value {
+	mask := op.Operands[0].Def
+	if mask == nil || mask.Kind != "relu_grad" || mask.Phase != op.Phase || !mask.Operands[0].Type.Equal(mask.Result().Type) {
+		return nil
+	}
+	x := partOf(mask.Operands[1], op)
+	if x == nil {
+		return nil
+	}
+	return b.ReluGrad(b.Slice(mask.Operands[0], op.Attrs.Ints("starts"), op.Attrs.Ints("ends")), x)
+}
+
+// partOf returns the operand of a concat that a slice would take out of it, or nil.
+func partOf(whole *ir.Value, slice *ir.Op) *ir.Value {
+	if whole.Def == nil || whole.Def.Kind != "concat" {
+		return nil
+	}
+	axis, at := whole.Def.Attrs.Int("axis"), 0
+	for _, x := range whole.Def.Operands {
+		if at == slice.Attrs.Ints("starts")[axis] && x.Type.Equal(slice.Result().Type) {
+			return x
+		}
+		at += x.Type.Shape[axis]
 	}
 	return nil
 }

@@ -189,7 +189,7 @@ func bufferDamages(p *plan.Program, i int) []damage {
 }
 
 // mayLack are parameters that a launch may leave out.
-var mayLack = []string{"prologue", "relu", "eps"}
+var mayLack = []string{"prologue", "relu", "eps", "parts"}
 
 func paramDamages(name string, value any) []damage {
 	var all []damage

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"slices"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 )
@@ -124,8 +125,8 @@ func (c *checker) prologue(at, channels int) prologue {
 	switch name := optional(c, "prologue", "", "a text"); name {
 	case "", "relu":
 		p.relu = name == "relu"
-		if len(c.in) != at {
-			c.failf("has %d operands, wants %d with prologue %q", len(c.in), at, name)
+		if len(c.in) != at+c.parts()-1 {
+			c.failf("has %d operands, wants %d with prologue %q", len(c.in), at+c.parts()-1, name)
 		}
 	case "batch_norm", "batch_norm_relu":
 		p.norm, p.relu = c.normalisation(at, channels), name == "batch_norm_relu"
@@ -157,9 +158,58 @@ func (p *prologue) apply(y, x []float32) {
 	}
 }
 
+// part is some of the channels of an image.
+type part struct {
+	x []float32
+	c int
+}
+
+// parts returns how many tensors x is, by the parameter of that name. The first is operand 0, the others come last.
+func (c *checker) parts() int {
+	n := optional(c, "parts", 1, "an integer")
+	if c.err == nil && (n < 1 || n > len(c.in)-1) {
+		c.failf("parameter parts is %d: want at least 1, and fewer than the %d operands", n, len(c.in))
+	}
+	if c.err != nil {
+		return 1
+	}
+	return n
+}
+
+// source returns x, and where it is more than one tensor, these: x is then what their channels together would be.
+func (c *checker) source() (x tensor, parts []part) {
+	x = c.operand(0, plan.F32)
+	n := c.parts()
+	if c.err != nil || n == 1 {
+		return x, nil
+	}
+	c.image(x)
+	if c.err != nil {
+		return x, nil
+	}
+	first := x
+	x.Shape, x.f32 = slices.Clone(x.Shape), nil
+	x.Shape[1] = 0
+	for i := range n {
+		t := first
+		if i > 0 {
+			t = c.operand(len(c.in)-n+i, plan.F32)
+		}
+		c.image(t)
+		if c.err != nil {
+			return x, nil
+		}
+		c.shape(t, first.Shape[0], t.Shape[1], first.Shape[2], first.Shape[3])
+		parts = append(parts, part{t.f32, t.Shape[1]})
+		x.Shape[1] += t.Shape[1]
+	}
+	return x, parts
+}
+
 // padded is a way of reading the rows of images as if the pads were there and the prologue had been applied.
 type padded struct {
 	x         []float32
+	parts     []part // in place of x
 	c, h, w   int
 	top, left int
 	width     int // pixels of a padded row
@@ -179,34 +229,36 @@ type feed struct {
 	padded
 	rows   []float32
 	stride int
-	pixels []float32
+	image  int
 	from   int // the image's row that the first one is, without pads
 	filled int // how many there are
 }
 
 // feed is for the same rows.
 func (p *padded) feed(scratch []float32, image, from, count int) feed {
-	pixels := p.x[image*p.h*p.w*p.c : (image+1)*p.h*p.w*p.c]
 	first := from - p.top
 	if p.inPlace() && first >= 0 && first+count <= p.h {
+		pixels := p.x[image*p.h*p.w*p.c : (image+1)*p.h*p.w*p.c]
 		return feed{rows: pixels[(first*p.w-p.left)*p.c:], stride: p.w * p.c, filled: count}
 	}
 	stride := p.width * p.c
-	return feed{padded: *p, rows: scratch[:count*stride], stride: stride, pixels: pixels, from: first}
+	return feed{padded: *p, rows: scratch[:count*stride], stride: stride, image: image, from: first}
 }
 
 // until fills the rows before a number.
 func (f *feed) until(row int) {
 	for ; f.filled < row; f.filled++ {
-		f.row(f.rows[f.filled*f.stride:(f.filled+1)*f.stride], f.pixels, f.from+f.filled)
+		f.row(f.rows[f.filled*f.stride:(f.filled+1)*f.stride], f.image, f.from+f.filled)
 	}
 }
 
 // inPlace says whether rows that need no rows of pads can be read where they are.
-func (p *padded) inPlace() bool { return p.prologue.none() && p.left <= 0 && p.width-p.left <= p.w }
+func (p *padded) inPlace() bool {
+	return p.parts == nil && p.prologue.none() && p.left <= 0 && p.width-p.left <= p.w
+}
 
-// row fills one padded row from row h of the image.
-func (p *padded) row(dst, pixels []float32, h int) {
+// row fills one padded row from row h of an image.
+func (p *padded) row(dst []float32, image, h int) {
 	from, to := max(0, p.left), min(p.width, p.w+p.left) // pixels of dst that lie inside the image
 	if h < 0 || h >= p.h || from >= to {
 		clear(dst)
@@ -214,7 +266,21 @@ func (p *padded) row(dst, pixels []float32, h int) {
 	}
 	clear(dst[:from*p.c])
 	clear(dst[to*p.c:])
-	p.prologue.apply(dst[from*p.c:to*p.c], pixels[(h*p.w+from-p.left)*p.c:(h*p.w+to-p.left)*p.c])
+	p.load(dst[from*p.c:to*p.c], (image*p.h+h)*p.w+from-p.left)
+}
+
+// load fills dst with pixels from one on.
+func (p *padded) load(dst []float32, pixel int) {
+	if p.parts == nil {
+		p.prologue.apply(dst, p.x[pixel*p.c:][:len(dst)])
+		return
+	}
+	channel := 0
+	for _, part := range p.parts {
+		vec.copyRows(dst[channel:], p.c, part.x[pixel*part.c:], part.c, part.c, len(dst)/p.c)
+		channel += part.c
+	}
+	p.prologue.apply(dst, dst)
 }
 
 // normalisation is BatchNorm with given statistics, as y = (x - mean)·scale + beta with coefficients that prepare
@@ -242,19 +308,20 @@ func (c *checker) normalisation(at, channels int) *normalisation {
 	return n
 }
 
-func (n *normalisation) prepare() phase {
-	return phase{1, func(int, []float32) {
-		c := len(n.mean)
-		all := n.coefficients()
-		copy(all[:c], n.mean)
-		for i, v := range n.variance {
-			s, b := 1/math.Sqrt(float64(v)+n.eps), float32(0)
-			if n.gamma != nil {
-				s, b = s*float64(n.gamma[i]), n.beta[i]
-			}
-			all[c+i], all[2*c+i] = float32(s), b
+// prepare is the phase that comes first.
+func (n *normalisation) prepare() phase { return phase{1, func(int, []float32) { n.fill() }} }
+
+func (n *normalisation) fill() {
+	c := len(n.mean)
+	all := n.coefficients()
+	copy(all[:c], n.mean)
+	for i, v := range n.variance {
+		s, b := 1/math.Sqrt(float64(v)+n.eps), float32(0)
+		if n.gamma != nil {
+			s, b = s*float64(n.gamma[i]), n.beta[i]
 		}
-	}}
+		all[c+i], all[2*c+i] = float32(s), b
+	}
 }
 
 // apply normalises whole pixels; y may be x.

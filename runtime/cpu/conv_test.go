@@ -113,7 +113,59 @@ func init() {
 			for _, p := range prologues {
 				prologueCases(c, p)
 			}
+			if c.c > 1 {
+				partCases(c)
+			}
 		}
+	}
+}
+
+// partCases are convolutions of an image that lies in two or three tensors, the last of one channel, with and without ReLU.
+func partCases(c convCase) {
+	sizes := []int{c.c - 1, 1}
+	if c.c > 2 {
+		sizes = []int{c.c / 2, c.c - c.c/2 - 1, 1}
+	}
+	for _, relu := range []bool{false, true} {
+		params := plan.Params{"parts": len(sizes)}
+		if relu {
+			params["prologue"] = "relu"
+		}
+		whole := func(b *ops.Builder, first *ir.Value, others []*ir.Value) *ir.Value {
+			x := b.Concat(1, append([]*ir.Value{first}, others...)...)
+			if relu {
+				x = b.Relu(x)
+			}
+			return x
+		}
+		with := func(second ...operand) []operand {
+			all := append([]operand{image(c.n, sizes[0], c.h, c.w)}, second...)
+			for _, n := range sizes[1:] {
+				all = append(all, image(c.n, n, c.h, c.w))
+			}
+			return all
+		}
+		name := fmt.Sprintf("parts%v_%v_%s", sizes, relu, c)
+		kernelCases = append(kernelCases,
+			kernelCase{
+				kernel: "conv2d", name: name, params: params, operands: with(c.k()),
+				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+					return []*ir.Value{b.Conv2D(whole(b, in[0], in[2:]), in[1], c.a)}
+				},
+			},
+			kernelCase{
+				kernel: "conv2d", name: "bias_" + name, params: params, operands: with(c.k(), plain(c.o)),
+				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+					return []*ir.Value{b.Conv2DBias(whole(b, in[0], in[3:]), in[1], in[2], c.a)}
+				},
+			},
+			kernelCase{
+				kernel: "conv2d_weight_grad", name: name, params: params, operands: with(c.y()),
+				build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+					return []*ir.Value{b.Conv2DWeightGrad(whole(b, in[0], in[2:]), in[1], c.k().Shape, c.a)}
+				},
+				orders: map[int]plan.Layout{0: outputsLast},
+			})
 	}
 }
 

@@ -7,18 +7,20 @@ func init() {
 	register("conv2d_input_grad", conv2dInputGrad)
 }
 
-// conv2d(x, w[, bias][, mean, var[, gamma, beta]]) → y, with a prologue on x. There is a bias where the number of
-// operands is odd.
+// conv2d(x, w[, bias][, mean, var[, gamma, beta]][, more parts of x…]) → y, with a prologue on x. There is a bias where the
+// number of operands without those parts is odd.
 func conv2d(l *launch) (task, error) {
-	c := check(l, 2, 7, 1)
-	x, w, y := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
+	c := check(l, 2, anyNumber, 1)
+	x, parts := c.source()
+	w, y := c.operand(1, plan.F32), c.result(0, plan.F32)
 	g := c.convolution(x, w, y)
-	bias := c.bias(2, g.o, len(l.in)%2 == 1)
-	p := c.prologue(2+len(l.in)%2, g.c)
+	biased := (len(l.in) - c.parts() + 1) % 2
+	bias := c.bias(2, g.o, biased == 1)
+	p := c.prologue(2+biased, g.c)
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return convolve(l, g, x.f32, p, filter{func() []float32 { return w.f32 }, w.fixed}, y.f32, nil, bias, p.phases()), nil
+	return convolve(l, g, x.f32, parts, p, filter{func() []float32 { return w.f32 }, w.fixed}, y.f32, nil, bias, p.phases()), nil
 }
 
 // bias reads the operand at a place, if there is a bias.
@@ -54,9 +56,10 @@ type filter struct {
 	fixed   bool
 }
 
-// convolve is the task of a convolution after the given phases. With sum it is added to that, which may be y.
-func convolve(l *launch, g convolution, x []float32, p prologue, w filter, y, sum []float32, bias *offset, phases []phase) task {
-	source := padded{x: x, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
+// convolve is the task of a convolution of x, or of parts, after the given phases. With sum it is added to that, which may
+// be y.
+func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w filter, y, sum []float32, bias *offset, phases []phase) task {
+	source := padded{x: x, parts: parts, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
 	var rows func(y, x []float32, stride, count int)
 	var prepare []phase
 	if g.depthwise() {
@@ -72,9 +75,9 @@ func convolve(l *launch, g convolution, x []float32, p prologue, w filter, y, su
 		rows = func(y, x []float32, stride, count int) { g.denseRows(y, x, b(), m, stride, count, sum != nil) }
 	}
 	work, room := g.blocks(), g.scratch()
-	parts := work.parts(g.macs())
+	tasks := work.parts(g.macs())
 	run := func(part int, scratch []float32) {
-		from, to := span(part, parts, work.count())
+		from, to := span(part, tasks, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch[:room], image, first*g.sh, g.height(last-first))
@@ -97,7 +100,7 @@ func convolve(l *launch, g convolution, x []float32, p prologue, w filter, y, su
 	if sum != nil && g.depthwise() {
 		need += work.each * g.ow * g.o
 	}
-	return task{scratch: need, once: prepare, phases: append(phases, phase{parts, run})}
+	return task{scratch: need, once: prepare, phases: append(phases, phase{tasks, run})}
 }
 
 // denseRows computes a number of output rows from padded rows that lie stride apart, by matrix products, and may add
@@ -181,7 +184,7 @@ func conv2dInputGrad(l *launch) (task, error) {
 	}
 	t := g.transposed()
 	turned := l.shared(len(w.f32))
-	return convolve(l, t, dy.f32, prologue{}, filter{turned, false}, dx.f32, sum, nil, []phase{g.turn(turned, w.f32)}), nil
+	return convolve(l, t, dy.f32, nil, prologue{}, filter{turned, false}, dx.f32, sum, nil, []phase{g.turn(turned, w.f32)}), nil
 }
 
 // transposed is the way back of a convolution with stride 1: one too, with its kernel turned around.

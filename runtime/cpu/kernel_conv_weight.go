@@ -11,17 +11,18 @@ const (
 	mostSumElements = 1 << 22
 )
 
-// conv2d_weight_grad(x, g[, mean, var[, gamma, beta]]) → dw, with a prologue on x.
+// conv2d_weight_grad(x, g[, mean, var[, gamma, beta]][, more parts of x…]) → dw, with a prologue on x.
 func conv2dWeightGrad(l *launch) (task, error) {
-	c := check(l, 2, 6, 1)
-	x, dy, dw := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
+	c := check(l, 2, anyNumber, 1)
+	x, from := c.source()
+	dy, dw := c.operand(1, plan.F32), c.result(0, plan.F32)
 	g := c.convolution(x, dw, dy)
 	p := c.prologue(2, g.c)
 	c.shapeParam(dw)
 	if c.err != nil {
 		return task{}, c.err
 	}
-	source := padded{x: x.f32, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
+	source := padded{x: x.f32, parts: from, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
 	work, size := g.blocks(), len(dw.f32)
 	parts := min(work.parts(g.macs()), mostSums, max(1, mostSumElements/size))
 	sums := func() []float32 { return dw.f32 }

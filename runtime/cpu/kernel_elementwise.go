@@ -9,16 +9,17 @@ import (
 
 func init() { register("elementwise", bindElementwise) }
 
-// A chain of elementwise operations is a program for a register machine whose registers are blocks of blockSize
-// elements. All instructions run on one block before the next, so that what passes between them stays in the first-level
-// cache and the operands are read and the results written once. Results may be operands.
+// A chain of elementwise operations is a program for a register machine whose registers are blocks of some blockSize
+// elements, whole pixels where an instruction goes by channels. All instructions run on one block before the next, so that
+// what passes between them stays in the first-level cache and the operands are read and the results written once. Results
+// may be operands.
 const blockSize = 512
 
 // longestChain bounds the operands, the instructions and so the scratch of a launch.
 const longestChain = 4096
 
 // bindElementwise binds Code (see plan.Instruction). Operands have the type, shape and layout of the results or are
-// single elements.
+// single elements, but for those that only instructions by channel read (see channelwise).
 func bindElementwise(l *launch) (task, error) {
 	c := check(l, 0, longestChain, len(l.out))
 	results := c.intsOf("results", len(l.out), 0, len(l.in)+len(l.Code)-1)
@@ -33,9 +34,10 @@ func bindElementwise(l *launch) (task, error) {
 		c.like(l.out[i], y)
 	}
 	for i, x := range l.in {
-		if x.Elements() == 1 {
+		switch {
+		case x.Elements() == 1, c.readByChannel(i):
 			c.operand(i, y.DType)
-		} else {
+		default:
 			c.like(x, y)
 		}
 	}
@@ -53,15 +55,9 @@ func bindElementwise(l *launch) (task, error) {
 
 // location is where a register lies: in the memory of a tensor, or in a slot of the scratch.
 type location struct {
-	memory []float32
-	slot   int
-}
-
-func (at *location) block(scratch []float32, from, n int) []float32 {
-	if at.memory != nil {
-		return at.memory[from : from+n]
-	}
-	return scratch[at.slot*blockSize:][:n]
+	memory   []float32
+	channels channels // of the memory; the zero value is all
+	slot     int
 }
 
 // step is an instruction with its registers in their places.
@@ -81,6 +77,7 @@ type uniform struct {
 
 // chain is a bound program.
 type chain struct {
+	block    int // elements that an instruction runs on at a time
 	uniforms []uniform
 	steps    []step
 }
@@ -90,13 +87,22 @@ func (ch *chain) run(from, to int, scratch []float32) {
 		if u.memory != nil {
 			u.value = u.memory[0]
 		}
-		fillRow(scratch[u.slot*blockSize:][:min(blockSize, to-from)], u.value)
+		fillRow(scratch[u.slot*ch.block:][:min(ch.block, to-from)], u.value)
 	}
-	for ; from < to; from += blockSize {
-		n := min(blockSize, to-from)
+	for ; from < to; from += ch.block {
+		n := min(ch.block, to-from)
+		at := func(l location) []float32 {
+			switch {
+			case l.memory == nil:
+				return scratch[l.slot*ch.block:][:n]
+			case l.channels.of > 0:
+				return l.channels.rows(l.memory, from)
+			}
+			return l.memory[from : from+n]
+		}
 		for i := range ch.steps {
 			s := &ch.steps[i]
-			s.run(s.dst.block(scratch, from, n), s.x.block(scratch, from, n), s.y.block(scratch, from, n), s.a, s.b)
+			s.run(at(s.dst), at(s.x), at(s.y), s.a, s.b)
 		}
 	}
 }
@@ -105,6 +111,7 @@ func (ch *chain) run(from, to int, scratch []float32) {
 type placer struct {
 	*checker
 	chain
+	norms     []*normalisation
 	results   []int
 	n         int // elements
 	locations []location
@@ -118,6 +125,8 @@ func bindChain(c *checker, results []int) (task, error) {
 	if err := p.findLastUses(); err != nil {
 		return task{}, err
 	}
+	unit := p.unit() // elements that belong together
+	p.block = max(unit, blockSize/unit*unit)
 	for _, x := range c.in {
 		if len(x.f32) == 1 && p.n > 1 {
 			p.locations = append(p.locations, p.uniform(uniform{memory: x.f32}))
@@ -128,13 +137,16 @@ func bindChain(c *checker, results []int) (task, error) {
 	for i := range c.Code {
 		p.instruction(i)
 	}
+	if c.err != nil {
+		return task{}, c.err
+	}
 	p.store()
-	n, parts, program := p.n, partsOf(p.n), p.chain
+	n, parts, program := p.n/unit, min(p.n/unit, partsOf(p.n)), p.chain
 	run := func(part int, scratch []float32) {
 		from, to := span(part, parts, n)
-		program.run(from, to, scratch)
+		program.run(from*unit, to*unit, scratch)
 	}
-	return task{scratch: p.slots * blockSize, phases: []phase{{parts: parts, run: run}}}, nil
+	return task{scratch: p.slots * p.block, phases: append(p.prepare(), phase{parts: parts, run: run})}, nil
 }
 
 // findLastUses also checks the instructions.
@@ -145,6 +157,9 @@ func (p *placer) findLastUses() error {
 	}
 	for i, c := range p.Code {
 		op, known := pointwise[c.Op]
+		if byChannel(c) {
+			op, known = pointwiseOp{args: len(c.Args), constants: 1}, true
+		}
 		if err := checkInstruction(i, c, known, op.args, op.constants, len(p.in)+i); err != nil {
 			return err
 		}
@@ -177,11 +192,19 @@ func checkInstruction(i int, c plan.Instruction, known bool, args, constants, re
 func (p *placer) instruction(i int) {
 	c := p.Code[i]
 	op := pointwise[c.Op]
-	if op.run == nil { // a constant
+	if c.Op == "constant" {
 		p.locations = append(p.locations, p.uniform(uniform{value: float32(c.Constants[0])}))
 		return
 	}
-	s := step{run: pointwiseRow(c.Op), x: p.locations[c.Args[0]], y: p.locations[c.Args[op.args-1]]}
+	var s step
+	switch {
+	case c.Op == "batch_norm":
+		s = p.normalize(c)
+	case c.Op == "slice":
+		s = p.slice(c)
+	default:
+		s = step{run: pointwiseRow(c.Op), x: p.locations[c.Args[0]], y: p.locations[c.Args[op.args-1]]}
+	}
 	if op.constants == 2 {
 		s.a, s.b = float32(c.Constants[0]), float32(c.Constants[1])
 	}

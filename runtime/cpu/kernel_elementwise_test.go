@@ -41,6 +41,12 @@ func meaning(b *ops.Builder, c plan.Instruction, registers []*ir.Value) *ir.Valu
 		return b.Constant(ir.T(registers[0].Type.DType), c.Constants[0])
 	case "axpby":
 		return b.Axpby(args[0], args[1], c.Constants[0], c.Constants[1])
+	case "batch_norm":
+		return b.BatchNorm(args[0], args[1], args[2], args[3:], c.Constants[0])
+	case "slice":
+		starts, ends := make([]int, 4), slices.Clone(args[0].Type.Shape)
+		starts[1], ends[1] = int(c.Constants[0]), int(c.Constants[0])+registers[0].Type.Shape[1]
+		return b.Slice(args[0], starts, ends)
 	}
 	return b.Op(c.Op, 1, args)[0]
 }
@@ -92,6 +98,33 @@ func init() {
 	for i := range 12 {
 		kernelCases = append(kernelCases, randomChain(i))
 	}
+	for _, n := range []int{1, 3, 16, 36, 700} { // the last is a pixel larger than a block
+		channelChains(n)
+	}
+}
+
+// channelChains are a node of a derived network and a part of its way back: sums of normalised images, and what is left of
+// some channels of a cotangent.
+func channelChains(n int) {
+	x, vector := image(2, n, 7, 5), plain(n)
+	norm := func(args ...int) plan.Instruction {
+		return plan.Instruction{Op: "batch_norm", Args: args, Constants: []float64{1e-5}}
+	}
+	slice := func(x, from int) plan.Instruction {
+		return plan.Instruction{Op: "slice", Args: []int{x}, Constants: []float64{float64(from)}}
+	}
+	node := chainCase(fmt.Sprint("normalised, ", n), []operand{x, x, vector, positive(n), vector, vector}, []plan.Instruction{
+		norm(0, 2, 3, 4, 5), norm(1, 2, 3), do("add", 6, 7),
+	}, 8)
+	node.inPlace = []int{0, 1}
+	inner := chainCase(fmt.Sprint("normalised inside, ", n), []operand{x, vector, positive(n)}, []plan.Instruction{
+		do("relu", 0), norm(3, 1, 2), do("neg", 4),
+	}, 5, 4)
+	masked := chainCase(fmt.Sprint("slices, ", n), []operand{x, image(2, 2*n+1, 7, 5)}, []plan.Instruction{
+		slice(1, n), do("relu_grad", 2, 0), slice(1, 0), do("add", 3, 4),
+	}, 5)
+	masked.inPlace = []int{0}
+	kernelCases = append(kernelCases, node, inner, masked, chainCase(fmt.Sprint("slice alone, ", n), []operand{x, image(2, n+2, 7, 5)}, []plan.Instruction{slice(1, 2)}, 2))
 }
 
 // randomChain is a program of operations that keep numbers small, over one to three images and a scalar.
@@ -226,6 +259,7 @@ func BenchmarkElementwise(b *testing.B) {
 func TestBadCode(t *testing.T) {
 	shape := plan.Tensor{DType: plan.F32, Shape: []int{2}}
 	counters := plan.Tensor{DType: plan.I64, Shape: []int{2}}
+	picture := plan.Tensor{DType: plan.F32, Shape: []int{1, 2, 1, 1}, Order: channelsLast}
 	for _, c := range []struct {
 		name    string
 		tensor  plan.Tensor
@@ -243,6 +277,12 @@ func TestBadCode(t *testing.T) {
 		{"too long", shape, slices.Repeat([]plan.Instruction{do("neg", 0)}, longestChain+1), []int{1}, "4097 instructions"},
 		{"float operation on counters", counters, []plan.Instruction{do("neg", 0)}, []int{1}, `"neg"`},
 		{"counter reads itself", counters, []plan.Instruction{do("add", 0, 1)}, []int{1}, "reads register 1 of 1"},
+		{"channels of a vector", shape, []plan.Instruction{{Op: "slice", Args: []int{0}, Constants: []float64{0}}}, []int{1}, "wants 4 dimensions"},
+		{"channels that are not there", picture, []plan.Instruction{{Op: "slice", Args: []int{0}, Constants: []float64{1}}}, []int{1}, "slice takes channels 1 to 3"},
+		{"slice of a register", picture, []plan.Instruction{do("neg", 0), {Op: "slice", Args: []int{1}, Constants: []float64{0}}}, []int{2}, "slice reads register 1"},
+		{"statistics of an image", picture, []plan.Instruction{{Op: "batch_norm", Args: []int{0, 0, 0}, Constants: []float64{1}}}, []int{1}, "wants [2]"},
+		{"half of scale and shift", picture, []plan.Instruction{{Op: "batch_norm", Args: []int{0, 0, 0, 0}, Constants: []float64{1}}}, []int{1}, "batch_norm has 4 registers"},
+		{"nothing to normalise", picture, []plan.Instruction{{Op: "batch_norm", Constants: []float64{1}}}, []int{1}, "batch_norm has 0 registers"},
 		{"other type", plan.Tensor{DType: plan.I32, Shape: []int{2}}, nil, []int{0}, "wants f32 or i64"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -205,15 +205,19 @@ func (l *lowering) fusion(op *ir.Op) error {
 		l.launch(norm.Kind, norm, outside(norm.Operands, outer), p, op)
 		return nil
 	case fuse.Prologue:
-		// Operands of the kernel: x, the root's other operands, then those of the normalisation.
+		// Operands of the kernel: x or its first part, the root's other operands, then those of the normalisation or the
+		// other parts of x.
 		p := params(root.Attrs)
-		x, more := body.Ops[0].Operands[0], []*ir.Value(nil)
+		first := body.Ops[0]
+		x, more := first.Operands[:1], first.Operands[1:]
 		p["prologue"] = "relu"
-		if norm := body.Ops[0]; norm.Kind == "batch_norm" {
-			p["prologue"], p["eps"] = "batch_norm_relu", norm.Attrs.Float("eps")
-			more = norm.Operands[1:]
+		switch first.Kind {
+		case "batch_norm":
+			p["prologue"], p["eps"] = "batch_norm_relu", first.Attrs.Float("eps")
+		case "concat":
+			p["parts"] = len(first.Operands)
 		}
-		operands := append([]*ir.Value{x}, root.Operands[1:]...)
+		operands := slices.Concat(x, root.Operands[1:])
 		l.launch(root.Kind, root, outside(append(operands, more...), outer), p, op)
 		return nil
 	case fuse.Mixture:
@@ -304,8 +308,9 @@ func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]
 		}
 	}
 	var external []*ir.Value
-	seen := map[*ir.Value]bool{}
+	seen, byChannel := map[*ir.Value]bool{}, false
 	for _, inner := range body.Ops {
+		byChannel = byChannel || !fuse.Pointwise(inner) && inner.Kind != "constant"
 		for _, v := range inner.Operands {
 			if inside[v] || seen[v] || isConstant(v) {
 				continue
@@ -314,7 +319,7 @@ func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]
 			external = append(external, v)
 		}
 	}
-	order, known := plan.Layout(nil), false
+	order, known := channelsLast, byChannel
 	for _, v := range external {
 		if source := outerOf(v, outer); !known && len(source.Type.Shape) == 4 {
 			order, known = l.out.Tensors[l.operand(source)].Order, true
@@ -336,7 +341,7 @@ func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]
 			registers[inner.Result()] = add(plan.Instruction{Op: "constant", Constants: []float64{inner.Attrs.Float("value")}})
 			continue
 		}
-		instruction := plan.Instruction{Op: inner.Kind}
+		instruction := plan.Instruction{Op: inner.Kind, Constants: constants(inner)}
 		for _, v := range inner.Operands {
 			r, ok := registers[v]
 			if !ok { // a constant outside the group
@@ -345,9 +350,6 @@ func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]
 			}
 			instruction.Args = append(instruction.Args, r)
 		}
-		if inner.Kind == "axpby" {
-			instruction.Constants = []float64{inner.Attrs.Float("a"), inner.Attrs.Float("b")}
-		}
 		registers[inner.Result()] = add(instruction)
 	}
 	out.Params = plan.Params{"results": []int{registers[body.Results[0].Value]}}
@@ -355,10 +357,25 @@ func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]
 		order = nil
 	}
 	out.Results = []int{l.define(result, order)}
-	for i := range external {
-		out.InPlace = append(out.InPlace, lower.Alias{Operand: i, Result: 0})
+	for i, v := range external {
+		if v.Type.Equal(result.Type) {
+			out.InPlace = append(out.InPlace, lower.Alias{Operand: i, Result: 0})
+		}
 	}
 	l.out.Launches = append(l.out.Launches, out)
+	return nil
+}
+
+// constants are the attributes of an instruction of an elementwise kernel.
+func constants(op *ir.Op) []float64 {
+	switch op.Kind {
+	case "axpby":
+		return []float64{op.Attrs.Float("a"), op.Attrs.Float("b")}
+	case "batch_norm":
+		return []float64{op.Attrs.Float("eps")}
+	case "slice": // of channels
+		return []float64{float64(op.Attrs.Ints("starts")[1])}
+	}
 	return nil
 }
 

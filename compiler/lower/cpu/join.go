@@ -62,7 +62,9 @@ func (j *joining) findSmall() {
 	j.small = map[int]bool{}
 	for _, l := range j.Launches {
 		update := l.Kernel == "sgd" || l.Kernel == "adam"
-		pointwise := l.Kernel == "elementwise" && slices.ContainsFunc(l.Operands, func(t int) bool { return state[t] })
+		pointwise := l.Kernel == "elementwise" && slices.ContainsFunc(l.Operands, func(t int) bool {
+			return state[t] && slices.Equal(j.Tensors[t].Shape, j.Tensors[l.Results[0]].Shape) // not scale and shift of an image
+		})
 		if !update && !pointwise || j.changes(l) {
 			continue
 		}

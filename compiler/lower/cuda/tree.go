@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/dartsc/dartsc/compiler/fuse"
 	"github.com/dartsc/dartsc/ir"
@@ -15,21 +16,22 @@ const mostLeaves = 24
 // flatten replaces the groups of a program that have no kernel of their own by what is in them, and takes the sums out of the ways
 // back of separable convolutions.
 func flatten(list []*ir.Op) []*ir.Op {
-	f := flattening{norms: map[string]*ir.Value{}}
+	f := flattening{norms: map[string]*ir.Value{}, concats: map[string]*ir.Value{}}
 	f.add(list)
 	return f.list
 }
 
 type flattening struct {
-	list  []*ir.Op
-	norms map[string]*ir.Value // the results of BatchNorms so far, by what they normalise
+	list    []*ir.Op
+	norms   map[string]*ir.Value // the results of BatchNorms so far, by what they normalise
+	concats map[string]*ir.Value // the same of concats
 }
 
 func (f *flattening) add(list []*ir.Op) {
 	for _, op := range list {
 		group := op.Attrs.Text("group")
 		if op.Kind == ir.Fusion && group == fuse.SeparableGrad {
-			if parts := withoutSum(op, func(norm *ir.Op) *ir.Value { return f.norms[normKey(norm)] }); parts != nil {
+			if parts := withoutSum(op, func(norm *ir.Op) *ir.Value { return f.norms[keyOf(norm)] }); parts != nil {
 				f.list = append(f.list, parts...)
 				continue
 			}
@@ -43,14 +45,45 @@ func (f *flattening) add(list []*ir.Op) {
 			continue
 		}
 		if op.Kind == "batch_norm" {
-			f.norms[normKey(op)] = op.Result()
+			f.norms[keyOf(op)] = op.Result()
+		}
+		if op.Kind == ir.Fusion && group == fuse.Prologue && op.Body.Ops[0].Kind == "concat" {
+			op = f.withoutConcat(op)
 		}
 		f.list = append(f.list, op)
 	}
 }
 
-// normKey tells BatchNorms apart by their operands.
-func normKey(norm *ir.Op) string { return fmt.Sprint(norm.Operands, norm.Attrs, norm.Phase) }
+// keyOf tells operations of a kind apart by their operands.
+func keyOf(op *ir.Op) string { return fmt.Sprint(op.Operands, op.Attrs, op.Phase) }
+
+// withoutConcat takes the concat out of a group that begins with one: no kernel reads an image in parts. It is made once
+// for all groups.
+func (f *flattening) withoutConcat(op *ir.Op) *ir.Op {
+	inside := opened(op)
+	concat := inside[0]
+	whole := f.concats[keyOf(concat)]
+	if whole == nil {
+		whole = concat.Result()
+		f.concats[keyOf(concat)] = whole
+		f.list = append(f.list, concat)
+	}
+	rest, body, image := *op, *op.Body, &ir.Value{Type: whole.Type, Name: "x"}
+	first := body.Ops[0]
+	body.Ops, body.Inputs = nil, []*ir.Value{image}
+	rest.Body, rest.Operands = &body, []*ir.Value{whole}
+	for _, inner := range op.Body.Ops[1:] {
+		c := *inner
+		c.Operands = replaced(inner.Operands, map[*ir.Value]*ir.Value{first.Result(): image})
+		body.Ops = append(body.Ops, &c)
+	}
+	for i, in := range op.Body.Inputs {
+		if !slices.Contains(first.Operands, in) {
+			body.Inputs, rest.Operands = append(body.Inputs, in), append(rest.Operands, op.Operands[i])
+		}
+	}
+	return &rest
+}
 
 // opened returns the operations of a group on the values outside, or nil if one of its results is what it is given.
 func opened(op *ir.Op) (inside []*ir.Op) {
