@@ -84,12 +84,12 @@ func BenchmarkSeparable(b *testing.B) {
 		name string
 		separableCase
 	}{
-		{"3x3_16", separableCase{convCase: convCase{64, 16, 32, 32, 16, 3, 3, attrs(1, 1, 1, 16)}, out: 16}},
+		{"3x3_16", separableCase{convCase: convCase{1024, 16, 32, 32, 16, 3, 3, attrs(1, 1, 1, 16)}, out: 16}},
 		{"5x5_16", separableCase{convCase: convCase{64, 16, 32, 32, 16, 5, 5, attrs(1, 2, 1, 16)}, out: 16}},
-		{"dilated5x5_32", separableCase{convCase: convCase{64, 32, 16, 16, 32, 5, 5, attrs(1, 4, 2, 32)}, out: 32}},
+		{"dilated5x5_32", separableCase{convCase: convCase{1024, 32, 16, 16, 32, 5, 5, attrs(1, 4, 2, 32)}, out: 32}},
 		{"3x3_64", separableCase{convCase: convCase{64, 64, 8, 8, 64, 3, 3, attrs(1, 1, 1, 64)}, out: 64}},
 		{"3x3_32stride2", separableCase{convCase: convCase{64, 32, 32, 32, 32, 3, 3, attrs(2, 1, 1, 32)}, out: 32}},
-		{"3x3_36", separableCase{convCase: convCase{16, 36, 32, 32, 36, 3, 3, attrs(1, 1, 1, 36)}, out: 36}},
+		{"3x3_36", separableCase{convCase: convCase{512, 36, 32, 32, 36, 3, 3, attrs(1, 1, 1, 36)}, out: 36}},
 		{"3x3_72", separableCase{convCase: convCase{16, 72, 16, 16, 72, 3, 3, attrs(1, 1, 1, 72)}, out: 72}},
 		{"3x3_144", separableCase{convCase: convCase{16, 144, 8, 8, 144, 3, 3, attrs(1, 1, 1, 144)}, out: 144}},
 	} {

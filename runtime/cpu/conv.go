@@ -252,6 +252,21 @@ func (f *feed) until(row int) {
 	}
 }
 
+// reads adds the memory that so many padded rows of an image come from.
+func (p *padded) reads(image, from, count int, into *ahead) {
+	first, last := max(0, from-p.top), min(p.h, from-p.top+count)
+	if first >= last {
+		return
+	}
+	pixel, pixels := (image*p.h+first)*p.w, (last-first)*p.w
+	if p.parts == nil {
+		into.add(p.x[pixel*p.c:][:pixels*p.c])
+	}
+	for _, part := range p.parts {
+		into.add(part.x[pixel*part.c:][:pixels*part.c])
+	}
+}
+
 // inPlace says whether rows that need no rows of pads can be read where they are.
 func (p *padded) inPlace() bool {
 	return p.parts == nil && p.prologue.none() && p.left <= 0 && p.width-p.left <= p.w

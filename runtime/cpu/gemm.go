@@ -20,7 +20,7 @@ func pack(dst, b []float32, row, column, k, n int) {
 
 // gemm goes by tiles of 3×2. Rows and columns that the last tiles have too many are computed and left out, so that an
 // element is the same sum wherever tiles end.
-func gemm(c []float32, ldc int, a []float32, lda int, b []float32, m, n, k int, add bool) {
+func gemm(c []float32, ldc int, a []float32, lda int, b []float32, m, n, k int, add bool, _ *ahead) {
 	for i := 0; i < m; i += 3 {
 		rows := min(3, m-i)
 		row, d1, d2 := a[i*lda:], min(1, rows-1)*lda, (rows-1)*lda
@@ -91,7 +91,7 @@ func tileBlock(a0, a1, a2, b0, b1 []float32) (s00, s01, s10, s11, s20, s21 float
 	return
 }
 
-func outer(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int) {
+func outer(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int, _ *ahead) {
 	i := 0
 	for ; i+4 <= k; i += 4 {
 		j := 0

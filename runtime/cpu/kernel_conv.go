@@ -60,10 +60,14 @@ type filter struct {
 // be y.
 func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w filter, y, sum []float32, bias *offset, phases []phase) task {
 	source := padded{x: x, parts: parts, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
-	var rows func(y, x []float32, stride, count int)
+	var rows func(y, x []float32, stride, count int, next *ahead)
 	var prepare []phase
 	if g.depthwise() {
-		rows = func(y, x []float32, stride, count int) { vec.depthwise(y, x, w.weights(), g.window(count, stride)) }
+		rows = func(y, x []float32, stride, count int, next *ahead) {
+			s := g.window(count, stride)
+			s.next = next
+			vec.depthwise(y, x, w.weights(), s)
+		}
 	} else {
 		m := matricesOf(g)
 		b, once := l.keep(m.size(), w.fixed)
@@ -72,27 +76,36 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 		} else {
 			phases = append(phases, pack)
 		}
-		rows = func(y, x []float32, stride, count int) { g.denseRows(y, x, b(), m, stride, count, sum != nil) }
+		rows = func(y, x []float32, stride, count int, next *ahead) {
+			g.denseRows(y, x, b(), m, stride, count, sum != nil, next)
+		}
 	}
 	work, room := g.blocks(), g.scratch()
 	tasks := work.parts(g.macs())
+	nexts := make([]ahead, tasks)
 	run := func(part int, scratch []float32) {
 		from, to := span(part, tasks, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch[:room], image, first*g.sh, g.height(last-first))
+			next := &nexts[part]
+			next.clear(g.macs() / work.count())
+			if unit+1 < work.count() {
+				image, first, last := work.at(unit + 1)
+				source.reads(image, first*g.sh, g.height(last-first), next)
+			}
 			begin, end := (image*g.oh+first)*g.ow*g.o, (image*g.oh+last)*g.ow*g.o
 			out := y[begin:end]
 			if sum != nil {
 				copy(out, sum[begin:end]) // nothing moves where they are the same
 			}
 			if sum == nil || !g.depthwise() {
-				rows(out, x, stride, last-first)
+				rows(out, x, stride, last-first, next)
 				bias.add(out)
 				continue
 			}
 			more := scratch[room:][:len(out)]
-			rows(more, x, stride, last-first)
+			rows(more, x, stride, last-first, next)
 			vec.add(out, more)
 		}
 	}
@@ -106,7 +119,7 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 // denseRows computes a number of output rows from padded rows that lie stride apart, by matrix products, and may add
 // them to what is there. The taps of a kernel's row are one product where they are neighbours in memory, and so are
 // several rows of outputs of a 1×1 kernel.
-func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int, add bool) {
+func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int, add bool, next *ahead) {
 	pixels := g.ow
 	if g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && stride == g.ow*g.c {
 		pixels, count = g.ow*count, 1
@@ -117,7 +130,7 @@ func (g *convolution) denseRows(y, x, b []float32, m matrices, stride, count int
 			at := m.at(i)
 			in := x[(r*g.sh+at.kh*g.dh)*stride+at.kw*g.dw*g.c+at.group*(g.c/g.groups):]
 			first := at.kh == 0 && at.kw == 0 && !add
-			vec.gemm(out[at.group*m.n:], g.o, in, g.sw*g.c, b[i*m.packed:(i+1)*m.packed], pixels, m.n, m.k, !first)
+			vec.gemm(out[at.group*m.n:], g.o, in, g.sw*g.c, b[i*m.packed:(i+1)*m.packed], pixels, m.n, m.k, !first, next)
 		}
 	}
 }
@@ -247,7 +260,7 @@ func stridedInputGrad(l *launch, g convolution, dy, w, dx, sum []float32) task {
 			for kw := range g.kw {
 				for group := range g.groups {
 					i := (kh*g.kw+kw)*g.groups + group
-					vec.gemm(x[kw*g.dw*g.c+group*in:], g.sw*g.c, dy[group*out:], g.o, b()[i*size:(i+1)*size], g.ow, in, out, true)
+					vec.gemm(x[kw*g.dw*g.c+group*in:], g.sw*g.c, dy[group*out:], g.o, b()[i*size:(i+1)*size], g.ow, in, out, true, nil)
 				}
 			}
 		}

@@ -33,6 +33,7 @@ func conv2dWeightGrad(l *launch) (task, error) {
 	if g.depthwise() {
 		add = g.depthwiseWeights
 	}
+	nexts := make([]ahead, parts)
 	phases := append(p.phases(), phase{parts, func(part int, scratch []float32) {
 		sum := sums()[part*size : (part+1)*size]
 		clear(sum)
@@ -40,7 +41,14 @@ func conv2dWeightGrad(l *launch) (task, error) {
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch, image, first*g.sh, g.height(last-first))
-			add(sum, x, dy.f32[(image*g.oh+first)*g.ow*g.o:(image*g.oh+last)*g.ow*g.o], stride, last-first)
+			next := &nexts[part]
+			next.clear(g.macs() / work.count())
+			if unit+1 < work.count() {
+				image, first, last := work.at(unit + 1)
+				source.reads(image, first*g.sh, g.height(last-first), next)
+				next.add(dy.f32[(image*g.oh+first)*g.ow*g.o : (image*g.oh+last)*g.ow*g.o])
+			}
+			add(sum, x, dy.f32[(image*g.oh+first)*g.ow*g.o:(image*g.oh+last)*g.ow*g.o], stride, last-first, next)
 		}
 	}})
 	if parts > 1 {
@@ -62,7 +70,7 @@ func sumParts(y []float32, sums func() []float32, parts, distance int) phase {
 }
 
 // depthwiseWeights adds the products of a number of rows of g with padded rows that lie stride apart.
-func (g *convolution) depthwiseWeights(dw, x, dy []float32, stride, count int) {
+func (g *convolution) depthwiseWeights(dw, x, dy []float32, stride, count int, _ *ahead) {
 	vec.correlate(dw, x, dy, g.window(count, stride))
 }
 
@@ -70,7 +78,7 @@ func (g *convolution) depthwiseWeights(dw, x, dy []float32, stride, count int) {
 const longestSum = 256
 
 // denseWeights is the same by outer products, one for each row of taps where these are neighbours in memory.
-func (g *convolution) denseWeights(dw, x, dy []float32, stride, count int) {
+func (g *convolution) denseWeights(dw, x, dy []float32, stride, count int, next *ahead) {
 	m := matricesOf(*g)
 	pixels, rows := g.ow, count
 	if g.kh == 1 && g.kw == 1 && g.sh == 1 && g.sw == 1 && stride == g.ow*g.c {
@@ -83,7 +91,7 @@ func (g *convolution) denseWeights(dw, x, dy []float32, stride, count int) {
 			out := dy[r*g.ow*g.o+at.group*m.n:]
 			to := dw[i/m.groups*m.tap+at.group*m.n:]
 			for p := 0; p < pixels; p += longestSum {
-				vec.outer(to, g.o, in[p*g.sw*g.c:], g.sw*g.c, out[p*g.o:], g.o, min(longestSum, pixels-p), m.k, m.n)
+				vec.outer(to, g.o, in[p*g.sw*g.c:], g.sw*g.c, out[p*g.o:], g.o, min(longestSum, pixels-p), m.k, m.n, next)
 			}
 		}
 	}

@@ -17,7 +17,9 @@ type byImage struct {
 	before       []phase // none depends on another, nor do those after
 	units, parts int
 	begin        func(part int) // nil: nothing
-	run          func(part, unit int, scratch []float32)
+	run          func(part, unit int, scratch []float32, next *ahead)
+	reads        func(unit int, into *ahead) // adds what a unit reads of the images
+	work         int                         // multiply-adds of a unit
 	after        []phase
 }
 
@@ -71,6 +73,7 @@ func inTurns(list []byImage) (task, error) {
 		return task{}, err
 	}
 	units, parts := list[0].units, list[0].parts
+	nexts := make([]ahead, parts)
 	t.phases = []phase{first, {parts, func(part int, scratch []float32) {
 		for i := range list {
 			if begin := list[i].begin; begin != nil {
@@ -80,7 +83,14 @@ func inTurns(list []byImage) (task, error) {
 		from, to := span(part, parts, units)
 		for unit := from; unit < to; unit++ {
 			for i := range list {
-				list[i].run(part, unit, scratch)
+				next := &nexts[part]
+				next.clear(list[i].work)
+				if i+1 < len(list) {
+					list[i+1].reads(unit, next)
+				} else if unit+1 < units { // also of the next part, which the same worker has
+					list[0].reads(unit+1, next)
+				}
+				list[i].run(part, unit, scratch, next)
 			}
 		}
 	}}, last}

@@ -141,7 +141,7 @@ func (p *product) bind(l *launch, fixed, transposeA, transposeB bool) task {
 	t.phases = append(t.phases, p.eachBlock(columns, func(block, first, last int) {
 		from, to := columns[block][0], columns[block][1]
 		add := p.start(first, last, from, to)
-		vec.gemm(p.y[first*p.n+from:], p.n, rows()[first*p.k:], p.k, packed()[offsets[block]:], last-first, to-from, p.k, add)
+		vec.gemm(p.y[first*p.n+from:], p.n, rows()[first*p.k:], p.k, packed()[offsets[block]:], last-first, to-from, p.k, add, nil)
 	}))
 	return t
 }
@@ -156,7 +156,7 @@ func (p *product) outer() task {
 				clear(p.y[i*p.n+from : i*p.n+to])
 			}
 		}
-		vec.outer(p.y[first*p.n+from:], p.n, p.a[first:], p.m, p.b[from:], p.n, p.k, last-first, to-from)
+		vec.outer(p.y[first*p.n+from:], p.n, p.a[first:], p.m, p.b[from:], p.n, p.k, last-first, to-from, nil)
 	}))
 }
 

@@ -45,7 +45,7 @@ func separable(l *launch) (byImage, error) {
 	work, room := g.blocks(), g.scratch()
 	packed, once := l.keep(vec.packed(g.c, s.o), pointwise.fixed)
 	pack := phase{1, func(int, []float32) { vec.pack(packed(), s.pointwise, s.o, 1, g.c, s.o) }}
-	t := byImage{before: s.source.prologue.phases(), units: work.count(), parts: work.parts(g.macs() + g.n*g.oh*g.ow*g.c*s.o)}
+	t := byImage{before: s.source.prologue.phases(), units: work.count(), work: work.each * g.ow * g.c * (g.kh*g.kw + s.o), parts: work.parts(g.macs() + g.n*g.oh*g.ow*g.c*s.o)}
 	if once {
 		t.once = append(t.once, pack)
 	} else {
@@ -61,7 +61,11 @@ func separable(l *launch) (byImage, error) {
 	}
 	tile := tileRows(g.ow * g.c)
 	t.scratch = room + tile*g.ow*g.c
-	t.run = func(_, unit int, scratch []float32) {
+	t.reads = func(unit int, into *ahead) {
+		image, first, last := work.at(unit)
+		s.source.reads(image, first*g.sh, g.height(last-first), into)
+	}
+	t.run = func(_, unit int, scratch []float32, next *ahead) {
 		padded, between := scratch[:room], scratch[room:]
 		image, first, last := work.at(unit)
 		in := s.source.feed(padded, image, first*g.sh, g.height(last-first))
@@ -70,8 +74,10 @@ func separable(l *launch) (byImage, error) {
 			rows := min(tile, last-first-r)
 			in.until(g.height(r + rows))
 			z := out[r*g.ow*s.o:][:rows*g.ow*s.o]
-			vec.depthwise(between, in.rows[r*g.sh*in.stride:], s.weights, g.window(rows, in.stride))
-			vec.gemm(z, s.o, between, g.c, packed(), rows*g.ow, s.o, g.c, false)
+			window := g.window(rows, in.stride)
+			window.next = next
+			vec.depthwise(between, in.rows[r*g.sh*in.stride:], s.weights, window)
+			vec.gemm(z, s.o, between, g.c, packed(), rows*g.ow, s.o, g.c, false, next)
 			bias.add(z)
 			if m != nil {
 				m.add(unit, z, r == 0)

@@ -22,7 +22,8 @@ func separableGrad(l *launch) (byImage, error) {
 	}
 	t := byImage{
 		before: append(b.source.prologue.phases(), b.turn(), b.pack()), units: b.depthwise.n, parts: min(b.depthwise.n, maxParts), scratch: b.scratch(),
-		run: func(_, image int, scratch []float32) { b.image(image, scratch, nil, nil) },
+		run:   func(_, image int, scratch []float32, next *ahead) { b.image(image, scratch, nil, nil, next) },
+		reads: b.reads, work: b.work(),
 	}
 	if b.norm != nil {
 		t.before = append(t.before, b.norm.prepare())
@@ -33,9 +34,9 @@ func separableGrad(l *launch) (byImage, error) {
 		t.parts = min(b.depthwise.n, b.mostParts())
 		parts, sums := t.parts, l.shared(t.parts*size)
 		t.begin = func(part int) { clear(sums()[part*size : (part+1)*size]) }
-		t.run = func(part, image int, scratch []float32) {
+		t.run = func(part, image int, scratch []float32, next *ahead) {
 			all := sums()[part*size : (part+1)*size]
-			b.image(image, scratch, all[:len(b.weights)], all[len(b.weights):])
+			b.image(image, scratch, all[:len(b.weights)], all[len(b.weights):], next)
 		}
 		pointwise := func() []float32 { return sums()[len(b.weights):] }
 		t.after = append(t.after, sumParts(b.dDepthwise, sums, parts, size), sumParts(b.dPointwise, pointwise, parts, size))
@@ -178,8 +179,35 @@ func (b *separableGradient) scratch() int {
 	return total
 }
 
+// work is the number of multiply-adds of an image that are products or depthwise convolutions.
+func (b *separableGradient) work() int {
+	g := &b.depthwise
+	taps := g.kh * g.kw
+	n := g.oh * g.ow * g.c * b.o
+	if b.dDepthwise != nil {
+		n += g.oh * g.ow * g.c * (taps + b.o)
+	}
+	if b.strided == nil {
+		n += g.h * g.w * g.c * taps
+	}
+	return n
+}
+
+// reads adds the image's parts of g, z and x, as far as they are read.
+func (b *separableGradient) reads(image int, into *ahead) {
+	g := &b.depthwise
+	size := g.oh * g.ow * b.o
+	into.add(b.g[image*size : (image+1)*size])
+	if b.norm != nil {
+		into.add(b.z[image*size : (image+1)*size])
+	}
+	if b.mask || b.dDepthwise != nil {
+		b.source.reads(image, 0, g.height(g.oh), into)
+	}
+}
+
 // image does one image; dw and dp get the filters' gradients added, unless they are nil.
-func (b *separableGradient) image(image int, scratch, dw, dp []float32) {
+func (b *separableGradient) image(image int, scratch, dw, dp []float32, next *ahead) {
 	var room [6][]float32
 	for i, n := range b.rooms() {
 		room[i], scratch = scratch[:n], scratch[n:]
@@ -192,20 +220,21 @@ func (b *separableGradient) image(image int, scratch, dw, dp []float32) {
 	between, tile := room[1], tileRows(g.ow*g.c)
 	for r := 0; r < g.oh; r += tile {
 		rows := min(tile, g.oh-r)
-		b.between(between[r*g.ow*g.c:], (image*g.oh+r)*g.ow, rows*g.ow, room[4])
+		b.between(between[r*g.ow*g.c:], (image*g.oh+r)*g.ow, rows*g.ow, room[4], next)
 		if dw == nil {
 			continue
 		}
 		x.until(g.height(r + rows))
 		in, window := x.rows[r*g.sh*x.stride:], g.window(rows, x.stride)
+		window.next = next
 		again, dz := room[5], b.cotangent(room[4], (image*g.oh+r)*g.ow, rows*g.ow, true)
 		vec.depthwise(again, in, b.weights, window)
 		for p := 0; p < rows*g.ow; p += longestSum {
-			vec.outer(dp, b.o, again[p*g.c:], g.c, dz[p*b.o:], b.o, min(longestSum, rows*g.ow-p), g.c, b.o)
+			vec.outer(dp, b.o, again[p*g.c:], g.c, dz[p*b.o:], b.o, min(longestSum, rows*g.ow-p), g.c, b.o, next)
 		}
 		vec.correlate(dw, in, between[r*g.ow*g.c:], window)
 	}
-	b.input(image, between, room[2], room[3])
+	b.input(image, between, room[2], room[3], next)
 }
 
 // cotangent returns the cotangent of some pixels of z, in dz if it has to be computed, unless it is there already.
@@ -222,13 +251,13 @@ func (b *separableGradient) cotangent(dz []float32, pixel, pixels int, there boo
 }
 
 // between computes the cotangent of some pixels between the convolutions, from the given pixel of the batch on.
-func (b *separableGradient) between(dst []float32, pixel, pixels int, dz []float32) {
+func (b *separableGradient) between(dst []float32, pixel, pixels int, dz []float32, next *ahead) {
 	c := b.depthwise.c
-	vec.gemm(dst, c, b.cotangent(dz, pixel, pixels, false), b.o, b.packed(), pixels, c, b.o, false)
+	vec.gemm(dst, c, b.cotangent(dz, pixel, pixels, false), b.o, b.packed(), pixels, c, b.o, false, next)
 }
 
 // input computes the cotangent of an image from that between the convolutions, some rows at a time.
-func (b *separableGradient) input(image int, between, pads, more []float32) {
+func (b *separableGradient) input(image int, between, pads, more []float32, next *ahead) {
 	g, t := &b.depthwise, &b.back
 	source, height := b.pads(between)
 	back := source.feed(pads, 0, 0, height)
@@ -250,7 +279,7 @@ func (b *separableGradient) input(image int, between, pads, more []float32) {
 		} else {
 			back.until(t.height(h + rows))
 			s := t.window(rows, back.stride)
-			s.add = b.sum != nil
+			s.add, s.next = b.sum != nil, next
 			vec.depthwise(dx, back.rows[h*back.stride:], b.turned(), s)
 		}
 		b.endRows(image, dx, b.source.x[from:to], more, h == 0)

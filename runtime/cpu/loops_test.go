@@ -22,8 +22,8 @@ func BenchmarkLoops(b *testing.B) {
 		}
 		for _, c := range [][3]int{{1024, 16, 16}, {256, 32, 32}, {64, 64, 64}, {64, 256, 64}, {1024, 8, 8}, {1024, 36, 36}} {
 			m, k, n := c[0], c[1], c[2]
-			run(2*m*n*k, fmt.Sprintf("gemm/%dx%dx%d", m, n, k), func() { set.gemm(y, n, x, k, w, m, n, k, false) })
-			run(2*m*n*k, fmt.Sprintf("outer/%dx%dx%d", m, n, k), func() { set.outer(w, n, x, k, y, n, m, k, n) })
+			run(2*m*n*k, fmt.Sprintf("gemm/%dx%dx%d", m, n, k), func() { set.gemm(y, n, x, k, w, m, n, k, false, nil) })
+			run(2*m*n*k, fmt.Sprintf("outer/%dx%dx%d", m, n, k), func() { set.outer(w, n, x, k, y, n, m, k, n, nil) })
 		}
 		for _, c := range []struct{ kernel, channels, pixels, step, dilation int }{
 			{3, 16, 32, 1, 1}, {3, 64, 8, 1, 1}, {3, 16, 32, 1, 2}, {3, 32, 16, 2, 1}, {5, 16, 32, 1, 1}, {5, 32, 16, 1, 2}, {3, 8, 32, 1, 1},

@@ -7,18 +7,19 @@ import (
 	"sync/atomic"
 )
 
-// pool is a fixed set of workers, the caller among them. Between phases the others watch an atomic counter for some
+// pool is a fixed set of workers, the caller among them. Between phases the others watch the shares for some
 // microseconds before they park: waking a parked thread costs more than most phases take.
 //
-// A phase is handed out through remaining: whoever lowers it from r to r-1 owns part parts-r and may read the phase,
-// which stays as it is until that part is counted in unfinished.
+// A phase is handed out through the shares, one for each worker: neighbouring parts, so that a worker finds what the
+// phase before left in its cache, and what comes next is known. Whoever takes a part may read the phase, which stays as it is
+// until that part is counted in unfinished.
 type pool struct {
 	scratch [][]float32 // by worker; 0 is the caller
 	spins   int
 	yields  bool // more workers than processors: a spinning worker must let others run
 
 	phase      phase
-	remaining  atomic.Int32
+	shares     []share
 	unfinished atomic.Int32
 
 	parked  atomic.Int32
@@ -27,6 +28,29 @@ type pool struct {
 	stopped sync.WaitGroup
 
 	failure atomic.Pointer[failure]
+}
+
+// share is parts [next, end) as next<<32 | end. Its worker takes the first of them, others, who have none left, the last.
+type share struct {
+	atomic.Uint64
+	_ [56]byte // a line of the cache for each
+}
+
+func (s *share) set(next, end int) { s.Store(uint64(next)<<32 | uint64(end)) }
+
+func (s *share) take(first bool) (part int, ok bool) {
+	for {
+		v := s.Load()
+		next, end := uint32(v>>32), uint32(v)
+		switch {
+		case next >= end:
+			return 0, false
+		case first && s.CompareAndSwap(v, v+1<<32):
+			return int(next), true
+		case !first && s.CompareAndSwap(v, v-1):
+			return int(end - 1), true
+		}
+	}
 }
 
 // failure is a panic inside a part.
@@ -42,12 +66,13 @@ func newPool(workers, scratch int) *pool {
 	if p.yields = workers > runtime.GOMAXPROCS(0); p.yields {
 		p.spins = 64
 	}
+	p.shares = make([]share, workers)
 	for range workers {
 		p.scratch = append(p.scratch, view32(aligned(4*scratch)))
 	}
-	for _, s := range p.scratch[1:] {
+	for worker := 1; worker < workers; worker++ {
 		p.stopped.Add(1)
-		go p.help(s)
+		go p.help(worker)
 	}
 	return p
 }
@@ -78,9 +103,11 @@ func (p *pool) run(ph phase) error {
 	} else if ph.parts > 1 {
 		p.phase = ph
 		p.unfinished.Store(int32(ph.parts))
-		p.remaining.Store(int32(ph.parts))
+		for worker := range p.shares {
+			p.shares[worker].set(span(worker, len(p.shares), ph.parts))
+		}
 		p.unpark(ph.parts - 1)
-		p.work(p.scratch[0])
+		p.work(0)
 		for spins := 0; p.unfinished.Load() > 0; spins++ {
 			if p.yields || spins > spinsBeforeParking {
 				runtime.Gosched()
@@ -93,18 +120,28 @@ func (p *pool) run(ph phase) error {
 	return nil
 }
 
-// work does parts until none is left.
-func (p *pool) work(scratch []float32) {
-	for {
-		r := p.remaining.Load()
-		if r <= 0 {
-			return
-		}
-		if p.remaining.CompareAndSwap(r, r-1) {
-			p.guard(p.phase, p.phase.parts-int(r), scratch)
+// work does parts until none is left: of the worker's own share, then of the next ones.
+func (p *pool) work(worker int) {
+	for other := range p.shares {
+		for {
+			part, ok := p.shares[(worker+other)%len(p.shares)].take(other == 0)
+			if !ok {
+				break
+			}
+			p.guard(p.phase, part, p.scratch[worker])
 			p.unfinished.Add(-1)
 		}
 	}
+}
+
+// available says whether there are parts to take.
+func (p *pool) available() bool {
+	for i := range p.shares {
+		if v := p.shares[i].Load(); uint32(v>>32) < uint32(v) {
+			return true
+		}
+	}
+	return false
 }
 
 // guard does one part and keeps a panic, so that no worker is lost and no part goes uncounted.
@@ -140,17 +177,17 @@ func (p *pool) takeParked() bool {
 	}
 }
 
-func (p *pool) help(scratch []float32) {
+func (p *pool) help(worker int) {
 	defer p.stopped.Done()
 	for p.await() {
-		p.work(scratch)
+		p.work(worker)
 	}
 }
 
 // await returns when there is work, and false when the pool closes.
 func (p *pool) await() bool {
 	for range p.spins {
-		if p.remaining.Load() > 0 {
+		if p.available() {
 			return true
 		}
 		if p.yields {
@@ -159,7 +196,7 @@ func (p *pool) await() bool {
 	}
 	p.parked.Add(1)
 	// Work that came before the count was raised woke nobody, so look again.
-	if (p.remaining.Load() > 0 || p.closing.Load()) && p.takeParked() {
+	if (p.available() || p.closing.Load()) && p.takeParked() {
 		return !p.closing.Load()
 	}
 	<-p.wake

@@ -139,7 +139,7 @@ func (m meter) products() float64 {
 		plain, b := rest[:productDepth*productColumns], rest[productDepth*productColumns:]
 		vec.pack(b, plain, productColumns, 1, productDepth, productColumns)
 		for range repetitions {
-			vec.gemm(c, productColumns, a, productDepth, b, productRows, productColumns, productDepth, false)
+			vec.gemm(c, productColumns, a, productDepth, b, productRows, productColumns, productDepth, false, nil)
 		}
 	}
 	operations := 2 * productRows * productColumns * productDepth * m.workers

@@ -16,14 +16,15 @@ type vector struct {
 	name string
 
 	// gemm computes c[i][j] = Σ a[i][l]·b[l][j] over m×n×k, or adds it to c. Rows of c and a are ldc and lda apart; b
-	// comes from pack.
-	gemm func(c []float32, ldc int, a []float32, lda int, b []float32, m, n, k int, add bool)
+	// comes from pack. Meanwhile it may bring nearer what is needed next.
+	gemm func(c []float32, ldc int, a []float32, lda int, b []float32, m, n, k int, add bool, next *ahead)
 	// pack brings the k×n matrix with element (l, j) at b[l·row + j·column] into the order of gemm; dst has
 	// packed(k, n) elements.
 	pack   func(dst, b []float32, row, column, k, n int)
 	packed func(k, n int) int
-	// outer adds Σ a[i][p]·b[i][q] over m rows to c[p][q], of k×n. Rows are ldc, lda and ldb apart.
-	outer func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int)
+	// outer adds Σ a[i][p]·b[i][q] over m rows to c[p][q], of k×n. Rows are ldc, lda and ldb apart. It, too, may bring nearer
+	// what is needed next.
+	outer func(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, k, n int, next *ahead)
 
 	// Windows, see there: t goes over the taps of pixel p's window, c over channels.
 	depthwise   func(y, x, w []float32, s window)  // y[p][c] = Σ w[t][c]·x[p+t][c], or added to y
@@ -63,8 +64,9 @@ type window struct {
 	uniform                bool // all taps have one weight a channel
 
 	// Of depthwise alone:
-	apart int  // pixels between outputs of a row beside the one that they take
-	add   bool // results are added to what is there
+	apart int    // pixels between outputs of a row beside the one that they take
+	add   bool   // results are added to what is there
+	next  *ahead // what it may bring nearer meanwhile
 }
 
 // span is the number of elements of the input that a row of taps of a row of outputs goes over.

@@ -31,9 +31,9 @@ type assembly struct {
 	lanes  int
 	narrow *assembly // for what has no more channels than its lanes; nil: none
 
-	gemmTiles      func(c, a, b *float32, ldc, lda, panel, m, n, k, add int)
-	outerTiles     func(c, a, b *float32, ldc, lda, ldb, m, k, n int)
-	depthwiseRows  func(y, x, w *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, yStep, wTap, line, kind, add int)
+	gemmTiles      func(c, a, b, next *float32, ldc, lda, panel, m, n, k, add, ahead int)
+	outerTiles     func(c, a, b, next *float32, ldc, lda, ldb, m, k, n, ahead int)
+	depthwiseRows  func(y, x, w, next *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, yStep, wTap, line, kind, add, ahead int)
 	maxPoolRows    func(y, x *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, yStep int)
 	scatterRow     func(x, g, w *float32, channels, pixels, kh, kw, step, tap, skip, wTap int)
 	correlateRows  func(w, x, g *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, line, kind int)
@@ -160,7 +160,7 @@ func (a *assembly) pack(dst, b []float32, row, column, k, n int) {
 	}
 }
 
-func (a *assembly) gemm(c []float32, ldc int, x []float32, lda int, b []float32, m, n, k int, add bool) {
+func (a *assembly) gemm(c []float32, ldc int, x []float32, lda int, b []float32, m, n, k int, add bool, next *ahead) {
 	a = a.of(n)
 	if m <= 0 || n <= 0 || k <= 0 {
 		for i := 0; i < m && !add; i++ {
@@ -176,12 +176,26 @@ func (a *assembly) gemm(c []float32, ldc int, x []float32, lda int, b []float32,
 			if add || l > 0 {
 				more = 1
 			}
-			a.gemmTiles(&c[i*ldc], &x[i*lda+l], &b[l*a.lanes], 4*ldc, 4*lda, 4*k*a.lanes, min(rows, m-i), n, min(productBlock, k-l), more)
+			depth := min(productBlock, k-l)
+			near, step := next.during(min(rows, m-i)*n*depth, a.tiles(min(rows, m-i), n)*depth*asksOfProduct)
+			a.gemmTiles(&c[i*ldc], &x[i*lda+l], &b[l*a.lanes], near, 4*ldc, 4*lda, 4*k*a.lanes, min(rows, m-i), n, depth, more, step)
 		}
 	}
 }
 
-func (a *assembly) outer(c []float32, ldc int, x []float32, lda int, b []float32, ldb, m, k, n int) {
+// asksOfProduct is how often a product asks for memory in a tile, for each of its depth; gen has the same number.
+const asksOfProduct = 2
+
+// tiles is how many of the highest tiles a product has.
+func (a *assembly) tiles(m, n int) int {
+	height, width := 12, 2*a.lanes
+	if a.lanes == 8 && n > a.lanes {
+		height = 6
+	}
+	return m / height * ((n + width - 1) / width)
+}
+
+func (a *assembly) outer(c []float32, ldc int, x []float32, lda int, b []float32, ldb, m, k, n int, next *ahead) {
 	a = a.of(n)
 	if m <= 0 || n <= 0 || k <= 0 {
 		return
@@ -190,9 +204,27 @@ func (a *assembly) outer(c []float32, ldc int, x []float32, lda int, b []float32
 	height := a.atMost(n * outerBlock)
 	for i := 0; i < m; i += outerBlock {
 		for p := 0; p < k; p += height {
-			a.outerTiles(&c[p*ldc], &x[i*lda+p], &b[i*ldb], 4*ldc, 4*lda, 4*ldb, min(outerBlock, m-i), min(height, k-p), n)
+			rows, columns := min(outerBlock, m-i), min(height, k-p)
+			near, step := next.during(rows*columns*n, a.highestOuter(columns, n)*rows)
+			a.outerTiles(&c[p*ldc], &x[i*lda+p], &b[i*ldb], near, 4*ldc, 4*lda, 4*ldb, rows, columns, n, step)
 		}
 	}
+}
+
+// highestOuter is how many of the highest tiles a sum of outer products has.
+func (a *assembly) highestOuter(k, n int) int {
+	single, pair := 16, 8
+	if a.lanes == 8 {
+		single, pair = 8, 4
+	}
+	tiles := n / (2 * a.lanes) * (k / pair)
+	switch rest := n % (2 * a.lanes); {
+	case rest > a.lanes:
+		tiles += k / pair
+	case rest > 0:
+		tiles += k / single
+	}
+	return tiles
 }
 
 // check looks at the last elements that a window reaches; false says that there is nothing to do.
@@ -238,8 +270,17 @@ func (a *assembly) depthwise(y, x, w []float32, s window) {
 		add = 1
 	}
 	s.eachRows(a.atMost(s.work()), func(xAt, yAt, rows int) {
-		a.depthwiseRows(&y[yAt], &x[xAt], &w[0], s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, s.outBytes(), 4*s.tap(), 4*s.line, s.kind(), add)
+		near, step := s.next.during(rows*s.work(), a.asks(&s, rows))
+		a.depthwiseRows(&y[yAt], &x[xAt], &w[0], near, s.channels, s.pixels, rows, s.kh, s.kw, s.stepBytes(), s.tapBytes(), s.skipBytes(), 4*s.xRow, 4*s.yRow, s.outBytes(), 4*s.tap(), 4*s.line, s.kind(), add, step)
 	})
+}
+
+// asks is how often so many rows of windows ask for memory: once for each tap of eight pixels.
+func (a *assembly) asks(s *window, rows int) int {
+	if s.kind() == 0 {
+		return 0
+	}
+	return rows * (s.pixels / 8) * ((s.channels + a.lanes - 1) / a.lanes) * s.kh * s.kw
 }
 
 func (a *assembly) maxPool(y, x []float32, s window) {

@@ -100,6 +100,17 @@ func (g *guarded) free() {
 	g.used = 0
 }
 
+// ahead is memory that lies in the arena as all else does: nothing beyond it may be asked for, although that would do no harm.
+func (p *problem) ahead() *ahead {
+	if p.IntN(2) == 0 {
+		return nil
+	}
+	next := &ahead{work: 1 + p.IntN(1<<14)}
+	next.add(p.input(1 + p.IntN(500)))
+	next.add(p.input(1 + p.IntN(2000)))
+	return next
+}
+
 // entries use every loop of a set once.
 var entries = map[string]func(p *problem){
 	"gemm": func(p *problem) {
@@ -116,16 +127,17 @@ var entries = map[string]func(p *problem){
 		p.pack(packed, b, row, column, k, n)
 		guardedB := p.arena.take(len(packed), p.IntN(2) == 0)
 		copy(guardedB, packed)
-		p.gemm(p.output((m-1)*ldc+n), ldc, p.input(max(0, (m-1)*lda+k)), lda, guardedB, m, n, k, p.IntN(2) == 0)
+		p.gemm(p.output((m-1)*ldc+n), ldc, p.input(max(0, (m-1)*lda+k)), lda, guardedB, m, n, k, p.IntN(2) == 0, p.ahead())
 	},
 	"outer": func(p *problem) {
 		m, k, n := 1+p.IntN(150), 1+p.IntN(40), 1+p.IntN(70)
 		lda, ldb, ldc := k+p.IntN(5), n+p.IntN(5), n+p.IntN(5)
-		p.outer(p.output((k-1)*ldc+n), ldc, p.input((m-1)*lda+k), lda, p.input((m-1)*ldb+n), ldb, m, k, n)
+		p.outer(p.output((k-1)*ldc+n), ldc, p.input((m-1)*lda+k), lda, p.input((m-1)*ldb+n), ldb, m, k, n, p.ahead())
 	},
 	"depthwise": func(p *problem) {
 		s, inputs, _ := p.window()
 		s.uniform, s.add = p.IntN(3) == 0, p.IntN(2) == 0
+		s.next = p.ahead()
 		if s.apart = p.IntN(2); s.apart > 0 {
 			s.yRow += (s.pixels - 1) * s.channels
 		}
@@ -254,7 +266,7 @@ func TestProductsAreTheSameAnywhere(t *testing.T) {
 		product := func(c []float32, i, j, rows, columns int) {
 			packed := make([]float32, p.packed(k, columns))
 			p.pack(packed, b[j:], n, 1, k, columns)
-			p.gemm(c[i*n+j:], n, a[i*k:], k, packed, rows, columns, k, false)
+			p.gemm(c[i*n+j:], n, a[i*k:], k, packed, rows, columns, k, false, nil)
 		}
 		product(whole, 0, 0, m, n)
 		for i := 0; i < m; i += 5 {
@@ -326,8 +338,8 @@ func TestExponentials(t *testing.T) {
 func TestShortArraysPanic(t *testing.T) {
 	for _, set := range processorSets() {
 		for name, use := range map[string]func(x []float32){
-			"gemm":  func(x []float32) { set.gemm(x, 4, make([]float32, 64), 4, make([]float32, 64), 4, 4, 4, false) },
-			"outer": func(x []float32) { set.outer(make([]float32, 64), 4, x, 4, make([]float32, 64), 4, 4, 4, 4) },
+			"gemm":  func(x []float32) { set.gemm(x, 4, make([]float32, 64), 4, make([]float32, 64), 4, 4, 4, false, nil) },
+			"outer": func(x []float32) { set.outer(make([]float32, 64), 4, x, 4, make([]float32, 64), 4, 4, 4, 4, nil) },
 			"depthwise": func(x []float32) {
 				set.depthwise(make([]float32, 64), x, make([]float32, 64), window{channels: 4, pixels: 4, rows: 1, kh: 1, kw: 1, step: 1, dilation: 1})
 			},

@@ -4,20 +4,20 @@
 
 package cpu
 
-// gemmAVX2 computes c = a·b, or adds it to c where add is not zero, for m×n×k. Panels of b, of one vector's columns, are so many bytes apart.
+// gemmAVX2 computes c = a·b, or adds it to c where add is not zero, for m×n×k. Panels of b, of one vector's columns, are so many bytes apart. Meanwhile it asks for memory from next on, so many bytes further every time.
 //
 //go:noescape
-func gemmAVX2(c *float32, a *float32, b *float32, ldc int, lda int, panel int, m int, n int, k int, add int)
+func gemmAVX2(c *float32, a *float32, b *float32, next *float32, ldc int, lda int, panel int, m int, n int, k int, add int, ahead int)
 
-// outerAVX2 adds aᵀ·b to c, of k×n, for a of m×k and b of m×n.
+// outerAVX2 adds aᵀ·b to c, of k×n, for a of m×k and b of m×n. Meanwhile it asks for memory from next on, so many bytes further every time.
 //
 //go:noescape
-func outerAVX2(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
+func outerAVX2(c *float32, a *float32, b *float32, next *float32, ldc int, lda int, ldb int, m int, k int, n int, ahead int)
 
-// depthwiseAVX2 computes y = Σ w·x over the taps of each window, or adds it to y where add is not zero.
+// depthwiseAVX2 computes y = Σ w·x over the taps of each window, or adds it to y where add is not zero. Meanwhile it asks for memory from next on, so many bytes further every time.
 //
 //go:noescape
-func depthwiseAVX2(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int)
+func depthwiseAVX2(y *float32, x *float32, w *float32, next *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int, ahead int)
 
 // maxPoolAVX2 computes the maximum of each window, which is NaN if an element is.
 //

@@ -22,18 +22,20 @@ DATA edgeAVX2<>+56(SB)/4, $0x00000000
 DATA edgeAVX2<>+60(SB)/4, $0x00000000
 GLOBL edgeAVX2<>(SB), RODATA|NOPTR, $64
 
-// func gemmAVX2(c *float32, a *float32, b *float32, ldc int, lda int, panel int, m int, n int, k int, add int)
-// Requires: AVX, FMA3
-TEXT ·gemmAVX2(SB), NOSPLIT, $8-80
+// func gemmAVX2(c *float32, a *float32, b *float32, next *float32, ldc int, lda int, panel int, m int, n int, k int, add int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·gemmAVX2(SB), NOSPLIT, $16-96
 	MOVQ c+0(FP), AX
 	MOVQ a+8(FP), CX
-	MOVQ lda+32(FP), DX
+	MOVQ lda+40(FP), DX
 	LEAQ (DX)(DX*2), BX
 	LEAQ (DX)(DX*4), SI
-	MOVQ panel+40(FP), DI
-	MOVQ m+48(FP), R8
+	MOVQ panel+48(FP), DI
+	MOVQ m+56(FP), R8
 	MOVQ R8, (SP)
-	CMPQ n+56(FP), $0x00000008
+	MOVQ next+24(FP), R8
+	MOVQ R8, 8(SP)
+	CMPQ n+64(FP), $0x00000008
 	JG   wide1
 
 while3:
@@ -41,7 +43,7 @@ while3:
 	JL     done4
 	MOVQ   AX, R8
 	MOVQ   b+16(FP), R9
-	MOVQ   n+56(FP), R10
+	MOVQ   n+64(FP), R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -56,9 +58,15 @@ while3:
 	VXORPS Y11, Y11, Y11
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*2), R11
-	MOVQ   k+64(FP), R12
+	MOVQ   k+72(FP), R12
 
 loop8:
+	MOVQ         8(SP), R13
+	PREFETCHT0   (R13)
+	ADDQ         ahead+88(FP), R13
+	PREFETCHT0   (R13)
+	ADDQ         ahead+88(FP), R13
+	MOVQ         R13, 8(SP)
 	VMOVUPS      (R9), Y12
 	VBROADCASTSS (DI), Y13
 	VFMADD231PS  Y13, Y12, Y0
@@ -89,33 +97,33 @@ loop8:
 	ADDQ         $0x00000020, R9
 	DECQ         R12
 	JNZ          loop8
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain9
 	CMPQ         R10, $0x00000008
 	JL           part10
 	MOVQ         R8, DI
 	VADDPS       (DI), Y0, Y0
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y1, Y1
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y2, Y2
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y3, Y3
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y4, Y4
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y5, Y5
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y6, Y6
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y7, Y7
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y8, Y8
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y9, Y9
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y10, Y10
-	ADDQ         ldc+24(FP), DI
+	ADDQ         ldc+32(FP), DI
 	VADDPS       (DI), Y11, Y11
 	JMP          result11
 
@@ -127,37 +135,37 @@ part10:
 	MOVQ       R8, DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y0, Y0
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y1, Y1
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y2, Y2
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y3, Y3
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y4, Y4
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y5, Y5
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y6, Y6
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y7, Y7
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y8, Y8
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y9, Y9
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y13
 	VADDPS     Y13, Y10, Y10
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS (DI), Y12, Y12
 	VADDPS     Y12, Y11, Y11
 
@@ -167,27 +175,27 @@ plain9:
 	JL      part12
 	MOVQ    R8, DI
 	VMOVUPS Y0, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y2, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y3, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y4, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y5, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y6, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y7, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y8, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y9, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y10, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Y11, (DI)
 	JMP     result13
 
@@ -198,33 +206,33 @@ part12:
 	VMOVUPS    32(R9)(DI*4), Y12
 	MOVQ       R8, DI
 	VMASKMOVPS Y0, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y1, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y2, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y3, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y4, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y5, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y6, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y7, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y8, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y9, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y10, Y12, (DI)
-	ADDQ       ldc+24(FP), DI
+	ADDQ       ldc+32(FP), DI
 	VMASKMOVPS Y11, Y12, (DI)
 
 result13:
 	IMUL3Q $0x0000000c, DX, DI
 	ADDQ   DI, CX
-	MOVQ   ldc+24(FP), DI
+	MOVQ   ldc+32(FP), DI
 	IMUL3Q $0x0000000c, DI, DI
 	ADDQ   DI, AX
 	SUBQ   $0x0000000c, (SP)
@@ -236,14 +244,14 @@ while14:
 	JL     done15
 	MOVQ   AX, R8
 	MOVQ   b+16(FP), R9
-	MOVQ   n+56(FP), R10
+	MOVQ   n+64(FP), R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ   CX, SI
 	MOVQ   R9, DI
-	MOVQ   k+64(FP), R9
+	MOVQ   k+72(FP), R9
 
 loop19:
 	VMOVUPS      (DI), Y4
@@ -259,17 +267,17 @@ loop19:
 	ADDQ         $0x00000020, DI
 	DECQ         R9
 	JNZ          loop19
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain20
 	CMPQ         R10, $0x00000008
 	JL           part21
 	MOVQ         R8, SI
 	VADDPS       (SI), Y0, Y0
-	ADDQ         ldc+24(FP), SI
+	ADDQ         ldc+32(FP), SI
 	VADDPS       (SI), Y1, Y1
-	ADDQ         ldc+24(FP), SI
+	ADDQ         ldc+32(FP), SI
 	VADDPS       (SI), Y2, Y2
-	ADDQ         ldc+24(FP), SI
+	ADDQ         ldc+32(FP), SI
 	VADDPS       (SI), Y3, Y3
 	JMP          result22
 
@@ -281,13 +289,13 @@ part21:
 	MOVQ       R8, SI
 	VMASKMOVPS (SI), Y4, Y5
 	VADDPS     Y5, Y0, Y0
-	ADDQ       ldc+24(FP), SI
+	ADDQ       ldc+32(FP), SI
 	VMASKMOVPS (SI), Y4, Y5
 	VADDPS     Y5, Y1, Y1
-	ADDQ       ldc+24(FP), SI
+	ADDQ       ldc+32(FP), SI
 	VMASKMOVPS (SI), Y4, Y5
 	VADDPS     Y5, Y2, Y2
-	ADDQ       ldc+24(FP), SI
+	ADDQ       ldc+32(FP), SI
 	VMASKMOVPS (SI), Y4, Y4
 	VADDPS     Y4, Y3, Y3
 
@@ -297,11 +305,11 @@ plain20:
 	JL      part23
 	MOVQ    R8, SI
 	VMOVUPS Y0, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y2, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y3, (SI)
 	JMP     result24
 
@@ -312,17 +320,17 @@ part23:
 	VMOVUPS    32(DI)(SI*4), Y4
 	MOVQ       R8, SI
 	VMASKMOVPS Y0, Y4, (SI)
-	ADDQ       ldc+24(FP), SI
+	ADDQ       ldc+32(FP), SI
 	VMASKMOVPS Y1, Y4, (SI)
-	ADDQ       ldc+24(FP), SI
+	ADDQ       ldc+32(FP), SI
 	VMASKMOVPS Y2, Y4, (SI)
-	ADDQ       ldc+24(FP), SI
+	ADDQ       ldc+32(FP), SI
 	VMASKMOVPS Y3, Y4, (SI)
 
 result24:
 	IMUL3Q $0x00000004, DX, SI
 	ADDQ   SI, CX
-	MOVQ   ldc+24(FP), SI
+	MOVQ   ldc+32(FP), SI
 	IMUL3Q $0x00000004, SI, SI
 	ADDQ   SI, AX
 	SUBQ   $0x00000004, (SP)
@@ -334,11 +342,11 @@ while25:
 	JL     done26
 	MOVQ   AX, R8
 	MOVQ   b+16(FP), R9
-	MOVQ   n+56(FP), R10
+	MOVQ   n+64(FP), R10
 	VXORPS Y0, Y0, Y0
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), DI
+	MOVQ   k+72(FP), DI
 
 loop30:
 	VMOVUPS      (SI), Y1
@@ -348,7 +356,7 @@ loop30:
 	ADDQ         $0x00000020, SI
 	DECQ         DI
 	JNZ          loop30
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain31
 	CMPQ         R10, $0x00000008
 	JL           part32
@@ -384,7 +392,7 @@ part34:
 result35:
 	IMUL3Q $0x00000001, DX, BX
 	ADDQ   BX, CX
-	MOVQ   ldc+24(FP), BX
+	MOVQ   ldc+32(FP), BX
 	IMUL3Q $0x00000001, BX, BX
 	ADDQ   BX, AX
 	SUBQ   $0x00000001, (SP)
@@ -399,7 +407,7 @@ while36:
 	JL   done37
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
-	MOVQ n+56(FP), R10
+	MOVQ n+64(FP), R10
 
 columns38:
 	CMPQ   R10, $0x00000008
@@ -418,9 +426,15 @@ columns38:
 	VXORPS Y11, Y11, Y11
 	MOVQ   CX, R11
 	MOVQ   R9, R12
-	MOVQ   k+64(FP), R13
+	MOVQ   k+72(FP), R13
 
 loop41:
+	MOVQ         8(SP), R14
+	PREFETCHT0   (R14)
+	ADDQ         ahead+88(FP), R14
+	PREFETCHT0   (R14)
+	ADDQ         ahead+88(FP), R14
+	MOVQ         R14, 8(SP)
 	VMOVUPS      (R12), Y12
 	VMOVUPS      (R12)(DI*1), Y13
 	VBROADCASTSS (R11), Y14
@@ -445,26 +459,26 @@ loop41:
 	ADDQ         $0x00000020, R12
 	DECQ         R13
 	JNZ          loop41
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain42
 	CMPQ         R10, $0x00000010
 	JL           part43
 	MOVQ         R8, R11
 	VADDPS       (R11), Y0, Y0
 	VADDPS       32(R11), Y1, Y1
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Y2, Y2
 	VADDPS       32(R11), Y3, Y3
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Y4, Y4
 	VADDPS       32(R11), Y5, Y5
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Y6, Y6
 	VADDPS       32(R11), Y7, Y7
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Y8, Y8
 	VADDPS       32(R11), Y9, Y9
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Y10, Y10
 	VADDPS       32(R11), Y11, Y11
 	JMP          result44
@@ -478,23 +492,23 @@ part43:
 	VADDPS     (R11), Y0, Y0
 	VMASKMOVPS 32(R11), Y12, Y13
 	VADDPS     Y13, Y1, Y1
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VADDPS     (R11), Y2, Y2
 	VMASKMOVPS 32(R11), Y12, Y13
 	VADDPS     Y13, Y3, Y3
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VADDPS     (R11), Y4, Y4
 	VMASKMOVPS 32(R11), Y12, Y13
 	VADDPS     Y13, Y5, Y5
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VADDPS     (R11), Y6, Y6
 	VMASKMOVPS 32(R11), Y12, Y13
 	VADDPS     Y13, Y7, Y7
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VADDPS     (R11), Y8, Y8
 	VMASKMOVPS 32(R11), Y12, Y13
 	VADDPS     Y13, Y9, Y9
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VADDPS     (R11), Y10, Y10
 	VMASKMOVPS 32(R11), Y12, Y12
 	VADDPS     Y12, Y11, Y11
@@ -506,19 +520,19 @@ plain42:
 	MOVQ    R8, R11
 	VMOVUPS Y0, (R11)
 	VMOVUPS Y1, 32(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Y2, (R11)
 	VMOVUPS Y3, 32(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Y4, (R11)
 	VMOVUPS Y5, 32(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Y6, (R11)
 	VMOVUPS Y7, 32(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Y8, (R11)
 	VMOVUPS Y9, 32(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Y10, (R11)
 	VMOVUPS Y11, 32(R11)
 	JMP     result46
@@ -531,19 +545,19 @@ part45:
 	MOVQ       R8, R11
 	VMOVUPS    Y0, (R11)
 	VMASKMOVPS Y1, Y12, 32(R11)
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VMOVUPS    Y2, (R11)
 	VMASKMOVPS Y3, Y12, 32(R11)
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VMOVUPS    Y4, (R11)
 	VMASKMOVPS Y5, Y12, 32(R11)
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VMOVUPS    Y6, (R11)
 	VMASKMOVPS Y7, Y12, 32(R11)
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VMOVUPS    Y8, (R11)
 	VMASKMOVPS Y9, Y12, 32(R11)
-	ADDQ       ldc+24(FP), R11
+	ADDQ       ldc+32(FP), R11
 	VMOVUPS    Y10, (R11)
 	VMASKMOVPS Y11, Y12, 32(R11)
 
@@ -564,9 +578,15 @@ last39:
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
 	MOVQ   CX, R11
-	MOVQ   k+64(FP), R12
+	MOVQ   k+72(FP), R12
 
 loop47:
+	MOVQ         8(SP), R13
+	PREFETCHT0   (R13)
+	ADDQ         ahead+88(FP), R13
+	PREFETCHT0   (R13)
+	ADDQ         ahead+88(FP), R13
+	MOVQ         R13, 8(SP)
 	VMOVUPS      (R9), Y6
 	VBROADCASTSS (R11), Y7
 	VFMADD231PS  Y7, Y6, Y0
@@ -584,21 +604,21 @@ loop47:
 	ADDQ         $0x00000020, R9
 	DECQ         R12
 	JNZ          loop47
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain48
 	CMPQ         R10, $0x00000008
 	JL           part49
 	MOVQ         R8, R9
 	VADDPS       (R9), Y0, Y0
-	ADDQ         ldc+24(FP), R9
+	ADDQ         ldc+32(FP), R9
 	VADDPS       (R9), Y1, Y1
-	ADDQ         ldc+24(FP), R9
+	ADDQ         ldc+32(FP), R9
 	VADDPS       (R9), Y2, Y2
-	ADDQ         ldc+24(FP), R9
+	ADDQ         ldc+32(FP), R9
 	VADDPS       (R9), Y3, Y3
-	ADDQ         ldc+24(FP), R9
+	ADDQ         ldc+32(FP), R9
 	VADDPS       (R9), Y4, Y4
-	ADDQ         ldc+24(FP), R9
+	ADDQ         ldc+32(FP), R9
 	VADDPS       (R9), Y5, Y5
 	JMP          result50
 
@@ -610,19 +630,19 @@ part49:
 	MOVQ       R8, R9
 	VMASKMOVPS (R9), Y6, Y7
 	VADDPS     Y7, Y0, Y0
-	ADDQ       ldc+24(FP), R9
+	ADDQ       ldc+32(FP), R9
 	VMASKMOVPS (R9), Y6, Y7
 	VADDPS     Y7, Y1, Y1
-	ADDQ       ldc+24(FP), R9
+	ADDQ       ldc+32(FP), R9
 	VMASKMOVPS (R9), Y6, Y7
 	VADDPS     Y7, Y2, Y2
-	ADDQ       ldc+24(FP), R9
+	ADDQ       ldc+32(FP), R9
 	VMASKMOVPS (R9), Y6, Y7
 	VADDPS     Y7, Y3, Y3
-	ADDQ       ldc+24(FP), R9
+	ADDQ       ldc+32(FP), R9
 	VMASKMOVPS (R9), Y6, Y7
 	VADDPS     Y7, Y4, Y4
-	ADDQ       ldc+24(FP), R9
+	ADDQ       ldc+32(FP), R9
 	VMASKMOVPS (R9), Y6, Y6
 	VADDPS     Y6, Y5, Y5
 
@@ -631,15 +651,15 @@ plain48:
 	CMPQ    R10, $0x00000008
 	JL      part51
 	VMOVUPS Y0, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y2, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y3, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y4, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y5, (R8)
 	JMP     result52
 
@@ -649,22 +669,22 @@ part51:
 	NEGQ       R9
 	VMOVUPS    32(R10)(R9*4), Y6
 	VMASKMOVPS Y0, Y6, (R8)
-	ADDQ       ldc+24(FP), R8
+	ADDQ       ldc+32(FP), R8
 	VMASKMOVPS Y1, Y6, (R8)
-	ADDQ       ldc+24(FP), R8
+	ADDQ       ldc+32(FP), R8
 	VMASKMOVPS Y2, Y6, (R8)
-	ADDQ       ldc+24(FP), R8
+	ADDQ       ldc+32(FP), R8
 	VMASKMOVPS Y3, Y6, (R8)
-	ADDQ       ldc+24(FP), R8
+	ADDQ       ldc+32(FP), R8
 	VMASKMOVPS Y4, Y6, (R8)
-	ADDQ       ldc+24(FP), R8
+	ADDQ       ldc+32(FP), R8
 	VMASKMOVPS Y5, Y6, (R8)
 
 result52:
 rowdone40:
 	IMUL3Q $0x00000006, DX, R8
 	ADDQ   R8, CX
-	MOVQ   ldc+24(FP), R8
+	MOVQ   ldc+32(FP), R8
 	IMUL3Q $0x00000006, R8, R8
 	ADDQ   R8, AX
 	SUBQ   $0x00000006, (SP)
@@ -676,7 +696,7 @@ while53:
 	JL   done54
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
-	MOVQ n+56(FP), R10
+	MOVQ n+64(FP), R10
 
 columns55:
 	CMPQ   R10, $0x00000008
@@ -687,7 +707,7 @@ columns55:
 	VXORPS Y3, Y3, Y3
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), R11
+	MOVQ   k+72(FP), R11
 
 loop58:
 	VMOVUPS      (SI), Y4
@@ -702,14 +722,14 @@ loop58:
 	ADDQ         $0x00000020, SI
 	DECQ         R11
 	JNZ          loop58
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain59
 	CMPQ         R10, $0x00000010
 	JL           part60
 	MOVQ         R8, BX
 	VADDPS       (BX), Y0, Y0
 	VADDPS       32(BX), Y1, Y1
-	ADDQ         ldc+24(FP), BX
+	ADDQ         ldc+32(FP), BX
 	VADDPS       (BX), Y2, Y2
 	VADDPS       32(BX), Y3, Y3
 	JMP          result61
@@ -723,7 +743,7 @@ part60:
 	VADDPS     (BX), Y0, Y0
 	VMASKMOVPS 32(BX), Y4, Y5
 	VADDPS     Y5, Y1, Y1
-	ADDQ       ldc+24(FP), BX
+	ADDQ       ldc+32(FP), BX
 	VADDPS     (BX), Y2, Y2
 	VMASKMOVPS 32(BX), Y4, Y4
 	VADDPS     Y4, Y3, Y3
@@ -735,7 +755,7 @@ plain59:
 	MOVQ    R8, BX
 	VMOVUPS Y0, (BX)
 	VMOVUPS Y1, 32(BX)
-	ADDQ    ldc+24(FP), BX
+	ADDQ    ldc+32(FP), BX
 	VMOVUPS Y2, (BX)
 	VMOVUPS Y3, 32(BX)
 	JMP     result63
@@ -748,7 +768,7 @@ part62:
 	MOVQ       R8, BX
 	VMOVUPS    Y0, (BX)
 	VMASKMOVPS Y1, Y4, 32(BX)
-	ADDQ       ldc+24(FP), BX
+	ADDQ       ldc+32(FP), BX
 	VMOVUPS    Y2, (BX)
 	VMASKMOVPS Y3, Y4, 32(BX)
 
@@ -766,7 +786,7 @@ last56:
 	VXORPS Y1, Y1, Y1
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), R9
+	MOVQ   k+72(FP), R9
 
 loop64:
 	VMOVUPS      (SI), Y2
@@ -778,13 +798,13 @@ loop64:
 	ADDQ         $0x00000020, SI
 	DECQ         R9
 	JNZ          loop64
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain65
 	CMPQ         R10, $0x00000008
 	JL           part66
 	MOVQ         R8, BX
 	VADDPS       (BX), Y0, Y0
-	ADDQ         ldc+24(FP), BX
+	ADDQ         ldc+32(FP), BX
 	VADDPS       (BX), Y1, Y1
 	JMP          result67
 
@@ -796,7 +816,7 @@ part66:
 	MOVQ       R8, BX
 	VMASKMOVPS (BX), Y2, Y3
 	VADDPS     Y3, Y0, Y0
-	ADDQ       ldc+24(FP), BX
+	ADDQ       ldc+32(FP), BX
 	VMASKMOVPS (BX), Y2, Y2
 	VADDPS     Y2, Y1, Y1
 
@@ -806,7 +826,7 @@ plain65:
 	JL      part68
 	MOVQ    R8, BX
 	VMOVUPS Y0, (BX)
-	ADDQ    ldc+24(FP), BX
+	ADDQ    ldc+32(FP), BX
 	VMOVUPS Y1, (BX)
 	JMP     result69
 
@@ -817,14 +837,14 @@ part68:
 	VMOVUPS    32(SI)(BX*4), Y2
 	MOVQ       R8, BX
 	VMASKMOVPS Y0, Y2, (BX)
-	ADDQ       ldc+24(FP), BX
+	ADDQ       ldc+32(FP), BX
 	VMASKMOVPS Y1, Y2, (BX)
 
 result69:
 rowdone57:
 	IMUL3Q $0x00000002, DX, BX
 	ADDQ   BX, CX
-	MOVQ   ldc+24(FP), BX
+	MOVQ   ldc+32(FP), BX
 	IMUL3Q $0x00000002, BX, BX
 	ADDQ   BX, AX
 	SUBQ   $0x00000002, (SP)
@@ -836,7 +856,7 @@ while70:
 	JL   done71
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
-	MOVQ n+56(FP), R10
+	MOVQ n+64(FP), R10
 
 columns72:
 	CMPQ   R10, $0x00000008
@@ -845,7 +865,7 @@ columns72:
 	VXORPS Y1, Y1, Y1
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), R11
+	MOVQ   k+72(FP), R11
 
 loop75:
 	VMOVUPS      (SI), Y2
@@ -857,7 +877,7 @@ loop75:
 	ADDQ         $0x00000020, SI
 	DECQ         R11
 	JNZ          loop75
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain76
 	CMPQ         R10, $0x00000010
 	JL           part77
@@ -907,7 +927,7 @@ last73:
 	VXORPS Y0, Y0, Y0
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), R9
+	MOVQ   k+72(FP), R9
 
 loop81:
 	VMOVUPS      (SI), Y1
@@ -917,7 +937,7 @@ loop81:
 	ADDQ         $0x00000020, SI
 	DECQ         R9
 	JNZ          loop81
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain82
 	CMPQ         R10, $0x00000008
 	JL           part83
@@ -954,7 +974,7 @@ result86:
 rowdone74:
 	IMUL3Q $0x00000001, DX, BX
 	ADDQ   BX, CX
-	MOVQ   ldc+24(FP), BX
+	MOVQ   ldc+32(FP), BX
 	IMUL3Q $0x00000001, BX, BX
 	ADDQ   BX, AX
 	SUBQ   $0x00000001, (SP)
@@ -965,22 +985,24 @@ done2:
 	VZEROUPPER
 	RET
 
-// func outerAVX2(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
-// Requires: AVX, FMA3
-TEXT ·outerAVX2(SB), NOSPLIT, $8-72
+// func outerAVX2(c *float32, a *float32, b *float32, next *float32, ldc int, lda int, ldb int, m int, k int, n int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·outerAVX2(SB), NOSPLIT, $16-88
 	MOVQ c+0(FP), AX
 	MOVQ b+16(FP), CX
-	MOVQ lda+32(FP), DX
-	MOVQ ldb+40(FP), BX
-	MOVQ ldc+24(FP), SI
-	MOVQ n+64(FP), DI
+	MOVQ lda+40(FP), DX
+	MOVQ ldb+48(FP), BX
+	MOVQ ldc+32(FP), SI
+	MOVQ n+72(FP), DI
+	MOVQ next+24(FP), R8
+	MOVQ R8, 8(SP)
 
 columns89:
 	CMPQ DI, $0x00000008
 	JLE  last87
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
-	MOVQ k+56(FP), R10
+	MOVQ k+64(FP), R10
 	MOVQ R10, (SP)
 
 while90:
@@ -998,9 +1020,13 @@ while90:
 	JL     part92
 	MOVQ   R9, R10
 	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	MOVQ   m+56(FP), R12
 
 loop94:
+	MOVQ         8(SP), R13
+	PREFETCHT0   (R13)
+	ADDQ         ahead+80(FP), R13
+	MOVQ         R13, 8(SP)
 	VMOVUPS      (R11), Y8
 	VMOVUPS      32(R11), Y9
 	VBROADCASTSS (R10), Y10
@@ -1028,9 +1054,13 @@ part92:
 	VMOVUPS 32(R11)(R10*4), Y8
 	MOVQ    R9, R10
 	MOVQ    CX, R11
-	MOVQ    m+48(FP), R12
+	MOVQ    m+56(FP), R12
 
 loop95:
+	MOVQ         8(SP), R13
+	PREFETCHT0   (R13)
+	ADDQ         ahead+80(FP), R13
+	MOVQ         R13, 8(SP)
 	VMOVUPS      (R11), Y9
 	VMASKMOVPS   32(R11), Y8, Y10
 	VBROADCASTSS (R10), Y11
@@ -1122,7 +1152,7 @@ while98:
 	JL     part100
 	MOVQ   R9, R10
 	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	MOVQ   m+56(FP), R12
 
 loop102:
 	VMOVUPS      (R11), Y2
@@ -1143,7 +1173,7 @@ part100:
 	VMOVUPS 32(R11)(R10*4), Y2
 	MOVQ    R9, R10
 	MOVQ    CX, R11
-	MOVQ    m+48(FP), R12
+	MOVQ    m+56(FP), R12
 
 loop103:
 	VMOVUPS      (R11), Y3
@@ -1197,7 +1227,7 @@ last87:
 	JE   done88
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
-	MOVQ k+56(FP), AX
+	MOVQ k+64(FP), AX
 	MOVQ AX, (SP)
 
 while106:
@@ -1215,9 +1245,13 @@ while106:
 	JL     part108
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop110:
+	MOVQ         8(SP), R12
+	PREFETCHT0   (R12)
+	ADDQ         ahead+80(FP), R12
+	MOVQ         R12, 8(SP)
 	VMOVUPS      (R10), Y8
 	VBROADCASTSS (AX), Y9
 	VFMADD231PS  Y9, Y8, Y0
@@ -1248,9 +1282,13 @@ part108:
 	VMOVUPS 32(R10)(AX*4), Y8
 	MOVQ    R9, AX
 	MOVQ    CX, R10
-	MOVQ    m+48(FP), R11
+	MOVQ    m+56(FP), R11
 
 loop111:
+	MOVQ         8(SP), R12
+	PREFETCHT0   (R12)
+	ADDQ         ahead+80(FP), R12
+	MOVQ         R12, 8(SP)
 	VMASKMOVPS   (R10), Y8, Y9
 	VBROADCASTSS (AX), Y10
 	VFMADD231PS  Y10, Y9, Y0
@@ -1359,7 +1397,7 @@ while114:
 	JL     part116
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop118:
 	VMOVUPS      (R10), Y4
@@ -1384,7 +1422,7 @@ part116:
 	VMOVUPS 32(R10)(AX*4), Y4
 	MOVQ    R9, AX
 	MOVQ    CX, R10
-	MOVQ    m+48(FP), R11
+	MOVQ    m+56(FP), R11
 
 loop119:
 	VMASKMOVPS   (R10), Y4, Y5
@@ -1456,7 +1494,7 @@ while122:
 	JL     part124
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop126:
 	VMOVUPS      (R10), Y1
@@ -1475,7 +1513,7 @@ part124:
 	VMOVUPS 32(R10)(AX*4), Y1
 	MOVQ    R9, AX
 	MOVQ    CX, R10
-	MOVQ    m+48(FP), R11
+	MOVQ    m+56(FP), R11
 
 loop127:
 	VMASKMOVPS   (R10), Y1, Y2
@@ -1516,35 +1554,37 @@ done88:
 	VZEROUPPER
 	RET
 
-// func depthwiseAVX2(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int)
-// Requires: AVX, FMA3
-TEXT ·depthwiseAVX2(SB), NOSPLIT, $56-144
-	MOVQ w+16(FP), AX
+// func depthwiseAVX2(y *float32, x *float32, w *float32, next *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int, ahead int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·depthwiseAVX2(SB), NOSPLIT, $64-160
+	MOVQ next+24(FP), AX
 	MOVQ AX, (SP)
-	MOVQ x+8(FP), AX
+	MOVQ w+16(FP), AX
 	MOVQ AX, 8(SP)
-	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), AX
 	MOVQ AX, 16(SP)
-	MOVQ channels+24(FP), AX
+	MOVQ y+0(FP), AX
 	MOVQ AX, 24(SP)
-	MOVQ step+64(FP), SI
+	MOVQ channels+32(FP), AX
+	MOVQ AX, 32(SP)
+	MOVQ step+72(FP), SI
 	LEAQ (SI)(SI*2), DI
-	MOVQ tap+72(FP), R8
+	MOVQ tap+80(FP), R8
 
 while130:
-	CMPQ 24(SP), $0x00000008
+	CMPQ 32(SP), $0x00000008
 	JL   done131
-	MOVQ 8(SP), AX
-	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
 	MOVQ AX, 40(SP)
-	MOVQ rows+40(FP), AX
+	MOVQ 24(SP), AX
 	MOVQ AX, 48(SP)
+	MOVQ rows+48(FP), AX
+	MOVQ AX, 56(SP)
 
 loop132:
-	MOVQ 32(SP), CX
-	MOVQ 40(SP), DX
-	MOVQ pixels+32(FP), BX
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
 
 while133:
 	CMPQ    BX, $0x00000008
@@ -1557,44 +1597,52 @@ while133:
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
-	CMPQ    add+136(FP), $0x00000000
+	CMPQ    add+144(FP), $0x00000000
 	JE      plain135
 	MOVQ    DX, AX
 	VMOVUPS (AX), Y0
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y1
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y2
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y3
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y4
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y5
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y6
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y7
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 
 plain135:
-	MOVQ channels+24(FP), R9
+	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
-	MOVQ kind+128(FP), AX
+	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
 	JNE  kind137
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop138:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -1632,7 +1680,7 @@ loop138:
 	VFMADD231PS Y8, Y9, Y7
 	VMOVUPS     (R11)(R9*1), Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop138
 	JMP         taps136
@@ -1641,21 +1689,33 @@ kind137:
 	CMPQ AX, $0x00000002
 	JNE  kind139
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop140:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -1711,7 +1771,7 @@ loop140:
 	VFMADD231PS Y8, Y11, Y7
 	VMOVUPS     (R11)(R13*1), Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop140
 	JMP         taps136
@@ -1720,17 +1780,25 @@ kind139:
 	CMPQ AX, $0x00000003
 	JNE  kind141
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop142:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -1770,7 +1838,7 @@ loop142:
 	VFMADD231PS Y8, Y10, Y6
 	VMOVUPS     (R11)(R13*1), Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop142
 	JMP         taps136
@@ -1779,21 +1847,33 @@ kind141:
 	CMPQ AX, $0x00000004
 	JNE  kind143
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop144:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -1854,7 +1934,7 @@ loop144:
 	VFMADD231PS Y8, Y12, Y6
 	VMOVUPS     (R11)(R13*1), Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop144
 	JMP         taps136
@@ -1863,17 +1943,25 @@ kind143:
 	CMPQ AX, $0x00000005
 	JNE  kind145
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop146:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -1920,7 +2008,7 @@ loop146:
 	LEAQ        (R11)(R9*4), R11
 	VMOVUPS     (R11), Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop146
 	JMP         taps136
@@ -1929,21 +2017,33 @@ kind145:
 	CMPQ AX, $0x00000006
 	JNE  kind147
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop148:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -2008,7 +2108,7 @@ loop148:
 	VFMADD231PS Y8, Y11, Y7
 	VMOVUPS     (R11)(R9*2), Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop148
 	JMP         taps136
@@ -2016,11 +2116,11 @@ loop148:
 kind147:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R11
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
 
 loop149:
-	MOVQ kw+56(FP), R12
+	MOVQ kw+64(FP), R12
 
 loop150:
 	VMOVUPS     (AX), Y8
@@ -2034,31 +2134,31 @@ loop150:
 	VFMADD231PS (R10)(DI*1), Y8, Y7
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R12
 	JNZ         loop150
-	ADDQ        skip+80(FP), R9
-	ADDQ        skip+80(FP), R10
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
 	DECQ        R11
 	JNZ         loop149
 
 taps136:
 	VMOVUPS Y0, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y2, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y3, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y4, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y5, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y6, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y7, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
 	JMP     while133
@@ -2071,25 +2171,25 @@ while151:
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
-	CMPQ    add+136(FP), $0x00000000
+	CMPQ    add+144(FP), $0x00000000
 	JE      plain153
 	MOVQ    DX, AX
 	VMOVUPS (AX), Y0
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y1
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y2
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Y3
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 
 plain153:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop155:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop156:
 	VMOVUPS     (AX), Y4
@@ -2098,20 +2198,20 @@ loop156:
 	VFMADD231PS (R9)(SI*2), Y4, Y2
 	VFMADD231PS (R9)(DI*1), Y4, Y3
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop156
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop155
 	VMOVUPS     Y0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Y1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Y2, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Y3, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
 	JMP         while151
@@ -2121,67 +2221,67 @@ while157:
 	CMPQ    BX, $0x00000001
 	JL      done158
 	VXORPS  Y0, Y0, Y0
-	CMPQ    add+136(FP), $0x00000000
+	CMPQ    add+144(FP), $0x00000000
 	JE      plain159
 	MOVQ    DX, AX
 	VMOVUPS (AX), Y0
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 
 plain159:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop161:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop162:
 	VMOVUPS     (AX), Y1
 	VFMADD231PS (R9), Y1, Y0
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop162
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop161
 	VMOVUPS     Y0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
 	JMP         while157
 
 done158:
-	MOVQ xRow+88(FP), AX
-	ADDQ AX, 32(SP)
-	MOVQ yRow+96(FP), AX
+	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
-	DECQ 48(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
 	JNZ  loop132
-	ADDQ $0x00000020, 8(SP)
 	ADDQ $0x00000020, 16(SP)
-	ADDQ $0x00000020, (SP)
-	SUBQ $0x00000008, 24(SP)
+	ADDQ $0x00000020, 24(SP)
+	ADDQ $0x00000020, 8(SP)
+	SUBQ $0x00000008, 32(SP)
 	JMP  while130
 
 done131:
-	CMPQ    24(SP), $0x00000000
+	CMPQ    32(SP), $0x00000000
 	JE      zero163
-	MOVQ    24(SP), AX
+	MOVQ    32(SP), AX
 	LEAQ    edgeAVX2<>+0(SB), CX
 	NEGQ    AX
 	VMOVUPS 32(CX)(AX*4), Y0
-	MOVQ    8(SP), AX
-	MOVQ    AX, 32(SP)
 	MOVQ    16(SP), AX
 	MOVQ    AX, 40(SP)
-	MOVQ    rows+40(FP), AX
+	MOVQ    24(SP), AX
 	MOVQ    AX, 48(SP)
+	MOVQ    rows+48(FP), AX
+	MOVQ    AX, 56(SP)
 
 loop164:
-	MOVQ 32(SP), CX
-	MOVQ 40(SP), DX
-	MOVQ pixels+32(FP), BX
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
 
 while165:
 	CMPQ       BX, $0x00000008
@@ -2194,44 +2294,52 @@ while165:
 	VXORPS     Y6, Y6, Y6
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
-	CMPQ       add+136(FP), $0x00000000
+	CMPQ       add+144(FP), $0x00000000
 	JE         plain167
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y2
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y3
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y4
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y5
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y6
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y7
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y8
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 
 plain167:
-	MOVQ channels+24(FP), R9
+	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
-	MOVQ kind+128(FP), AX
+	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
 	JNE  kind169
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop170:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMASKMOVPS  (R10), Y0, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMASKMOVPS  (R11), Y0, Y12
 	VFMADD231PS Y12, Y9, Y1
@@ -2269,7 +2377,7 @@ loop170:
 	VFMADD231PS Y9, Y10, Y8
 	VMASKMOVPS  (R11)(R9*1), Y0, Y9
 	VFMADD231PS Y9, Y11, Y8
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop170
 	JMP         taps168
@@ -2278,21 +2386,33 @@ kind169:
 	CMPQ AX, $0x00000002
 	JNE  kind171
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop172:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMASKMOVPS  (R10), Y0, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y13
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMASKMOVPS  (R11), Y0, Y14
 	VFMADD231PS Y14, Y9, Y1
@@ -2348,7 +2468,7 @@ loop172:
 	VFMADD231PS Y9, Y12, Y8
 	VMASKMOVPS  (R11)(R13*1), Y0, Y9
 	VFMADD231PS Y9, Y13, Y8
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop172
 	JMP         taps168
@@ -2357,17 +2477,25 @@ kind171:
 	CMPQ AX, $0x00000003
 	JNE  kind173
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop174:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMASKMOVPS  (R10), Y0, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMASKMOVPS  (R11), Y0, Y12
 	VFMADD231PS Y12, Y9, Y1
@@ -2407,7 +2535,7 @@ loop174:
 	VFMADD231PS Y9, Y11, Y7
 	VMASKMOVPS  (R11)(R13*1), Y0, Y9
 	VFMADD231PS Y9, Y11, Y8
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop174
 	JMP         taps168
@@ -2416,21 +2544,33 @@ kind173:
 	CMPQ AX, $0x00000004
 	JNE  kind175
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop176:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMASKMOVPS  (R10), Y0, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y13
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMASKMOVPS  (R11), Y0, Y14
 	VFMADD231PS Y14, Y9, Y1
@@ -2491,7 +2631,7 @@ loop176:
 	VFMADD231PS Y9, Y13, Y7
 	VMASKMOVPS  (R11)(R13*1), Y0, Y9
 	VFMADD231PS Y9, Y13, Y8
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop176
 	JMP         taps168
@@ -2500,17 +2640,25 @@ kind175:
 	CMPQ AX, $0x00000005
 	JNE  kind177
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop178:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMASKMOVPS  (R10), Y0, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMASKMOVPS  (R11), Y0, Y12
 	VFMADD231PS Y12, Y9, Y1
@@ -2557,7 +2705,7 @@ loop178:
 	LEAQ        (R11)(R9*4), R11
 	VMASKMOVPS  (R11), Y0, Y9
 	VFMADD231PS Y9, Y11, Y8
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop178
 	JMP         taps168
@@ -2566,21 +2714,33 @@ kind177:
 	CMPQ AX, $0x00000006
 	JNE  kind179
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop180:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMASKMOVPS  (R10), Y0, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMASKMOVPS  (R10), Y0, Y13
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMASKMOVPS  (R11), Y0, Y14
 	VFMADD231PS Y14, Y9, Y1
@@ -2645,7 +2805,7 @@ loop180:
 	VFMADD231PS Y9, Y12, Y8
 	VMASKMOVPS  (R11)(R9*2), Y0, Y9
 	VFMADD231PS Y9, Y13, Y8
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop180
 	JMP         taps168
@@ -2653,11 +2813,11 @@ loop180:
 kind179:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R11
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
 
 loop181:
-	MOVQ kw+56(FP), R12
+	MOVQ kw+64(FP), R12
 
 loop182:
 	VMASKMOVPS  (AX), Y0, Y9
@@ -2679,31 +2839,31 @@ loop182:
 	VFMADD231PS Y10, Y9, Y8
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R12
 	JNZ         loop182
-	ADDQ        skip+80(FP), R9
-	ADDQ        skip+80(FP), R10
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
 	DECQ        R11
 	JNZ         loop181
 
 taps168:
 	VMASKMOVPS Y1, Y0, (DX)
-	ADDQ       yStep+104(FP), DX
+	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y2, Y0, (DX)
-	ADDQ       yStep+104(FP), DX
+	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y3, Y0, (DX)
-	ADDQ       yStep+104(FP), DX
+	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y4, Y0, (DX)
-	ADDQ       yStep+104(FP), DX
+	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y5, Y0, (DX)
-	ADDQ       yStep+104(FP), DX
+	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y6, Y0, (DX)
-	ADDQ       yStep+104(FP), DX
+	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y7, Y0, (DX)
-	ADDQ       yStep+104(FP), DX
+	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y8, Y0, (DX)
-	ADDQ       yStep+104(FP), DX
+	ADDQ       yStep+112(FP), DX
 	LEAQ       (CX)(SI*8), CX
 	SUBQ       $0x00000008, BX
 	JMP        while165
@@ -2716,25 +2876,25 @@ while183:
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
-	CMPQ       add+136(FP), $0x00000000
+	CMPQ       add+144(FP), $0x00000000
 	JE         plain185
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y2
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y3
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 	VMASKMOVPS (AX), Y0, Y4
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 
 plain185:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop187:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop188:
 	VMASKMOVPS  (AX), Y0, Y5
@@ -2747,20 +2907,20 @@ loop188:
 	VMASKMOVPS  (R9)(DI*1), Y0, Y6
 	VFMADD231PS Y6, Y5, Y4
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop188
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop187
 	VMASKMOVPS  Y1, Y0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMASKMOVPS  Y2, Y0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMASKMOVPS  Y3, Y0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMASKMOVPS  Y4, Y0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
 	JMP         while183
@@ -2770,43 +2930,43 @@ while189:
 	CMPQ       BX, $0x00000001
 	JL         done190
 	VXORPS     Y1, Y1, Y1
-	CMPQ       add+136(FP), $0x00000000
+	CMPQ       add+144(FP), $0x00000000
 	JE         plain191
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
-	ADDQ       yStep+104(FP), AX
+	ADDQ       yStep+112(FP), AX
 
 plain191:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop193:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop194:
 	VMASKMOVPS  (AX), Y0, Y2
 	VMASKMOVPS  (R9), Y0, Y3
 	VFMADD231PS Y3, Y2, Y1
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop194
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop193
 	VMASKMOVPS  Y1, Y0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
 	JMP         while189
 
 done190:
-	MOVQ xRow+88(FP), AX
-	ADDQ AX, 32(SP)
-	MOVQ yRow+96(FP), AX
+	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
-	DECQ 48(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
 	JNZ  loop164
 
 zero163:

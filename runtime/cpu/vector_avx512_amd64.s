@@ -4,18 +4,20 @@
 
 #include "textflag.h"
 
-// func gemmAVX512(c *float32, a *float32, b *float32, ldc int, lda int, panel int, m int, n int, k int, add int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
-TEXT ·gemmAVX512(SB), NOSPLIT, $8-80
+// func gemmAVX512(c *float32, a *float32, b *float32, next *float32, ldc int, lda int, panel int, m int, n int, k int, add int, ahead int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·gemmAVX512(SB), NOSPLIT, $16-96
 	MOVQ c+0(FP), AX
 	MOVQ a+8(FP), CX
-	MOVQ lda+32(FP), DX
+	MOVQ lda+40(FP), DX
 	LEAQ (DX)(DX*2), BX
 	LEAQ (DX)(DX*4), SI
-	MOVQ panel+40(FP), DI
-	MOVQ m+48(FP), R8
+	MOVQ panel+48(FP), DI
+	MOVQ m+56(FP), R8
 	MOVQ R8, (SP)
-	CMPQ n+56(FP), $0x00000010
+	MOVQ next+24(FP), R8
+	MOVQ R8, 8(SP)
+	CMPQ n+64(FP), $0x00000010
 	JG   wide1
 
 while3:
@@ -23,7 +25,7 @@ while3:
 	JL     done4
 	MOVQ   AX, R8
 	MOVQ   b+16(FP), R9
-	MOVQ   n+56(FP), R10
+	MOVQ   n+64(FP), R10
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -38,9 +40,15 @@ while3:
 	VXORPS Z11, Z11, Z11
 	MOVQ   CX, DI
 	LEAQ   (CX)(BX*2), R11
-	MOVQ   k+64(FP), R12
+	MOVQ   k+72(FP), R12
 
 loop8:
+	MOVQ             8(SP), R13
+	PREFETCHT0       (R13)
+	ADDQ             ahead+88(FP), R13
+	PREFETCHT0       (R13)
+	ADDQ             ahead+88(FP), R13
+	MOVQ             R13, 8(SP)
 	VMOVUPS          (R9), Z12
 	VFMADD231PS.BCST (DI), Z12, Z0
 	VFMADD231PS.BCST (DI)(DX*1), Z12, Z1
@@ -59,33 +67,33 @@ loop8:
 	ADDQ             $0x00000040, R9
 	DECQ             R12
 	JNZ              loop8
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain9
 	CMPQ             R10, $0x00000010
 	JL               part10
 	MOVQ             R8, DI
 	VADDPS           (DI), Z0, Z0
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z1, Z1
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z2, Z2
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z3, Z3
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z4, Z4
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z5, Z5
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z6, Z6
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z7, Z7
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z8, Z8
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z9, Z9
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z10, Z10
-	ADDQ             ldc+24(FP), DI
+	ADDQ             ldc+32(FP), DI
 	VADDPS           (DI), Z11, Z11
 	JMP              result11
 
@@ -96,27 +104,27 @@ part10:
 	KMOVW  R9, K1
 	MOVQ   R8, DI
 	VADDPS (DI), Z0, K1, Z0
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z1, K1, Z1
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z2, K1, Z2
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z3, K1, Z3
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z4, K1, Z4
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z5, K1, Z5
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z6, K1, Z6
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z7, K1, Z7
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z8, K1, Z8
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z9, K1, Z9
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z10, K1, Z10
-	ADDQ   ldc+24(FP), DI
+	ADDQ   ldc+32(FP), DI
 	VADDPS (DI), Z11, K1, Z11
 
 result11:
@@ -125,27 +133,27 @@ plain9:
 	JL      part12
 	MOVQ    R8, DI
 	VMOVUPS Z0, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z2, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z3, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z4, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z5, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z6, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z7, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z8, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z9, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z10, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z11, (DI)
 	JMP     result13
 
@@ -156,33 +164,33 @@ part12:
 	KMOVW   R9, K1
 	MOVQ    R8, DI
 	VMOVUPS Z0, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z1, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z2, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z3, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z4, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z5, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z6, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z7, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z8, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z9, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z10, K1, (DI)
-	ADDQ    ldc+24(FP), DI
+	ADDQ    ldc+32(FP), DI
 	VMOVUPS Z11, K1, (DI)
 
 result13:
 	IMUL3Q $0x0000000c, DX, DI
 	ADDQ   DI, CX
-	MOVQ   ldc+24(FP), DI
+	MOVQ   ldc+32(FP), DI
 	IMUL3Q $0x0000000c, DI, DI
 	ADDQ   DI, AX
 	SUBQ   $0x0000000c, (SP)
@@ -194,14 +202,14 @@ while14:
 	JL     done15
 	MOVQ   AX, R8
 	MOVQ   b+16(FP), R9
-	MOVQ   n+56(FP), R10
+	MOVQ   n+64(FP), R10
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	MOVQ   CX, SI
 	MOVQ   R9, DI
-	MOVQ   k+64(FP), R9
+	MOVQ   k+72(FP), R9
 
 loop19:
 	VMOVUPS          (DI), Z4
@@ -213,17 +221,17 @@ loop19:
 	ADDQ             $0x00000040, DI
 	DECQ             R9
 	JNZ              loop19
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain20
 	CMPQ             R10, $0x00000010
 	JL               part21
 	MOVQ             R8, SI
 	VADDPS           (SI), Z0, Z0
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Z1, Z1
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Z2, Z2
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Z3, Z3
 	JMP              result22
 
@@ -234,11 +242,11 @@ part21:
 	KMOVW  DI, K1
 	MOVQ   R8, SI
 	VADDPS (SI), Z0, K1, Z0
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z1, K1, Z1
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z2, K1, Z2
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z3, K1, Z3
 
 result22:
@@ -247,11 +255,11 @@ plain20:
 	JL      part23
 	MOVQ    R8, SI
 	VMOVUPS Z0, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z2, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z3, (SI)
 	JMP     result24
 
@@ -262,17 +270,17 @@ part23:
 	KMOVW   DI, K1
 	MOVQ    R8, SI
 	VMOVUPS Z0, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z1, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z2, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z3, K1, (SI)
 
 result24:
 	IMUL3Q $0x00000004, DX, SI
 	ADDQ   SI, CX
-	MOVQ   ldc+24(FP), SI
+	MOVQ   ldc+32(FP), SI
 	IMUL3Q $0x00000004, SI, SI
 	ADDQ   SI, AX
 	SUBQ   $0x00000004, (SP)
@@ -284,11 +292,11 @@ while25:
 	JL     done26
 	MOVQ   AX, R8
 	MOVQ   b+16(FP), R9
-	MOVQ   n+56(FP), R10
+	MOVQ   n+64(FP), R10
 	VXORPS Z0, Z0, Z0
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), DI
+	MOVQ   k+72(FP), DI
 
 loop30:
 	VMOVUPS          (SI), Z1
@@ -297,7 +305,7 @@ loop30:
 	ADDQ             $0x00000040, SI
 	DECQ             DI
 	JNZ              loop30
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain31
 	CMPQ             R10, $0x00000010
 	JL               part32
@@ -332,7 +340,7 @@ part34:
 result35:
 	IMUL3Q $0x00000001, DX, BX
 	ADDQ   BX, CX
-	MOVQ   ldc+24(FP), BX
+	MOVQ   ldc+32(FP), BX
 	IMUL3Q $0x00000001, BX, BX
 	ADDQ   BX, AX
 	SUBQ   $0x00000001, (SP)
@@ -347,7 +355,7 @@ while36:
 	JL   done37
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
-	MOVQ n+56(FP), R10
+	MOVQ n+64(FP), R10
 
 columns38:
 	CMPQ   R10, $0x00000010
@@ -379,9 +387,15 @@ columns38:
 	MOVQ   CX, R11
 	LEAQ   (CX)(BX*2), R14
 	MOVQ   R9, R12
-	MOVQ   k+64(FP), R13
+	MOVQ   k+72(FP), R13
 
 loop41:
+	MOVQ         8(SP), R15
+	PREFETCHT0   (R15)
+	ADDQ         ahead+88(FP), R15
+	PREFETCHT0   (R15)
+	ADDQ         ahead+88(FP), R15
+	MOVQ         R15, 8(SP)
 	VMOVUPS      (R12), Z24
 	VMOVUPS      (R12)(DI*1), Z25
 	VBROADCASTSS (R11), Z26
@@ -425,44 +439,44 @@ loop41:
 	ADDQ         $0x00000040, R12
 	DECQ         R13
 	JNZ          loop41
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain42
 	CMPQ         R10, $0x00000020
 	JL           part43
 	MOVQ         R8, R11
 	VADDPS       (R11), Z0, Z0
 	VADDPS       64(R11), Z1, Z1
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z2, Z2
 	VADDPS       64(R11), Z3, Z3
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z4, Z4
 	VADDPS       64(R11), Z5, Z5
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z6, Z6
 	VADDPS       64(R11), Z7, Z7
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z8, Z8
 	VADDPS       64(R11), Z9, Z9
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z10, Z10
 	VADDPS       64(R11), Z11, Z11
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z12, Z12
 	VADDPS       64(R11), Z13, Z13
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z14, Z14
 	VADDPS       64(R11), Z15, Z15
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z16, Z16
 	VADDPS       64(R11), Z17, Z17
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z18, Z18
 	VADDPS       64(R11), Z19, Z19
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z20, Z20
 	VADDPS       64(R11), Z21, Z21
-	ADDQ         ldc+24(FP), R11
+	ADDQ         ldc+32(FP), R11
 	VADDPS       (R11), Z22, Z22
 	VADDPS       64(R11), Z23, Z23
 	JMP          result44
@@ -475,37 +489,37 @@ part43:
 	MOVQ   R8, R11
 	VADDPS (R11), Z0, Z0
 	VADDPS 64(R11), Z1, K1, Z1
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z2, Z2
 	VADDPS 64(R11), Z3, K1, Z3
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z4, Z4
 	VADDPS 64(R11), Z5, K1, Z5
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z6, Z6
 	VADDPS 64(R11), Z7, K1, Z7
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z8, Z8
 	VADDPS 64(R11), Z9, K1, Z9
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z10, Z10
 	VADDPS 64(R11), Z11, K1, Z11
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z12, Z12
 	VADDPS 64(R11), Z13, K1, Z13
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z14, Z14
 	VADDPS 64(R11), Z15, K1, Z15
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z16, Z16
 	VADDPS 64(R11), Z17, K1, Z17
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z18, Z18
 	VADDPS 64(R11), Z19, K1, Z19
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z20, Z20
 	VADDPS 64(R11), Z21, K1, Z21
-	ADDQ   ldc+24(FP), R11
+	ADDQ   ldc+32(FP), R11
 	VADDPS (R11), Z22, Z22
 	VADDPS 64(R11), Z23, K1, Z23
 
@@ -516,37 +530,37 @@ plain42:
 	MOVQ    R8, R11
 	VMOVUPS Z0, (R11)
 	VMOVUPS Z1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z2, (R11)
 	VMOVUPS Z3, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z4, (R11)
 	VMOVUPS Z5, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z6, (R11)
 	VMOVUPS Z7, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z8, (R11)
 	VMOVUPS Z9, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z10, (R11)
 	VMOVUPS Z11, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z12, (R11)
 	VMOVUPS Z13, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z14, (R11)
 	VMOVUPS Z15, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z16, (R11)
 	VMOVUPS Z17, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z18, (R11)
 	VMOVUPS Z19, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z20, (R11)
 	VMOVUPS Z21, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z22, (R11)
 	VMOVUPS Z23, 64(R11)
 	JMP     result46
@@ -559,37 +573,37 @@ part45:
 	MOVQ    R8, R11
 	VMOVUPS Z0, (R11)
 	VMOVUPS Z1, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z2, (R11)
 	VMOVUPS Z3, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z4, (R11)
 	VMOVUPS Z5, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z6, (R11)
 	VMOVUPS Z7, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z8, (R11)
 	VMOVUPS Z9, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z10, (R11)
 	VMOVUPS Z11, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z12, (R11)
 	VMOVUPS Z13, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z14, (R11)
 	VMOVUPS Z15, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z16, (R11)
 	VMOVUPS Z17, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z18, (R11)
 	VMOVUPS Z19, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z20, (R11)
 	VMOVUPS Z21, K1, 64(R11)
-	ADDQ    ldc+24(FP), R11
+	ADDQ    ldc+32(FP), R11
 	VMOVUPS Z22, (R11)
 	VMOVUPS Z23, K1, 64(R11)
 
@@ -619,9 +633,15 @@ last39:
 	VXORPS Y11, Y11, Y11
 	MOVQ   CX, R11
 	LEAQ   (CX)(BX*2), R12
-	MOVQ   k+64(FP), R13
+	MOVQ   k+72(FP), R13
 
 loop48:
+	MOVQ             8(SP), R14
+	PREFETCHT0       (R14)
+	ADDQ             ahead+88(FP), R14
+	PREFETCHT0       (R14)
+	ADDQ             ahead+88(FP), R14
+	MOVQ             R14, 8(SP)
 	VMOVUPS          (R9), Y12
 	VFMADD231PS.BCST (R11), Y12, Y0
 	VFMADD231PS.BCST (R11)(DX*1), Y12, Y1
@@ -640,33 +660,33 @@ loop48:
 	ADDQ             $0x00000040, R9
 	DECQ             R13
 	JNZ              loop48
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain49
 	CMPQ             R10, $0x00000008
 	JL               part50
 	MOVQ             R8, R9
 	VADDPS           (R9), Y0, Y0
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y1, Y1
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y2, Y2
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y3, Y3
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y4, Y4
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y5, Y5
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y6, Y6
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y7, Y7
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y8, Y8
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y9, Y9
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y10, Y10
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y11, Y11
 	JMP              result51
 
@@ -677,27 +697,27 @@ part50:
 	KMOVW  R11, K1
 	MOVQ   R8, R9
 	VADDPS (R9), Y0, K1, Y0
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y1, K1, Y1
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y2, K1, Y2
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y3, K1, Y3
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y4, K1, Y4
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y5, K1, Y5
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y6, K1, Y6
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y7, K1, Y7
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y8, K1, Y8
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y9, K1, Y9
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y10, K1, Y10
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y11, K1, Y11
 
 result51:
@@ -705,27 +725,27 @@ plain49:
 	CMPQ    R10, $0x00000008
 	JL      part52
 	VMOVUPS Y0, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y2, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y3, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y4, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y5, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y6, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y7, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y8, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y9, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y10, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y11, (R8)
 	JMP     result53
 
@@ -735,27 +755,27 @@ part52:
 	BZHIQ   R9, R10, R10
 	KMOVW   R10, K1
 	VMOVUPS Y0, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y1, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y2, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y3, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y4, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y5, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y6, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y7, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y8, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y9, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y10, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y11, K1, (R8)
 
 result53:
@@ -776,9 +796,15 @@ more47:
 	VXORPS Z11, Z11, Z11
 	MOVQ   CX, R11
 	LEAQ   (CX)(BX*2), R12
-	MOVQ   k+64(FP), R13
+	MOVQ   k+72(FP), R13
 
 loop54:
+	MOVQ             8(SP), R14
+	PREFETCHT0       (R14)
+	ADDQ             ahead+88(FP), R14
+	PREFETCHT0       (R14)
+	ADDQ             ahead+88(FP), R14
+	MOVQ             R14, 8(SP)
 	VMOVUPS          (R9), Z12
 	VFMADD231PS.BCST (R11), Z12, Z0
 	VFMADD231PS.BCST (R11)(DX*1), Z12, Z1
@@ -797,33 +823,33 @@ loop54:
 	ADDQ             $0x00000040, R9
 	DECQ             R13
 	JNZ              loop54
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain55
 	CMPQ             R10, $0x00000010
 	JL               part56
 	MOVQ             R8, R9
 	VADDPS           (R9), Z0, Z0
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z1, Z1
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z2, Z2
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z3, Z3
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z4, Z4
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z5, Z5
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z6, Z6
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z7, Z7
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z8, Z8
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z9, Z9
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z10, Z10
-	ADDQ             ldc+24(FP), R9
+	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z11, Z11
 	JMP              result57
 
@@ -834,27 +860,27 @@ part56:
 	KMOVW  R11, K1
 	MOVQ   R8, R9
 	VADDPS (R9), Z0, K1, Z0
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z1, K1, Z1
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z2, K1, Z2
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z3, K1, Z3
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z4, K1, Z4
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z5, K1, Z5
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z6, K1, Z6
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z7, K1, Z7
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z8, K1, Z8
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z9, K1, Z9
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z10, K1, Z10
-	ADDQ   ldc+24(FP), R9
+	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z11, K1, Z11
 
 result57:
@@ -862,27 +888,27 @@ plain55:
 	CMPQ    R10, $0x00000010
 	JL      part58
 	VMOVUPS Z0, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z2, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z3, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z4, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z5, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z6, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z7, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z8, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z9, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z10, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z11, (R8)
 	JMP     result59
 
@@ -892,34 +918,34 @@ part58:
 	BZHIQ   R9, R10, R10
 	KMOVW   R10, K1
 	VMOVUPS Z0, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z1, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z2, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z3, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z4, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z5, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z6, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z7, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z8, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z9, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z10, K1, (R8)
-	ADDQ    ldc+24(FP), R8
+	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z11, K1, (R8)
 
 result59:
 rowdone40:
 	IMUL3Q $0x0000000c, DX, R8
 	ADDQ   R8, CX
-	MOVQ   ldc+24(FP), R8
+	MOVQ   ldc+32(FP), R8
 	IMUL3Q $0x0000000c, R8, R8
 	ADDQ   R8, AX
 	SUBQ   $0x0000000c, (SP)
@@ -931,7 +957,7 @@ while60:
 	JL   done61
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
-	MOVQ n+56(FP), R10
+	MOVQ n+64(FP), R10
 
 columns62:
 	CMPQ   R10, $0x00000010
@@ -946,7 +972,7 @@ columns62:
 	VXORPS Z7, Z7, Z7
 	MOVQ   CX, SI
 	MOVQ   R9, R11
-	MOVQ   k+64(FP), R12
+	MOVQ   k+72(FP), R12
 
 loop65:
 	VMOVUPS      (R11), Z8
@@ -967,20 +993,20 @@ loop65:
 	ADDQ         $0x00000040, R11
 	DECQ         R12
 	JNZ          loop65
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain66
 	CMPQ         R10, $0x00000020
 	JL           part67
 	MOVQ         R8, SI
 	VADDPS       (SI), Z0, Z0
 	VADDPS       64(SI), Z1, Z1
-	ADDQ         ldc+24(FP), SI
+	ADDQ         ldc+32(FP), SI
 	VADDPS       (SI), Z2, Z2
 	VADDPS       64(SI), Z3, Z3
-	ADDQ         ldc+24(FP), SI
+	ADDQ         ldc+32(FP), SI
 	VADDPS       (SI), Z4, Z4
 	VADDPS       64(SI), Z5, Z5
-	ADDQ         ldc+24(FP), SI
+	ADDQ         ldc+32(FP), SI
 	VADDPS       (SI), Z6, Z6
 	VADDPS       64(SI), Z7, Z7
 	JMP          result68
@@ -993,13 +1019,13 @@ part67:
 	MOVQ   R8, SI
 	VADDPS (SI), Z0, Z0
 	VADDPS 64(SI), Z1, K1, Z1
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z2, Z2
 	VADDPS 64(SI), Z3, K1, Z3
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z4, Z4
 	VADDPS 64(SI), Z5, K1, Z5
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z6, Z6
 	VADDPS 64(SI), Z7, K1, Z7
 
@@ -1010,13 +1036,13 @@ plain66:
 	MOVQ    R8, SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, 64(SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z2, (SI)
 	VMOVUPS Z3, 64(SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z4, (SI)
 	VMOVUPS Z5, 64(SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, 64(SI)
 	JMP     result70
@@ -1029,13 +1055,13 @@ part69:
 	MOVQ    R8, SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, K1, 64(SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z2, (SI)
 	VMOVUPS Z3, K1, 64(SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z4, (SI)
 	VMOVUPS Z5, K1, 64(SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, K1, 64(SI)
 
@@ -1056,7 +1082,7 @@ last63:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ   CX, SI
-	MOVQ   k+64(FP), R11
+	MOVQ   k+72(FP), R11
 
 loop72:
 	VMOVUPS          (R9), Y4
@@ -1068,17 +1094,17 @@ loop72:
 	ADDQ             $0x00000040, R9
 	DECQ             R11
 	JNZ              loop72
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain73
 	CMPQ             R10, $0x00000008
 	JL               part74
 	MOVQ             R8, SI
 	VADDPS           (SI), Y0, Y0
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Y1, Y1
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Y2, Y2
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Y3, Y3
 	JMP              result75
 
@@ -1089,11 +1115,11 @@ part74:
 	KMOVW  R9, K1
 	MOVQ   R8, SI
 	VADDPS (SI), Y0, K1, Y0
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Y1, K1, Y1
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Y2, K1, Y2
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Y3, K1, Y3
 
 result75:
@@ -1102,11 +1128,11 @@ plain73:
 	JL      part76
 	MOVQ    R8, SI
 	VMOVUPS Y0, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y2, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y3, (SI)
 	JMP     result77
 
@@ -1117,11 +1143,11 @@ part76:
 	KMOVW   R9, K1
 	MOVQ    R8, SI
 	VMOVUPS Y0, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y1, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y2, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y3, K1, (SI)
 
 result77:
@@ -1133,7 +1159,7 @@ more71:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	MOVQ   CX, SI
-	MOVQ   k+64(FP), R11
+	MOVQ   k+72(FP), R11
 
 loop78:
 	VMOVUPS          (R9), Z4
@@ -1145,17 +1171,17 @@ loop78:
 	ADDQ             $0x00000040, R9
 	DECQ             R11
 	JNZ              loop78
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain79
 	CMPQ             R10, $0x00000010
 	JL               part80
 	MOVQ             R8, SI
 	VADDPS           (SI), Z0, Z0
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Z1, Z1
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Z2, Z2
-	ADDQ             ldc+24(FP), SI
+	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Z3, Z3
 	JMP              result81
 
@@ -1166,11 +1192,11 @@ part80:
 	KMOVW  R9, K1
 	MOVQ   R8, SI
 	VADDPS (SI), Z0, K1, Z0
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z1, K1, Z1
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z2, K1, Z2
-	ADDQ   ldc+24(FP), SI
+	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z3, K1, Z3
 
 result81:
@@ -1179,11 +1205,11 @@ plain79:
 	JL      part82
 	MOVQ    R8, SI
 	VMOVUPS Z0, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z2, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z3, (SI)
 	JMP     result83
 
@@ -1194,18 +1220,18 @@ part82:
 	KMOVW   R9, K1
 	MOVQ    R8, SI
 	VMOVUPS Z0, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z1, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z2, K1, (SI)
-	ADDQ    ldc+24(FP), SI
+	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z3, K1, (SI)
 
 result83:
 rowdone64:
 	IMUL3Q $0x00000004, DX, SI
 	ADDQ   SI, CX
-	MOVQ   ldc+24(FP), SI
+	MOVQ   ldc+32(FP), SI
 	IMUL3Q $0x00000004, SI, SI
 	ADDQ   SI, AX
 	SUBQ   $0x00000004, (SP)
@@ -1217,7 +1243,7 @@ while84:
 	JL   done85
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
-	MOVQ n+56(FP), R10
+	MOVQ n+64(FP), R10
 
 columns86:
 	CMPQ   R10, $0x00000010
@@ -1226,7 +1252,7 @@ columns86:
 	VXORPS Z1, Z1, Z1
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), R11
+	MOVQ   k+72(FP), R11
 
 loop89:
 	VMOVUPS      (SI), Z2
@@ -1238,7 +1264,7 @@ loop89:
 	ADDQ         $0x00000040, SI
 	DECQ         R11
 	JNZ          loop89
-	CMPQ         add+72(FP), $0x00000000
+	CMPQ         add+80(FP), $0x00000000
 	JE           plain90
 	CMPQ         R10, $0x00000020
 	JL           part91
@@ -1289,7 +1315,7 @@ last87:
 	VXORPS Y0, Y0, Y0
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), R9
+	MOVQ   k+72(FP), R9
 
 loop96:
 	VMOVUPS          (SI), Y1
@@ -1298,7 +1324,7 @@ loop96:
 	ADDQ             $0x00000040, SI
 	DECQ             R9
 	JNZ              loop96
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain97
 	CMPQ             R10, $0x00000008
 	JL               part98
@@ -1337,7 +1363,7 @@ more95:
 	VXORPS Z0, Z0, Z0
 	MOVQ   CX, BX
 	MOVQ   R9, SI
-	MOVQ   k+64(FP), R9
+	MOVQ   k+72(FP), R9
 
 loop102:
 	VMOVUPS          (SI), Z1
@@ -1346,7 +1372,7 @@ loop102:
 	ADDQ             $0x00000040, SI
 	DECQ             R9
 	JNZ              loop102
-	CMPQ             add+72(FP), $0x00000000
+	CMPQ             add+80(FP), $0x00000000
 	JE               plain103
 	CMPQ             R10, $0x00000010
 	JL               part104
@@ -1382,7 +1408,7 @@ result107:
 rowdone88:
 	IMUL3Q $0x00000001, DX, BX
 	ADDQ   BX, CX
-	MOVQ   ldc+24(FP), BX
+	MOVQ   ldc+32(FP), BX
 	IMUL3Q $0x00000001, BX, BX
 	ADDQ   BX, AX
 	SUBQ   $0x00000001, (SP)
@@ -1393,22 +1419,24 @@ done2:
 	VZEROUPPER
 	RET
 
-// func outerAVX512(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
-TEXT ·outerAVX512(SB), NOSPLIT, $8-72
+// func outerAVX512(c *float32, a *float32, b *float32, next *float32, ldc int, lda int, ldb int, m int, k int, n int, ahead int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, MMX+
+TEXT ·outerAVX512(SB), NOSPLIT, $16-88
 	MOVQ c+0(FP), AX
 	MOVQ b+16(FP), CX
-	MOVQ lda+32(FP), DX
-	MOVQ ldb+40(FP), BX
-	MOVQ ldc+24(FP), SI
-	MOVQ n+64(FP), DI
+	MOVQ lda+40(FP), DX
+	MOVQ ldb+48(FP), BX
+	MOVQ ldc+32(FP), SI
+	MOVQ n+72(FP), DI
+	MOVQ next+24(FP), R8
+	MOVQ R8, 8(SP)
 
 columns110:
 	CMPQ DI, $0x00000010
 	JLE  last108
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
-	MOVQ k+56(FP), R10
+	MOVQ k+64(FP), R10
 	MOVQ R10, (SP)
 
 while111:
@@ -1434,9 +1462,13 @@ while111:
 	JL     part113
 	MOVQ   R9, R10
 	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	MOVQ   m+56(FP), R12
 
 loop115:
+	MOVQ         8(SP), R13
+	PREFETCHT0   (R13)
+	ADDQ         ahead+80(FP), R13
+	MOVQ         R13, 8(SP)
 	VMOVUPS      (R11), Z16
 	VMOVUPS      64(R11), Z17
 	VBROADCASTSS (R10), Z18
@@ -1476,9 +1508,13 @@ part113:
 	KMOVW R11, K1
 	MOVQ  R9, R10
 	MOVQ  CX, R11
-	MOVQ  m+48(FP), R12
+	MOVQ  m+56(FP), R12
 
 loop116:
+	MOVQ         8(SP), R13
+	PREFETCHT0   (R13)
+	ADDQ         ahead+80(FP), R13
+	MOVQ         R13, 8(SP)
 	VMOVUPS      (R11), Z16
 	VMOVUPS.Z    64(R11), K1, Z17
 	VBROADCASTSS (R10), Z18
@@ -1624,7 +1660,7 @@ while119:
 	JL     part121
 	MOVQ   R9, R10
 	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	MOVQ   m+56(FP), R12
 
 loop123:
 	VMOVUPS      (R11), Z8
@@ -1654,7 +1690,7 @@ part121:
 	KMOVW R11, K1
 	MOVQ  R9, R10
 	MOVQ  CX, R11
-	MOVQ  m+48(FP), R12
+	MOVQ  m+56(FP), R12
 
 loop124:
 	VMOVUPS      (R11), Z8
@@ -1744,7 +1780,7 @@ while127:
 	JL     part129
 	MOVQ   R9, R10
 	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	MOVQ   m+56(FP), R12
 
 loop131:
 	VMOVUPS      (R11), Z2
@@ -1765,7 +1801,7 @@ part129:
 	KMOVW R11, K1
 	MOVQ  R9, R10
 	MOVQ  CX, R11
-	MOVQ  m+48(FP), R12
+	MOVQ  m+56(FP), R12
 
 loop132:
 	VMOVUPS      (R11), Z2
@@ -1820,7 +1856,7 @@ last108:
 	JG   more135
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
-	MOVQ k+56(FP), AX
+	MOVQ k+64(FP), AX
 	MOVQ AX, (SP)
 
 while136:
@@ -1846,9 +1882,13 @@ while136:
 	JL     part138
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop140:
+	MOVQ             8(SP), R12
+	PREFETCHT0       (R12)
+	ADDQ             ahead+80(FP), R12
+	MOVQ             R12, 8(SP)
 	VMOVUPS          (R10), Y16
 	VFMADD231PS.BCST (AX), Y16, Y0
 	VFMADD231PS.BCST 4(AX), Y16, Y1
@@ -1879,9 +1919,13 @@ part138:
 	KMOVW R10, K1
 	MOVQ  R9, AX
 	MOVQ  CX, R10
-	MOVQ  m+48(FP), R11
+	MOVQ  m+56(FP), R11
 
 loop141:
+	MOVQ             8(SP), R12
+	PREFETCHT0       (R12)
+	ADDQ             ahead+80(FP), R12
+	MOVQ             R12, 8(SP)
 	VMOVUPS.Z        (R10), K1, Y16
 	VFMADD231PS.BCST (AX), Y16, Y0
 	VFMADD231PS.BCST 4(AX), Y16, Y1
@@ -2030,7 +2074,7 @@ while144:
 	JL     part146
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop148:
 	VMOVUPS          (R10), Y4
@@ -2051,7 +2095,7 @@ part146:
 	KMOVW R10, K1
 	MOVQ  R9, AX
 	MOVQ  CX, R10
-	MOVQ  m+48(FP), R11
+	MOVQ  m+56(FP), R11
 
 loop149:
 	VMOVUPS.Z        (R10), K1, Y4
@@ -2115,7 +2159,7 @@ while152:
 	JL     part154
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop156:
 	VMOVUPS          (R10), Y1
@@ -2133,7 +2177,7 @@ part154:
 	KMOVW R10, K1
 	MOVQ  R9, AX
 	MOVQ  CX, R10
-	MOVQ  m+48(FP), R11
+	MOVQ  m+56(FP), R11
 
 loop157:
 	VMOVUPS.Z        (R10), K1, Y1
@@ -2173,7 +2217,7 @@ done153:
 more135:
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
-	MOVQ k+56(FP), AX
+	MOVQ k+64(FP), AX
 	MOVQ AX, (SP)
 
 while160:
@@ -2199,9 +2243,13 @@ while160:
 	JL     part162
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop164:
+	MOVQ             8(SP), R12
+	PREFETCHT0       (R12)
+	ADDQ             ahead+80(FP), R12
+	MOVQ             R12, 8(SP)
 	VMOVUPS          (R10), Z16
 	VFMADD231PS.BCST (AX), Z16, Z0
 	VFMADD231PS.BCST 4(AX), Z16, Z1
@@ -2232,9 +2280,13 @@ part162:
 	KMOVW R10, K1
 	MOVQ  R9, AX
 	MOVQ  CX, R10
-	MOVQ  m+48(FP), R11
+	MOVQ  m+56(FP), R11
 
 loop165:
+	MOVQ             8(SP), R12
+	PREFETCHT0       (R12)
+	ADDQ             ahead+80(FP), R12
+	MOVQ             R12, 8(SP)
 	VMOVUPS.Z        (R10), K1, Z16
 	VFMADD231PS.BCST (AX), Z16, Z0
 	VFMADD231PS.BCST 4(AX), Z16, Z1
@@ -2383,7 +2435,7 @@ while168:
 	JL     part170
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop172:
 	VMOVUPS          (R10), Z4
@@ -2404,7 +2456,7 @@ part170:
 	KMOVW R10, K1
 	MOVQ  R9, AX
 	MOVQ  CX, R10
-	MOVQ  m+48(FP), R11
+	MOVQ  m+56(FP), R11
 
 loop173:
 	VMOVUPS.Z        (R10), K1, Z4
@@ -2468,7 +2520,7 @@ while176:
 	JL     part178
 	MOVQ   R9, AX
 	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	MOVQ   m+56(FP), R11
 
 loop180:
 	VMOVUPS          (R10), Z1
@@ -2486,7 +2538,7 @@ part178:
 	KMOVW R10, K1
 	MOVQ  R9, AX
 	MOVQ  CX, R10
-	MOVQ  m+48(FP), R11
+	MOVQ  m+56(FP), R11
 
 loop181:
 	VMOVUPS.Z        (R10), K1, Z1
@@ -2525,35 +2577,37 @@ done109:
 	VZEROUPPER
 	RET
 
-// func depthwiseAVX512(y *float32, x *float32, w *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
-TEXT ·depthwiseAVX512(SB), NOSPLIT, $56-144
-	MOVQ w+16(FP), AX
+// func depthwiseAVX512(y *float32, x *float32, w *float32, next *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, yStep int, wTap int, line int, kind int, add int, ahead int)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3, MMX+
+TEXT ·depthwiseAVX512(SB), NOSPLIT, $64-160
+	MOVQ next+24(FP), AX
 	MOVQ AX, (SP)
-	MOVQ x+8(FP), AX
+	MOVQ w+16(FP), AX
 	MOVQ AX, 8(SP)
-	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), AX
 	MOVQ AX, 16(SP)
-	MOVQ channels+24(FP), AX
+	MOVQ y+0(FP), AX
 	MOVQ AX, 24(SP)
-	MOVQ step+64(FP), SI
+	MOVQ channels+32(FP), AX
+	MOVQ AX, 32(SP)
+	MOVQ step+72(FP), SI
 	LEAQ (SI)(SI*2), DI
-	MOVQ tap+72(FP), R8
+	MOVQ tap+80(FP), R8
 
 while184:
-	CMPQ 24(SP), $0x00000010
+	CMPQ 32(SP), $0x00000010
 	JL   done185
-	MOVQ 8(SP), AX
-	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
 	MOVQ AX, 40(SP)
-	MOVQ rows+40(FP), AX
+	MOVQ 24(SP), AX
 	MOVQ AX, 48(SP)
+	MOVQ rows+48(FP), AX
+	MOVQ AX, 56(SP)
 
 loop186:
-	MOVQ 32(SP), CX
-	MOVQ 40(SP), DX
-	MOVQ pixels+32(FP), BX
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
 
 while187:
 	CMPQ    BX, $0x00000008
@@ -2566,44 +2620,52 @@ while187:
 	VXORPS  Z5, Z5, Z5
 	VXORPS  Z6, Z6, Z6
 	VXORPS  Z7, Z7, Z7
-	CMPQ    add+136(FP), $0x00000000
+	CMPQ    add+144(FP), $0x00000000
 	JE      plain189
 	MOVQ    DX, AX
 	VMOVUPS (AX), Z0
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z1
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z2
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z3
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z4
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z5
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z6
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z7
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 
 plain189:
-	MOVQ channels+24(FP), R9
+	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
-	MOVQ kind+128(FP), AX
+	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
 	JNE  kind191
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop192:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -2641,7 +2703,7 @@ loop192:
 	VFMADD231PS Z8, Z9, Z7
 	VMOVUPS     (R11)(R9*1), Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop192
 	JMP         taps190
@@ -2650,21 +2712,33 @@ kind191:
 	CMPQ AX, $0x00000002
 	JNE  kind193
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop194:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -2720,7 +2794,7 @@ loop194:
 	VFMADD231PS Z8, Z11, Z7
 	VMOVUPS     (R11)(R13*1), Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop194
 	JMP         taps190
@@ -2729,17 +2803,25 @@ kind193:
 	CMPQ AX, $0x00000003
 	JNE  kind195
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop196:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -2779,7 +2861,7 @@ loop196:
 	VFMADD231PS Z8, Z10, Z6
 	VMOVUPS     (R11)(R13*1), Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop196
 	JMP         taps190
@@ -2788,21 +2870,33 @@ kind195:
 	CMPQ AX, $0x00000004
 	JNE  kind197
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop198:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -2863,7 +2957,7 @@ loop198:
 	VFMADD231PS Z8, Z12, Z6
 	VMOVUPS     (R11)(R13*1), Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop198
 	JMP         taps190
@@ -2872,17 +2966,25 @@ kind197:
 	CMPQ AX, $0x00000005
 	JNE  kind199
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop200:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -2929,7 +3031,7 @@ loop200:
 	LEAQ        (R11)(R9*4), R11
 	VMOVUPS     (R11), Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop200
 	JMP         taps190
@@ -2938,21 +3040,33 @@ kind199:
 	CMPQ AX, $0x00000006
 	JNE  kind201
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop202:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS     (R10), Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS     (R10), Z12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS     (R11), Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -3017,7 +3131,7 @@ loop202:
 	VFMADD231PS Z8, Z11, Z7
 	VMOVUPS     (R11)(R9*2), Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop202
 	JMP         taps190
@@ -3025,11 +3139,11 @@ loop202:
 kind201:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R11
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
 
 loop203:
-	MOVQ kw+56(FP), R12
+	MOVQ kw+64(FP), R12
 
 loop204:
 	VMOVUPS     (AX), Z8
@@ -3043,31 +3157,31 @@ loop204:
 	VFMADD231PS (R10)(DI*1), Z8, Z7
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R12
 	JNZ         loop204
-	ADDQ        skip+80(FP), R9
-	ADDQ        skip+80(FP), R10
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
 	DECQ        R11
 	JNZ         loop203
 
 taps190:
 	VMOVUPS Z0, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z2, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z3, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z4, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z5, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z6, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z7, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
 	JMP     while187
@@ -3080,25 +3194,25 @@ while205:
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
 	VXORPS  Z3, Z3, Z3
-	CMPQ    add+136(FP), $0x00000000
+	CMPQ    add+144(FP), $0x00000000
 	JE      plain207
 	MOVQ    DX, AX
 	VMOVUPS (AX), Z0
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z1
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z2
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 	VMOVUPS (AX), Z3
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 
 plain207:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop209:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop210:
 	VMOVUPS     (AX), Z4
@@ -3107,20 +3221,20 @@ loop210:
 	VFMADD231PS (R9)(SI*2), Z4, Z2
 	VFMADD231PS (R9)(DI*1), Z4, Z3
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop210
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop209
 	VMOVUPS     Z0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Z1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Z2, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Z3, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
 	JMP         while205
@@ -3130,69 +3244,69 @@ while211:
 	CMPQ    BX, $0x00000001
 	JL      done212
 	VXORPS  Z0, Z0, Z0
-	CMPQ    add+136(FP), $0x00000000
+	CMPQ    add+144(FP), $0x00000000
 	JE      plain213
 	MOVQ    DX, AX
 	VMOVUPS (AX), Z0
-	ADDQ    yStep+104(FP), AX
+	ADDQ    yStep+112(FP), AX
 
 plain213:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop215:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop216:
 	VMOVUPS     (AX), Z1
 	VFMADD231PS (R9), Z1, Z0
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop216
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop215
 	VMOVUPS     Z0, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
 	JMP         while211
 
 done212:
-	MOVQ xRow+88(FP), AX
-	ADDQ AX, 32(SP)
-	MOVQ yRow+96(FP), AX
+	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
-	DECQ 48(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
 	JNZ  loop186
-	ADDQ $0x00000040, 8(SP)
 	ADDQ $0x00000040, 16(SP)
-	ADDQ $0x00000040, (SP)
-	SUBQ $0x00000010, 24(SP)
+	ADDQ $0x00000040, 24(SP)
+	ADDQ $0x00000040, 8(SP)
+	SUBQ $0x00000010, 32(SP)
 	JMP  while184
 
 done185:
-	CMPQ  24(SP), $0x00000000
+	CMPQ  32(SP), $0x00000000
 	JE    zero217
-	CMPQ  24(SP), $0x00000008
+	CMPQ  32(SP), $0x00000008
 	JG    more218
-	MOVQ  24(SP), AX
+	MOVQ  32(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
 	KMOVW CX, K1
-	MOVQ  8(SP), AX
-	MOVQ  AX, 32(SP)
 	MOVQ  16(SP), AX
 	MOVQ  AX, 40(SP)
-	MOVQ  rows+40(FP), AX
+	MOVQ  24(SP), AX
 	MOVQ  AX, 48(SP)
+	MOVQ  rows+48(FP), AX
+	MOVQ  AX, 56(SP)
 
 loop220:
-	MOVQ 32(SP), CX
-	MOVQ 40(SP), DX
-	MOVQ pixels+32(FP), BX
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
 
 while221:
 	CMPQ      BX, $0x00000008
@@ -3205,44 +3319,52 @@ while221:
 	VXORPS    Y5, Y5, Y5
 	VXORPS    Y6, Y6, Y6
 	VXORPS    Y7, Y7, Y7
-	CMPQ      add+136(FP), $0x00000000
+	CMPQ      add+144(FP), $0x00000000
 	JE        plain223
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Y0
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y1
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y2
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y3
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y4
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y5
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y6
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y7
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 
 plain223:
-	MOVQ channels+24(FP), R9
+	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
-	MOVQ kind+128(FP), AX
+	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
 	JNE  kind225
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop226:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -3280,7 +3402,7 @@ loop226:
 	VFMADD231PS Y8, Y9, Y7
 	VMOVUPS.Z   (R11)(R9*1), K1, Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop226
 	JMP         taps224
@@ -3289,21 +3411,33 @@ kind225:
 	CMPQ AX, $0x00000002
 	JNE  kind227
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop228:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -3359,7 +3493,7 @@ loop228:
 	VFMADD231PS Y8, Y11, Y7
 	VMOVUPS.Z   (R11)(R13*1), K1, Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop228
 	JMP         taps224
@@ -3368,17 +3502,25 @@ kind227:
 	CMPQ AX, $0x00000003
 	JNE  kind229
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop230:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -3418,7 +3560,7 @@ loop230:
 	VFMADD231PS Y8, Y10, Y6
 	VMOVUPS.Z   (R11)(R13*1), K1, Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop230
 	JMP         taps224
@@ -3427,21 +3569,33 @@ kind229:
 	CMPQ AX, $0x00000004
 	JNE  kind231
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop232:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -3502,7 +3656,7 @@ loop232:
 	VFMADD231PS Y8, Y12, Y6
 	VMOVUPS.Z   (R11)(R13*1), K1, Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop232
 	JMP         taps224
@@ -3511,17 +3665,25 @@ kind231:
 	CMPQ AX, $0x00000005
 	JNE  kind233
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop234:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Y11
 	VFMADD231PS Y11, Y8, Y0
@@ -3568,7 +3730,7 @@ loop234:
 	LEAQ        (R11)(R9*4), R11
 	VMOVUPS.Z   (R11), K1, Y8
 	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop234
 	JMP         taps224
@@ -3577,21 +3739,33 @@ kind233:
 	CMPQ AX, $0x00000006
 	JNE  kind235
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop236:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Y12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Y13
 	VFMADD231PS Y13, Y8, Y0
@@ -3656,7 +3830,7 @@ loop236:
 	VFMADD231PS Y8, Y11, Y7
 	VMOVUPS.Z   (R11)(R9*2), K1, Y8
 	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop236
 	JMP         taps224
@@ -3664,11 +3838,11 @@ loop236:
 kind235:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R11
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
 
 loop237:
-	MOVQ kw+56(FP), R12
+	MOVQ kw+64(FP), R12
 
 loop238:
 	VMOVUPS.Z   (AX), K1, Y8
@@ -3682,31 +3856,31 @@ loop238:
 	VFMADD231PS (R10)(DI*1), Y8, K1, Y7
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R12
 	JNZ         loop238
-	ADDQ        skip+80(FP), R9
-	ADDQ        skip+80(FP), R10
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
 	DECQ        R11
 	JNZ         loop237
 
 taps224:
 	VMOVUPS Y0, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y1, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y2, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y3, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y4, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y5, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y6, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y7, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
 	JMP     while221
@@ -3719,25 +3893,25 @@ while239:
 	VXORPS    Y1, Y1, Y1
 	VXORPS    Y2, Y2, Y2
 	VXORPS    Y3, Y3, Y3
-	CMPQ      add+136(FP), $0x00000000
+	CMPQ      add+144(FP), $0x00000000
 	JE        plain241
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Y0
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y1
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y2
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Y3
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 
 plain241:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop243:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop244:
 	VMOVUPS.Z   (AX), K1, Y4
@@ -3746,20 +3920,20 @@ loop244:
 	VFMADD231PS (R9)(SI*2), Y4, K1, Y2
 	VFMADD231PS (R9)(DI*1), Y4, K1, Y3
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop244
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop243
 	VMOVUPS     Y0, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Y1, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Y2, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Y3, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
 	JMP         while239
@@ -3769,61 +3943,61 @@ while245:
 	CMPQ      BX, $0x00000001
 	JL        done246
 	VXORPS    Y0, Y0, Y0
-	CMPQ      add+136(FP), $0x00000000
+	CMPQ      add+144(FP), $0x00000000
 	JE        plain247
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Y0
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 
 plain247:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop249:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop250:
 	VMOVUPS.Z   (AX), K1, Y1
 	VFMADD231PS (R9), Y1, K1, Y0
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop250
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop249
 	VMOVUPS     Y0, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
 	JMP         while245
 
 done246:
-	MOVQ xRow+88(FP), AX
-	ADDQ AX, 32(SP)
-	MOVQ yRow+96(FP), AX
+	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
-	DECQ 48(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
 	JNZ  loop220
 	JMP  rest219
 
 more218:
-	MOVQ  24(SP), AX
+	MOVQ  32(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
 	KMOVW CX, K1
-	MOVQ  8(SP), AX
-	MOVQ  AX, 32(SP)
 	MOVQ  16(SP), AX
 	MOVQ  AX, 40(SP)
-	MOVQ  rows+40(FP), AX
+	MOVQ  24(SP), AX
 	MOVQ  AX, 48(SP)
+	MOVQ  rows+48(FP), AX
+	MOVQ  AX, 56(SP)
 
 loop251:
-	MOVQ 32(SP), CX
-	MOVQ 40(SP), DX
-	MOVQ pixels+32(FP), BX
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
 
 while252:
 	CMPQ      BX, $0x00000008
@@ -3836,44 +4010,52 @@ while252:
 	VXORPS    Z5, Z5, Z5
 	VXORPS    Z6, Z6, Z6
 	VXORPS    Z7, Z7, Z7
-	CMPQ      add+136(FP), $0x00000000
+	CMPQ      add+144(FP), $0x00000000
 	JE        plain254
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Z0
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z1
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z2
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z3
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z4
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z5
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z6
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z7
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 
 plain254:
-	MOVQ channels+24(FP), R9
+	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
-	MOVQ kind+128(FP), AX
+	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
 	JNE  kind256
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop257:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -3911,7 +4093,7 @@ loop257:
 	VFMADD231PS Z8, Z9, Z7
 	VMOVUPS.Z   (R11)(R9*1), K1, Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop257
 	JMP         taps255
@@ -3920,21 +4102,33 @@ kind256:
 	CMPQ AX, $0x00000002
 	JNE  kind258
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop259:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -3990,7 +4184,7 @@ loop259:
 	VFMADD231PS Z8, Z11, Z7
 	VMOVUPS.Z   (R11)(R13*1), K1, Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop259
 	JMP         taps255
@@ -3999,17 +4193,25 @@ kind258:
 	CMPQ AX, $0x00000003
 	JNE  kind260
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop261:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -4049,7 +4251,7 @@ loop261:
 	VFMADD231PS Z8, Z10, Z6
 	VMOVUPS.Z   (R11)(R13*1), K1, Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop261
 	JMP         taps255
@@ -4058,21 +4260,33 @@ kind260:
 	CMPQ AX, $0x00000004
 	JNE  kind262
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop263:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -4133,7 +4347,7 @@ loop263:
 	VFMADD231PS Z8, Z12, Z6
 	VMOVUPS.Z   (R11)(R13*1), K1, Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop263
 	JMP         taps255
@@ -4142,17 +4356,25 @@ kind262:
 	CMPQ AX, $0x00000005
 	JNE  kind264
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop265:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Z11
 	VFMADD231PS Z11, Z8, Z0
@@ -4199,7 +4421,7 @@ loop265:
 	LEAQ        (R11)(R9*4), R11
 	VMOVUPS.Z   (R11), K1, Z8
 	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop265
 	JMP         taps255
@@ -4208,21 +4430,33 @@ kind264:
 	CMPQ AX, $0x00000006
 	JNE  kind266
 	MOVQ CX, AX
-	MOVQ (SP), R10
-	MOVQ kh+48(FP), R12
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
 loop267:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
 	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z11
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	VMOVUPS.Z   (R10), K1, Z12
-	ADDQ        wTap+112(FP), R10
+	ADDQ        wTap+120(FP), R10
 	MOVQ        AX, R11
 	VMOVUPS.Z   (R11), K1, Z13
 	VFMADD231PS Z13, Z8, Z0
@@ -4287,7 +4521,7 @@ loop267:
 	VFMADD231PS Z8, Z11, Z7
 	VMOVUPS.Z   (R11)(R9*2), K1, Z8
 	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+120(FP), AX
+	ADDQ        line+128(FP), AX
 	DECQ        R12
 	JNZ         loop267
 	JMP         taps255
@@ -4295,11 +4529,11 @@ loop267:
 kind266:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R11
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
 
 loop268:
-	MOVQ kw+56(FP), R12
+	MOVQ kw+64(FP), R12
 
 loop269:
 	VMOVUPS.Z   (AX), K1, Z8
@@ -4313,31 +4547,31 @@ loop269:
 	VFMADD231PS (R10)(DI*1), Z8, K1, Z7
 	ADDQ        R8, R9
 	ADDQ        R8, R10
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R12
 	JNZ         loop269
-	ADDQ        skip+80(FP), R9
-	ADDQ        skip+80(FP), R10
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
 	DECQ        R11
 	JNZ         loop268
 
 taps255:
 	VMOVUPS Z0, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z1, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z2, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z3, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z4, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z5, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z6, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z7, K1, (DX)
-	ADDQ    yStep+104(FP), DX
+	ADDQ    yStep+112(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
 	JMP     while252
@@ -4350,25 +4584,25 @@ while270:
 	VXORPS    Z1, Z1, Z1
 	VXORPS    Z2, Z2, Z2
 	VXORPS    Z3, Z3, Z3
-	CMPQ      add+136(FP), $0x00000000
+	CMPQ      add+144(FP), $0x00000000
 	JE        plain272
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Z0
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z1
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z2
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 	VMOVUPS.Z (AX), K1, Z3
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 
 plain272:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop274:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop275:
 	VMOVUPS.Z   (AX), K1, Z4
@@ -4377,20 +4611,20 @@ loop275:
 	VFMADD231PS (R9)(SI*2), Z4, K1, Z2
 	VFMADD231PS (R9)(DI*1), Z4, K1, Z3
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop275
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop274
 	VMOVUPS     Z0, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Z1, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Z2, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Z3, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
 	JMP         while270
@@ -4400,42 +4634,42 @@ while276:
 	CMPQ      BX, $0x00000001
 	JL        done277
 	VXORPS    Z0, Z0, Z0
-	CMPQ      add+136(FP), $0x00000000
+	CMPQ      add+144(FP), $0x00000000
 	JE        plain278
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Z0
-	ADDQ      yStep+104(FP), AX
+	ADDQ      yStep+112(FP), AX
 
 plain278:
 	MOVQ CX, R9
-	MOVQ (SP), AX
-	MOVQ kh+48(FP), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
 
 loop280:
-	MOVQ kw+56(FP), R11
+	MOVQ kw+64(FP), R11
 
 loop281:
 	VMOVUPS.Z   (AX), K1, Z1
 	VFMADD231PS (R9), Z1, K1, Z0
 	ADDQ        R8, R9
-	ADDQ        wTap+112(FP), AX
+	ADDQ        wTap+120(FP), AX
 	DECQ        R11
 	JNZ         loop281
-	ADDQ        skip+80(FP), R9
+	ADDQ        skip+88(FP), R9
 	DECQ        R10
 	JNZ         loop280
 	VMOVUPS     Z0, K1, (DX)
-	ADDQ        yStep+104(FP), DX
+	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
 	JMP         while276
 
 done277:
-	MOVQ xRow+88(FP), AX
-	ADDQ AX, 32(SP)
-	MOVQ yRow+96(FP), AX
+	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
-	DECQ 48(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
 	JNZ  loop251
 
 rest219:

@@ -11,28 +11,33 @@ import (
 
 // gemm goes through rows of tiles; each passes all panels of b.
 func (s *set) gemm() {
-	s.function("gemm", "c, a, b", "ldc, lda, panel, m, n, k, add",
-		"computes c = a·b, or adds it to c where add is not zero, for m×n×k. Panels of b, of one vector's columns, are so many bytes apart.")
+	s.function("gemm", "c, a, b, next", "ldc, lda, panel, m, n, k, add, ahead",
+		"computes c = a·b, or adds it to c where add is not zero, for m×n×k. Panels of b, of one vector's columns, are so many bytes apart. Meanwhile it asks for memory from next on, so many bytes further every time.")
 	pairs, single := []int{12, 4, 1}, []int{12, 4, 1}
 	if !s.wide { // half of the registers
 		pairs = []int{6, 2, 1}
 	}
 	t := gemmTile{set: s, bRow: s.bytes(), c: value("c"), a: value("a"), lda: newSpaced(value("lda"), 6), panel: value("panel"),
-		cj: GP64(), bj: GP64(), n: GP64(), m: local("m")}
+		cj: GP64(), bj: GP64(), n: GP64(), m: local("m"), ahead: newAhead(s)}
 	wide, done := s.mark("wide"), s.mark("done")
 	CMPQ(argument("n"), U32(s.lanes))
 	JG(LabelRef(wide))
-	for _, rows := range single {
+	for i, rows := range single {
+		t.fetches = i == 0
 		s.while(t.m, rows, func() { t.row(rows, 1) })
 	}
 	JMP(LabelRef(done))
 	Label(wide)
-	for _, rows := range pairs {
+	for i, rows := range pairs {
+		t.fetches = i == 0
 		s.while(t.m, rows, func() { t.row(rows, 2) })
 	}
 	Label(done)
 	s.end()
 }
+
+// asksOfProduct is how often a tile of a product asks for memory with each of its k; vector_amd64.go has the same number.
+const asksOfProduct = 2
 
 type gemmTile struct {
 	*set
@@ -41,6 +46,8 @@ type gemmTile struct {
 	lda         spaced
 	cj, bj, n   reg.GPVirtual // of the tile; n columns are left
 	m           Mem
+	ahead       ahead
+	fetches     bool // the highest tiles alone do
 }
 
 // row computes a row of tiles of at most so many vectors and moves c and a on.
@@ -100,6 +107,9 @@ func (t *gemmTile) tile(rows, vectors int) {
 	MOVQ(t.bj, b)
 	MOVQ(argument("k"), k)
 	t.loop(k, func() {
+		if t.fetches {
+			t.ahead.fetch(asksOfProduct)
+		}
 		columns := []reg.VecVirtual{t.loaded(at(b, nil, 0, 0), false)}
 		if vectors > 1 {
 			columns = append(columns, t.loaded(at(b, t.panel, 1, 0), false))
@@ -155,13 +165,14 @@ func (s *set) result(n, c reg.GPVirtual, ldc Op, sums []reg.VecVirtual, vectors 
 
 // outer goes through columns of tiles: the vectors of b stay the same while a passes.
 func (s *set) outer() {
-	s.function("outer", "c, a, b", "ldc, lda, ldb, m, k, n", "adds aᵀ·b to c, of k×n, for a of m×k and b of m×n.")
+	s.function("outer", "c, a, b, next", "ldc, lda, ldb, m, k, n, ahead",
+		"adds aᵀ·b to c, of k×n, for a of m×k and b of m×n. Meanwhile it asks for memory from next on, so many bytes further every time.")
 	pairs, single := []int{8, 4, 1}, []int{16, 4, 1}
 	if !s.wide {
 		pairs, single = []int{4, 1}, []int{8, 4, 1}
 	}
 	t := outerTile{set: s, c: value("c"), b: value("b"), lda: value("lda"), ldb: value("ldb"), ldc: value("ldc"),
-		n: value("n"), cp: GP64(), ap: GP64(), k: AllocLocal(8)}
+		n: value("n"), cp: GP64(), ap: GP64(), k: AllocLocal(8), ahead: newAhead(s)}
 	last, done := s.mark("last"), s.mark("done")
 	again := s.mark("columns")
 	Label(again)
@@ -187,6 +198,7 @@ type outerTile struct {
 	c, b, lda, ldb, ldc, n reg.GPVirtual
 	cp, ap                 reg.GPVirtual // of the tile
 	k                      Mem
+	ahead                  ahead
 }
 
 // column computes a column of tiles of so many vectors.
@@ -194,9 +206,9 @@ func (t *outerTile) column(heights []int, vectors int) {
 	MOVQ(t.c, t.cp)
 	MOVQ(argument("a"), t.ap)
 	move(argument("k"), t.k)
-	for _, rows := range heights {
+	for i, rows := range heights {
 		t.while(t.k, rows, func() {
-			t.tile(rows, vectors)
+			t.tile(rows, vectors, i == 0)
 			ADDQ(U32(4*rows), t.ap)
 			step := GP64()
 			IMUL3Q(U32(rows), t.ldc, step)
@@ -205,7 +217,7 @@ func (t *outerTile) column(heights []int, vectors int) {
 	}
 }
 
-func (t *outerTile) tile(rows, vectors int) {
+func (t *outerTile) tile(rows, vectors int, highest bool) {
 	sums := t.zeros(rows * vectors)
 	pass := func(part bool) {
 		a, b, m := GP64(), GP64(), GP64()
@@ -213,6 +225,9 @@ func (t *outerTile) tile(rows, vectors int) {
 		MOVQ(t.b, b)
 		MOVQ(argument("m"), m)
 		t.loop(m, func() {
+			if highest {
+				t.ahead.fetch(1)
+			}
 			var columns []reg.VecVirtual
 			for v := range vectors {
 				columns = append(columns, t.loaded(at(b, nil, 0, v*t.bytes()), part && v == vectors-1))

@@ -31,7 +31,8 @@ const (
 )
 
 func (s *set) depthwise() {
-	s.function("depthwise", "y, x, w", windowInts+", wTap, line, kind, add", "computes y = Σ w·x over the taps of each window, or adds it to y where add is not zero.")
+	s.function("depthwise", "y, x, w, next", windowInts+", wTap, line, kind, add, ahead", "computes y = Σ w·x over the taps of each window, or adds it to y where add is not zero. Meanwhile it asks for memory from next on, so many bytes further every time.")
+	next := newAhead(s)
 	weights, current := local("w"), GP64()
 	g := newGather(s)
 	g.start = func() { MOVQ(weights, current) }
@@ -58,12 +59,12 @@ func (s *set) depthwise() {
 		SHLQ(U8(2), pixel)
 		MOVQ(argument("kind"), kind)
 		for i, shape := range slidingShapes {
-			next := s.mark("kind")
+			other := s.mark("kind")
 			CMPQ(kind, U32(i+1))
-			JNE(LabelRef(next))
-			s.sliding(shape, x, pixel, weights, sums, part)
+			JNE(LabelRef(other))
+			s.sliding(shape, x, pixel, weights, sums, next, part)
 			JMP(LabelRef(done))
-			Label(next)
+			Label(other)
 		}
 	}
 	g.write()
@@ -95,14 +96,16 @@ func (shape slidingShape) elements(s *set, windows int, x reg.GPVirtual, near sp
 	}
 }
 
-// sliding adds all taps of some neighbouring windows, the first of which is at x, to their sums.
-func (s *set) sliding(shape slidingShape, x, pixel reg.GPVirtual, weights Op, sums []reg.VecVirtual, part bool) {
+// sliding adds all taps of some neighbouring windows, the first of which is at x, to their sums. With every tap it asks for
+// memory that is needed next.
+func (s *set) sliding(shape slidingShape, x, pixel reg.GPVirtual, weights Op, sums []reg.VecVirtual, next ahead, part bool) {
 	row, w, from, kh := GP64(), GP64(), GP64(), GP64()
 	MOVQ(x, row)
 	MOVQ(weights, w)
 	MOVQ(argument("kh"), kh)
 	near := newSpaced(pixel, 4)
 	s.loop(kh, func() {
+		next.fetch(shape.kw)
 		var taps []reg.VecVirtual
 		for range shape.kw {
 			taps = append(taps, s.loaded(at(w, nil, 0, 0), part))
