@@ -45,17 +45,17 @@ var passes = []struct {
 	{"dead", always(pass.Dead)},                                                  // what the three before left unused
 	{"decompose", always(pass.Decompose)},                                        // BatchNorm into statistics and normalisation
 	{"fuse", always(fuse.Fuse)},                                                  // groups that become one launch
-	{"recompute", func(s settings) pass.Func { return pass.Recompute(s.level) }}, // of launches as they will be: a prologue comes along at no cost
+	{"recompute", func(s settings) pass.Func { return pass.Recompute(s.again) }}, // of launches as they will be: a prologue comes along at no cost
 	{"schedule", always(pass.Schedule)},                                          // after fusion: a group moves as one
 }
 
-// levelled is the index of the first pass that depends on how much is computed twice: all before it run once for all
-// levels that a memory limit makes Compile try.
-var levelled = slices.Index(Passes(), "recompute")
+// limited is the index of the first pass that depends on how much is computed twice: all before it run once for all
+// amounts that a memory limit makes Compile try.
+var limited = slices.Index(Passes(), "recompute")
 
 // settings are what passes depend on besides the module.
 type settings struct {
-	level  pass.Level  // how much is computed twice to save memory
+	again  pass.Recomputation
 	values pass.Values // of variables that never change
 }
 
@@ -106,18 +106,21 @@ type Options struct {
 	Values map[string][]float32
 
 	// MemoryLimit is how many bytes the plan may take, variables and arena together; 0 is no limit. Under a limit,
-	// values are computed twice instead of kept, no more of them than it takes, and no fewer than Recompute says. A
-	// plan for the CPU computes at least twice what one pass over memory makes: an eighth of its memory costs 1 % of its time.
+	// results of convolutions are computed twice instead of kept, no more of them than it takes, and no fewer than
+	// Recompute says. A plan for the CPU computes at least twice what one pass over memory makes, an eighth of its
+	// memory for 1 % of its time, and an eighth of the results of convolutions, as much for 2 %.
 	MemoryLimit int64
-	Recompute   pass.Level
+	Recompute   pass.Recomputation
 }
 
-// level is the least that is computed twice.
-func (o Options) level() pass.Level {
+// again is the least that is computed twice.
+func (o Options) again() pass.Recomputation {
+	again := o.Recompute
+	again.Passes = again.Passes || o.MemoryLimit > 0
 	if o.Target == "" || o.Target == cpu.Name {
-		return max(o.Recompute, pass.RecomputePasses)
+		again.Passes, again.Convolutions = true, max(again.Convolutions, 1./8)
 	}
-	return o.Recompute
+	return again
 }
 
 // Compile makes a plan of a module, which it leaves as it is.
@@ -126,19 +129,20 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := common.run(ctx, levelled, o.level()); err != nil {
+	again := o.again()
+	if err := common.run(ctx, limited, again); err != nil {
 		return nil, err
 	}
-	for level := o.level(); ; level++ {
+	for {
 		c := common
 		target, err := targetOf(o.Target, o.Precision) // a new one each time: it collects code
 		if err != nil {
 			return nil, err
 		}
-		if o.MemoryLimit > 0 && level < pass.RecomputeConvs { // another level may have to begin from here
+		if o.MemoryLimit > 0 { // another turn may have to begin from here
 			c = common.fork()
 		}
-		if err := c.run(ctx, len(passes), level); err != nil {
+		if err := c.run(ctx, len(passes), again); err != nil {
 			return nil, err
 		}
 		p, err := lowerModule(ctx, c.module, target, o, c.values)
@@ -147,18 +151,16 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 		}
 		need := p.VariableBytes + p.ArenaBytes
 		if o.MemoryLimit <= 0 || need <= o.MemoryLimit {
-			if err := c.dump.finish(p); err != nil {
-				return nil, err
-			}
-			return p, nil
+			return p, c.dump.finish(p)
 		}
 		if o.Logger != nil {
-			o.Logger.Debug("over the memory limit", "bytes", need, "limit", o.MemoryLimit, "recomputed", level.String())
+			o.Logger.Debug("over the memory limit", "bytes", need, "limit", o.MemoryLimit, "convolutions computed twice", again.Convolutions)
 		}
-		if level >= pass.RecomputeConvs {
+		if again.Convolutions >= 1 {
 			return nil, fmt.Errorf("compile %s: --memory-limit is %.1f MiB, the least that this plan needs is %.1f MiB: allow that, or use a smaller batch",
 				m.Name, float64(o.MemoryLimit)/(1<<20), float64(need)/(1<<20))
 		}
+		again.Convolutions = min(1, again.Convolutions+1.2*float64(need-o.MemoryLimit)/float64(need))
 	}
 }
 
@@ -169,7 +171,7 @@ func Transform(ctx context.Context, m *ir.Module, o Options) (*ir.Module, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.run(ctx, len(passes), o.level()); err != nil {
+	if err := c.run(ctx, len(passes), o.again()); err != nil {
 		return nil, err
 	}
 	return c.module, c.dump.finish(nil)
@@ -201,7 +203,7 @@ func (c *compilation) fork() *compilation {
 }
 
 // run runs the passes up to the one of that index.
-func (c *compilation) run(ctx context.Context, to int, level pass.Level) error {
+func (c *compilation) run(ctx context.Context, to int, again pass.Recomputation) error {
 	o, m := c.options, c.module
 	for ; c.next < to; c.next++ {
 		p := passes[c.next]
@@ -209,7 +211,7 @@ func (c *compilation) run(ctx context.Context, to int, level pass.Level) error {
 			return err
 		}
 		start := time.Now()
-		if err := p.run(settings{level, c.values})(m); err != nil {
+		if err := p.run(settings{again, c.values})(m); err != nil {
 			return fmt.Errorf("compile %s: pass %d, %s: %w", m.Name, c.next+1, p.name, err)
 		}
 		if o.Logger != nil {

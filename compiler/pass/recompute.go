@@ -1,24 +1,18 @@
 package pass
 
 import (
+	"cmp"
 	"slices"
 
+	"github.com/dartsc/dartsc/compiler/fuse"
 	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
 )
 
-// Level says how much is computed twice to save memory.
-type Level int
-
-// The levels. Each includes the ones before it.
-const (
-	KeepAll         Level = iota // nothing
-	RecomputePasses              // what one pass over memory makes: normalisation, pooling, sums, joined states
-	RecomputeConvs               // depthwise convolutions as well
-)
-
-// String describes the level.
-func (l Level) String() string {
-	return [...]string{"nothing", "normalisation, pooling, sums and joined states", "these and depthwise convolutions"}[l]
+// Recomputation says what is computed twice to save memory; the zero value is nothing.
+type Recomputation struct {
+	Passes       bool    // what one pass over memory makes: normalisation, pooling, sums, joined states
+	Convolutions float64 // the share, up to 1, of the bytes that depthwise and separable convolutions make and the way back needs; those first that take the least to compute for a byte
 }
 
 // recomputeGap is how many operations must lie between two uses of a value for it to be worth computing anew; forward
@@ -32,15 +26,16 @@ const recomputeBytes = 4096
 // that they are computed from is still there at that time. It wants fused operations in their final order but for
 // Schedule. Going from the end to the start, it sees what it has added as uses of what comes before, so chains
 // (normalise, then convolve) are made again from their beginning.
-func Recompute(level Level) Func {
+func Recompute(what Recomputation) Func {
 	return outermost(func(m *ir.Module, p *ir.Program) error {
-		if level == KeepAll {
-			return nil
-		}
 		r := newRecomputation(p)
+		convolutions := r.cheapest(what.Convolutions)
 		for i := len(p.Ops) - 1; i >= 0; i-- {
-			if level.covers(p.Ops[i]) {
-				r.split(p.Ops[i])
+			op := p.Ops[i]
+			for at, v := range op.Results {
+				if convolutions[v] || what.Passes && isPass(op) {
+					r.split(op, at)
+				}
 			}
 		}
 		p.Ops = r.order()
@@ -49,37 +44,117 @@ func Recompute(level Level) Func {
 	})
 }
 
-// covers says whether a level makes an operation again.
-func (l Level) covers(op *ir.Op) bool {
+// isPass says whether an operation is one pass over memory.
+func isPass(op *ir.Op) bool {
 	if op.Kind == ir.Scan || len(op.Results) != 1 || op.Result().Type.Bytes() < recomputeBytes {
 		return false
 	}
-	kind := op.Kind
-	if op.Body != nil {
-		kind = op.Body.Ops[len(op.Body.Ops)-1].Kind // the last of a group is its root
-	}
-	switch kind {
+	switch maker(op, 0).Kind {
 	case "batch_norm", "max_pool2d", "avg_pool2d", "concat", "relu", "add":
 		return true
-	case "conv2d":
-		w := op.Operands[1]
-		if op.Body != nil {
-			w = convolutionWeight(op)
-		}
-		return l >= RecomputeConvs && w != nil && w.Type.Shape[1] == 1
 	}
 	return false
 }
 
-// convolutionWeight finds the weight of a convolution with a prologue.
-func convolutionWeight(op *ir.Op) *ir.Value {
-	root := op.Body.Ops[len(op.Body.Ops)-1]
-	for i, in := range op.Body.Inputs {
-		if in == root.Operands[1] {
-			return op.Operands[i]
+// isConvolution says whether a result is that of a depthwise or separable convolution.
+func isConvolution(op *ir.Op, at int) bool {
+	group := op.Attrs.Text("group")
+	if op.Kind == ir.Fusion && (group == fuse.Horizontal || group == fuse.Separable) {
+		return maker(op, at).Kind == "conv2d"
+	}
+	root := maker(op, at)
+	return len(op.Results) == 1 && root.Kind == "conv2d" && root.Operands[1].Type.Shape[1] == 1
+}
+
+// maker is the operation that makes a result, inside of groups.
+func maker(op *ir.Op, at int) *ir.Op {
+	if op.Kind != ir.Fusion {
+		return op
+	}
+	v := op.Body.Results[at].Value
+	if v.Def == nil {
+		return op
+	}
+	return maker(v.Def, v.At)
+}
+
+// cheapest chooses results of convolutions, about that share of their bytes, that take the least to compute again.
+func (r *recomputation) cheapest(share float64) map[*ir.Value]bool {
+	chosen, total := map[*ir.Value]bool{}, 0.0
+	if share <= 0 {
+		return chosen
+	}
+	type candidate struct {
+		v    *ir.Value
+		cost float64 // operations a byte
+	}
+	var all []candidate
+	for _, op := range r.p.Ops {
+		for at, v := range op.Results {
+			if v.Type.Bytes() >= recomputeBytes && isConvolution(op, at) && r.late(v) > 0 {
+				total += float64(v.Type.Bytes())
+				all = append(all, candidate{v, ops.FLOPs(part(op, at)) / float64(v.Type.Bytes())})
+			}
 		}
 	}
-	return nil
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(a.cost, b.cost) })
+	rest := share * total
+	for _, c := range all {
+		if rest <= 0 {
+			break
+		}
+		rest -= float64(c.v.Type.Bytes())
+		chosen[c.v] = true
+	}
+	return chosen
+}
+
+// part is an operation that makes one result of another and nothing else. What remains of several groups in one is the
+// group that makes the result.
+func part(op *ir.Op, at int) *ir.Op {
+	again := &ir.Op{Kind: op.Kind, Operands: slices.Clone(op.Operands), Attrs: op.Attrs, Phase: op.Phase, Scope: op.Scope}
+	again.Results = []*ir.Value{{Type: op.Results[at].Type, Def: again}}
+	if op.Body == nil {
+		return again
+	}
+	body := op.Body.Clone()
+	body.Results = body.Results[at : at+1]
+	needed := map[*ir.Value]bool{body.Results[0].Value: true}
+	var kept []*ir.Op
+	for _, inner := range slices.Backward(body.Ops) {
+		if slices.ContainsFunc(inner.Results, func(v *ir.Value) bool { return needed[v] }) {
+			kept = append(kept, inner)
+			for _, v := range inner.Operands {
+				needed[v] = true
+			}
+		}
+	}
+	slices.Reverse(kept)
+	operands := map[*ir.Value]*ir.Value{}
+	again.Operands = nil
+	inputs := body.Inputs
+	body.Ops, body.Inputs = kept, nil
+	for i, in := range inputs {
+		operands[in] = op.Operands[i]
+		if needed[in] {
+			body.Inputs, again.Operands = append(body.Inputs, in), append(again.Operands, op.Operands[i])
+		}
+	}
+	if only := kept[0]; len(kept) == 1 && only.Kind == ir.Fusion {
+		only.Operands = replaced(only.Operands, operands)
+		only.Phase, only.Scope = op.Phase, op.Scope
+		return part(only, body.Results[0].Value.At)
+	}
+	again.Body = body
+	return again
+}
+
+func replaced(values []*ir.Value, by map[*ir.Value]*ir.Value) []*ir.Value {
+	out := make([]*ir.Value, len(values))
+	for i, v := range values {
+		out[i] = by[v]
+	}
+	return out
 }
 
 // recomputation knows where every value is used, in positions of the given order; an added operation stands directly
@@ -109,30 +184,35 @@ func newRecomputation(p *ir.Program) *recomputation {
 	return r
 }
 
-// split makes the result of an operation again for the uses after the largest gap between two uses.
-func (r *recomputation) split(op *ir.Op) {
-	v := op.Result()
+// late is the place in the uses of a value of the first after the largest gap between two, or 0 where that is small.
+func (r *recomputation) late(v *ir.Value) int {
 	uses := r.uses[v]
 	if r.returned[v] || len(uses) < 2 {
-		return
+		return 0
 	}
 	slices.SortStableFunc(uses, func(a, b use) int { return a.at - b.at })
-	late, gap := 0, 0
+	late, gap := 0, recomputeGap-1
 	for k := 1; k < len(uses); k++ {
-		if d := uses[k].at - uses[k-1].at; d > gap && uses[k].op.Phase == op.Phase {
+		if d := uses[k].at - uses[k-1].at; d > gap && uses[k].op.Phase == v.Def.Phase {
 			late, gap = k, d
 		}
 	}
-	if gap < recomputeGap || !r.alive(op, uses[late].at) {
+	return late
+}
+
+// split makes a result of an operation again for the uses after the largest gap between two uses.
+func (r *recomputation) split(op *ir.Op, result int) {
+	v := op.Results[result]
+	late := r.late(v)
+	if late == 0 {
 		return
 	}
+	uses, again := r.uses[v], part(op, result)
 	at := uses[late].at
-	again := &ir.Op{Kind: op.Kind, Operands: slices.Clone(op.Operands), Attrs: op.Attrs, Phase: op.Phase, Scope: op.Scope}
-	if op.Body != nil {
-		again.Body = op.Body.Clone()
+	if !r.alive(again, at) {
+		return
 	}
-	w := &ir.Value{Type: v.Type, Def: again}
-	again.Results = []*ir.Value{w}
+	w := again.Result()
 	for _, u := range uses[late:] {
 		for i, operand := range u.op.Operands {
 			if operand == v {

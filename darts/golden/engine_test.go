@@ -27,7 +27,7 @@ func engines(t *testing.T, m *ir.Module, check func(t *testing.T, e engine, tole
 		check(t, newPlannedOn(t, m, compiler.Options{Target: target}, gpu(t, target)), planTolerance)
 	})
 	t.Run("cpu plan in little memory", func(t *testing.T) {
-		check(t, newPlanned(t, m, compiler.Options{Recompute: pass.RecomputeConvs}), planTolerance)
+		check(t, newPlanned(t, m, compiler.Options{Recompute: pass.Recomputation{Passes: true, Convolutions: 1}}), planTolerance)
 	})
 }
 
