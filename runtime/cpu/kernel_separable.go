@@ -45,7 +45,7 @@ func separable(l *launch) (byImage, error) {
 	work, room := g.blocks(), g.scratch()
 	packed, once := l.keep(vec.packed(g.c, s.o), pointwise.fixed)
 	pack := phase{1, func(int, []float32) { vec.pack(packed(), s.pointwise, s.o, 1, g.c, s.o) }}
-	t := byImage{before: s.source.prologue.phases(), units: work.count(), work: work.each * g.ow * g.c * (g.kh*g.kw + s.o), parts: work.parts(g.macs() + g.n*g.oh*g.ow*g.c*s.o)}
+	t := byImage{before: s.source.prologue.phases(), units: work.count(), work: work.each * g.ow * g.c * (g.kh*g.kw + s.o), parts: min(work.parts(g.macs()+g.n*g.oh*g.ow*g.c*s.o), maxParts)}
 	if once {
 		t.once = append(t.once, pack)
 	} else {
