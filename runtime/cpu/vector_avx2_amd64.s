@@ -5126,6 +5126,758 @@ zero371:
 	VZEROUPPER
 	RET
 
+// func sumAroundAVX2(y *float32, above *float32, here *float32, below *float32, share *float32, channels int, pixels int, rows int)
+// Requires: AVX
+TEXT ·sumAroundAVX2(SB), NOSPLIT, $72-64
+	MOVQ  y+0(FP), AX
+	MOVQ  AX, (SP)
+	MOVQ  above+8(FP), AX
+	MOVQ  AX, 8(SP)
+	MOVQ  here+16(FP), AX
+	MOVQ  AX, 16(SP)
+	MOVQ  below+24(FP), AX
+	MOVQ  AX, 24(SP)
+	MOVQ  share+32(FP), AX
+	MOVQ  AX, 32(SP)
+	MOVQ  channels+40(FP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  channels+40(FP), AX
+	SHLQ  $0x02, AX
+	MOVQ  AX, CX
+	IMULQ pixels+48(FP), CX
+	MOVQ  CX, 64(SP)
+
+while377:
+	CMPQ 40(SP), $0x00000008
+	JL   done378
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+56(FP), CX
+	MOVQ CX, 56(SP)
+
+loop379:
+	MOVQ    (SP), DX
+	ADDQ    48(SP), DX
+	MOVQ    8(SP), BX
+	ADDQ    48(SP), BX
+	MOVQ    16(SP), SI
+	ADDQ    48(SP), SI
+	MOVQ    24(SP), DI
+	ADDQ    48(SP), DI
+	MOVQ    32(SP), R8
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMOVUPS (BX), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (DI), Y5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS Y3, Y0
+	VMOVAPS Y4, Y1
+	VMOVAPS Y5, Y2
+	VMOVAPS Y6, Y3
+	VMOVAPS Y7, Y4
+	VMOVAPS Y8, Y5
+	MOVQ    pixels+48(FP), CX
+	SUBQ    $0x00000002, CX
+
+while380:
+	CMPQ    CX, $0x00000003
+	JL      done381
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	VMOVUPS (DI), Y2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y6, Y3, Y3
+	VADDPS  Y0, Y3, Y3
+	VADDPS  Y4, Y3, Y3
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y1, Y3, Y3
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y2, Y3, Y3
+	VMOVUPS (R8), Y4
+	VMULPS  Y4, Y3, Y3
+	VMOVUPS Y3, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (DI), Y5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y0, Y6, Y6
+	VADDPS  Y3, Y6, Y6
+	VADDPS  Y7, Y6, Y6
+	VADDPS  Y1, Y6, Y6
+	VADDPS  Y4, Y6, Y6
+	VADDPS  Y8, Y6, Y6
+	VADDPS  Y2, Y6, Y6
+	VADDPS  Y5, Y6, Y6
+	VMOVUPS (R8), Y7
+	VMULPS  Y7, Y6, Y6
+	VMOVUPS Y6, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	SUBQ    $0x00000003, CX
+	JMP     while380
+
+done381:
+while382:
+	CMPQ    CX, $0x00000001
+	JL      done383
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS Y3, Y0
+	VMOVAPS Y4, Y1
+	VMOVAPS Y5, Y2
+	VMOVAPS Y6, Y3
+	VMOVAPS Y7, Y4
+	VMOVAPS Y8, Y5
+	SUBQ    $0x00000001, CX
+	JMP     while382
+
+done383:
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	MOVQ    64(SP), CX
+	ADDQ    CX, 48(SP)
+	DECQ    56(SP)
+	JNZ     loop379
+	ADDQ    $0x00000020, (SP)
+	ADDQ    $0x00000020, 8(SP)
+	ADDQ    $0x00000020, 16(SP)
+	ADDQ    $0x00000020, 24(SP)
+	ADDQ    $0x00000020, 32(SP)
+	SUBQ    $0x00000008, 40(SP)
+	JMP     while377
+
+done378:
+	CMPQ    40(SP), $0x00000000
+	JE      zero384
+	MOVQ    40(SP), CX
+	LEAQ    edgeAVX2<>+0(SB), DX
+	NEGQ    CX
+	VMOVUPS 32(DX)(CX*4), Y0
+	MOVQ    $0x00000000, 48(SP)
+	MOVQ    rows+56(FP), CX
+	MOVQ    CX, 56(SP)
+
+loop385:
+	MOVQ       (SP), DX
+	ADDQ       48(SP), DX
+	MOVQ       8(SP), BX
+	ADDQ       48(SP), BX
+	MOVQ       16(SP), SI
+	ADDQ       48(SP), SI
+	MOVQ       24(SP), DI
+	ADDQ       48(SP), DI
+	MOVQ       32(SP), R8
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VMASKMOVPS (BX), Y0, Y4
+	VMASKMOVPS (SI), Y0, Y5
+	VMASKMOVPS (DI), Y0, Y6
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMASKMOVPS (BX), Y0, Y7
+	VMASKMOVPS (SI), Y0, Y8
+	VMASKMOVPS (DI), Y0, Y9
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y9, Y1, Y1
+	VMASKMOVPS (R8), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	VMOVAPS    Y4, Y1
+	VMOVAPS    Y5, Y2
+	VMOVAPS    Y6, Y3
+	VMOVAPS    Y7, Y4
+	VMOVAPS    Y8, Y5
+	VMOVAPS    Y9, Y6
+	MOVQ       pixels+48(FP), CX
+	SUBQ       $0x00000002, CX
+
+while386:
+	CMPQ       CX, $0x00000003
+	JL         done387
+	VMASKMOVPS (BX), Y0, Y7
+	VMASKMOVPS (SI), Y0, Y8
+	VMASKMOVPS (DI), Y0, Y9
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y9, Y1, Y1
+	VMASKMOVPS (R8), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	VMASKMOVPS (BX), Y0, Y1
+	VMASKMOVPS (SI), Y0, Y2
+	VMASKMOVPS (DI), Y0, Y3
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y7, Y4, Y4
+	VADDPS     Y1, Y4, Y4
+	VADDPS     Y5, Y4, Y4
+	VADDPS     Y8, Y4, Y4
+	VADDPS     Y2, Y4, Y4
+	VADDPS     Y6, Y4, Y4
+	VADDPS     Y9, Y4, Y4
+	VADDPS     Y3, Y4, Y4
+	VMASKMOVPS (R8), Y0, Y5
+	VMULPS     Y5, Y4, Y4
+	VMASKMOVPS Y4, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	VMASKMOVPS (BX), Y0, Y4
+	VMASKMOVPS (SI), Y0, Y5
+	VMASKMOVPS (DI), Y0, Y6
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y1, Y7, Y7
+	VADDPS     Y4, Y7, Y7
+	VADDPS     Y8, Y7, Y7
+	VADDPS     Y2, Y7, Y7
+	VADDPS     Y5, Y7, Y7
+	VADDPS     Y9, Y7, Y7
+	VADDPS     Y3, Y7, Y7
+	VADDPS     Y6, Y7, Y7
+	VMASKMOVPS (R8), Y0, Y8
+	VMULPS     Y8, Y7, Y7
+	VMASKMOVPS Y7, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	SUBQ       $0x00000003, CX
+	JMP        while386
+
+done387:
+while388:
+	CMPQ       CX, $0x00000001
+	JL         done389
+	VMASKMOVPS (BX), Y0, Y7
+	VMASKMOVPS (SI), Y0, Y8
+	VMASKMOVPS (DI), Y0, Y9
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y9, Y1, Y1
+	VMASKMOVPS (R8), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	VMOVAPS    Y4, Y1
+	VMOVAPS    Y5, Y2
+	VMOVAPS    Y6, Y3
+	VMOVAPS    Y7, Y4
+	VMOVAPS    Y8, Y5
+	VMOVAPS    Y9, Y6
+	SUBQ       $0x00000001, CX
+	JMP        while388
+
+done389:
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y9, Y1, Y1
+	VMASKMOVPS (R8), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	MOVQ       64(SP), CX
+	ADDQ       CX, 48(SP)
+	DECQ       56(SP)
+	JNZ        loop385
+
+zero384:
+	VZEROUPPER
+	RET
+
+// func maxAroundAVX2(y *float32, above *float32, here *float32, below *float32, channels int, pixels int, rows int)
+// Requires: AVX
+TEXT ·maxAroundAVX2(SB), NOSPLIT, $72-56
+	MOVL  $0xff800000, (SP)
+	MOVQ  y+0(FP), AX
+	MOVQ  AX, 8(SP)
+	MOVQ  above+8(FP), AX
+	MOVQ  AX, 16(SP)
+	MOVQ  here+16(FP), AX
+	MOVQ  AX, 24(SP)
+	MOVQ  below+24(FP), AX
+	MOVQ  AX, 32(SP)
+	MOVQ  channels+32(FP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  channels+32(FP), AX
+	SHLQ  $0x02, AX
+	MOVQ  AX, CX
+	IMULQ pixels+40(FP), CX
+	MOVQ  CX, 64(SP)
+
+while390:
+	CMPQ 40(SP), $0x00000008
+	JL   done391
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+48(FP), CX
+	MOVQ CX, 56(SP)
+
+loop392:
+	MOVQ         8(SP), DX
+	ADDQ         48(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         48(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         48(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         48(SP), DI
+	VBROADCASTSS (SP), Y0
+	VMOVUPS      (BX), Y1
+	VMOVUPS      (SI), Y2
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, Y3
+	VBLENDVPS    Y3, Y2, Y1, Y1
+	VMOVUPS      (DI), Y2
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, Y3
+	VBLENDVPS    Y3, Y2, Y1, Y1
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVUPS      (BX), Y2
+	VMOVUPS      (SI), Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y2, Y2
+	VMOVUPS      (DI), Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y2, Y2
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVAPS      Y0, Y0
+	VMAXPS       Y0, Y1, Y0
+	VCMPPS       $0x03, Y1, Y1, Y3
+	VBLENDVPS    Y3, Y1, Y0, Y0
+	VMAXPS       Y0, Y2, Y0
+	VCMPPS       $0x03, Y2, Y2, Y3
+	VBLENDVPS    Y3, Y2, Y0, Y0
+	VMOVUPS      Y0, (DX)
+	ADDQ         AX, DX
+	VMOVAPS      Y1, Y0
+	VMOVAPS      Y2, Y1
+	MOVQ         pixels+40(FP), CX
+	SUBQ         $0x00000002, CX
+
+while393:
+	CMPQ      CX, $0x00000003
+	JL        done394
+	VMOVUPS   (BX), Y2
+	VMOVUPS   (SI), Y3
+	VMAXPS    Y2, Y3, Y2
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	VMOVUPS   (DI), Y3
+	VMAXPS    Y2, Y3, Y2
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   Y0, Y0
+	VMAXPS    Y0, Y1, Y0
+	VCMPPS    $0x03, Y1, Y1, Y3
+	VBLENDVPS Y3, Y1, Y0, Y0
+	VMAXPS    Y0, Y2, Y0
+	VCMPPS    $0x03, Y2, Y2, Y3
+	VBLENDVPS Y3, Y2, Y0, Y0
+	VMOVUPS   Y0, (DX)
+	ADDQ      AX, DX
+	VMOVUPS   (BX), Y0
+	VMOVUPS   (SI), Y3
+	VMAXPS    Y0, Y3, Y0
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y0, Y0
+	VMOVUPS   (DI), Y3
+	VMAXPS    Y0, Y3, Y0
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y0, Y0
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   Y1, Y1
+	VMAXPS    Y1, Y2, Y1
+	VCMPPS    $0x03, Y2, Y2, Y3
+	VBLENDVPS Y3, Y2, Y1, Y1
+	VMAXPS    Y1, Y0, Y1
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VBLENDVPS Y3, Y0, Y1, Y1
+	VMOVUPS   Y1, (DX)
+	ADDQ      AX, DX
+	VMOVUPS   (BX), Y1
+	VMOVUPS   (SI), Y3
+	VMAXPS    Y1, Y3, Y1
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y1, Y1
+	VMOVUPS   (DI), Y3
+	VMAXPS    Y1, Y3, Y1
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y1, Y1
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   Y2, Y2
+	VMAXPS    Y2, Y0, Y2
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VBLENDVPS Y3, Y0, Y2, Y2
+	VMAXPS    Y2, Y1, Y2
+	VCMPPS    $0x03, Y1, Y1, Y3
+	VBLENDVPS Y3, Y1, Y2, Y2
+	VMOVUPS   Y2, (DX)
+	ADDQ      AX, DX
+	SUBQ      $0x00000003, CX
+	JMP       while393
+
+done394:
+while395:
+	CMPQ      CX, $0x00000001
+	JL        done396
+	VMOVUPS   (BX), Y2
+	VMOVUPS   (SI), Y3
+	VMAXPS    Y2, Y3, Y2
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	VMOVUPS   (DI), Y3
+	VMAXPS    Y2, Y3, Y2
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   Y0, Y0
+	VMAXPS    Y0, Y1, Y0
+	VCMPPS    $0x03, Y1, Y1, Y3
+	VBLENDVPS Y3, Y1, Y0, Y0
+	VMAXPS    Y0, Y2, Y0
+	VCMPPS    $0x03, Y2, Y2, Y3
+	VBLENDVPS Y3, Y2, Y0, Y0
+	VMOVUPS   Y0, (DX)
+	ADDQ      AX, DX
+	VMOVAPS   Y1, Y0
+	VMOVAPS   Y2, Y1
+	SUBQ      $0x00000001, CX
+	JMP       while395
+
+done396:
+	VBROADCASTSS (SP), Y2
+	VMOVAPS      Y0, Y0
+	VMAXPS       Y0, Y1, Y0
+	VCMPPS       $0x03, Y1, Y1, Y3
+	VBLENDVPS    Y3, Y1, Y0, Y0
+	VMAXPS       Y0, Y2, Y0
+	VCMPPS       $0x03, Y2, Y2, Y1
+	VBLENDVPS    Y1, Y2, Y0, Y0
+	VMOVUPS      Y0, (DX)
+	ADDQ         AX, DX
+	MOVQ         64(SP), CX
+	ADDQ         CX, 48(SP)
+	DECQ         56(SP)
+	JNZ          loop392
+	ADDQ         $0x00000020, 8(SP)
+	ADDQ         $0x00000020, 16(SP)
+	ADDQ         $0x00000020, 24(SP)
+	ADDQ         $0x00000020, 32(SP)
+	SUBQ         $0x00000008, 40(SP)
+	JMP          while390
+
+done391:
+	CMPQ    40(SP), $0x00000000
+	JE      zero397
+	MOVQ    40(SP), CX
+	LEAQ    edgeAVX2<>+0(SB), DX
+	NEGQ    CX
+	VMOVUPS 32(DX)(CX*4), Y0
+	MOVQ    $0x00000000, 48(SP)
+	MOVQ    rows+48(FP), CX
+	MOVQ    CX, 56(SP)
+
+loop398:
+	MOVQ         8(SP), DX
+	ADDQ         48(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         48(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         48(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         48(SP), DI
+	VBROADCASTSS (SP), Y1
+	VMASKMOVPS   (BX), Y0, Y2
+	VMASKMOVPS   (SI), Y0, Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y2, Y2
+	VMASKMOVPS   (DI), Y0, Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y2, Y2
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMASKMOVPS   (BX), Y0, Y3
+	VMASKMOVPS   (SI), Y0, Y4
+	VMAXPS       Y3, Y4, Y3
+	VCMPPS       $0x03, Y4, Y4, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VMASKMOVPS   (DI), Y0, Y4
+	VMAXPS       Y3, Y4, Y3
+	VCMPPS       $0x03, Y4, Y4, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVAPS      Y1, Y1
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, Y4
+	VBLENDVPS    Y4, Y2, Y1, Y1
+	VMAXPS       Y1, Y3, Y1
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         AX, DX
+	VMOVAPS      Y2, Y1
+	VMOVAPS      Y3, Y2
+	MOVQ         pixels+40(FP), CX
+	SUBQ         $0x00000002, CX
+
+while399:
+	CMPQ       CX, $0x00000003
+	JL         done400
+	VMASKMOVPS (BX), Y0, Y3
+	VMASKMOVPS (SI), Y0, Y4
+	VMAXPS     Y3, Y4, Y3
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	VMASKMOVPS (DI), Y0, Y4
+	VMAXPS     Y3, Y4, Y3
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMOVAPS    Y1, Y1
+	VMAXPS     Y1, Y2, Y1
+	VCMPPS     $0x03, Y2, Y2, Y4
+	VBLENDVPS  Y4, Y2, Y1, Y1
+	VMAXPS     Y1, Y3, Y1
+	VCMPPS     $0x03, Y3, Y3, Y4
+	VBLENDVPS  Y4, Y3, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	VMASKMOVPS (BX), Y0, Y1
+	VMASKMOVPS (SI), Y0, Y4
+	VMAXPS     Y1, Y4, Y1
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y1, Y1
+	VMASKMOVPS (DI), Y0, Y4
+	VMAXPS     Y1, Y4, Y1
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y1, Y1
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMOVAPS    Y2, Y2
+	VMAXPS     Y2, Y3, Y2
+	VCMPPS     $0x03, Y3, Y3, Y4
+	VBLENDVPS  Y4, Y3, Y2, Y2
+	VMAXPS     Y2, Y1, Y2
+	VCMPPS     $0x03, Y1, Y1, Y4
+	VBLENDVPS  Y4, Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (DX)
+	ADDQ       AX, DX
+	VMASKMOVPS (BX), Y0, Y2
+	VMASKMOVPS (SI), Y0, Y4
+	VMAXPS     Y2, Y4, Y2
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y2, Y2
+	VMASKMOVPS (DI), Y0, Y4
+	VMAXPS     Y2, Y4, Y2
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y2, Y2
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMOVAPS    Y3, Y3
+	VMAXPS     Y3, Y1, Y3
+	VCMPPS     $0x03, Y1, Y1, Y4
+	VBLENDVPS  Y4, Y1, Y3, Y3
+	VMAXPS     Y3, Y2, Y3
+	VCMPPS     $0x03, Y2, Y2, Y4
+	VBLENDVPS  Y4, Y2, Y3, Y3
+	VMASKMOVPS Y3, Y0, (DX)
+	ADDQ       AX, DX
+	SUBQ       $0x00000003, CX
+	JMP        while399
+
+done400:
+while401:
+	CMPQ       CX, $0x00000001
+	JL         done402
+	VMASKMOVPS (BX), Y0, Y3
+	VMASKMOVPS (SI), Y0, Y4
+	VMAXPS     Y3, Y4, Y3
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	VMASKMOVPS (DI), Y0, Y4
+	VMAXPS     Y3, Y4, Y3
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMOVAPS    Y1, Y1
+	VMAXPS     Y1, Y2, Y1
+	VCMPPS     $0x03, Y2, Y2, Y4
+	VBLENDVPS  Y4, Y2, Y1, Y1
+	VMAXPS     Y1, Y3, Y1
+	VCMPPS     $0x03, Y3, Y3, Y4
+	VBLENDVPS  Y4, Y3, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	VMOVAPS    Y2, Y1
+	VMOVAPS    Y3, Y2
+	SUBQ       $0x00000001, CX
+	JMP        while401
+
+done402:
+	VBROADCASTSS (SP), Y3
+	VMOVAPS      Y1, Y1
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, Y4
+	VBLENDVPS    Y4, Y2, Y1, Y1
+	VMAXPS       Y1, Y3, Y1
+	VCMPPS       $0x03, Y3, Y3, Y2
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         AX, DX
+	MOVQ         64(SP), CX
+	ADDQ         CX, 48(SP)
+	DECQ         56(SP)
+	JNZ          loop398
+
+zero397:
+	VZEROUPPER
+	RET
+
 // func addRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
 // Requires: AVX
 TEXT ·addRowAVX2(SB), NOSPLIT, $0-40
@@ -5134,9 +5886,9 @@ TEXT ·addRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while377:
+while403:
 	CMPQ    BX, $0x00000020
-	JL      done378
+	JL      done404
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -5157,12 +5909,12 @@ while377:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while377
+	JMP     while403
 
-done378:
-while379:
+done404:
+while405:
 	CMPQ    BX, $0x00000008
-	JL      done380
+	JL      done406
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -5171,11 +5923,11 @@ while379:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while379
+	JMP     while405
 
-done380:
+done406:
 	CMPQ       BX, $0x00000000
-	JE         zero381
+	JE         zero407
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5184,7 +5936,7 @@ done380:
 	VADDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero381:
+zero407:
 	VZEROUPPER
 	RET
 
@@ -5196,9 +5948,9 @@ TEXT ·subRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while382:
+while408:
 	CMPQ    BX, $0x00000020
-	JL      done383
+	JL      done409
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -5219,12 +5971,12 @@ while382:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while382
+	JMP     while408
 
-done383:
-while384:
+done409:
+while410:
 	CMPQ    BX, $0x00000008
-	JL      done385
+	JL      done411
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -5233,11 +5985,11 @@ while384:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while384
+	JMP     while410
 
-done385:
+done411:
 	CMPQ       BX, $0x00000000
-	JE         zero386
+	JE         zero412
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5246,7 +5998,7 @@ done385:
 	VSUBPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero386:
+zero412:
 	VZEROUPPER
 	RET
 
@@ -5258,9 +6010,9 @@ TEXT ·mulRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while387:
+while413:
 	CMPQ    BX, $0x00000020
-	JL      done388
+	JL      done414
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -5281,12 +6033,12 @@ while387:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while387
+	JMP     while413
 
-done388:
-while389:
+done414:
+while415:
 	CMPQ    BX, $0x00000008
-	JL      done390
+	JL      done416
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -5295,11 +6047,11 @@ while389:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while389
+	JMP     while415
 
-done390:
+done416:
 	CMPQ       BX, $0x00000000
-	JE         zero391
+	JE         zero417
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5308,7 +6060,7 @@ done390:
 	VMULPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero391:
+zero417:
 	VZEROUPPER
 	RET
 
@@ -5320,9 +6072,9 @@ TEXT ·divRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while392:
+while418:
 	CMPQ    BX, $0x00000020
-	JL      done393
+	JL      done419
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -5343,12 +6095,12 @@ while392:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while392
+	JMP     while418
 
-done393:
-while394:
+done419:
+while420:
 	CMPQ    BX, $0x00000008
-	JL      done395
+	JL      done421
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -5357,11 +6109,11 @@ while394:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while394
+	JMP     while420
 
-done395:
+done421:
 	CMPQ       BX, $0x00000000
-	JE         zero396
+	JE         zero422
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5370,7 +6122,7 @@ done395:
 	VDIVPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero396:
+zero422:
 	VZEROUPPER
 	RET
 
@@ -5381,9 +6133,9 @@ TEXT ·sqrtRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while397:
+while423:
 	CMPQ    DX, $0x00000020
-	JL      done398
+	JL      done424
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
@@ -5399,23 +6151,23 @@ while397:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while397
+	JMP     while423
 
-done398:
-while399:
+done424:
+while425:
 	CMPQ    DX, $0x00000008
-	JL      done400
+	JL      done426
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while399
+	JMP     while425
 
-done400:
+done426:
 	CMPQ       DX, $0x00000000
-	JE         zero401
+	JE         zero427
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -5423,7 +6175,7 @@ done400:
 	VSQRTPS    Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero401:
+zero427:
 	VZEROUPPER
 	RET
 
@@ -5434,9 +6186,9 @@ TEXT ·reluRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while402:
+while428:
 	CMPQ    DX, $0x00000020
-	JL      done403
+	JL      done429
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -5456,12 +6208,12 @@ while402:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while402
+	JMP     while428
 
-done403:
-while404:
+done429:
+while430:
 	CMPQ    DX, $0x00000008
-	JL      done405
+	JL      done431
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -5469,11 +6221,11 @@ while404:
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while404
+	JMP     while430
 
-done405:
+done431:
 	CMPQ       DX, $0x00000000
-	JE         zero406
+	JE         zero432
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -5482,7 +6234,7 @@ done405:
 	VMAXPS     Y1, Y2, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero406:
+zero432:
 	VZEROUPPER
 	RET
 
@@ -5494,9 +6246,9 @@ TEXT ·reluGradRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while407:
+while433:
 	CMPQ    BX, $0x00000020
-	JL      done408
+	JL      done434
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -5525,12 +6277,12 @@ while407:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while407
+	JMP     while433
 
-done408:
-while409:
+done434:
+while435:
 	CMPQ    BX, $0x00000008
-	JL      done410
+	JL      done436
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -5541,11 +6293,11 @@ while409:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while409
+	JMP     while435
 
-done410:
+done436:
 	CMPQ       BX, $0x00000000
-	JE         zero411
+	JE         zero437
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5556,7 +6308,7 @@ done410:
 	VANDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero411:
+zero437:
 	VZEROUPPER
 	RET
 
@@ -5568,9 +6320,9 @@ TEXT ·scaleRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while412:
+while438:
 	CMPQ    DX, $0x00000020
-	JL      done413
+	JL      done439
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
@@ -5586,23 +6338,23 @@ while412:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while412
+	JMP     while438
 
-done413:
-while414:
+done439:
+while440:
 	CMPQ    DX, $0x00000008
-	JL      done415
+	JL      done441
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while414
+	JMP     while440
 
-done415:
+done441:
 	CMPQ       DX, $0x00000000
-	JE         zero416
+	JE         zero442
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y1
@@ -5610,7 +6362,7 @@ done415:
 	VMULPS     Y0, Y2, Y2
 	VMASKMOVPS Y2, Y1, (AX)
 
-zero416:
+zero442:
 	VZEROUPPER
 	RET
 
@@ -5623,9 +6375,9 @@ TEXT ·axpyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), BX
 
-while417:
+while443:
 	CMPQ        BX, $0x00000020
-	JL          done418
+	JL          done444
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -5646,12 +6398,12 @@ while417:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while417
+	JMP         while443
 
-done418:
-while419:
+done444:
+while445:
 	CMPQ        BX, $0x00000008
-	JL          done420
+	JL          done446
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -5660,11 +6412,11 @@ while419:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while419
+	JMP         while445
 
-done420:
+done446:
 	CMPQ        BX, $0x00000000
-	JE          zero421
+	JE          zero447
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y1
@@ -5673,7 +6425,7 @@ done420:
 	VFMADD231PS Y0, Y2, Y3
 	VMASKMOVPS  Y3, Y1, (AX)
 
-zero421:
+zero447:
 	VZEROUPPER
 	RET
 
@@ -5687,9 +6439,9 @@ TEXT ·axpbyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Y1
 	MOVQ         n+24(FP), BX
 
-while422:
+while448:
 	CMPQ        BX, $0x00000020
-	JL          done423
+	JL          done449
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -5714,12 +6466,12 @@ while422:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while422
+	JMP         while448
 
-done423:
-while424:
+done449:
+while450:
 	CMPQ        BX, $0x00000008
-	JL          done425
+	JL          done451
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -5729,11 +6481,11 @@ while424:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while424
+	JMP         while450
 
-done425:
+done451:
 	CMPQ        BX, $0x00000000
-	JE          zero426
+	JE          zero452
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y2
@@ -5743,7 +6495,7 @@ done425:
 	VFMADD231PS Y0, Y3, Y4
 	VMASKMOVPS  Y4, Y2, (AX)
 
-zero426:
+zero452:
 	VZEROUPPER
 	RET
 
@@ -5756,9 +6508,9 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-while427:
+while453:
 	CMPQ         DX, $0x00000100
-	JL           done428
+	JL           done454
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -5838,12 +6590,12 @@ while427:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000100, DX
-	JMP          while427
+	JMP          while453
 
-done428:
-while429:
+done454:
+while455:
 	CMPQ         DX, $0x00000008
-	JL           done430
+	JL           done456
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      (AX), Y3
 	VFMADD231PS  (CX), Y3, Y2
@@ -5855,11 +6607,11 @@ while429:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000008, DX
-	JMP          while429
+	JMP          while455
 
-done430:
+done456:
 	CMPQ         DX, $0x00000000
-	JE           zero431
+	JE           zero457
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y2
@@ -5873,7 +6625,7 @@ done430:
 	VADDPD       Y3, Y0, Y0
 	VADDPD       Y2, Y1, Y1
 
-zero431:
+zero457:
 	VADDPD       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPD       X1, X0, X0
@@ -5897,9 +6649,9 @@ TEXT ·sgdAVX2(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Y3
 	MOVQ         n+40(FP), DI
 
-while432:
+while458:
 	CMPQ         DI, $0x00000020
-	JL           done433
+	JL           done459
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -5942,12 +6694,12 @@ while432:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x00000020, DI
-	JMP          while432
+	JMP          while458
 
-done433:
-while434:
+done459:
+while460:
 	CMPQ         DI, $0x00000008
-	JL           done435
+	JL           done461
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -5963,11 +6715,11 @@ while434:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, SI
 	SUBQ         $0x00000008, DI
-	JMP          while434
+	JMP          while460
 
-done435:
+done461:
 	CMPQ         DI, $0x00000000
-	JE           zero436
+	JE           zero462
 	LEAQ         edgeAVX2<>+0(SB), R8
 	NEGQ         DI
 	VMOVUPS      32(R8)(DI*4), Y4
@@ -5981,7 +6733,7 @@ done435:
 	VMASKMOVPS   Y6, Y4, (CX)
 	VMASKMOVPS   Y5, Y4, (AX)
 
-zero436:
+zero462:
 	VZEROUPPER
 	RET
 
@@ -6016,9 +6768,9 @@ TEXT ·expRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while437:
+while463:
 	CMPQ         DX, $0x00000020
-	JL           done438
+	JL           done464
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -6186,12 +6938,12 @@ while437:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while437
+	JMP          while463
 
-done438:
-while439:
+done464:
+while465:
 	CMPQ         DX, $0x00000008
-	JL           done440
+	JL           done466
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -6236,11 +6988,11 @@ while439:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while439
+	JMP          while465
 
-done440:
+done466:
 	CMPQ         DX, $0x00000000
-	JE           zero441
+	JE           zero467
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y1
@@ -6286,7 +7038,7 @@ done440:
 	VMULPS       Y0, Y4, Y4
 	VMASKMOVPS   Y4, Y1, (AX)
 
-zero441:
+zero467:
 	VZEROUPPER
 	RET
 
@@ -6297,9 +7049,9 @@ TEXT ·sigmoidRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while442:
+while468:
 	CMPQ         DX, $0x00000020
-	JL           done443
+	JL           done469
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -6487,12 +7239,12 @@ while442:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while442
+	JMP          while468
 
-done443:
-while444:
+done469:
+while470:
 	CMPQ         DX, $0x00000008
-	JL           done445
+	JL           done471
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -6542,11 +7294,11 @@ while444:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while444
+	JMP          while470
 
-done445:
+done471:
 	CMPQ         DX, $0x00000000
-	JE           zero446
+	JE           zero472
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -6597,7 +7349,7 @@ done445:
 	VDIVPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero446:
+zero472:
 	VZEROUPPER
 	RET
 
@@ -6608,9 +7360,9 @@ TEXT ·tanhRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while447:
+while473:
 	CMPQ         DX, $0x00000020
-	JL           done448
+	JL           done474
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+80(SB), Y3
 	VANDNPS      Y0, Y3, Y1
@@ -6878,12 +7630,12 @@ while447:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while447
+	JMP          while473
 
-done448:
-while449:
+done474:
+while475:
 	CMPQ         DX, $0x00000008
-	JL           done450
+	JL           done476
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+80(SB), Y3
 	VANDNPS      Y0, Y3, Y1
@@ -6953,11 +7705,11 @@ while449:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while449
+	JMP          while475
 
-done450:
+done476:
 	CMPQ         DX, $0x00000000
-	JE           zero451
+	JE           zero477
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -7028,7 +7780,7 @@ done450:
 	VBLENDVPS    Y1, Y4, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (AX)
 
-zero451:
+zero477:
 	VZEROUPPER
 	RET
 
@@ -7042,9 +7794,9 @@ TEXT ·columnSumsAVX2(SB), NOSPLIT, $8-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while452:
+while478:
 	CMPQ   (SP), $0x00000008
-	JL     done453
+	JL     done479
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7052,9 +7804,9 @@ while452:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while454:
+while480:
 	CMPQ    SI, $0x00000004
-	JL      done455
+	JL      done481
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
@@ -7068,19 +7820,19 @@ while454:
 	VADDPS  Y4, Y3, Y3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while454
+	JMP     while480
 
-done455:
-while456:
+done481:
+while482:
 	CMPQ    SI, $0x00000001
-	JL      done457
+	JL      done483
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while456
+	JMP     while482
 
-done457:
+done483:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -7094,11 +7846,11 @@ done457:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000008, (SP)
-	JMP          while452
+	JMP          while478
 
-done453:
+done479:
 	CMPQ    (SP), $0x00000000
-	JE      zero458
+	JE      zero484
 	MOVQ    (SP), CX
 	LEAQ    edgeAVX2<>+0(SB), SI
 	NEGQ    CX
@@ -7110,9 +7862,9 @@ done453:
 	MOVQ    AX, CX
 	MOVQ    rows+24(FP), SI
 
-while459:
+while485:
 	CMPQ       SI, $0x00000004
-	JL         done460
+	JL         done486
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
@@ -7126,19 +7878,19 @@ while459:
 	VADDPS     Y5, Y4, Y4
 	ADDQ       BX, CX
 	SUBQ       $0x00000004, SI
-	JMP        while459
+	JMP        while485
 
-done460:
-while461:
+done486:
+while487:
 	CMPQ       SI, $0x00000001
-	JL         done462
+	JL         done488
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
 	SUBQ       $0x00000001, SI
-	JMP        while461
+	JMP        while487
 
-done462:
+done488:
 	VADDPS       Y2, Y1, Y1
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y1, Y1
@@ -7150,7 +7902,7 @@ done462:
 	VADDPD       32(DX), Y0, Y0
 	VMOVUPD      Y0, 32(DX)
 
-zero458:
+zero484:
 	VZEROUPPER
 	RET
 
@@ -7166,9 +7918,9 @@ TEXT ·columnMomentsAVX2(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while463:
+while489:
 	CMPQ    (SP), $0x00000008
-	JL      done464
+	JL      done490
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -7181,9 +7933,9 @@ while463:
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 
-while465:
+while491:
 	CMPQ        R8, $0x00000004
-	JL          done466
+	JL          done492
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -7205,21 +7957,21 @@ while465:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while465
+	JMP         while491
 
-done466:
-while467:
+done492:
+while493:
 	CMPQ        R8, $0x00000001
-	JL          done468
+	JL          done494
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while467
+	JMP         while493
 
-done468:
+done494:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -7245,11 +7997,11 @@ done468:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000008, (SP)
-	JMP          while463
+	JMP          while489
 
-done464:
+done490:
 	CMPQ       (SP), $0x00000000
-	JE         zero469
+	JE         zero495
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       CX
@@ -7266,9 +8018,9 @@ done464:
 	MOVQ       AX, CX
 	MOVQ       rows+40(FP), R8
 
-while470:
+while496:
 	CMPQ        R8, $0x00000004
-	JL          done471
+	JL          done497
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
@@ -7290,21 +8042,21 @@ while470:
 	VFMADD231PS Y10, Y10, Y8
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while470
+	JMP         while496
 
-done471:
-while472:
+done497:
+while498:
 	CMPQ        R8, $0x00000001
-	JL          done473
+	JL          done499
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
 	VFMADD231PS Y10, Y10, Y2
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while472
+	JMP         while498
 
-done473:
+done499:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -7326,7 +8078,7 @@ done473:
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
 
-zero469:
+zero495:
 	VZEROUPPER
 	RET
 
@@ -7343,9 +8095,9 @@ TEXT ·columnProductsAVX2(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while474:
+while500:
 	CMPQ    (SP), $0x00000008
-	JL      done475
+	JL      done501
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -7359,9 +8111,9 @@ while474:
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 
-while476:
+while502:
 	CMPQ        R10, $0x00000004
-	JL          done477
+	JL          done503
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -7391,12 +8143,12 @@ while476:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while476
+	JMP         while502
 
-done477:
-while478:
+done503:
+while504:
 	CMPQ        R10, $0x00000001
-	JL          done479
+	JL          done505
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -7405,9 +8157,9 @@ while478:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while478
+	JMP         while504
 
-done479:
+done505:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -7434,11 +8186,11 @@ done479:
 	ADDQ         $0x00000040, DI
 	ADDQ         $0x00000040, R8
 	SUBQ         $0x00000008, (SP)
-	JMP          while474
+	JMP          while500
 
-done475:
+done501:
 	CMPQ       (SP), $0x00000000
-	JE         zero480
+	JE         zero506
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -7456,9 +8208,9 @@ done475:
 	MOVQ       DX, BX
 	MOVQ       rows+48(FP), R10
 
-while481:
+while507:
 	CMPQ        R10, $0x00000004
-	JL          done482
+	JL          done508
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -7488,12 +8240,12 @@ while481:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while481
+	JMP         while507
 
-done482:
-while483:
+done508:
+while509:
 	CMPQ        R10, $0x00000001
-	JL          done484
+	JL          done510
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -7502,9 +8254,9 @@ while483:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while483
+	JMP         while509
 
-done484:
+done510:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -7526,7 +8278,7 @@ done484:
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
 
-zero480:
+zero506:
 	VZEROUPPER
 	RET
 
@@ -7545,9 +8297,9 @@ TEXT ·maskedProductsAVX2(SB), NOSPLIT, $8-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while485:
+while511:
 	CMPQ    (SP), $0x00000008
-	JL      done486
+	JL      done512
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -7559,9 +8311,9 @@ while485:
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
 
-while487:
+while513:
 	CMPQ        R12, $0x00000002
-	JL          done488
+	JL          done514
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -7589,12 +8341,12 @@ while487:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while487
+	JMP         while513
 
-done488:
-while489:
+done514:
+while515:
 	CMPQ        R12, $0x00000001
-	JL          done490
+	JL          done516
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -7609,9 +8361,9 @@ while489:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while489
+	JMP         while515
 
-done490:
+done516:
 	VADDPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X2
 	VCVTPS2PD    X0, Y0
@@ -7636,11 +8388,11 @@ done490:
 	ADDQ         $0x00000040, R9
 	ADDQ         $0x00000040, R10
 	SUBQ         $0x00000008, (SP)
-	JMP          while485
+	JMP          while511
 
-done486:
+done512:
 	CMPQ       (SP), $0x00000000
-	JE         zero491
+	JE         zero517
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -7656,9 +8408,9 @@ done486:
 	MOVQ       DX, BX
 	MOVQ       rows+64(FP), R12
 
-while492:
+while518:
 	CMPQ        R12, $0x00000002
-	JL          done493
+	JL          done519
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -7686,12 +8438,12 @@ while492:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while492
+	JMP         while518
 
-done493:
-while494:
+done519:
+while520:
 	CMPQ        R12, $0x00000001
-	JL          done495
+	JL          done521
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -7706,9 +8458,9 @@ while494:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while494
+	JMP         while520
 
-done495:
+done521:
 	VADDPS       Y3, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VCVTPS2PD    X1, Y1
@@ -7726,7 +8478,7 @@ done495:
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
 
-zero491:
+zero517:
 	VZEROUPPER
 	RET
 
@@ -7741,9 +8493,9 @@ TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while496:
+while522:
 	CMPQ    (SP), $0x00000008
-	JL      done497
+	JL      done523
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -7754,9 +8506,9 @@ while496:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while498:
+while524:
 	CMPQ        SI, $0x00000004
-	JL          done499
+	JL          done525
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -7782,12 +8534,12 @@ while498:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while498
+	JMP         while524
 
-done499:
-while500:
+done525:
+while526:
 	CMPQ        SI, $0x00000001
-	JL          done501
+	JL          done527
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -7795,16 +8547,16 @@ while500:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while500
+	JMP         while526
 
-done501:
+done527:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while496
+	JMP  while522
 
-done497:
+done523:
 	CMPQ       (SP), $0x00000000
-	JE         zero502
+	JE         zero528
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -7819,9 +8571,9 @@ done497:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while503:
+while529:
 	CMPQ        SI, $0x00000004
-	JL          done504
+	JL          done530
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -7847,12 +8599,12 @@ while503:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while503
+	JMP         while529
 
-done504:
-while505:
+done530:
+while531:
 	CMPQ        SI, $0x00000001
-	JL          done506
+	JL          done532
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -7860,10 +8612,10 @@ while505:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while505
+	JMP         while531
 
-done506:
-zero502:
+done532:
+zero528:
 	VZEROUPPER
 	RET
 
@@ -7878,9 +8630,9 @@ TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while507:
+while533:
 	CMPQ    (SP), $0x00000008
-	JL      done508
+	JL      done534
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -7891,9 +8643,9 @@ while507:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while509:
+while535:
 	CMPQ        SI, $0x00000004
-	JL          done510
+	JL          done536
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -7927,12 +8679,12 @@ while509:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while509
+	JMP         while535
 
-done510:
-while511:
+done536:
+while537:
 	CMPQ        SI, $0x00000001
-	JL          done512
+	JL          done538
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -7942,16 +8694,16 @@ while511:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while511
+	JMP         while537
 
-done512:
+done538:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while507
+	JMP  while533
 
-done508:
+done534:
 	CMPQ       (SP), $0x00000000
-	JE         zero513
+	JE         zero539
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -7966,9 +8718,9 @@ done508:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while514:
+while540:
 	CMPQ        SI, $0x00000004
-	JL          done515
+	JL          done541
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -8002,12 +8754,12 @@ while514:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while514
+	JMP         while540
 
-done515:
-while516:
+done541:
+while542:
 	CMPQ        SI, $0x00000001
-	JL          done517
+	JL          done543
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -8017,10 +8769,10 @@ while516:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while516
+	JMP         while542
 
-done517:
-zero513:
+done543:
+zero539:
 	VZEROUPPER
 	RET
 
@@ -8036,9 +8788,9 @@ TEXT ·affineAVX2(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while518:
+while544:
 	CMPQ    (SP), $0x00000008
-	JL      done519
+	JL      done545
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Y0
 	MOVQ    a+32(FP), DI
@@ -8052,9 +8804,9 @@ while518:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while520:
+while546:
 	CMPQ        DI, $0x00000004
-	JL          done521
+	JL          done547
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -8092,12 +8844,12 @@ while520:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while520
+	JMP         while546
 
-done521:
-while522:
+done547:
+while548:
 	CMPQ        DI, $0x00000001
-	JL          done523
+	JL          done549
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -8108,16 +8860,16 @@ while522:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while522
+	JMP         while548
 
-done523:
+done549:
 	ADDQ $0x00000020, BX
 	SUBQ $0x00000008, (SP)
-	JMP  while518
+	JMP  while544
 
-done519:
+done545:
 	CMPQ       (SP), $0x00000000
-	JE         zero524
+	JE         zero550
 	MOVQ       (SP), DI
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       DI
@@ -8135,9 +8887,9 @@ done519:
 	LEAQ       (DX)(BX*1), R10
 	MOVQ       rows+64(FP), DI
 
-while525:
+while551:
 	CMPQ        DI, $0x00000004
-	JL          done526
+	JL          done552
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -8175,12 +8927,12 @@ while525:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while525
+	JMP         while551
 
-done526:
-while527:
+done552:
+while553:
 	CMPQ        DI, $0x00000001
-	JL          done528
+	JL          done554
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -8191,10 +8943,10 @@ while527:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while527
+	JMP         while553
 
-done528:
-zero524:
+done554:
+zero550:
 	VZEROUPPER
 	RET
 
@@ -8212,9 +8964,9 @@ TEXT ·mixAVX2(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while529:
+while555:
 	CMPQ    (SP), $0x00000008
-	JL      done530
+	JL      done556
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Y0
 	MOVQ    mean1+48(FP), R9
@@ -8238,9 +8990,9 @@ while529:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while531:
+while557:
 	CMPQ        R9, $0x00000004
-	JL          done532
+	JL          done558
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -8318,12 +9070,12 @@ while531:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while531
+	JMP         while557
 
-done532:
-while533:
+done558:
+while559:
 	CMPQ        R9, $0x00000001
-	JL          done534
+	JL          done560
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -8344,16 +9096,16 @@ while533:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while533
+	JMP         while559
 
-done534:
+done560:
 	ADDQ $0x00000020, DI
 	SUBQ $0x00000008, (SP)
-	JMP  while529
+	JMP  while555
 
-done530:
+done556:
 	CMPQ       (SP), $0x00000000
-	JE         zero535
+	JE         zero561
 	MOVQ       (SP), R9
 	LEAQ       edgeAVX2<>+0(SB), R10
 	NEGQ       R9
@@ -8381,9 +9133,9 @@ done530:
 	LEAQ       (SI)(DI*1), R14
 	MOVQ       rows+112(FP), R9
 
-while536:
+while562:
 	CMPQ        R9, $0x00000004
-	JL          done537
+	JL          done563
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -8461,12 +9213,12 @@ while536:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while536
+	JMP         while562
 
-done537:
-while538:
+done563:
+while564:
 	CMPQ        R9, $0x00000001
-	JL          done539
+	JL          done565
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -8487,10 +9239,10 @@ while538:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while538
+	JMP         while564
 
-done539:
-zero535:
+done565:
+zero561:
 	VZEROUPPER
 	RET
 
@@ -8504,28 +9256,28 @@ TEXT ·copyRowsAVX2(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while540:
+while566:
 	CMPQ (SP), $0x00000008
-	JL   done541
+	JL   done567
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop542:
+loop568:
 	VMOVUPS (BX), Y0
 	VMOVUPS Y0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop542
+	JNZ     loop568
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, (SP)
-	JMP     while540
+	JMP     while566
 
-done541:
+done567:
 	CMPQ    (SP), $0x00000000
-	JE      zero543
+	JE      zero569
 	MOVQ    (SP), DX
 	LEAQ    edgeAVX2<>+0(SB), BX
 	NEGQ    DX
@@ -8534,14 +9286,14 @@ done541:
 	MOVQ    CX, BX
 	MOVQ    rows+24(FP), R8
 
-loop544:
+loop570:
 	VMASKMOVPS (BX), Y0, Y1
 	VMASKMOVPS Y1, Y0, (DX)
 	ADDQ       SI, DX
 	ADDQ       DI, BX
 	DECQ       R8
-	JNZ        loop544
+	JNZ        loop570
 
-zero543:
+zero569:
 	VZEROUPPER
 	RET
