@@ -7786,7 +7786,7 @@ zero477:
 
 // func columnSumsAVX2(sum *float64, x *float32, n int, rows int)
 // Requires: AVX
-TEXT ·columnSumsAVX2(SB), NOSPLIT, $8-32
+TEXT ·columnSumsAVX2(SB), NOSPLIT, $16-32
 	MOVQ x+8(FP), AX
 	MOVQ sum+0(FP), DX
 	MOVQ n+16(FP), CX
@@ -7795,18 +7795,28 @@ TEXT ·columnSumsAVX2(SB), NOSPLIT, $8-32
 	SHLQ $0x02, BX
 
 while478:
-	CMPQ   (SP), $0x00000008
-	JL     done479
+	CMPQ (SP), $0x00000008
+	JL   done479
+	MOVQ AX, CX
+	MOVQ rows+24(FP), SI
+	MOVQ SI, 8(SP)
+
+rows480:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few481
+	MOVQ 8(SP), SI
+
+few481:
+	SUBQ   SI, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   AX, CX
-	MOVQ   rows+24(FP), SI
 
-while480:
+while482:
 	CMPQ    SI, $0x00000004
-	JL      done481
+	JL      done483
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
@@ -7820,19 +7830,19 @@ while480:
 	VADDPS  Y4, Y3, Y3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while480
+	JMP     while482
 
-done481:
-while482:
+done483:
+while484:
 	CMPQ    SI, $0x00000001
-	JL      done483
+	JL      done485
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while482
+	JMP     while484
 
-done483:
+done485:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -7843,6 +7853,8 @@ done483:
 	VMOVUPD      Y0, (DX)
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows480
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000008, (SP)
@@ -7850,21 +7862,31 @@ done483:
 
 done479:
 	CMPQ    (SP), $0x00000000
-	JE      zero484
+	JE      zero486
 	MOVQ    (SP), CX
 	LEAQ    edgeAVX2<>+0(SB), SI
 	NEGQ    CX
 	VMOVUPS 32(SI)(CX*4), Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
 	MOVQ    AX, CX
-	MOVQ    rows+24(FP), SI
+	MOVQ    rows+24(FP), AX
+	MOVQ    AX, 8(SP)
 
-while485:
+rows487:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few488
+	MOVQ 8(SP), SI
+
+few488:
+	SUBQ   SI, 8(SP)
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+
+while489:
 	CMPQ       SI, $0x00000004
-	JL         done486
+	JL         done490
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
@@ -7878,37 +7900,39 @@ while485:
 	VADDPS     Y5, Y4, Y4
 	ADDQ       BX, CX
 	SUBQ       $0x00000004, SI
-	JMP        while485
+	JMP        while489
 
-done486:
-while487:
+done490:
+while491:
 	CMPQ       SI, $0x00000001
-	JL         done488
+	JL         done492
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
 	SUBQ       $0x00000001, SI
-	JMP        while487
+	JMP        while491
 
-done488:
+done492:
 	VADDPS       Y2, Y1, Y1
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
+	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
 	VADDPD       (DX), Y1, Y1
 	VMOVUPD      Y1, (DX)
-	VADDPD       32(DX), Y0, Y0
-	VMOVUPD      Y0, 32(DX)
+	VADDPD       32(DX), Y2, Y2
+	VMOVUPD      Y2, 32(DX)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows487
 
-zero484:
+zero486:
 	VZEROUPPER
 	RET
 
 // func columnMomentsAVX2(first *float64, second *float64, x *float32, center *float32, n int, rows int)
 // Requires: AVX, FMA3
-TEXT ·columnMomentsAVX2(SB), NOSPLIT, $8-48
+TEXT ·columnMomentsAVX2(SB), NOSPLIT, $16-48
 	MOVQ x+16(FP), AX
 	MOVQ center+24(FP), DX
 	MOVQ first+0(FP), BX
@@ -7918,24 +7942,34 @@ TEXT ·columnMomentsAVX2(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while489:
+while493:
 	CMPQ    (SP), $0x00000008
-	JL      done490
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
+	JL      done494
 	VMOVUPS (DX), Y8
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
+	MOVQ    R8, 8(SP)
 
-while491:
+rows495:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few496
+	MOVQ 8(SP), R8
+
+few496:
+	SUBQ   R8, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while497:
 	CMPQ        R8, $0x00000004
-	JL          done492
+	JL          done498
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -7957,21 +7991,21 @@ while491:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while491
+	JMP         while497
 
-done492:
-while493:
+done498:
+while499:
 	CMPQ        R8, $0x00000001
-	JL          done494
+	JL          done500
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while493
+	JMP         while499
 
-done494:
+done500:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -7992,35 +8026,47 @@ done494:
 	VMOVUPD      Y1, (SI)
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows495
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000008, (SP)
-	JMP          while489
+	JMP          while493
 
-done490:
+done494:
 	CMPQ       (SP), $0x00000000
-	JE         zero495
+	JE         zero501
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       CX
 	VMOVUPS    32(R8)(CX*4), Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
 	VMASKMOVPS (DX), Y0, Y9
 	MOVQ       AX, CX
-	MOVQ       rows+40(FP), R8
+	MOVQ       rows+40(FP), AX
+	MOVQ       AX, 8(SP)
 
-while496:
+rows502:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few503
+	MOVQ 8(SP), R8
+
+few503:
+	SUBQ   R8, 8(SP)
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+
+while504:
 	CMPQ        R8, $0x00000004
-	JL          done497
+	JL          done505
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
@@ -8042,49 +8088,51 @@ while496:
 	VFMADD231PS Y10, Y10, Y8
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while496
+	JMP         while504
 
-done497:
-while498:
+done505:
+while506:
 	CMPQ        R8, $0x00000001
-	JL          done499
+	JL          done507
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
 	VFMADD231PS Y10, Y10, Y2
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while498
+	JMP         while506
 
-done499:
+done507:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
+	VEXTRACTF128 $0x01, Y1, X3
 	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X3, Y3
 	VADDPD       (BX), Y1, Y1
 	VMOVUPD      Y1, (BX)
-	VADDPD       32(BX), Y0, Y0
-	VMOVUPD      Y0, 32(BX)
+	VADDPD       32(BX), Y3, Y3
+	VMOVUPD      Y3, 32(BX)
 	VADDPS       Y4, Y2, Y2
 	VADDPS       Y6, Y2, Y2
 	VADDPS       Y8, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VCVTPS2PD    X2, Y1
-	VCVTPS2PD    X0, Y0
-	VADDPD       (SI), Y1, Y1
-	VMOVUPD      Y1, (SI)
-	VADDPD       32(SI), Y0, Y0
-	VMOVUPD      Y0, 32(SI)
+	VEXTRACTF128 $0x01, Y2, X1
+	VCVTPS2PD    X2, Y2
+	VCVTPS2PD    X1, Y1
+	VADDPD       (SI), Y2, Y2
+	VMOVUPD      Y2, (SI)
+	VADDPD       32(SI), Y1, Y1
+	VMOVUPD      Y1, 32(SI)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows502
 
-zero495:
+zero501:
 	VZEROUPPER
 	RET
 
 // func columnProductsAVX2(sum *float64, product *float64, dy *float32, x *float32, mean *float32, n int, rows int)
 // Requires: AVX, FMA3
-TEXT ·columnProductsAVX2(SB), NOSPLIT, $8-56
+TEXT ·columnProductsAVX2(SB), NOSPLIT, $16-56
 	MOVQ dy+16(FP), AX
 	MOVQ x+24(FP), DX
 	MOVQ mean+32(FP), SI
@@ -8095,25 +8143,35 @@ TEXT ·columnProductsAVX2(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while500:
+while508:
 	CMPQ    (SP), $0x00000008
-	JL      done501
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
+	JL      done509
 	VMOVUPS (SI), Y8
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
+	MOVQ    R10, 8(SP)
 
-while502:
+rows510:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few511
+	MOVQ 8(SP), R10
+
+few511:
+	SUBQ   R10, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while512:
 	CMPQ        R10, $0x00000004
-	JL          done503
+	JL          done513
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -8143,12 +8201,12 @@ while502:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while502
+	JMP         while512
 
-done503:
-while504:
+done513:
+while514:
 	CMPQ        R10, $0x00000001
-	JL          done505
+	JL          done515
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -8157,9 +8215,9 @@ while504:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while504
+	JMP         while514
 
-done505:
+done515:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -8180,37 +8238,49 @@ done505:
 	VMOVUPD      Y1, (R8)
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows510
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, SI
 	ADDQ         $0x00000040, DI
 	ADDQ         $0x00000040, R8
 	SUBQ         $0x00000008, (SP)
-	JMP          while500
+	JMP          while508
 
-done501:
+done509:
 	CMPQ       (SP), $0x00000000
-	JE         zero506
+	JE         zero516
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
 	VMOVUPS    32(BX)(CX*4), Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
 	VMASKMOVPS (SI), Y0, Y9
 	MOVQ       AX, CX
 	MOVQ       DX, BX
-	MOVQ       rows+48(FP), R10
+	MOVQ       rows+48(FP), AX
+	MOVQ       AX, 8(SP)
 
-while507:
+rows517:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few518
+	MOVQ 8(SP), R10
+
+few518:
+	SUBQ   R10, 8(SP)
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+
+while519:
 	CMPQ        R10, $0x00000004
-	JL          done508
+	JL          done520
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -8240,12 +8310,12 @@ while507:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while507
+	JMP         while519
 
-done508:
-while509:
+done520:
+while521:
 	CMPQ        R10, $0x00000001
-	JL          done510
+	JL          done522
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -8254,37 +8324,39 @@ while509:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while509
+	JMP         while521
 
-done510:
+done522:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
+	VEXTRACTF128 $0x01, Y1, X3
 	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X3, Y3
 	VADDPD       (DI), Y1, Y1
 	VMOVUPD      Y1, (DI)
-	VADDPD       32(DI), Y0, Y0
-	VMOVUPD      Y0, 32(DI)
+	VADDPD       32(DI), Y3, Y3
+	VMOVUPD      Y3, 32(DI)
 	VADDPS       Y4, Y2, Y2
 	VADDPS       Y6, Y2, Y2
 	VADDPS       Y8, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VCVTPS2PD    X2, Y1
-	VCVTPS2PD    X0, Y0
-	VADDPD       (R8), Y1, Y1
-	VMOVUPD      Y1, (R8)
-	VADDPD       32(R8), Y0, Y0
-	VMOVUPD      Y0, 32(R8)
+	VEXTRACTF128 $0x01, Y2, X1
+	VCVTPS2PD    X2, Y2
+	VCVTPS2PD    X1, Y1
+	VADDPD       (R8), Y2, Y2
+	VMOVUPD      Y2, (R8)
+	VADDPD       32(R8), Y1, Y1
+	VMOVUPD      Y1, 32(R8)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows517
 
-zero506:
+zero516:
 	VZEROUPPER
 	RET
 
 // func maskedProductsAVX2(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
 // Requires: AVX, FMA3
-TEXT ·maskedProductsAVX2(SB), NOSPLIT, $8-72
+TEXT ·maskedProductsAVX2(SB), NOSPLIT, $16-72
 	MOVQ dy+16(FP), AX
 	MOVQ x+24(FP), DX
 	MOVQ mean+32(FP), SI
@@ -8297,23 +8369,33 @@ TEXT ·maskedProductsAVX2(SB), NOSPLIT, $8-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while511:
+while523:
 	CMPQ    (SP), $0x00000008
-	JL      done512
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
+	JL      done524
 	VMOVUPS (SI), Y4
 	VMOVUPS (DI), Y5
 	VMOVUPS (R8), Y6
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
+	MOVQ    R12, 8(SP)
 
-while513:
+rows525:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few526
+	MOVQ 8(SP), R12
+
+few526:
+	SUBQ   R12, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+while527:
 	CMPQ        R12, $0x00000002
-	JL          done514
+	JL          done528
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -8341,12 +8423,12 @@ while513:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while513
+	JMP         while527
 
-done514:
-while515:
+done528:
+while529:
 	CMPQ        R12, $0x00000001
-	JL          done516
+	JL          done530
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -8361,9 +8443,9 @@ while515:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while515
+	JMP         while529
 
-done516:
+done530:
 	VADDPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X2
 	VCVTPS2PD    X0, Y0
@@ -8380,6 +8462,8 @@ done516:
 	VMOVUPD      Y1, (R10)
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows525
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, SI
@@ -8388,29 +8472,39 @@ done516:
 	ADDQ         $0x00000040, R9
 	ADDQ         $0x00000040, R10
 	SUBQ         $0x00000008, (SP)
-	JMP          while511
+	JMP          while523
 
-done512:
+done524:
 	CMPQ       (SP), $0x00000000
-	JE         zero517
+	JE         zero531
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
 	VMOVUPS    32(BX)(CX*4), Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
 	VMASKMOVPS (SI), Y0, Y5
 	VMASKMOVPS (DI), Y0, Y6
 	VMASKMOVPS (R8), Y0, Y7
 	MOVQ       AX, CX
 	MOVQ       DX, BX
-	MOVQ       rows+64(FP), R12
+	MOVQ       rows+64(FP), AX
+	MOVQ       AX, 8(SP)
 
-while518:
+rows532:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few533
+	MOVQ 8(SP), R12
+
+few533:
+	SUBQ   R12, 8(SP)
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+
+while534:
 	CMPQ        R12, $0x00000002
-	JL          done519
+	JL          done535
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -8438,12 +8532,12 @@ while518:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while518
+	JMP         while534
 
-done519:
-while520:
+done535:
+while536:
 	CMPQ        R12, $0x00000001
-	JL          done521
+	JL          done537
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -8458,27 +8552,29 @@ while520:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while520
+	JMP         while536
 
-done521:
+done537:
 	VADDPS       Y3, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
+	VEXTRACTF128 $0x01, Y1, X3
 	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X3, Y3
 	VADDPD       (R9), Y1, Y1
 	VMOVUPD      Y1, (R9)
-	VADDPD       32(R9), Y0, Y0
-	VMOVUPD      Y0, 32(R9)
+	VADDPD       32(R9), Y3, Y3
+	VMOVUPD      Y3, 32(R9)
 	VADDPS       Y4, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VCVTPS2PD    X2, Y1
-	VCVTPS2PD    X0, Y0
-	VADDPD       (R10), Y1, Y1
-	VMOVUPD      Y1, (R10)
-	VADDPD       32(R10), Y0, Y0
-	VMOVUPD      Y0, 32(R10)
+	VEXTRACTF128 $0x01, Y2, X1
+	VCVTPS2PD    X2, Y2
+	VCVTPS2PD    X1, Y1
+	VADDPD       (R10), Y2, Y2
+	VMOVUPD      Y2, (R10)
+	VADDPD       32(R10), Y1, Y1
+	VMOVUPD      Y1, 32(R10)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows532
 
-zero517:
+zero531:
 	VZEROUPPER
 	RET
 
@@ -8493,9 +8589,9 @@ TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while522:
+while538:
 	CMPQ    (SP), $0x00000008
-	JL      done523
+	JL      done539
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -8506,9 +8602,9 @@ while522:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while524:
+while540:
 	CMPQ        SI, $0x00000004
-	JL          done525
+	JL          done541
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -8534,12 +8630,12 @@ while524:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while524
+	JMP         while540
 
-done525:
-while526:
+done541:
+while542:
 	CMPQ        SI, $0x00000001
-	JL          done527
+	JL          done543
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -8547,16 +8643,16 @@ while526:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while526
+	JMP         while542
 
-done527:
+done543:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while522
+	JMP  while538
 
-done523:
+done539:
 	CMPQ       (SP), $0x00000000
-	JE         zero528
+	JE         zero544
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -8571,9 +8667,9 @@ done523:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while529:
+while545:
 	CMPQ        SI, $0x00000004
-	JL          done530
+	JL          done546
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -8599,12 +8695,12 @@ while529:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while529
+	JMP         while545
 
-done530:
-while531:
+done546:
+while547:
 	CMPQ        SI, $0x00000001
-	JL          done532
+	JL          done548
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -8612,10 +8708,10 @@ while531:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while531
+	JMP         while547
 
-done532:
-zero528:
+done548:
+zero544:
 	VZEROUPPER
 	RET
 
@@ -8630,9 +8726,9 @@ TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while533:
+while549:
 	CMPQ    (SP), $0x00000008
-	JL      done534
+	JL      done550
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -8643,9 +8739,9 @@ while533:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while535:
+while551:
 	CMPQ        SI, $0x00000004
-	JL          done536
+	JL          done552
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -8679,12 +8775,12 @@ while535:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while535
+	JMP         while551
 
-done536:
-while537:
+done552:
+while553:
 	CMPQ        SI, $0x00000001
-	JL          done538
+	JL          done554
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -8694,16 +8790,16 @@ while537:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while537
+	JMP         while553
 
-done538:
+done554:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while533
+	JMP  while549
 
-done534:
+done550:
 	CMPQ       (SP), $0x00000000
-	JE         zero539
+	JE         zero555
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -8718,9 +8814,9 @@ done534:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while540:
+while556:
 	CMPQ        SI, $0x00000004
-	JL          done541
+	JL          done557
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -8754,12 +8850,12 @@ while540:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while540
+	JMP         while556
 
-done541:
-while542:
+done557:
+while558:
 	CMPQ        SI, $0x00000001
-	JL          done543
+	JL          done559
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -8769,10 +8865,10 @@ while542:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while542
+	JMP         while558
 
-done543:
-zero539:
+done559:
+zero555:
 	VZEROUPPER
 	RET
 
@@ -8788,9 +8884,9 @@ TEXT ·affineAVX2(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while544:
+while560:
 	CMPQ    (SP), $0x00000008
-	JL      done545
+	JL      done561
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Y0
 	MOVQ    a+32(FP), DI
@@ -8804,9 +8900,9 @@ while544:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while546:
+while562:
 	CMPQ        DI, $0x00000004
-	JL          done547
+	JL          done563
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -8844,12 +8940,12 @@ while546:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while546
+	JMP         while562
 
-done547:
-while548:
+done563:
+while564:
 	CMPQ        DI, $0x00000001
-	JL          done549
+	JL          done565
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -8860,16 +8956,16 @@ while548:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while548
+	JMP         while564
 
-done549:
+done565:
 	ADDQ $0x00000020, BX
 	SUBQ $0x00000008, (SP)
-	JMP  while544
+	JMP  while560
 
-done545:
+done561:
 	CMPQ       (SP), $0x00000000
-	JE         zero550
+	JE         zero566
 	MOVQ       (SP), DI
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       DI
@@ -8887,9 +8983,9 @@ done545:
 	LEAQ       (DX)(BX*1), R10
 	MOVQ       rows+64(FP), DI
 
-while551:
+while567:
 	CMPQ        DI, $0x00000004
-	JL          done552
+	JL          done568
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -8927,12 +9023,12 @@ while551:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while551
+	JMP         while567
 
-done552:
-while553:
+done568:
+while569:
 	CMPQ        DI, $0x00000001
-	JL          done554
+	JL          done570
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -8943,10 +9039,10 @@ while553:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while553
+	JMP         while569
 
-done554:
-zero550:
+done570:
+zero566:
 	VZEROUPPER
 	RET
 
@@ -8964,9 +9060,9 @@ TEXT ·mixAVX2(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while555:
+while571:
 	CMPQ    (SP), $0x00000008
-	JL      done556
+	JL      done572
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Y0
 	MOVQ    mean1+48(FP), R9
@@ -8990,9 +9086,9 @@ while555:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while557:
+while573:
 	CMPQ        R9, $0x00000004
-	JL          done558
+	JL          done574
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -9070,12 +9166,12 @@ while557:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while557
+	JMP         while573
 
-done558:
-while559:
+done574:
+while575:
 	CMPQ        R9, $0x00000001
-	JL          done560
+	JL          done576
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -9096,16 +9192,16 @@ while559:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while559
+	JMP         while575
 
-done560:
+done576:
 	ADDQ $0x00000020, DI
 	SUBQ $0x00000008, (SP)
-	JMP  while555
+	JMP  while571
 
-done556:
+done572:
 	CMPQ       (SP), $0x00000000
-	JE         zero561
+	JE         zero577
 	MOVQ       (SP), R9
 	LEAQ       edgeAVX2<>+0(SB), R10
 	NEGQ       R9
@@ -9133,9 +9229,9 @@ done556:
 	LEAQ       (SI)(DI*1), R14
 	MOVQ       rows+112(FP), R9
 
-while562:
+while578:
 	CMPQ        R9, $0x00000004
-	JL          done563
+	JL          done579
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -9213,12 +9309,12 @@ while562:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while562
+	JMP         while578
 
-done563:
-while564:
+done579:
+while580:
 	CMPQ        R9, $0x00000001
-	JL          done565
+	JL          done581
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -9239,10 +9335,10 @@ while564:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while564
+	JMP         while580
 
-done565:
-zero561:
+done581:
+zero577:
 	VZEROUPPER
 	RET
 
@@ -9256,28 +9352,28 @@ TEXT ·copyRowsAVX2(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while566:
+while582:
 	CMPQ (SP), $0x00000008
-	JL   done567
+	JL   done583
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop568:
+loop584:
 	VMOVUPS (BX), Y0
 	VMOVUPS Y0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop568
+	JNZ     loop584
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, (SP)
-	JMP     while566
+	JMP     while582
 
-done567:
+done583:
 	CMPQ    (SP), $0x00000000
-	JE      zero569
+	JE      zero585
 	MOVQ    (SP), DX
 	LEAQ    edgeAVX2<>+0(SB), BX
 	NEGQ    DX
@@ -9286,14 +9382,14 @@ done567:
 	MOVQ    CX, BX
 	MOVQ    rows+24(FP), R8
 
-loop570:
+loop586:
 	VMASKMOVPS (BX), Y0, Y1
 	VMASKMOVPS Y1, Y0, (DX)
 	ADDQ       SI, DX
 	ADDQ       DI, BX
 	DECQ       R8
-	JNZ        loop570
+	JNZ        loop586
 
-zero569:
+zero585:
 	VZEROUPPER
 	RET

@@ -12624,7 +12624,7 @@ zero691:
 
 // func columnSumsAVX512(sum *float64, x *float32, n int, rows int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
-TEXT ·columnSumsAVX512(SB), NOSPLIT, $8-32
+TEXT ·columnSumsAVX512(SB), NOSPLIT, $16-32
 	MOVQ x+8(FP), AX
 	MOVQ sum+0(FP), DX
 	MOVQ n+16(FP), CX
@@ -12633,31 +12633,25 @@ TEXT ·columnSumsAVX512(SB), NOSPLIT, $8-32
 	SHLQ $0x02, BX
 
 while692:
-	CMPQ   (SP), $0x00000040
-	JL     done693
+	CMPQ (SP), $0x00000040
+	JL   done693
+	MOVQ AX, CX
+	MOVQ rows+24(FP), SI
+	MOVQ SI, 8(SP)
+
+rows694:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few695
+	MOVQ 8(SP), SI
+
+few695:
+	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   AX, CX
-	MOVQ   rows+24(FP), SI
 
-while694:
-	CMPQ    SI, $0x00000001
-	JL      done695
-	VMOVUPS (CX), Z4
-	VADDPS  Z4, Z0, Z0
-	VMOVUPS 64(CX), Z4
-	VADDPS  Z4, Z1, Z1
-	VMOVUPS 128(CX), Z4
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS 192(CX), Z4
-	VADDPS  Z4, Z3, Z3
-	ADDQ    BX, CX
-	SUBQ    $0x00000001, SI
-	JMP     while694
-
-done695:
 while696:
 	CMPQ    SI, $0x00000001
 	JL      done697
@@ -12674,6 +12668,22 @@ while696:
 	JMP     while696
 
 done697:
+while698:
+	CMPQ    SI, $0x00000001
+	JL      done699
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	VMOVUPS 128(CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 192(CX), Z4
+	VADDPS  Z4, Z3, Z3
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while698
+
+done699:
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y4, Z4
@@ -12702,25 +12712,37 @@ done697:
 	VMOVUPD       Z1, 384(DX)
 	VADDPD        448(DX), Z0, Z0
 	VMOVUPD       Z0, 448(DX)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows694
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000200, DX
 	SUBQ          $0x00000040, (SP)
 	JMP           while692
 
 done693:
-while698:
-	CMPQ   (SP), $0x00000020
-	JL     done699
+while700:
+	CMPQ (SP), $0x00000020
+	JL   done701
+	MOVQ AX, CX
+	MOVQ rows+24(FP), SI
+	MOVQ SI, 8(SP)
+
+rows702:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few703
+	MOVQ 8(SP), SI
+
+few703:
+	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   AX, CX
-	MOVQ   rows+24(FP), SI
 
-while700:
+while704:
 	CMPQ    SI, $0x00000002
-	JL      done701
+	JL      done705
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -12732,21 +12754,21 @@ while700:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000002, SI
-	JMP     while700
+	JMP     while704
 
-done701:
-while702:
+done705:
+while706:
 	CMPQ    SI, $0x00000001
-	JL      done703
+	JL      done707
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
 	VADDPS  Z4, Z1, Z1
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while702
+	JMP     while706
 
-done703:
+done707:
 	VADDPS        Z2, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y2
 	VCVTPS2PD     Y0, Z0
@@ -12763,25 +12785,37 @@ done703:
 	VMOVUPD       Z1, 128(DX)
 	VADDPD        192(DX), Z0, Z0
 	VMOVUPD       Z0, 192(DX)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows702
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000100, DX
 	SUBQ          $0x00000020, (SP)
-	JMP           while698
+	JMP           while700
 
-done699:
-while704:
-	CMPQ   (SP), $0x00000010
-	JL     done705
+done701:
+while708:
+	CMPQ (SP), $0x00000010
+	JL   done709
+	MOVQ AX, CX
+	MOVQ rows+24(FP), SI
+	MOVQ SI, 8(SP)
+
+rows710:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few711
+	MOVQ 8(SP), SI
+
+few711:
+	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   AX, CX
-	MOVQ   rows+24(FP), SI
 
-while706:
+while712:
 	CMPQ    SI, $0x00000004
-	JL      done707
+	JL      done713
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
@@ -12795,19 +12829,19 @@ while706:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while706
+	JMP     while712
 
-done707:
-while708:
+done713:
+while714:
 	CMPQ    SI, $0x00000001
-	JL      done709
+	JL      done715
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while708
+	JMP     while714
 
-done709:
+done715:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -12818,30 +12852,42 @@ done709:
 	VMOVUPD       Z0, (DX)
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows710
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x00000010, (SP)
-	JMP           while704
+	JMP           while708
 
-done705:
-	CMPQ   (SP), $0x00000000
-	JE     zero710
-	CMPQ   (SP), $0x00000008
-	JG     more711
-	MOVQ   (SP), CX
-	MOVQ   $-1, SI
-	BZHIQ  CX, SI, SI
-	KMOVW  SI, K1
+done709:
+	CMPQ  (SP), $0x00000000
+	JE    zero716
+	CMPQ  (SP), $0x00000008
+	JG    more717
+	MOVQ  (SP), CX
+	MOVQ  $-1, SI
+	BZHIQ CX, SI, SI
+	KMOVW SI, K1
+	MOVQ  AX, CX
+	MOVQ  rows+24(FP), AX
+	MOVQ  AX, 8(SP)
+
+rows719:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few720
+	MOVQ 8(SP), SI
+
+few720:
+	SUBQ   SI, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   AX, CX
-	MOVQ   rows+24(FP), SI
 
-while713:
+while721:
 	CMPQ      SI, $0x00000004
-	JL        done714
+	JL        done722
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
@@ -12855,19 +12901,19 @@ while713:
 	VADDPS    Y4, Y3, Y3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while713
+	JMP       while721
 
-done714:
-while715:
+done722:
+while723:
 	CMPQ      SI, $0x00000001
-	JL        done716
+	JL        done724
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while715
+	JMP       while723
 
-done716:
+done724:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -12878,23 +12924,35 @@ done716:
 	VMOVUPD      Y0, (DX)
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
-	JMP          rest712
+	CMPQ         8(SP), $0x00000000
+	JNE          rows719
+	JMP          rest718
 
-more711:
-	MOVQ   (SP), CX
-	MOVQ   $-1, SI
-	BZHIQ  CX, SI, SI
-	KMOVW  SI, K1
+more717:
+	MOVQ  (SP), CX
+	MOVQ  $-1, SI
+	BZHIQ CX, SI, SI
+	KMOVW SI, K1
+	MOVQ  AX, CX
+	MOVQ  rows+24(FP), AX
+	MOVQ  AX, 8(SP)
+
+rows725:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few726
+	MOVQ 8(SP), SI
+
+few726:
+	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   AX, CX
-	MOVQ   rows+24(FP), SI
 
-while717:
+while727:
 	CMPQ      SI, $0x00000004
-	JL        done718
+	JL        done728
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
@@ -12908,19 +12966,19 @@ while717:
 	VADDPS    Z4, Z3, Z3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while717
+	JMP       while727
 
-done718:
-while719:
+done728:
+while729:
 	CMPQ      SI, $0x00000001
-	JL        done720
+	JL        done730
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while719
+	JMP       while729
 
-done720:
+done730:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -12931,15 +12989,17 @@ done720:
 	VMOVUPD       Z0, (DX)
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows725
 
-rest712:
-zero710:
+rest718:
+zero716:
 	VZEROUPPER
 	RET
 
 // func columnMomentsAVX512(first *float64, second *float64, x *float32, center *float32, n int, rows int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
-TEXT ·columnMomentsAVX512(SB), NOSPLIT, $8-48
+TEXT ·columnMomentsAVX512(SB), NOSPLIT, $16-48
 	MOVQ x+16(FP), AX
 	MOVQ center+24(FP), DX
 	MOVQ first+0(FP), BX
@@ -12949,27 +13009,37 @@ TEXT ·columnMomentsAVX512(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while721:
+while731:
 	CMPQ    (SP), $0x00000040
-	JL      done722
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done732
 	VMOVUPS (DX), Z8
 	VMOVUPS 64(DX), Z9
 	VMOVUPS 128(DX), Z10
 	VMOVUPS 192(DX), Z11
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
+	MOVQ    R8, 8(SP)
 
-while723:
+rows733:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few734
+	MOVQ 8(SP), R8
+
+few734:
+	SUBQ   R8, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while735:
 	CMPQ        R8, $0x00000001
-	JL          done724
+	JL          done736
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -12988,12 +13058,12 @@ while723:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while723
+	JMP         while735
 
-done724:
-while725:
+done736:
+while737:
 	CMPQ        R8, $0x00000001
-	JL          done726
+	JL          done738
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -13012,16 +13082,16 @@ while725:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while725
+	JMP         while737
 
-done726:
-	VEXTRACTF64X4 $0x01, Z0, Y8
+done738:
+	VEXTRACTF64X4 $0x01, Z0, Y12
 	VCVTPS2PD     Y0, Z0
-	VCVTPS2PD     Y8, Z8
+	VCVTPS2PD     Y12, Z12
 	VADDPD        (BX), Z0, Z0
 	VMOVUPD       Z0, (BX)
-	VADDPD        64(BX), Z8, Z8
-	VMOVUPD       Z8, 64(BX)
+	VADDPD        64(BX), Z12, Z12
+	VMOVUPD       Z12, 64(BX)
 	VEXTRACTF64X4 $0x01, Z1, Y0
 	VCVTPS2PD     Y1, Z1
 	VCVTPS2PD     Y0, Z0
@@ -13071,33 +13141,45 @@ done726:
 	VMOVUPD       Z1, 384(SI)
 	VADDPD        448(SI), Z0, Z0
 	VMOVUPD       Z0, 448(SI)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows733
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000200, BX
 	ADDQ          $0x00000200, SI
 	SUBQ          $0x00000040, (SP)
-	JMP           while721
+	JMP           while731
 
-done722:
-while727:
+done732:
+while739:
 	CMPQ    (SP), $0x00000020
-	JL      done728
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done740
 	VMOVUPS (DX), Z8
 	VMOVUPS 64(DX), Z9
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
+	MOVQ    R8, 8(SP)
 
-while729:
+rows741:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few742
+	MOVQ 8(SP), R8
+
+few742:
+	SUBQ   R8, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while743:
 	CMPQ        R8, $0x00000002
-	JL          done730
+	JL          done744
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -13117,12 +13199,12 @@ while729:
 	VFMADD231PS Z10, Z10, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000002, R8
-	JMP         while729
+	JMP         while743
 
-done730:
-while731:
+done744:
+while745:
 	CMPQ        R8, $0x00000001
-	JL          done732
+	JL          done746
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -13133,9 +13215,9 @@ while731:
 	VFMADD231PS Z10, Z10, Z3
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while731
+	JMP         while745
 
-done732:
+done746:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -13168,32 +13250,44 @@ done732:
 	VMOVUPD       Z1, 128(SI)
 	VADDPD        192(SI), Z0, Z0
 	VMOVUPD       Z0, 192(SI)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows741
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000100, BX
 	ADDQ          $0x00000100, SI
 	SUBQ          $0x00000020, (SP)
-	JMP           while727
+	JMP           while739
 
-done728:
-while733:
+done740:
+while747:
 	CMPQ    (SP), $0x00000010
-	JL      done734
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done748
 	VMOVUPS (DX), Z8
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
+	MOVQ    R8, 8(SP)
 
-while735:
+rows749:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few750
+	MOVQ 8(SP), R8
+
+few750:
+	SUBQ   R8, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while751:
 	CMPQ        R8, $0x00000004
-	JL          done736
+	JL          done752
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -13215,21 +13309,21 @@ while735:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while735
+	JMP         while751
 
-done736:
-while737:
+done752:
+while753:
 	CMPQ        R8, $0x00000001
-	JL          done738
+	JL          done754
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while737
+	JMP         while753
 
-done738:
+done754:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -13250,37 +13344,49 @@ done738:
 	VMOVUPD       Z1, (SI)
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows749
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000080, BX
 	ADDQ          $0x00000080, SI
 	SUBQ          $0x00000010, (SP)
-	JMP           while733
+	JMP           while747
 
-done734:
+done748:
 	CMPQ      (SP), $0x00000000
-	JE        zero739
+	JE        zero755
 	CMPQ      (SP), $0x00000008
-	JG        more740
+	JG        more756
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
 	KMOVW     R8, K1
-	VXORPS    Y0, Y0, Y0
-	VXORPS    Y1, Y1, Y1
-	VXORPS    Y2, Y2, Y2
-	VXORPS    Y3, Y3, Y3
-	VXORPS    Y4, Y4, Y4
-	VXORPS    Y5, Y5, Y5
-	VXORPS    Y6, Y6, Y6
-	VXORPS    Y7, Y7, Y7
 	VMOVUPS.Z (DX), K1, Y8
 	MOVQ      AX, CX
-	MOVQ      rows+40(FP), R8
+	MOVQ      rows+40(FP), AX
+	MOVQ      AX, 8(SP)
 
-while742:
+rows758:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few759
+	MOVQ 8(SP), R8
+
+few759:
+	SUBQ   R8, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while760:
 	CMPQ        R8, $0x00000004
-	JL          done743
+	JL          done761
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -13302,21 +13408,21 @@ while742:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while742
+	JMP         while760
 
-done743:
-while744:
+done761:
+while762:
 	CMPQ        R8, $0x00000001
-	JL          done745
+	JL          done763
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while744
+	JMP         while762
 
-done745:
+done763:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -13337,28 +13443,40 @@ done745:
 	VMOVUPD      Y1, (SI)
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
-	JMP          rest741
+	CMPQ         8(SP), $0x00000000
+	JNE          rows758
+	JMP          rest757
 
-more740:
+more756:
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
 	KMOVW     R8, K1
-	VXORPS    Z0, Z0, Z0
-	VXORPS    Z1, Z1, Z1
-	VXORPS    Z2, Z2, Z2
-	VXORPS    Z3, Z3, Z3
-	VXORPS    Z4, Z4, Z4
-	VXORPS    Z5, Z5, Z5
-	VXORPS    Z6, Z6, Z6
-	VXORPS    Z7, Z7, Z7
 	VMOVUPS.Z (DX), K1, Z8
 	MOVQ      AX, CX
-	MOVQ      rows+40(FP), R8
+	MOVQ      rows+40(FP), AX
+	MOVQ      AX, 8(SP)
 
-while746:
+rows764:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few765
+	MOVQ 8(SP), R8
+
+few765:
+	SUBQ   R8, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while766:
 	CMPQ        R8, $0x00000004
-	JL          done747
+	JL          done767
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -13380,21 +13498,21 @@ while746:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while746
+	JMP         while766
 
-done747:
-while748:
+done767:
+while768:
 	CMPQ        R8, $0x00000001
-	JL          done749
+	JL          done769
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while748
+	JMP         while768
 
-done749:
+done769:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -13415,15 +13533,17 @@ done749:
 	VMOVUPD       Z1, (SI)
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows764
 
-rest741:
-zero739:
+rest757:
+zero755:
 	VZEROUPPER
 	RET
 
 // func columnProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, n int, rows int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
-TEXT ·columnProductsAVX512(SB), NOSPLIT, $8-56
+TEXT ·columnProductsAVX512(SB), NOSPLIT, $16-56
 	MOVQ dy+16(FP), AX
 	MOVQ x+24(FP), DX
 	MOVQ mean+32(FP), SI
@@ -13434,17 +13554,9 @@ TEXT ·columnProductsAVX512(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while750:
+while770:
 	CMPQ    (SP), $0x00000040
-	JL      done751
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done771
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
 	VMOVUPS 128(SI), Z10
@@ -13452,10 +13564,28 @@ while750:
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
+	MOVQ    R10, 8(SP)
 
-while752:
+rows772:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few773
+	MOVQ 8(SP), R10
+
+few773:
+	SUBQ   R10, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while774:
 	CMPQ        R10, $0x00000001
-	JL          done753
+	JL          done775
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -13479,12 +13609,12 @@ while752:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while752
+	JMP         while774
 
-done753:
-while754:
+done775:
+while776:
 	CMPQ        R10, $0x00000001
-	JL          done755
+	JL          done777
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -13508,16 +13638,16 @@ while754:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while754
+	JMP         while776
 
-done755:
-	VEXTRACTF64X4 $0x01, Z0, Y8
+done777:
+	VEXTRACTF64X4 $0x01, Z0, Y12
 	VCVTPS2PD     Y0, Z0
-	VCVTPS2PD     Y8, Z8
+	VCVTPS2PD     Y12, Z12
 	VADDPD        (DI), Z0, Z0
 	VMOVUPD       Z0, (DI)
-	VADDPD        64(DI), Z8, Z8
-	VMOVUPD       Z8, 64(DI)
+	VADDPD        64(DI), Z12, Z12
+	VMOVUPD       Z12, 64(DI)
 	VEXTRACTF64X4 $0x01, Z1, Y0
 	VCVTPS2PD     Y1, Z1
 	VCVTPS2PD     Y0, Z0
@@ -13567,35 +13697,47 @@ done755:
 	VMOVUPD       Z1, 384(R8)
 	VADDPD        448(R8), Z0, Z0
 	VMOVUPD       Z0, 448(R8)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows772
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000100, SI
 	ADDQ          $0x00000200, DI
 	ADDQ          $0x00000200, R8
 	SUBQ          $0x00000040, (SP)
-	JMP           while750
+	JMP           while770
 
-done751:
-while756:
+done771:
+while778:
 	CMPQ    (SP), $0x00000020
-	JL      done757
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done779
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
+	MOVQ    R10, 8(SP)
 
-while758:
+rows780:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few781
+	MOVQ 8(SP), R10
+
+few781:
+	SUBQ   R10, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while782:
 	CMPQ        R10, $0x00000002
-	JL          done759
+	JL          done783
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -13621,12 +13763,12 @@ while758:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000002, R10
-	JMP         while758
+	JMP         while782
 
-done759:
-while760:
+done783:
+while784:
 	CMPQ        R10, $0x00000001
-	JL          done761
+	JL          done785
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -13640,9 +13782,9 @@ while760:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while760
+	JMP         while784
 
-done761:
+done785:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -13675,34 +13817,46 @@ done761:
 	VMOVUPD       Z1, 128(R8)
 	VADDPD        192(R8), Z0, Z0
 	VMOVUPD       Z0, 192(R8)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows780
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000080, SI
 	ADDQ          $0x00000100, DI
 	ADDQ          $0x00000100, R8
 	SUBQ          $0x00000020, (SP)
-	JMP           while756
+	JMP           while778
 
-done757:
-while762:
+done779:
+while786:
 	CMPQ    (SP), $0x00000010
-	JL      done763
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done787
 	VMOVUPS (SI), Z8
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
+	MOVQ    R10, 8(SP)
 
-while764:
+rows788:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few789
+	MOVQ 8(SP), R10
+
+few789:
+	SUBQ   R10, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while790:
 	CMPQ        R10, $0x00000004
-	JL          done765
+	JL          done791
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -13732,12 +13886,12 @@ while764:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while764
+	JMP         while790
 
-done765:
-while766:
+done791:
+while792:
 	CMPQ        R10, $0x00000001
-	JL          done767
+	JL          done793
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -13746,9 +13900,9 @@ while766:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while766
+	JMP         while792
 
-done767:
+done793:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -13769,39 +13923,51 @@ done767:
 	VMOVUPD       Z1, (R8)
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows788
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000040, SI
 	ADDQ          $0x00000080, DI
 	ADDQ          $0x00000080, R8
 	SUBQ          $0x00000010, (SP)
-	JMP           while762
+	JMP           while786
 
-done763:
+done787:
 	CMPQ      (SP), $0x00000000
-	JE        zero768
+	JE        zero794
 	CMPQ      (SP), $0x00000008
-	JG        more769
+	JG        more795
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
 	KMOVW     BX, K1
-	VXORPS    Y0, Y0, Y0
-	VXORPS    Y1, Y1, Y1
-	VXORPS    Y2, Y2, Y2
-	VXORPS    Y3, Y3, Y3
-	VXORPS    Y4, Y4, Y4
-	VXORPS    Y5, Y5, Y5
-	VXORPS    Y6, Y6, Y6
-	VXORPS    Y7, Y7, Y7
 	VMOVUPS.Z (SI), K1, Y8
 	MOVQ      AX, CX
 	MOVQ      DX, BX
-	MOVQ      rows+48(FP), R10
+	MOVQ      rows+48(FP), AX
+	MOVQ      AX, 8(SP)
 
-while771:
+rows797:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few798
+	MOVQ 8(SP), R10
+
+few798:
+	SUBQ   R10, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while799:
 	CMPQ        R10, $0x00000004
-	JL          done772
+	JL          done800
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -13831,12 +13997,12 @@ while771:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while771
+	JMP         while799
 
-done772:
-while773:
+done800:
+while801:
 	CMPQ        R10, $0x00000001
-	JL          done774
+	JL          done802
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -13845,9 +14011,9 @@ while773:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while773
+	JMP         while801
 
-done774:
+done802:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -13868,29 +14034,41 @@ done774:
 	VMOVUPD      Y1, (R8)
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
-	JMP          rest770
+	CMPQ         8(SP), $0x00000000
+	JNE          rows797
+	JMP          rest796
 
-more769:
+more795:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
 	KMOVW     BX, K1
-	VXORPS    Z0, Z0, Z0
-	VXORPS    Z1, Z1, Z1
-	VXORPS    Z2, Z2, Z2
-	VXORPS    Z3, Z3, Z3
-	VXORPS    Z4, Z4, Z4
-	VXORPS    Z5, Z5, Z5
-	VXORPS    Z6, Z6, Z6
-	VXORPS    Z7, Z7, Z7
 	VMOVUPS.Z (SI), K1, Z8
 	MOVQ      AX, CX
 	MOVQ      DX, BX
-	MOVQ      rows+48(FP), R10
+	MOVQ      rows+48(FP), AX
+	MOVQ      AX, 8(SP)
 
-while775:
+rows803:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few804
+	MOVQ 8(SP), R10
+
+few804:
+	SUBQ   R10, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while805:
 	CMPQ        R10, $0x00000004
-	JL          done776
+	JL          done806
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -13920,12 +14098,12 @@ while775:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while775
+	JMP         while805
 
-done776:
-while777:
+done806:
+while807:
 	CMPQ        R10, $0x00000001
-	JL          done778
+	JL          done808
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -13934,9 +14112,9 @@ while777:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while777
+	JMP         while807
 
-done778:
+done808:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -13957,15 +14135,17 @@ done778:
 	VMOVUPD       Z1, (R8)
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows803
 
-rest770:
-zero768:
+rest796:
+zero794:
 	VZEROUPPER
 	RET
 
 // func maskedProductsAVX512(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
-TEXT ·maskedProductsAVX512(SB), NOSPLIT, $8-72
+TEXT ·maskedProductsAVX512(SB), NOSPLIT, $16-72
 	MOVQ dy+16(FP), AX
 	MOVQ x+24(FP), DX
 	MOVQ mean+32(FP), SI
@@ -13978,17 +14158,9 @@ TEXT ·maskedProductsAVX512(SB), NOSPLIT, $8-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while779:
+while809:
 	CMPQ    (SP), $0x00000040
-	JL      done780
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done810
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -14004,10 +14176,28 @@ while779:
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
+	MOVQ    R12, 8(SP)
 
-while781:
+rows811:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few812
+	MOVQ 8(SP), R12
+
+few812:
+	SUBQ   R12, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while813:
 	CMPQ        R12, $0x00000001
-	JL          done782
+	JL          done814
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -14055,12 +14245,12 @@ while781:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while781
+	JMP         while813
 
-done782:
-while783:
+done814:
+while815:
 	CMPQ        R12, $0x00000001
-	JL          done784
+	JL          done816
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -14108,16 +14298,16 @@ while783:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while783
+	JMP         while815
 
-done784:
-	VEXTRACTF64X4 $0x01, Z0, Y8
+done816:
+	VEXTRACTF64X4 $0x01, Z0, Y20
 	VCVTPS2PD     Y0, Z0
-	VCVTPS2PD     Y8, Z8
+	VCVTPS2PD     Y20, Z20
 	VADDPD        (R9), Z0, Z0
 	VMOVUPD       Z0, (R9)
-	VADDPD        64(R9), Z8, Z8
-	VMOVUPD       Z8, 64(R9)
+	VADDPD        64(R9), Z20, Z20
+	VMOVUPD       Z20, 64(R9)
 	VEXTRACTF64X4 $0x01, Z1, Y0
 	VCVTPS2PD     Y1, Z1
 	VCVTPS2PD     Y0, Z0
@@ -14167,6 +14357,8 @@ done784:
 	VMOVUPD       Z1, 384(R10)
 	VADDPD        448(R10), Z0, Z0
 	VMOVUPD       Z0, 448(R10)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows811
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000100, SI
@@ -14175,20 +14367,12 @@ done784:
 	ADDQ          $0x00000200, R9
 	ADDQ          $0x00000200, R10
 	SUBQ          $0x00000040, (SP)
-	JMP           while779
+	JMP           while809
 
-done780:
-while785:
+done810:
+while817:
 	CMPQ    (SP), $0x00000020
-	JL      done786
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done818
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -14198,10 +14382,28 @@ while785:
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
+	MOVQ    R12, 8(SP)
 
-while787:
+rows819:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few820
+	MOVQ 8(SP), R12
+
+few820:
+	SUBQ   R12, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while821:
 	CMPQ        R12, $0x00000002
-	JL          done788
+	JL          done822
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -14251,12 +14453,12 @@ while787:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while787
+	JMP         while821
 
-done788:
-while789:
+done822:
+while823:
 	CMPQ        R12, $0x00000001
-	JL          done790
+	JL          done824
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -14282,9 +14484,9 @@ while789:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while789
+	JMP         while823
 
-done790:
+done824:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -14317,6 +14519,8 @@ done790:
 	VMOVUPD       Z1, 128(R10)
 	VADDPD        192(R10), Z0, Z0
 	VMOVUPD       Z0, 192(R10)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows819
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000080, SI
@@ -14325,30 +14529,40 @@ done790:
 	ADDQ          $0x00000100, R9
 	ADDQ          $0x00000100, R10
 	SUBQ          $0x00000020, (SP)
-	JMP           while785
+	JMP           while817
 
-done786:
-while791:
+done818:
+while825:
 	CMPQ    (SP), $0x00000010
-	JL      done792
-	VXORPS  Z0, Z0, Z0
-	VXORPS  Z1, Z1, Z1
-	VXORPS  Z2, Z2, Z2
-	VXORPS  Z3, Z3, Z3
-	VXORPS  Z4, Z4, Z4
-	VXORPS  Z5, Z5, Z5
-	VXORPS  Z6, Z6, Z6
-	VXORPS  Z7, Z7, Z7
+	JL      done826
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
+	MOVQ    R12, 8(SP)
 
-while793:
+rows827:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few828
+	MOVQ 8(SP), R12
+
+few828:
+	SUBQ   R12, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while829:
 	CMPQ        R12, $0x00000004
-	JL          done794
+	JL          done830
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -14402,12 +14616,12 @@ while793:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while793
+	JMP         while829
 
-done794:
-while795:
+done830:
+while831:
 	CMPQ        R12, $0x00000001
-	JL          done796
+	JL          done832
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -14422,9 +14636,9 @@ while795:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while795
+	JMP         while831
 
-done796:
+done832:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -14445,6 +14659,8 @@ done796:
 	VMOVUPD       Z1, (R10)
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows827
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000040, SI
@@ -14453,35 +14669,45 @@ done796:
 	ADDQ          $0x00000080, R9
 	ADDQ          $0x00000080, R10
 	SUBQ          $0x00000010, (SP)
-	JMP           while791
+	JMP           while825
 
-done792:
+done826:
 	CMPQ      (SP), $0x00000000
-	JE        zero797
+	JE        zero833
 	CMPQ      (SP), $0x00000008
-	JG        more798
+	JG        more834
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
 	KMOVW     BX, K1
-	VXORPS    Y0, Y0, Y0
-	VXORPS    Y1, Y1, Y1
-	VXORPS    Y2, Y2, Y2
-	VXORPS    Y3, Y3, Y3
-	VXORPS    Y4, Y4, Y4
-	VXORPS    Y5, Y5, Y5
-	VXORPS    Y6, Y6, Y6
-	VXORPS    Y7, Y7, Y7
 	VMOVUPS.Z (SI), K1, Y8
 	VMOVUPS.Z (DI), K1, Y9
 	VMOVUPS.Z (R8), K1, Y10
 	MOVQ      AX, CX
 	MOVQ      DX, BX
-	MOVQ      rows+64(FP), R12
+	MOVQ      rows+64(FP), AX
+	MOVQ      AX, 8(SP)
 
-while800:
+rows836:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few837
+	MOVQ 8(SP), R12
+
+few837:
+	SUBQ   R12, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while838:
 	CMPQ        R12, $0x00000004
-	JL          done801
+	JL          done839
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -14535,12 +14761,12 @@ while800:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while800
+	JMP         while838
 
-done801:
-while802:
+done839:
+while840:
 	CMPQ        R12, $0x00000001
-	JL          done803
+	JL          done841
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -14555,9 +14781,9 @@ while802:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while802
+	JMP         while840
 
-done803:
+done841:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -14578,31 +14804,43 @@ done803:
 	VMOVUPD      Y1, (R10)
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
-	JMP          rest799
+	CMPQ         8(SP), $0x00000000
+	JNE          rows836
+	JMP          rest835
 
-more798:
+more834:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
 	KMOVW     BX, K1
-	VXORPS    Z0, Z0, Z0
-	VXORPS    Z1, Z1, Z1
-	VXORPS    Z2, Z2, Z2
-	VXORPS    Z3, Z3, Z3
-	VXORPS    Z4, Z4, Z4
-	VXORPS    Z5, Z5, Z5
-	VXORPS    Z6, Z6, Z6
-	VXORPS    Z7, Z7, Z7
 	VMOVUPS.Z (SI), K1, Z8
 	VMOVUPS.Z (DI), K1, Z9
 	VMOVUPS.Z (R8), K1, Z10
 	MOVQ      AX, CX
 	MOVQ      DX, BX
-	MOVQ      rows+64(FP), R12
+	MOVQ      rows+64(FP), AX
+	MOVQ      AX, 8(SP)
 
-while804:
+rows842:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few843
+	MOVQ 8(SP), R12
+
+few843:
+	SUBQ   R12, 8(SP)
+	VXORPS Z0, Z0, Z0
+	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
+	VXORPS Z4, Z4, Z4
+	VXORPS Z5, Z5, Z5
+	VXORPS Z6, Z6, Z6
+	VXORPS Z7, Z7, Z7
+
+while844:
 	CMPQ        R12, $0x00000004
-	JL          done805
+	JL          done845
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -14656,12 +14894,12 @@ while804:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while804
+	JMP         while844
 
-done805:
-while806:
+done845:
+while846:
 	CMPQ        R12, $0x00000001
-	JL          done807
+	JL          done847
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -14676,9 +14914,9 @@ while806:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while806
+	JMP         while846
 
-done807:
+done847:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -14699,9 +14937,11 @@ done807:
 	VMOVUPD       Z1, (R10)
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
+	CMPQ          8(SP), $0x00000000
+	JNE           rows842
 
-rest799:
-zero797:
+rest835:
+zero833:
 	VZEROUPPER
 	RET
 
@@ -14716,9 +14956,9 @@ TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while808:
+while848:
 	CMPQ    (SP), $0x00000040
-	JL      done809
+	JL      done849
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -14738,9 +14978,9 @@ while808:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while810:
+while850:
 	CMPQ        SI, $0x00000001
-	JL          done811
+	JL          done851
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -14760,12 +15000,12 @@ while810:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while810
+	JMP         while850
 
-done811:
-while812:
+done851:
+while852:
 	CMPQ        SI, $0x00000001
-	JL          done813
+	JL          done853
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -14785,17 +15025,17 @@ while812:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while812
+	JMP         while852
 
-done813:
+done853:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while808
+	JMP  while848
 
-done809:
-while814:
+done849:
+while854:
 	CMPQ    (SP), $0x00000020
-	JL      done815
+	JL      done855
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -14809,9 +15049,9 @@ while814:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while816:
+while856:
 	CMPQ        SI, $0x00000002
-	JL          done817
+	JL          done857
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -14833,12 +15073,12 @@ while816:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while816
+	JMP         while856
 
-done817:
-while818:
+done857:
+while858:
 	CMPQ        SI, $0x00000001
-	JL          done819
+	JL          done859
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -14850,17 +15090,17 @@ while818:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while818
+	JMP         while858
 
-done819:
+done859:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while814
+	JMP  while854
 
-done815:
-while820:
+done855:
+while860:
 	CMPQ    (SP), $0x00000010
-	JL      done821
+	JL      done861
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -14871,9 +15111,9 @@ while820:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while822:
+while862:
 	CMPQ        SI, $0x00000004
-	JL          done823
+	JL          done863
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -14899,12 +15139,12 @@ while822:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while822
+	JMP         while862
 
-done823:
-while824:
+done863:
+while864:
 	CMPQ        SI, $0x00000001
-	JL          done825
+	JL          done865
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -14912,18 +15152,18 @@ while824:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while824
+	JMP         while864
 
-done825:
+done865:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while820
+	JMP  while860
 
-done821:
+done861:
 	CMPQ      (SP), $0x00000000
-	JE        zero826
+	JE        zero866
 	CMPQ      (SP), $0x00000008
-	JG        more827
+	JG        more867
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -14938,9 +15178,9 @@ done821:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while829:
+while869:
 	CMPQ        SI, $0x00000004
-	JL          done830
+	JL          done870
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -14966,12 +15206,12 @@ while829:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while829
+	JMP         while869
 
-done830:
-while831:
+done870:
+while871:
 	CMPQ        SI, $0x00000001
-	JL          done832
+	JL          done872
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -14979,12 +15219,12 @@ while831:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while831
+	JMP         while871
 
-done832:
-	JMP rest828
+done872:
+	JMP rest868
 
-more827:
+more867:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -14999,9 +15239,9 @@ more827:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while833:
+while873:
 	CMPQ        SI, $0x00000004
-	JL          done834
+	JL          done874
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -15027,12 +15267,12 @@ while833:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while833
+	JMP         while873
 
-done834:
-while835:
+done874:
+while875:
 	CMPQ        SI, $0x00000001
-	JL          done836
+	JL          done876
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -15040,11 +15280,11 @@ while835:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while835
+	JMP         while875
 
-done836:
-rest828:
-zero826:
+done876:
+rest868:
+zero866:
 	VZEROUPPER
 	RET
 
@@ -15059,9 +15299,9 @@ TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while837:
+while877:
 	CMPQ    (SP), $0x00000040
-	JL      done838
+	JL      done878
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -15081,9 +15321,9 @@ while837:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while839:
+while879:
 	CMPQ        SI, $0x00000001
-	JL          done840
+	JL          done880
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -15111,12 +15351,12 @@ while839:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while839
+	JMP         while879
 
-done840:
-while841:
+done880:
+while881:
 	CMPQ        SI, $0x00000001
-	JL          done842
+	JL          done882
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -15144,17 +15384,17 @@ while841:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while841
+	JMP         while881
 
-done842:
+done882:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while837
+	JMP  while877
 
-done838:
-while843:
+done878:
+while883:
 	CMPQ    (SP), $0x00000020
-	JL      done844
+	JL      done884
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -15168,9 +15408,9 @@ while843:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while845:
+while885:
 	CMPQ        SI, $0x00000002
-	JL          done846
+	JL          done886
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -15200,12 +15440,12 @@ while845:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while845
+	JMP         while885
 
-done846:
-while847:
+done886:
+while887:
 	CMPQ        SI, $0x00000001
-	JL          done848
+	JL          done888
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -15221,17 +15461,17 @@ while847:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while847
+	JMP         while887
 
-done848:
+done888:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while843
+	JMP  while883
 
-done844:
-while849:
+done884:
+while889:
 	CMPQ    (SP), $0x00000010
-	JL      done850
+	JL      done890
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -15242,9 +15482,9 @@ while849:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while851:
+while891:
 	CMPQ        SI, $0x00000004
-	JL          done852
+	JL          done892
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -15278,12 +15518,12 @@ while851:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while851
+	JMP         while891
 
-done852:
-while853:
+done892:
+while893:
 	CMPQ        SI, $0x00000001
-	JL          done854
+	JL          done894
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -15293,18 +15533,18 @@ while853:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while853
+	JMP         while893
 
-done854:
+done894:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while849
+	JMP  while889
 
-done850:
+done890:
 	CMPQ      (SP), $0x00000000
-	JE        zero855
+	JE        zero895
 	CMPQ      (SP), $0x00000008
-	JG        more856
+	JG        more896
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -15319,9 +15559,9 @@ done850:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while858:
+while898:
 	CMPQ        SI, $0x00000004
-	JL          done859
+	JL          done899
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -15355,12 +15595,12 @@ while858:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while858
+	JMP         while898
 
-done859:
-while860:
+done899:
+while900:
 	CMPQ        SI, $0x00000001
-	JL          done861
+	JL          done901
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -15370,12 +15610,12 @@ while860:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while860
+	JMP         while900
 
-done861:
-	JMP rest857
+done901:
+	JMP rest897
 
-more856:
+more896:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -15390,9 +15630,9 @@ more856:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while862:
+while902:
 	CMPQ        SI, $0x00000004
-	JL          done863
+	JL          done903
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -15426,12 +15666,12 @@ while862:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while862
+	JMP         while902
 
-done863:
-while864:
+done903:
+while904:
 	CMPQ        SI, $0x00000001
-	JL          done865
+	JL          done905
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -15441,11 +15681,11 @@ while864:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while864
+	JMP         while904
 
-done865:
-rest857:
-zero855:
+done905:
+rest897:
+zero895:
 	VZEROUPPER
 	RET
 
@@ -15461,9 +15701,9 @@ TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while866:
+while906:
 	CMPQ    (SP), $0x00000040
-	JL      done867
+	JL      done907
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -15489,9 +15729,9 @@ while866:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while868:
+while908:
 	CMPQ        DI, $0x00000001
-	JL          done869
+	JL          done909
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -15520,12 +15760,12 @@ while868:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while868
+	JMP         while908
 
-done869:
-while870:
+done909:
+while910:
 	CMPQ        DI, $0x00000001
-	JL          done871
+	JL          done911
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -15554,17 +15794,17 @@ while870:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while870
+	JMP         while910
 
-done871:
+done911:
 	ADDQ $0x00000100, BX
 	SUBQ $0x00000040, (SP)
-	JMP  while866
+	JMP  while906
 
-done867:
-while872:
+done907:
+while912:
 	CMPQ    (SP), $0x00000020
-	JL      done873
+	JL      done913
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -15582,9 +15822,9 @@ while872:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while874:
+while914:
 	CMPQ        DI, $0x00000002
-	JL          done875
+	JL          done915
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -15616,12 +15856,12 @@ while874:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000002, DI
-	JMP         while874
+	JMP         while914
 
-done875:
-while876:
+done915:
+while916:
 	CMPQ        DI, $0x00000001
-	JL          done877
+	JL          done917
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -15638,17 +15878,17 @@ while876:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while876
+	JMP         while916
 
-done877:
+done917:
 	ADDQ $0x00000080, BX
 	SUBQ $0x00000020, (SP)
-	JMP  while872
+	JMP  while912
 
-done873:
-while878:
+done913:
+while918:
 	CMPQ    (SP), $0x00000010
-	JL      done879
+	JL      done919
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	MOVQ    a+32(FP), DI
@@ -15662,9 +15902,9 @@ while878:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while880:
+while920:
 	CMPQ        DI, $0x00000004
-	JL          done881
+	JL          done921
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -15702,12 +15942,12 @@ while880:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while880
+	JMP         while920
 
-done881:
-while882:
+done921:
+while922:
 	CMPQ        DI, $0x00000001
-	JL          done883
+	JL          done923
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -15718,18 +15958,18 @@ while882:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while882
+	JMP         while922
 
-done883:
+done923:
 	ADDQ $0x00000040, BX
 	SUBQ $0x00000010, (SP)
-	JMP  while878
+	JMP  while918
 
-done879:
+done919:
 	CMPQ      (SP), $0x00000000
-	JE        zero884
+	JE        zero924
 	CMPQ      (SP), $0x00000008
-	JG        more885
+	JG        more925
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -15747,9 +15987,9 @@ done879:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while887:
+while927:
 	CMPQ        DI, $0x00000004
-	JL          done888
+	JL          done928
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -15787,12 +16027,12 @@ while887:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while887
+	JMP         while927
 
-done888:
-while889:
+done928:
+while929:
 	CMPQ        DI, $0x00000001
-	JL          done890
+	JL          done930
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -15803,12 +16043,12 @@ while889:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while889
+	JMP         while929
 
-done890:
-	JMP rest886
+done930:
+	JMP rest926
 
-more885:
+more925:
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -15826,9 +16066,9 @@ more885:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while891:
+while931:
 	CMPQ        DI, $0x00000004
-	JL          done892
+	JL          done932
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -15866,12 +16106,12 @@ while891:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while891
+	JMP         while931
 
-done892:
-while893:
+done932:
+while933:
 	CMPQ        DI, $0x00000001
-	JL          done894
+	JL          done934
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -15882,11 +16122,11 @@ while893:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while893
+	JMP         while933
 
-done894:
-rest886:
-zero884:
+done934:
+rest926:
+zero924:
 	VZEROUPPER
 	RET
 
@@ -15904,9 +16144,9 @@ TEXT ·mixAVX512(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while895:
+while935:
 	CMPQ    (SP), $0x00000020
-	JL      done896
+	JL      done936
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	VMOVUPS 64(R9)(DI*1), Z1
@@ -15938,9 +16178,9 @@ while895:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while897:
+while937:
 	CMPQ        R9, $0x00000002
-	JL          done898
+	JL          done938
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -16008,12 +16248,12 @@ while897:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000002, R9
-	JMP         while897
+	JMP         while937
 
-done898:
-while899:
+done938:
+while939:
 	CMPQ        R9, $0x00000001
-	JL          done900
+	JL          done940
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -16048,17 +16288,17 @@ while899:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while899
+	JMP         while939
 
-done900:
+done940:
 	ADDQ $0x00000080, DI
 	SUBQ $0x00000020, (SP)
-	JMP  while895
+	JMP  while935
 
-done896:
-while901:
+done936:
+while941:
 	CMPQ    (SP), $0x00000010
-	JL      done902
+	JL      done942
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	MOVQ    mean1+48(FP), R9
@@ -16082,9 +16322,9 @@ while901:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while903:
+while943:
 	CMPQ        R9, $0x00000004
-	JL          done904
+	JL          done944
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -16162,12 +16402,12 @@ while903:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while903
+	JMP         while943
 
-done904:
-while905:
+done944:
+while945:
 	CMPQ        R9, $0x00000001
-	JL          done906
+	JL          done946
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -16188,18 +16428,18 @@ while905:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while905
+	JMP         while945
 
-done906:
+done946:
 	ADDQ $0x00000040, DI
 	SUBQ $0x00000010, (SP)
-	JMP  while901
+	JMP  while941
 
-done902:
+done942:
 	CMPQ      (SP), $0x00000000
-	JE        zero907
+	JE        zero947
 	CMPQ      (SP), $0x00000008
-	JG        more908
+	JG        more948
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -16227,9 +16467,9 @@ done902:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while910:
+while950:
 	CMPQ        R9, $0x00000004
-	JL          done911
+	JL          done951
 	VMOVUPS.Z   (R10), K1, Y8
 	VMOVUPS.Z   (R11), K1, Y9
 	VSUBPS      Y0, Y9, Y9
@@ -16307,12 +16547,12 @@ while910:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while910
+	JMP         while950
 
-done911:
-while912:
+done951:
+while952:
 	CMPQ        R9, $0x00000001
-	JL          done913
+	JL          done953
 	VMOVUPS.Z   (R10), K1, Y8
 	VMOVUPS.Z   (R11), K1, Y9
 	VSUBPS      Y0, Y9, Y9
@@ -16333,12 +16573,12 @@ while912:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while912
+	JMP         while952
 
-done913:
-	JMP rest909
+done953:
+	JMP rest949
 
-more908:
+more948:
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -16366,9 +16606,9 @@ more908:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while914:
+while954:
 	CMPQ        R9, $0x00000004
-	JL          done915
+	JL          done955
 	VMOVUPS.Z   (R10), K1, Z8
 	VMOVUPS.Z   (R11), K1, Z9
 	VSUBPS      Z0, Z9, Z9
@@ -16446,12 +16686,12 @@ while914:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while914
+	JMP         while954
 
-done915:
-while916:
+done955:
+while956:
 	CMPQ        R9, $0x00000001
-	JL          done917
+	JL          done957
 	VMOVUPS.Z   (R10), K1, Z8
 	VMOVUPS.Z   (R11), K1, Z9
 	VSUBPS      Z0, Z9, Z9
@@ -16472,11 +16712,11 @@ while916:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while916
+	JMP         while956
 
-done917:
-rest909:
-zero907:
+done957:
+rest949:
+zero947:
 	VZEROUPPER
 	RET
 
@@ -16490,14 +16730,14 @@ TEXT ·copyRowsAVX512(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while918:
+while958:
 	CMPQ (SP), $0x00000040
-	JL   done919
+	JL   done959
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop920:
+loop960:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -16509,21 +16749,21 @@ loop920:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop920
+	JNZ     loop960
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, (SP)
-	JMP     while918
+	JMP     while958
 
-done919:
-while921:
+done959:
+while961:
 	CMPQ (SP), $0x00000020
-	JL   done922
+	JL   done962
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop923:
+loop963:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -16531,37 +16771,37 @@ loop923:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop923
+	JNZ     loop963
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, (SP)
-	JMP     while921
+	JMP     while961
 
-done922:
-while924:
+done962:
+while964:
 	CMPQ (SP), $0x00000010
-	JL   done925
+	JL   done965
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop926:
+loop966:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop926
+	JNZ     loop966
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, (SP)
-	JMP     while924
+	JMP     while964
 
-done925:
+done965:
 	CMPQ  (SP), $0x00000000
-	JE    zero927
+	JE    zero967
 	CMPQ  (SP), $0x00000008
-	JG    more928
+	JG    more968
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -16570,16 +16810,16 @@ done925:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop930:
+loop970:
 	VMOVUPS.Z (BX), K1, Y0
 	VMOVUPS   Y0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop930
-	JMP       rest929
+	JNZ       loop970
+	JMP       rest969
 
-more928:
+more968:
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -16588,15 +16828,15 @@ more928:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop931:
+loop971:
 	VMOVUPS.Z (BX), K1, Z0
 	VMOVUPS   Z0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop931
+	JNZ       loop971
 
-rest929:
-zero927:
+rest969:
+zero967:
 	VZEROUPPER
 	RET
