@@ -84,40 +84,44 @@ func weightedSum(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	var sums []mixture
-	var results [][]float32
 	for i := range l.out {
 		result := c.result(i, plan.F32)
 		c.like(result, y)
-		sums = append(sums, mixture{weights: w.f32, selected: selected[i*count:][:count], terms: terms, norms: norms, channels: n, coefficients: l.shared(mixRoom(count, n))})
-		results = append(results, result.f32)
+		sums = append(sums, mixture{y: result.f32, weights: w.f32, selected: selected[i*count:][:count], terms: terms, norms: norms, channels: n, coefficients: l.shared(mixRoom(count, n))})
 	}
 	if c.err != nil {
 		return task{}, c.err
 	}
+	return mixed(sums), nil
+}
+
+// mixed is the task of weighted sums of the same terms. They take turns at each block, which then is in the second cache.
+func mixed(sums []mixture) task {
+	n := sums[0].channels
+	size := len(sums[0].y) / n // in pixels, or elements where nothing is normalised
+	parts, block := min(size, partsOf(len(sums[0].y))), max(1, mixBlock/n)
 	prepare := func(int, []float32) {
 		for i := range sums {
 			sums[i].prepare()
 		}
 	}
-	size := len(y.f32) / n // in pixels, or elements where nothing is normalised
-	parts := min(size, partsOf(len(y.f32)))
-	block := max(1, mixBlock/n)
 	run := func(part int, scratch []float32) {
 		end := 0
 		for from, to := span(part, parts, size); from < to; from = end {
 			end = min(from+block, to)
 			sum := scratch[:(end-from)*n]
-			for i := range sums { // while the terms are in the second cache
+			for i := range sums {
 				sums[i].sum(sum, from*n)
-				copy(results[i][from*n:end*n], sum)
+				copy(sums[i].y[from*n:end*n], sum)
 			}
 		}
 	}
-	return task{scratch: block * n, phases: []phase{{1, prepare}, {parts, run}}}, nil
+	return task{scratch: block * n, phases: []phase{{1, prepare}, {parts, run}}}
 }
 
 // mixture is a weighted sum bound to its terms.
 type mixture struct {
+	y            []float32
 	weights      []float32
 	selected     []int
 	terms        [][]float32
