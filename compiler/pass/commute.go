@@ -14,9 +14,13 @@ import (
 //
 // move the scaling behind the BatchNorm, where it is one factor in a kernel, and no scaled copy of g is ever made.
 // Then the gradient of that weight, ⟨g, BatchNorm(x)⟩, is Σ g·x̂ over all channels, which those sums are: it needs
-// neither g nor the normalised term again.
+// neither g nor the normalised term again. A term of several nodes, such as a pooling, has a cotangent of several parts,
+//
+//	sums(Σ wₖ·gₖ, x) = Σ wₖ·sums(gₖ, x)
+//
+// and where each weight has a gradient, those sums are made anyway.
 var Commute = each(func(m *ir.Module, p *ir.Program) error {
-	c := &commuting{b: ops.Continue(m), replaced: substitution{}, sums: map[[2]*ir.Value]*ir.Value{}, scaled: map[*ir.Value]scaling{}}
+	c := &commuting{b: ops.Continue(m), replaced: substitution{}, wanted: map[[2]*ir.Value]bool{}, sums: map[[2]*ir.Value]*ir.Value{}, scaled: map[*ir.Value]scaling{}}
 	var kept []*ir.Op
 	for _, op := range p.Ops {
 		c.replaced.operands(op)
@@ -24,11 +28,16 @@ var Commute = each(func(m *ir.Module, p *ir.Program) error {
 		switch {
 		case op.Kind == "batch_norm_sums" && c.scaledBy(op.Operands[0]) != nil:
 			c.normSums(op)
+		case op.Kind == "batch_norm_sums" && c.apart(op):
+			c.normSumsApart(op)
 		case op.Kind == "batch_norm_input_grad" && c.scaledBy(op.Operands[0]) != nil:
 			if !c.inputGrad(op) {
 				kept = append(kept, op)
 			}
 		default:
+			if op.Kind == "weighted_sum_weight_grad" {
+				c.want(op)
+			}
 			kept = append(kept, op)
 		}
 		kept = append(kept, c.b.Program.Ops...)
@@ -48,6 +57,7 @@ var Commute = each(func(m *ir.Module, p *ir.Program) error {
 type commuting struct {
 	b        *ops.Builder
 	replaced substitution
+	wanted   map[[2]*ir.Value]bool      // the same g and x that the gradient of a weight asks for
 	sums     map[[2]*ir.Value]*ir.Value // Σ g·x̂ by g and x
 	scaled   map[*ir.Value]scaling      // per-channel sums that are a weight times others
 }
@@ -70,6 +80,51 @@ func (c *commuting) scaledBy(v *ir.Value) *scaling {
 // apply multiplies a value by the weight.
 func (s scaling) apply(b *ops.Builder, v *ir.Value) *ir.Value {
 	return b.WeightedSum(s.weights, []*ir.Value{v}, []int{s.position})
+}
+
+// want notes the cotangent and the terms for which the gradient of a weight is Σ g·x̂. It is there before that of the terms.
+func (c *commuting) want(op *ir.Op) {
+	for _, term := range op.Operands[1:] {
+		if x := normalized(term); x != nil {
+			c.wanted[[2]*ir.Value{op.Operands[0], x}] = true
+		}
+	}
+}
+
+// normalized is what BatchNorm made a value of, nil if it is no normalised one: with scale and shift it is another.
+func normalized(v *ir.Value) *ir.Value {
+	if op := v.Def; op != nil && op.Kind == "batch_norm_train" && len(op.Operands) == 1 {
+		return op.Operands[0]
+	}
+	return nil
+}
+
+// apart says whether the sums of each part of a cotangent are wanted.
+func (c *commuting) apart(op *ir.Op) bool {
+	sum := op.Operands[0].Def
+	if sum == nil || sum.Kind != "weighted_sum" {
+		return false
+	}
+	for _, g := range sum.Operands[1:] {
+		if !c.wanted[[2]*ir.Value{g, op.Operands[1]}] {
+			return false
+		}
+	}
+	return true
+}
+
+// normSumsApart makes the sums of each part of a cotangent.
+func (c *commuting) normSumsApart(op *ir.Op) {
+	whole := op.Operands[0].Def
+	var parts [2][]*ir.Value
+	for _, g := range whole.Operands[1:] {
+		sum, sumX := c.b.BatchNormSums(g, op.Operands[1], op.Operands[2], op.Operands[3], op.Attrs.Float("eps"))
+		c.sums[[2]*ir.Value{g, op.Operands[1]}] = sumX
+		parts[0], parts[1] = append(parts[0], sum), append(parts[1], sumX)
+	}
+	for i, of := range parts {
+		c.replaced[op.Results[i]] = c.b.WeightedSum(whole.Operands[0], of, whole.Attrs.Ints("select"))
+	}
 }
 
 func (c *commuting) normSums(op *ir.Op) {
@@ -122,12 +177,7 @@ func (c *commuting) weightGrad(op *ir.Op) {
 	var plainAt, sumsAt []int
 	for i, term := range op.Operands[1:] {
 		position := op.Attrs.Ints("select")[i]
-		// Only a BatchNorm without scale and shift is its own normalised input.
-		norm := term.Def
-		var sumX *ir.Value
-		if norm != nil && norm.Kind == "batch_norm_train" && len(norm.Operands) == 1 {
-			sumX = c.sums[[2]*ir.Value{g, norm.Operands[0]}]
-		}
+		sumX := c.sums[[2]*ir.Value{g, normalized(term)}]
 		if sumX == nil {
 			plain, plainAt = append(plain, term), append(plainAt, position)
 		} else {

@@ -126,3 +126,31 @@ func BenchmarkMixture(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPool reports GB/s of the poolings of a supernet and of their ways back.
+func BenchmarkPool(b *testing.B) {
+	for _, x := range []operand{image(64, 16, 32, 32), image(64, 32, 16, 16), image(64, 64, 8, 8)} {
+		for stride := 1; stride <= 2; stride++ {
+			a := ops.Pool(3, stride, 1)
+			y := image(x.Shape[0], x.Shape[1], x.Shape[2]/stride, x.Shape[3]/stride)
+			for _, k := range []kernelCase{
+				{kernel: "max_pool2d", operands: []operand{x},
+					build: func(b *ops.Builder, in []*ir.Value) []*ir.Value { return []*ir.Value{b.MaxPool2D(in[0], a)} }},
+				{kernel: "avg_pool2d", operands: []operand{x},
+					build: func(b *ops.Builder, in []*ir.Value) []*ir.Value { return []*ir.Value{b.AvgPool2D(in[0], a)} }},
+				{kernel: "max_pool2d_grad", operands: []operand{y, x},
+					build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+						return []*ir.Value{b.MaxPool2DGrad(in[0], in[1], a)}
+					}},
+				{kernel: "avg_pool2d_grad", operands: []operand{y},
+					build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+						return []*ir.Value{b.AvgPool2DGrad(in[0], x.Shape, a)}
+					}},
+			} {
+				b.Run(fmt.Sprintf("%s/%v/stride=%d", k.kernel, x.Shape, stride), func(b *testing.B) {
+					benchmark(b, k, 1, 4*float64(x.Elements()+y.Elements())) // reported as GFLOP/s
+				})
+			}
+		}
+	}
+}

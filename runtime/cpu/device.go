@@ -135,7 +135,7 @@ func position(at int, l *plan.Launch) string {
 
 // mayAlias are the kernels whose results may be the very memory of operands of the same size.
 var mayAlias = []string{
-	"elementwise", "sgd", "adam", "batch_norm", "batch_norm_input_grad", "drop_path", "weighted_sum", "cutout", "bias_add",
+	"elementwise", "sgd", "adam", "batch_norm", "batch_norm_input_grad", "drop_path", "cutout", "bias_add",
 	"conv2d_input_grad", "separable_grad", "horizontal", "mask_steps", "cross_entropy_grad",
 }
 
@@ -205,7 +205,8 @@ const mostScratch = 1 << 28
 // checkOverlap requires that results lie apart from each other and from operands, but for what mayAlias allows. That
 // sets of operands lie apart, a valid plan says already.
 func checkOverlap(program *plan.Program, l *plan.Launch) error {
-	inPlace := slices.Contains(mayAlias, l.Kernel) || l.Kernel == "matmul" && len(l.Operands) == 3
+	inPlace := slices.Contains(mayAlias, l.Kernel) || l.Kernel == "matmul" && len(l.Operands) == 3 ||
+		l.Kernel == "weighted_sum" && len(l.Results) == max(l.Sets, 1)
 	for set := range max(l.Sets, 1) {
 		one := l.Set(set)
 		for i, r := range one.Results {

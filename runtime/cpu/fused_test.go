@@ -11,6 +11,7 @@ import (
 // The forms that kernels have for groups of operations, beside the prologues of convolutions.
 func init() {
 	mixtureCases()
+	sumsCases()
 	scaledCases()
 	accumulateCases()
 }
@@ -29,6 +30,21 @@ func mixtureCases() {
 		{image(2, 1500, 1, 2), []int{1, 0}, []int{1}}, // a pixel larger than a block
 	} {
 		kernelCases = append(kernelCases, mixtureCase(c.x, c.selected, c.normalized))
+	}
+}
+
+// sumsCases are weighted sums of the same terms in one launch.
+func sumsCases() {
+	for _, x := range []operand{image(2, 3, 5, 4), image(8, 16, 20, 20), plain(7)} {
+		kernelCases = append(kernelCases, kernelCase{
+			kernel: "weighted_sum", name: fmt.Sprint("several", x.Shape), operands: []operand{plain(6), x, x}, params: plan.Params{"select": []int{0, 5, 2, 1, 3, 3}},
+			build: func(b *ops.Builder, in []*ir.Value) (sums []*ir.Value) {
+				for _, selected := range [][]int{{0, 5}, {2, 1}, {3, 3}} {
+					sums = append(sums, b.WeightedSum(in[0], in[1:], selected))
+				}
+				return sums
+			},
+		})
 	}
 }
 

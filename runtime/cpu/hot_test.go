@@ -94,6 +94,8 @@ func poolCases() {
 		{image(2, 16, 9, 7), ops.Pool(3, 2, 1)},
 		{image(1, 3, 5, 5), ops.Pool(5, 3, 0)},
 		{image(1, 2, 1, 1), ops.Pool(3, 1, 1)},
+		{image(2, 19, 1, 2), ops.Pool(3, 1, 1)},
+		{image(2, 33, 2, 3), ops.Pool(3, 1, 1)},
 		{image(3, 4, 8, 6), ops.Pool(2, 2, 0)},
 		{image(2, 3, 4, 4), ops.Pool(4, 1, 0)},
 		{image(20, 16, 12, 12), ops.Pool(3, 1, 1)},

@@ -44,9 +44,10 @@ func (c *checker) statistics(at, channels int, eps float64) *normalisation {
 }
 
 // weighted_sum(weights, x…) → Σ weights[select[i]]·x[i]. Parameter normalized lists terms that are normalised first:
-// their means and variances follow the terms, and parameter eps has a number for each.
+// their means and variances follow the terms, and parameter eps has a number for each. With several results, select lists
+// the terms of each in turn; then none is normalised, and no result is in the place of an operand.
 func weightedSum(l *launch) (task, error) {
-	c := check(l, 2, anyNumber, 1)
+	c := check(l, 2, anyNumber, max(1, len(l.out)))
 	w, y := c.operand(0, plan.F32), c.result(0, plan.F32)
 	normalized := optional(c, "normalized", []int(nil), "whole numbers")
 	if c.err == nil && len(l.in)-1-2*len(normalized) < 1 {
@@ -57,8 +58,11 @@ func weightedSum(l *launch) (task, error) {
 	}
 	count := len(l.in) - 1 - 2*len(normalized)
 	terms := c.terms(y, count)
-	selected := c.selected(count, len(w.f32))
+	selected := c.selected(count*len(l.out), len(w.f32))
 	c.layout(w, nil)
+	if c.err == nil && len(l.out) > 1 && len(normalized) > 0 {
+		c.failf("has %d results and normalised terms, wants one or none", len(l.out))
+	}
 	n, eps := 1, []float64(nil)
 	if len(normalized) > 0 {
 		_, n = c.pixels(y)
@@ -79,24 +83,45 @@ func weightedSum(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	m := mixture{weights: w.f32, selected: selected, terms: terms, norms: norms, channels: n, coefficients: l.shared(mixRoom(count, n))}
-	size := len(y.f32) / n // in pixels, or elements where nothing is normalised
-	parts := min(size, partsOf(len(y.f32)))
-	block := max(1, mixBlock/n)
+	var sums []mixture
+	for i := range l.out {
+		result := c.result(i, plan.F32)
+		c.like(result, y)
+		sums = append(sums, mixture{y: result.f32, weights: w.f32, selected: selected[i*count:][:count], terms: terms, norms: norms, channels: n, coefficients: l.shared(mixRoom(count, n))})
+	}
+	if c.err != nil {
+		return task{}, c.err
+	}
+	return mixed(sums), nil
+}
+
+// mixed is the task of weighted sums of the same terms. They take turns at each block, which then is in the second cache.
+func mixed(sums []mixture) task {
+	n := sums[0].channels
+	size := len(sums[0].y) / n // in pixels, or elements where nothing is normalised
+	parts, block := min(size, partsOf(len(sums[0].y))), max(1, mixBlock/n)
+	prepare := func(int, []float32) {
+		for i := range sums {
+			sums[i].prepare()
+		}
+	}
 	run := func(part int, scratch []float32) {
 		end := 0
 		for from, to := span(part, parts, size); from < to; from = end {
 			end = min(from+block, to)
 			sum := scratch[:(end-from)*n]
-			m.sum(sum, from*n)
-			copy(y.f32[from*n:end*n], sum)
+			for i := range sums {
+				sums[i].sum(sum, from*n)
+				copy(sums[i].y[from*n:end*n], sum)
+			}
 		}
 	}
-	return task{scratch: block * n, phases: []phase{{1, func(int, []float32) { m.prepare() }}, {parts, run}}}, nil
+	return task{scratch: block * n, phases: []phase{{1, prepare}, {parts, run}}}
 }
 
 // mixture is a weighted sum bound to its terms.
 type mixture struct {
+	y            []float32
 	weights      []float32
 	selected     []int
 	terms        [][]float32

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"math"
 	"slices"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -102,31 +103,27 @@ func (p *pooling) shares() map[int][]float32 {
 	return shares
 }
 
-// forward is the task that computes rows of y from their windows in an image of x.
-func (p *pooling) forward(x, y []float32, run func(y, x []float32, s window)) task {
+// forward is the task that calls run for some rows of every image: y and x are those of the image.
+func (p *pooling) forward(x, y []float32, run func(y, x []float32, first, last int)) task {
 	work := blocks{images: p.n, rows: p.oh, each: max(1, p.oh/max(1, 8/p.n))}
 	parts := work.parts(len(y) * p.kh * p.kw)
 	return task{phases: []phase{{parts, func(part int, _ []float32) {
 		from, to := span(part, parts, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
-			in, out := x[image*p.h*p.w*p.c:], y[image*p.oh*p.ow*p.c:]
-			p.windows(first, last, func(x, y int, s window) { run(out[y:], in[x:], s) })
+			run(y[image*p.oh*p.ow*p.c:], x[image*p.h*p.w*p.c:], first, last)
 		}
 	}}}}
 }
 
-// backward is the task that clears each image of dx and then adds to the windows of dy; run gets the position of the
-// windows in all images.
-func (p *pooling) backward(dx, dy []float32, run func(dx, dy []float32, at int, s window)) task {
+// backward is the task that calls run for every image, with so much scratch.
+func (p *pooling) backward(dx, dy []float32, scratch int, run func(dx, dy []float32, image int, scratch []float32)) task {
 	work := blocks{images: p.n, rows: 1, each: 1}
 	parts, size := work.parts(len(dy)*p.kh*p.kw), p.h*p.w*p.c
-	return task{phases: []phase{{parts, func(part int, _ []float32) {
+	return task{scratch: scratch, phases: []phase{{parts, func(part int, scratch []float32) {
 		from, to := span(part, parts, p.n)
 		for image := from; image < to; image++ {
-			out, in := dx[image*size:(image+1)*size], dy[image*p.oh*p.ow*p.c:]
-			clear(out)
-			p.windows(0, p.oh, func(x, y int, s window) { run(out[x:], in[y:], image*size+x, s) })
+			run(dx[image*size:(image+1)*size], dy[image*p.oh*p.ow*p.c:], image, scratch)
 		}
 	}}}}
 }
@@ -139,7 +136,17 @@ func maxPool2D(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return p.forward(x.f32, y.f32, vec.maxPool), nil
+	if p.around() {
+		beside := p.row(float32(math.Inf(-1)))
+		return p.forward(x.f32, y.f32, func(y, x []float32, first, last int) {
+			p.bands(first, last, func(row, rows int) {
+				vec.maxAround(y[row*len(beside):], p.three(x, beside, row), p.c, p.w, rows)
+			})
+		}), nil
+	}
+	return p.forward(x.f32, y.f32, func(y, x []float32, first, last int) {
+		p.windows(first, last, func(xAt, yAt int, s window) { vec.maxPool(y[yAt:], x[xAt:], s) })
+	}), nil
 }
 
 // max_pool2d_grad(g, x) → dx: to the first maximum of each window in row-major order.
@@ -151,12 +158,28 @@ func maxPool2DGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return p.backward(dx.f32, dy.f32, func(dx, dy []float32, at int, s window) {
-		vec.maxPoolGrad(dx, dy, x.f32[at:], s)
+	size := p.h * p.w * p.c
+	if p.around() && vec.maxAroundGrad != nil {
+		beside := p.row(float32(math.Inf(-1)))
+		line := len(beside)
+		return p.backward(dx.f32, dy.f32, line, func(dx, dy []float32, image int, scratch []float32) {
+			unused := scratch[:line] // what comes to the rows beside the image
+			clear(dx)
+			clear(unused)
+			p.bands(0, p.h, func(row, rows int) {
+				vec.maxAroundGrad(p.three(dx, unused, row), dy[row*line:], p.three(x.f32[image*size:][:size], beside, row), p.c, p.w, rows)
+			})
+		}), nil
+	}
+	return p.backward(dx.f32, dy.f32, 0, func(dx, dy []float32, image int, _ []float32) {
+		clear(dx)
+		p.windows(0, p.oh, func(xAt, yAt int, s window) {
+			vec.maxPoolGrad(dx[xAt:], dy[yAt:], x.f32[image*size+xAt:], s)
+		})
 	}), nil
 }
 
-// avg_pool2d(x) → y
+// avg_pool2d(x) → y: a sum and its share, which loses less than a sum of shares.
 func avgPool2D(l *launch) (task, error) {
 	c := check(l, 1, 1, 1)
 	x, y := c.operand(0, plan.F32), c.result(0, plan.F32)
@@ -166,12 +189,22 @@ func avgPool2D(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	shares := p.shares()
+	if p.around() {
+		beside, rowShares := p.row(0), p.rowShares(shares)
+		return p.forward(x.f32, y.f32, func(y, x []float32, first, last int) {
+			p.bands(first, last, func(row, rows int) {
+				vec.sumAround(y[row*len(beside):], p.three(x, beside, row), rowShares[p.rowsInside(row)], p.c, p.w, rows)
+			})
+		}), nil
+	}
 	ones := slices.Repeat([]float32{1}, p.c)
-	return p.forward(x.f32, y.f32, func(y, x []float32, s window) {
-		vec.depthwise(y, x, ones, s) // a sum, which loses less than a sum of shares
-		for r := range s.rows {
-			vec.multiply(y[r*s.yRow:][:s.pixels*s.channels], shares[s.kh*s.kw][0])
-		}
+	return p.forward(x.f32, y.f32, func(y, x []float32, first, last int) {
+		p.windows(first, last, func(xAt, yAt int, s window) {
+			vec.depthwise(y[yAt:], x[xAt:], ones, s)
+			for r := range s.rows {
+				vec.multiply(y[yAt+r*s.yRow:][:s.pixels*s.channels], shares[s.kh*s.kw][0])
+			}
+		})
 	}), nil
 }
 
@@ -186,7 +219,10 @@ func avgPool2DGrad(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	shares := p.shares()
-	return p.backward(dx.f32, dy.f32, func(dx, dy []float32, _ int, s window) {
-		vec.scatter(dx, dy, shares[s.kh*s.kw], s)
+	return p.backward(dx.f32, dy.f32, 0, func(dx, dy []float32, _ int, _ []float32) {
+		clear(dx)
+		p.windows(0, p.oh, func(xAt, yAt int, s window) {
+			vec.scatter(dx[xAt:], dy[yAt:], shares[s.kh*s.kw], s)
+		})
 	}), nil
 }

@@ -32,9 +32,6 @@ func (a *assembly) sgd(newW, newVelocity, w, g, velocity []float32, s sgdStep) {
 	}
 }
 
-// sumRows is how many pixels are added in float32, in four chains, before they go into float64.
-const sumRows = 64
-
 // eachRows calls run for the rows of channels that n elements are: at most so many at a time, from element at on.
 func eachRows(n, channels, atMost int, run func(at, rows int)) {
 	for rows, r := n/channels, 0; r < rows; r += atMost {
@@ -45,28 +42,28 @@ func eachRows(n, channels, atMost int, run func(at, rows int)) {
 func (a *assembly) columnSums(sum []float64, x []float32, channels int) {
 	_ = sum[columnRoom(channels)-1]
 	a = a.of(channels)
-	eachRows(len(x), channels, sumRows, func(at, rows int) { a.sums(&sum[0], &x[at], channels, rows) })
+	eachRows(len(x), channels, rowsToSum(channels), func(at, rows int) { a.sums(&sum[0], &x[at], channels, rows) })
 }
 
 func (a *assembly) columnMoments(first, second []float64, x, center []float32) {
 	n := len(center)
 	_, _ = first[columnRoom(n)-1], second[columnRoom(n)-1]
 	a = a.of(n)
-	eachRows(len(x), n, sumRows, func(at, rows int) { a.moments(&first[0], &second[0], &x[at], &center[0], n, rows) })
+	eachRows(len(x), n, rowsToSum(n), func(at, rows int) { a.moments(&first[0], &second[0], &x[at], &center[0], n, rows) })
 }
 
 func (a *assembly) columnProducts(sum, product []float64, g, x, center []float32) {
 	n := len(center)
 	_, _, g = sum[columnRoom(n)-1], product[columnRoom(n)-1], g[:len(x)]
 	a = a.of(n)
-	eachRows(len(x), n, sumRows, func(at, rows int) { a.products(&sum[0], &product[0], &g[at], &x[at], &center[0], n, rows) })
+	eachRows(len(x), n, rowsToSum(n), func(at, rows int) { a.products(&sum[0], &product[0], &g[at], &x[at], &center[0], n, rows) })
 }
 
 func (a *assembly) maskedProducts(sum, product []float64, g, x, mean, scale, beta []float32) {
 	n := len(mean)
 	_, _, g, scale, beta = sum[columnRoom(n)-1], product[columnRoom(n)-1], g[:len(x)], scale[:n], beta[:n]
 	a = a.of(n)
-	eachRows(len(x), n, sumRows, func(at, rows int) {
+	eachRows(len(x), n, rowsToSum(n), func(at, rows int) {
 		a.masked(&sum[0], &product[0], &g[at], &x[at], &mean[0], &scale[0], &beta[0], n, rows)
 	})
 }
@@ -74,6 +71,12 @@ func (a *assembly) maskedProducts(sum, product []float64, g, x, mean, scale, bet
 // rowsInCache is how many rows of so many channels stay in the first cache while a vector of channels after the other
 // passes them.
 func rowsInCache(channels int) int { return max(1, 1<<12/channels) }
+
+// rowsToSum is the same in whole blocks that are added in float32, so that sums do not depend on it.
+func rowsToSum(channels int) int {
+	const block = 64 // momentRows of gen, a multiple of productRows
+	return max(1, rowsInCache(channels)/block) * block
+}
 
 func (a *assembly) normalize(y, x, mean, scale, beta []float32, relu bool) {
 	n := len(mean)

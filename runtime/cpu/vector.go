@@ -33,6 +33,12 @@ type vector struct {
 	maxPool     func(y, x []float32, s window)     // y[p][c] = max x[p+t][c], NaN if one is
 	maxPoolGrad func(dx, g, x []float32, s window) // dx[p+t][c] += g[p][c] at the first maximum of x, by rows
 
+	// Rows of so many pixels without gaps, at least two, and 3×3 windows around each: x are the row above, the row and the
+	// one below. Beside a row is what changes nothing. maxAroundGrad is nil in sets with too few registers.
+	sumAround     func(y []float32, x [3][]float32, share []float32, channels, pixels, rows int) // y[p][c] = share[p][c]·Σ, of one row
+	maxAround     func(y []float32, x [3][]float32, channels, pixels, rows int)                  // y[p][c] = max, NaN if one is
+	maxAroundGrad func(dx [3][]float32, g []float32, x [3][]float32, channels, pixels, rows int) // dx += g[p][c] at the first maximum, by rows
+
 	relu     func(y, x []float32)                      // max(x, 0)
 	axpy     func(y []float32, a float32, x []float32) // y += a·x
 	scale    func(y []float32, a float32, x []float32) // y = a·x
@@ -100,6 +106,7 @@ var portable = vector{
 	name: "generic",
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
 	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
+	sumAround: sumAround, maxAround: maxAround, maxAroundGrad: maxAroundGrad,
 	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply, sgd: sgd,
 	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine, mix: mix, copyRows: copyRows,
 }

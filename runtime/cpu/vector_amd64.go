@@ -38,6 +38,9 @@ type assembly struct {
 	scatterRow     func(x, g, w *float32, channels, pixels, kh, kw, step, tap, skip, wTap int)
 	correlateRows  func(w, x, g *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, line, kind int)
 	maxGradRow     func(dx, dy, x *float32, channels, pixels, kh, kw, step, tap, skip int)
+	sumAroundRows  func(y, above, here, below, share *float32, channels, pixels, rows int)
+	maxAroundRows  func(y, above, here, below *float32, channels, pixels, rows int)
+	maxGradRows    func(dAbove, dHere, dBelow, g, above, here, below *float32, channels, pixels, rows int)
 	addRow, subRow assemblyRow
 	mulRow, divRow assemblyRow
 	sqrtRow        assemblyRow
@@ -67,6 +70,7 @@ type assemblyRow func(dst, x, y *float32, n int, a, b float32)
 var avx2 = &assembly{
 	lanes: 8, gemmTiles: gemmAVX2, outerTiles: outerAVX2,
 	depthwiseRows: depthwiseAVX2, maxPoolRows: maxPoolAVX2, scatterRow: scatterAVX2, correlateRows: correlateAVX2, maxGradRow: maxPoolGradAVX2,
+	sumAroundRows: sumAroundAVX2, maxAroundRows: maxAroundAVX2,
 	addRow: addRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
 	reluGradRow: reluGradRowAVX2, expRow: expRowAVX2, sigmoidRow: sigmoidRowAVX2, tanhRow: tanhRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
 	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2, masked: maskedProductsAVX2,
@@ -76,6 +80,7 @@ var avx2 = &assembly{
 var avx512 = &assembly{
 	lanes: 16, narrow: avx2, gemmTiles: gemmAVX512, outerTiles: outerAVX512,
 	depthwiseRows: depthwiseAVX512, maxPoolRows: maxPoolAVX512, scatterRow: scatterAVX512, correlateRows: correlateAVX512, maxGradRow: maxPoolGradAVX512,
+	sumAroundRows: sumAroundAVX512, maxAroundRows: maxAroundAVX512, maxGradRows: maxAroundGradAVX512,
 	addRow: addRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
 	reluGradRow: reluGradRowAVX512, expRow: expRowAVX512, sigmoidRow: sigmoidRowAVX512, tanhRow: tanhRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
 	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512, masked: maskedProductsAVX512,
@@ -85,10 +90,11 @@ var avx512 = &assembly{
 // vector is the set of loops that these functions make.
 func (a *assembly) vector(name string) vector {
 	relu, scale, add, axpy := row(a.reluRow), row(a.scaleRow), row(a.addRow), row(a.axpyRow)
-	return vector{
+	v := vector{
 		name: name,
 		gemm: a.gemm, pack: a.pack, packed: a.packed, outer: a.outer,
 		depthwise: a.depthwise, scatter: a.scatter, correlate: a.correlate, maxPool: a.maxPool, maxPoolGrad: a.maxPoolGrad,
+		sumAround: a.sumAround, maxAround: a.maxAround,
 		relu:       func(y, x []float32) { relu(y, x, x, 0, 0) },
 		axpy:       func(y []float32, a float32, x []float32) { axpy(y, x, y, a, 0) },
 		scale:      func(y []float32, a float32, x []float32) { scale(y, x, x, a, 0) },
@@ -104,6 +110,10 @@ func (a *assembly) vector(name string) vector {
 			"relu": relu, "relu_grad": row(a.reluGradRow), "axpby": row(a.axpbyRow),
 		},
 	}
+	if a.maxGradRows != nil {
+		v.maxAroundGrad = a.maxAroundGrad
+	}
+	return v
 }
 
 // of is the set for so many channels or columns.

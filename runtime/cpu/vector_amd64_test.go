@@ -59,6 +59,16 @@ func (p *problem) window() (s window, inputs, outputs int) {
 	return s, s.inputs(), s.outputs()
 }
 
+// around are the sizes of random rows, and of their elements.
+func (p *problem) around() (channels, pixels, rows, n int) {
+	channels, pixels, rows = 1+p.IntN(40), 2+p.IntN(12), 1+p.IntN(4)
+	return channels, pixels, rows, channels * pixels * rows
+}
+
+func (p *problem) three(of func(n int) []float32, n int) [3][]float32 {
+	return [3][]float32{of(n), of(n), of(n)}
+}
+
 // guarded is memory with pages around each array that may not be touched.
 type guarded struct {
 	data []byte
@@ -93,6 +103,9 @@ func (g *guarded) take(n int, first bool) []float32 {
 }
 
 func (g *guarded) free() {
+	if g.used == 0 {
+		return
+	}
 	if err := syscall.Mprotect(g.data[:g.used], syscall.PROT_NONE); err != nil {
 		panic(err)
 	}
@@ -163,6 +176,27 @@ var entries = map[string]func(p *problem){
 			x[i] = float32(p.IntN(3))
 		}
 		p.maxPoolGrad(p.output(inputs), p.input(outputs), x, s)
+	},
+	"sum around": func(p *problem) {
+		channels, pixels, rows, n := p.around()
+		p.sumAround(p.output(n), p.three(p.input, n), p.input(channels*pixels), channels, pixels, rows)
+	},
+	"max around": func(p *problem) {
+		channels, pixels, rows, n := p.around()
+		p.maxAround(p.output(n), p.three(p.input, n), channels, pixels, rows)
+	},
+	"max around grad": func(p *problem) {
+		if p.maxAroundGrad == nil {
+			return
+		}
+		channels, pixels, rows, n := p.around()
+		x := p.three(p.input, n)
+		for k := range x { // few values: several maxima
+			for i := range x[k] {
+				x[k][i] = float32(p.IntN(3))
+			}
+		}
+		p.maxAroundGrad(p.three(p.output, n), p.input(n), x, channels, pixels, rows)
 	},
 	"relu": func(p *problem) {
 		n := 1 + p.IntN(200)
@@ -246,7 +280,8 @@ func TestSetsAgainstPortable(t *testing.T) {
 						return all
 					}
 					want, got := run(&portable), run(&set)
-					for i := range want {
+					for i := range got { // none where the set does not have the loop
+
 						if !(math.Abs(got[i]-want[i]) <= 2e-5*(10+math.Abs(want[i]))) {
 							t.Fatalf("seed %d, number %d of %d: got %v, want %v", seed, i, len(want), got[i], want[i])
 						}
@@ -291,6 +326,11 @@ func TestSetsKeepNaN(t *testing.T) {
 			set.maxPool(y, x, window{channels: 3, pixels: 1, rows: 1, kh: 3, kw: 3, step: 1, dilation: 1, line: 9})
 			if y[0] != 0 || y[1] == y[1] || y[2] != 0 {
 				t.Errorf("%s: maximum of zeros, and NaN in channel 1 at %d, is %v", set.name, at, y)
+			}
+			around := make([]float32, 9)
+			set.maxAround(around, [3][]float32{x[:9], x[9:18], x[18:]}, 3, 3, 1)
+			if around[3] != 0 || around[4] == around[4] || around[5] != 0 {
+				t.Errorf("%s: maximum around a pixel, of zeros, and NaN in channel 1 at %d, is %v", set.name, at, around)
 			}
 		}
 		y := make([]float32, 2)

@@ -39,6 +39,16 @@ func correlateAVX2(w *float32, x *float32, dy *float32, channels int, pixels int
 //go:noescape
 func maxPoolGradAVX2(dx *float32, dy *float32, x *float32, channels int, pixels int, kh int, kw int, step int, tap int, skip int)
 
+// sumAroundAVX2 computes the sums around every pixel, each times its share.
+//
+//go:noescape
+func sumAroundAVX2(y *float32, above *float32, here *float32, below *float32, share *float32, channels int, pixels int, rows int)
+
+// maxAroundAVX2 computes the maxima around every pixel, NaN where an element is.
+//
+//go:noescape
+func maxAroundAVX2(y *float32, above *float32, here *float32, below *float32, channels int, pixels int, rows int)
+
 // addRowAVX2 computes x + y.
 //
 //go:noescape

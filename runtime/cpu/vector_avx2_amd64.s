@@ -5286,6 +5286,758 @@ zero371:
 	VZEROUPPER
 	RET
 
+// func sumAroundAVX2(y *float32, above *float32, here *float32, below *float32, share *float32, channels int, pixels int, rows int)
+// Requires: AVX
+TEXT ·sumAroundAVX2(SB), NOSPLIT, $72-64
+	MOVQ  y+0(FP), AX
+	MOVQ  AX, (SP)
+	MOVQ  above+8(FP), AX
+	MOVQ  AX, 8(SP)
+	MOVQ  here+16(FP), AX
+	MOVQ  AX, 16(SP)
+	MOVQ  below+24(FP), AX
+	MOVQ  AX, 24(SP)
+	MOVQ  share+32(FP), AX
+	MOVQ  AX, 32(SP)
+	MOVQ  channels+40(FP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  channels+40(FP), AX
+	SHLQ  $0x02, AX
+	MOVQ  AX, CX
+	IMULQ pixels+48(FP), CX
+	MOVQ  CX, 64(SP)
+
+while377:
+	CMPQ 40(SP), $0x00000008
+	JL   done378
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+56(FP), CX
+	MOVQ CX, 56(SP)
+
+loop379:
+	MOVQ    (SP), DX
+	ADDQ    48(SP), DX
+	MOVQ    8(SP), BX
+	ADDQ    48(SP), BX
+	MOVQ    16(SP), SI
+	ADDQ    48(SP), SI
+	MOVQ    24(SP), DI
+	ADDQ    48(SP), DI
+	MOVQ    32(SP), R8
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMOVUPS (BX), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (DI), Y5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS Y3, Y0
+	VMOVAPS Y4, Y1
+	VMOVAPS Y5, Y2
+	VMOVAPS Y6, Y3
+	VMOVAPS Y7, Y4
+	VMOVAPS Y8, Y5
+	MOVQ    pixels+48(FP), CX
+	SUBQ    $0x00000002, CX
+
+while380:
+	CMPQ    CX, $0x00000003
+	JL      done381
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	VMOVUPS (DI), Y2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y6, Y3, Y3
+	VADDPS  Y0, Y3, Y3
+	VADDPS  Y4, Y3, Y3
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y1, Y3, Y3
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y2, Y3, Y3
+	VMOVUPS (R8), Y4
+	VMULPS  Y4, Y3, Y3
+	VMOVUPS Y3, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (DI), Y5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y0, Y6, Y6
+	VADDPS  Y3, Y6, Y6
+	VADDPS  Y7, Y6, Y6
+	VADDPS  Y1, Y6, Y6
+	VADDPS  Y4, Y6, Y6
+	VADDPS  Y8, Y6, Y6
+	VADDPS  Y2, Y6, Y6
+	VADDPS  Y5, Y6, Y6
+	VMOVUPS (R8), Y7
+	VMULPS  Y7, Y6, Y6
+	VMOVUPS Y6, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	SUBQ    $0x00000003, CX
+	JMP     while380
+
+done381:
+while382:
+	CMPQ    CX, $0x00000001
+	JL      done383
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS Y3, Y0
+	VMOVAPS Y4, Y1
+	VMOVAPS Y5, Y2
+	VMOVAPS Y6, Y3
+	VMOVAPS Y7, Y4
+	VMOVAPS Y8, Y5
+	SUBQ    $0x00000001, CX
+	JMP     while382
+
+done383:
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	MOVQ    64(SP), CX
+	ADDQ    CX, 48(SP)
+	DECQ    56(SP)
+	JNZ     loop379
+	ADDQ    $0x00000020, (SP)
+	ADDQ    $0x00000020, 8(SP)
+	ADDQ    $0x00000020, 16(SP)
+	ADDQ    $0x00000020, 24(SP)
+	ADDQ    $0x00000020, 32(SP)
+	SUBQ    $0x00000008, 40(SP)
+	JMP     while377
+
+done378:
+	CMPQ    40(SP), $0x00000000
+	JE      zero384
+	MOVQ    40(SP), CX
+	LEAQ    edgeAVX2<>+0(SB), DX
+	NEGQ    CX
+	VMOVUPS 32(DX)(CX*4), Y0
+	MOVQ    $0x00000000, 48(SP)
+	MOVQ    rows+56(FP), CX
+	MOVQ    CX, 56(SP)
+
+loop385:
+	MOVQ       (SP), DX
+	ADDQ       48(SP), DX
+	MOVQ       8(SP), BX
+	ADDQ       48(SP), BX
+	MOVQ       16(SP), SI
+	ADDQ       48(SP), SI
+	MOVQ       24(SP), DI
+	ADDQ       48(SP), DI
+	MOVQ       32(SP), R8
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VMASKMOVPS (BX), Y0, Y4
+	VMASKMOVPS (SI), Y0, Y5
+	VMASKMOVPS (DI), Y0, Y6
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMASKMOVPS (BX), Y0, Y7
+	VMASKMOVPS (SI), Y0, Y8
+	VMASKMOVPS (DI), Y0, Y9
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y9, Y1, Y1
+	VMASKMOVPS (R8), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	VMOVAPS    Y4, Y1
+	VMOVAPS    Y5, Y2
+	VMOVAPS    Y6, Y3
+	VMOVAPS    Y7, Y4
+	VMOVAPS    Y8, Y5
+	VMOVAPS    Y9, Y6
+	MOVQ       pixels+48(FP), CX
+	SUBQ       $0x00000002, CX
+
+while386:
+	CMPQ       CX, $0x00000003
+	JL         done387
+	VMASKMOVPS (BX), Y0, Y7
+	VMASKMOVPS (SI), Y0, Y8
+	VMASKMOVPS (DI), Y0, Y9
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y9, Y1, Y1
+	VMASKMOVPS (R8), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	VMASKMOVPS (BX), Y0, Y1
+	VMASKMOVPS (SI), Y0, Y2
+	VMASKMOVPS (DI), Y0, Y3
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y7, Y4, Y4
+	VADDPS     Y1, Y4, Y4
+	VADDPS     Y5, Y4, Y4
+	VADDPS     Y8, Y4, Y4
+	VADDPS     Y2, Y4, Y4
+	VADDPS     Y6, Y4, Y4
+	VADDPS     Y9, Y4, Y4
+	VADDPS     Y3, Y4, Y4
+	VMASKMOVPS (R8), Y0, Y5
+	VMULPS     Y5, Y4, Y4
+	VMASKMOVPS Y4, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	VMASKMOVPS (BX), Y0, Y4
+	VMASKMOVPS (SI), Y0, Y5
+	VMASKMOVPS (DI), Y0, Y6
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y1, Y7, Y7
+	VADDPS     Y4, Y7, Y7
+	VADDPS     Y8, Y7, Y7
+	VADDPS     Y2, Y7, Y7
+	VADDPS     Y5, Y7, Y7
+	VADDPS     Y9, Y7, Y7
+	VADDPS     Y3, Y7, Y7
+	VADDPS     Y6, Y7, Y7
+	VMASKMOVPS (R8), Y0, Y8
+	VMULPS     Y8, Y7, Y7
+	VMASKMOVPS Y7, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	SUBQ       $0x00000003, CX
+	JMP        while386
+
+done387:
+while388:
+	CMPQ       CX, $0x00000001
+	JL         done389
+	VMASKMOVPS (BX), Y0, Y7
+	VMASKMOVPS (SI), Y0, Y8
+	VMASKMOVPS (DI), Y0, Y9
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y9, Y1, Y1
+	VMASKMOVPS (R8), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	VMOVAPS    Y4, Y1
+	VMOVAPS    Y5, Y2
+	VMOVAPS    Y6, Y3
+	VMOVAPS    Y7, Y4
+	VMOVAPS    Y8, Y5
+	VMOVAPS    Y9, Y6
+	SUBQ       $0x00000001, CX
+	JMP        while388
+
+done389:
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y2, Y1, Y1
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y3, Y1, Y1
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y9, Y1, Y1
+	VMASKMOVPS (R8), Y0, Y2
+	VMULPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	ADDQ       AX, R8
+	MOVQ       64(SP), CX
+	ADDQ       CX, 48(SP)
+	DECQ       56(SP)
+	JNZ        loop385
+
+zero384:
+	VZEROUPPER
+	RET
+
+// func maxAroundAVX2(y *float32, above *float32, here *float32, below *float32, channels int, pixels int, rows int)
+// Requires: AVX
+TEXT ·maxAroundAVX2(SB), NOSPLIT, $72-56
+	MOVL  $0xff800000, (SP)
+	MOVQ  y+0(FP), AX
+	MOVQ  AX, 8(SP)
+	MOVQ  above+8(FP), AX
+	MOVQ  AX, 16(SP)
+	MOVQ  here+16(FP), AX
+	MOVQ  AX, 24(SP)
+	MOVQ  below+24(FP), AX
+	MOVQ  AX, 32(SP)
+	MOVQ  channels+32(FP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  channels+32(FP), AX
+	SHLQ  $0x02, AX
+	MOVQ  AX, CX
+	IMULQ pixels+40(FP), CX
+	MOVQ  CX, 64(SP)
+
+while390:
+	CMPQ 40(SP), $0x00000008
+	JL   done391
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+48(FP), CX
+	MOVQ CX, 56(SP)
+
+loop392:
+	MOVQ         8(SP), DX
+	ADDQ         48(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         48(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         48(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         48(SP), DI
+	VBROADCASTSS (SP), Y0
+	VMOVUPS      (BX), Y1
+	VMOVUPS      (SI), Y2
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, Y3
+	VBLENDVPS    Y3, Y2, Y1, Y1
+	VMOVUPS      (DI), Y2
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, Y3
+	VBLENDVPS    Y3, Y2, Y1, Y1
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVUPS      (BX), Y2
+	VMOVUPS      (SI), Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y2, Y2
+	VMOVUPS      (DI), Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y2, Y2
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVAPS      Y0, Y0
+	VMAXPS       Y0, Y1, Y0
+	VCMPPS       $0x03, Y1, Y1, Y3
+	VBLENDVPS    Y3, Y1, Y0, Y0
+	VMAXPS       Y0, Y2, Y0
+	VCMPPS       $0x03, Y2, Y2, Y3
+	VBLENDVPS    Y3, Y2, Y0, Y0
+	VMOVUPS      Y0, (DX)
+	ADDQ         AX, DX
+	VMOVAPS      Y1, Y0
+	VMOVAPS      Y2, Y1
+	MOVQ         pixels+40(FP), CX
+	SUBQ         $0x00000002, CX
+
+while393:
+	CMPQ      CX, $0x00000003
+	JL        done394
+	VMOVUPS   (BX), Y2
+	VMOVUPS   (SI), Y3
+	VMAXPS    Y2, Y3, Y2
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	VMOVUPS   (DI), Y3
+	VMAXPS    Y2, Y3, Y2
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   Y0, Y0
+	VMAXPS    Y0, Y1, Y0
+	VCMPPS    $0x03, Y1, Y1, Y3
+	VBLENDVPS Y3, Y1, Y0, Y0
+	VMAXPS    Y0, Y2, Y0
+	VCMPPS    $0x03, Y2, Y2, Y3
+	VBLENDVPS Y3, Y2, Y0, Y0
+	VMOVUPS   Y0, (DX)
+	ADDQ      AX, DX
+	VMOVUPS   (BX), Y0
+	VMOVUPS   (SI), Y3
+	VMAXPS    Y0, Y3, Y0
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y0, Y0
+	VMOVUPS   (DI), Y3
+	VMAXPS    Y0, Y3, Y0
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y0, Y0
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   Y1, Y1
+	VMAXPS    Y1, Y2, Y1
+	VCMPPS    $0x03, Y2, Y2, Y3
+	VBLENDVPS Y3, Y2, Y1, Y1
+	VMAXPS    Y1, Y0, Y1
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VBLENDVPS Y3, Y0, Y1, Y1
+	VMOVUPS   Y1, (DX)
+	ADDQ      AX, DX
+	VMOVUPS   (BX), Y1
+	VMOVUPS   (SI), Y3
+	VMAXPS    Y1, Y3, Y1
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y1, Y1
+	VMOVUPS   (DI), Y3
+	VMAXPS    Y1, Y3, Y1
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y1, Y1
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   Y2, Y2
+	VMAXPS    Y2, Y0, Y2
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VBLENDVPS Y3, Y0, Y2, Y2
+	VMAXPS    Y2, Y1, Y2
+	VCMPPS    $0x03, Y1, Y1, Y3
+	VBLENDVPS Y3, Y1, Y2, Y2
+	VMOVUPS   Y2, (DX)
+	ADDQ      AX, DX
+	SUBQ      $0x00000003, CX
+	JMP       while393
+
+done394:
+while395:
+	CMPQ      CX, $0x00000001
+	JL        done396
+	VMOVUPS   (BX), Y2
+	VMOVUPS   (SI), Y3
+	VMAXPS    Y2, Y3, Y2
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	VMOVUPS   (DI), Y3
+	VMAXPS    Y2, Y3, Y2
+	VCMPPS    $0x03, Y3, Y3, Y4
+	VBLENDVPS Y4, Y3, Y2, Y2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   Y0, Y0
+	VMAXPS    Y0, Y1, Y0
+	VCMPPS    $0x03, Y1, Y1, Y3
+	VBLENDVPS Y3, Y1, Y0, Y0
+	VMAXPS    Y0, Y2, Y0
+	VCMPPS    $0x03, Y2, Y2, Y3
+	VBLENDVPS Y3, Y2, Y0, Y0
+	VMOVUPS   Y0, (DX)
+	ADDQ      AX, DX
+	VMOVAPS   Y1, Y0
+	VMOVAPS   Y2, Y1
+	SUBQ      $0x00000001, CX
+	JMP       while395
+
+done396:
+	VBROADCASTSS (SP), Y2
+	VMOVAPS      Y0, Y0
+	VMAXPS       Y0, Y1, Y0
+	VCMPPS       $0x03, Y1, Y1, Y3
+	VBLENDVPS    Y3, Y1, Y0, Y0
+	VMAXPS       Y0, Y2, Y0
+	VCMPPS       $0x03, Y2, Y2, Y1
+	VBLENDVPS    Y1, Y2, Y0, Y0
+	VMOVUPS      Y0, (DX)
+	ADDQ         AX, DX
+	MOVQ         64(SP), CX
+	ADDQ         CX, 48(SP)
+	DECQ         56(SP)
+	JNZ          loop392
+	ADDQ         $0x00000020, 8(SP)
+	ADDQ         $0x00000020, 16(SP)
+	ADDQ         $0x00000020, 24(SP)
+	ADDQ         $0x00000020, 32(SP)
+	SUBQ         $0x00000008, 40(SP)
+	JMP          while390
+
+done391:
+	CMPQ    40(SP), $0x00000000
+	JE      zero397
+	MOVQ    40(SP), CX
+	LEAQ    edgeAVX2<>+0(SB), DX
+	NEGQ    CX
+	VMOVUPS 32(DX)(CX*4), Y0
+	MOVQ    $0x00000000, 48(SP)
+	MOVQ    rows+48(FP), CX
+	MOVQ    CX, 56(SP)
+
+loop398:
+	MOVQ         8(SP), DX
+	ADDQ         48(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         48(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         48(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         48(SP), DI
+	VBROADCASTSS (SP), Y1
+	VMASKMOVPS   (BX), Y0, Y2
+	VMASKMOVPS   (SI), Y0, Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y2, Y2
+	VMASKMOVPS   (DI), Y0, Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y2, Y2
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMASKMOVPS   (BX), Y0, Y3
+	VMASKMOVPS   (SI), Y0, Y4
+	VMAXPS       Y3, Y4, Y3
+	VCMPPS       $0x03, Y4, Y4, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	VMASKMOVPS   (DI), Y0, Y4
+	VMAXPS       Y3, Y4, Y3
+	VCMPPS       $0x03, Y4, Y4, Y5
+	VBLENDVPS    Y5, Y4, Y3, Y3
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVAPS      Y1, Y1
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, Y4
+	VBLENDVPS    Y4, Y2, Y1, Y1
+	VMAXPS       Y1, Y3, Y1
+	VCMPPS       $0x03, Y3, Y3, Y4
+	VBLENDVPS    Y4, Y3, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         AX, DX
+	VMOVAPS      Y2, Y1
+	VMOVAPS      Y3, Y2
+	MOVQ         pixels+40(FP), CX
+	SUBQ         $0x00000002, CX
+
+while399:
+	CMPQ       CX, $0x00000003
+	JL         done400
+	VMASKMOVPS (BX), Y0, Y3
+	VMASKMOVPS (SI), Y0, Y4
+	VMAXPS     Y3, Y4, Y3
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	VMASKMOVPS (DI), Y0, Y4
+	VMAXPS     Y3, Y4, Y3
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMOVAPS    Y1, Y1
+	VMAXPS     Y1, Y2, Y1
+	VCMPPS     $0x03, Y2, Y2, Y4
+	VBLENDVPS  Y4, Y2, Y1, Y1
+	VMAXPS     Y1, Y3, Y1
+	VCMPPS     $0x03, Y3, Y3, Y4
+	VBLENDVPS  Y4, Y3, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	VMASKMOVPS (BX), Y0, Y1
+	VMASKMOVPS (SI), Y0, Y4
+	VMAXPS     Y1, Y4, Y1
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y1, Y1
+	VMASKMOVPS (DI), Y0, Y4
+	VMAXPS     Y1, Y4, Y1
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y1, Y1
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMOVAPS    Y2, Y2
+	VMAXPS     Y2, Y3, Y2
+	VCMPPS     $0x03, Y3, Y3, Y4
+	VBLENDVPS  Y4, Y3, Y2, Y2
+	VMAXPS     Y2, Y1, Y2
+	VCMPPS     $0x03, Y1, Y1, Y4
+	VBLENDVPS  Y4, Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (DX)
+	ADDQ       AX, DX
+	VMASKMOVPS (BX), Y0, Y2
+	VMASKMOVPS (SI), Y0, Y4
+	VMAXPS     Y2, Y4, Y2
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y2, Y2
+	VMASKMOVPS (DI), Y0, Y4
+	VMAXPS     Y2, Y4, Y2
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y2, Y2
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMOVAPS    Y3, Y3
+	VMAXPS     Y3, Y1, Y3
+	VCMPPS     $0x03, Y1, Y1, Y4
+	VBLENDVPS  Y4, Y1, Y3, Y3
+	VMAXPS     Y3, Y2, Y3
+	VCMPPS     $0x03, Y2, Y2, Y4
+	VBLENDVPS  Y4, Y2, Y3, Y3
+	VMASKMOVPS Y3, Y0, (DX)
+	ADDQ       AX, DX
+	SUBQ       $0x00000003, CX
+	JMP        while399
+
+done400:
+while401:
+	CMPQ       CX, $0x00000001
+	JL         done402
+	VMASKMOVPS (BX), Y0, Y3
+	VMASKMOVPS (SI), Y0, Y4
+	VMAXPS     Y3, Y4, Y3
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	VMASKMOVPS (DI), Y0, Y4
+	VMAXPS     Y3, Y4, Y3
+	VCMPPS     $0x03, Y4, Y4, Y5
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	ADDQ       AX, BX
+	ADDQ       AX, SI
+	ADDQ       AX, DI
+	VMOVAPS    Y1, Y1
+	VMAXPS     Y1, Y2, Y1
+	VCMPPS     $0x03, Y2, Y2, Y4
+	VBLENDVPS  Y4, Y2, Y1, Y1
+	VMAXPS     Y1, Y3, Y1
+	VCMPPS     $0x03, Y3, Y3, Y4
+	VBLENDVPS  Y4, Y3, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	ADDQ       AX, DX
+	VMOVAPS    Y2, Y1
+	VMOVAPS    Y3, Y2
+	SUBQ       $0x00000001, CX
+	JMP        while401
+
+done402:
+	VBROADCASTSS (SP), Y3
+	VMOVAPS      Y1, Y1
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, Y4
+	VBLENDVPS    Y4, Y2, Y1, Y1
+	VMAXPS       Y1, Y3, Y1
+	VCMPPS       $0x03, Y3, Y3, Y2
+	VBLENDVPS    Y2, Y3, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (DX)
+	ADDQ         AX, DX
+	MOVQ         64(SP), CX
+	ADDQ         CX, 48(SP)
+	DECQ         56(SP)
+	JNZ          loop398
+
+zero397:
+	VZEROUPPER
+	RET
+
 // func addRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
 // Requires: AVX
 TEXT ·addRowAVX2(SB), NOSPLIT, $0-40
@@ -5294,9 +6046,9 @@ TEXT ·addRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while377:
+while403:
 	CMPQ    BX, $0x00000020
-	JL      done378
+	JL      done404
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -5317,12 +6069,12 @@ while377:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while377
+	JMP     while403
 
-done378:
-while379:
+done404:
+while405:
 	CMPQ    BX, $0x00000008
-	JL      done380
+	JL      done406
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -5331,11 +6083,11 @@ while379:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while379
+	JMP     while405
 
-done380:
+done406:
 	CMPQ       BX, $0x00000000
-	JE         zero381
+	JE         zero407
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5344,7 +6096,7 @@ done380:
 	VADDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero381:
+zero407:
 	VZEROUPPER
 	RET
 
@@ -5356,9 +6108,9 @@ TEXT ·subRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while382:
+while408:
 	CMPQ    BX, $0x00000020
-	JL      done383
+	JL      done409
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -5379,12 +6131,12 @@ while382:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while382
+	JMP     while408
 
-done383:
-while384:
+done409:
+while410:
 	CMPQ    BX, $0x00000008
-	JL      done385
+	JL      done411
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -5393,11 +6145,11 @@ while384:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while384
+	JMP     while410
 
-done385:
+done411:
 	CMPQ       BX, $0x00000000
-	JE         zero386
+	JE         zero412
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5406,7 +6158,7 @@ done385:
 	VSUBPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero386:
+zero412:
 	VZEROUPPER
 	RET
 
@@ -5418,9 +6170,9 @@ TEXT ·mulRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while387:
+while413:
 	CMPQ    BX, $0x00000020
-	JL      done388
+	JL      done414
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -5441,12 +6193,12 @@ while387:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while387
+	JMP     while413
 
-done388:
-while389:
+done414:
+while415:
 	CMPQ    BX, $0x00000008
-	JL      done390
+	JL      done416
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -5455,11 +6207,11 @@ while389:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while389
+	JMP     while415
 
-done390:
+done416:
 	CMPQ       BX, $0x00000000
-	JE         zero391
+	JE         zero417
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5468,7 +6220,7 @@ done390:
 	VMULPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero391:
+zero417:
 	VZEROUPPER
 	RET
 
@@ -5480,9 +6232,9 @@ TEXT ·divRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while392:
+while418:
 	CMPQ    BX, $0x00000020
-	JL      done393
+	JL      done419
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -5503,12 +6255,12 @@ while392:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while392
+	JMP     while418
 
-done393:
-while394:
+done419:
+while420:
 	CMPQ    BX, $0x00000008
-	JL      done395
+	JL      done421
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -5517,11 +6269,11 @@ while394:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while394
+	JMP     while420
 
-done395:
+done421:
 	CMPQ       BX, $0x00000000
-	JE         zero396
+	JE         zero422
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5530,7 +6282,7 @@ done395:
 	VDIVPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero396:
+zero422:
 	VZEROUPPER
 	RET
 
@@ -5541,9 +6293,9 @@ TEXT ·sqrtRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while397:
+while423:
 	CMPQ    DX, $0x00000020
-	JL      done398
+	JL      done424
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
@@ -5559,23 +6311,23 @@ while397:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while397
+	JMP     while423
 
-done398:
-while399:
+done424:
+while425:
 	CMPQ    DX, $0x00000008
-	JL      done400
+	JL      done426
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while399
+	JMP     while425
 
-done400:
+done426:
 	CMPQ       DX, $0x00000000
-	JE         zero401
+	JE         zero427
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -5583,7 +6335,7 @@ done400:
 	VSQRTPS    Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero401:
+zero427:
 	VZEROUPPER
 	RET
 
@@ -5594,9 +6346,9 @@ TEXT ·reluRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while402:
+while428:
 	CMPQ    DX, $0x00000020
-	JL      done403
+	JL      done429
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -5616,12 +6368,12 @@ while402:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while402
+	JMP     while428
 
-done403:
-while404:
+done429:
+while430:
 	CMPQ    DX, $0x00000008
-	JL      done405
+	JL      done431
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -5629,11 +6381,11 @@ while404:
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while404
+	JMP     while430
 
-done405:
+done431:
 	CMPQ       DX, $0x00000000
-	JE         zero406
+	JE         zero432
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -5642,7 +6394,7 @@ done405:
 	VMAXPS     Y1, Y2, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero406:
+zero432:
 	VZEROUPPER
 	RET
 
@@ -5654,9 +6406,9 @@ TEXT ·reluGradRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while407:
+while433:
 	CMPQ    BX, $0x00000020
-	JL      done408
+	JL      done434
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -5685,12 +6437,12 @@ while407:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while407
+	JMP     while433
 
-done408:
-while409:
+done434:
+while435:
 	CMPQ    BX, $0x00000008
-	JL      done410
+	JL      done436
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -5701,11 +6453,11 @@ while409:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while409
+	JMP     while435
 
-done410:
+done436:
 	CMPQ       BX, $0x00000000
-	JE         zero411
+	JE         zero437
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5716,7 +6468,7 @@ done410:
 	VANDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero411:
+zero437:
 	VZEROUPPER
 	RET
 
@@ -5728,9 +6480,9 @@ TEXT ·scaleRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while412:
+while438:
 	CMPQ    DX, $0x00000020
-	JL      done413
+	JL      done439
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
@@ -5746,23 +6498,23 @@ while412:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while412
+	JMP     while438
 
-done413:
-while414:
+done439:
+while440:
 	CMPQ    DX, $0x00000008
-	JL      done415
+	JL      done441
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while414
+	JMP     while440
 
-done415:
+done441:
 	CMPQ       DX, $0x00000000
-	JE         zero416
+	JE         zero442
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y1
@@ -5770,7 +6522,7 @@ done415:
 	VMULPS     Y0, Y2, Y2
 	VMASKMOVPS Y2, Y1, (AX)
 
-zero416:
+zero442:
 	VZEROUPPER
 	RET
 
@@ -5783,9 +6535,9 @@ TEXT ·axpyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), BX
 
-while417:
+while443:
 	CMPQ        BX, $0x00000020
-	JL          done418
+	JL          done444
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -5806,12 +6558,12 @@ while417:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while417
+	JMP         while443
 
-done418:
-while419:
+done444:
+while445:
 	CMPQ        BX, $0x00000008
-	JL          done420
+	JL          done446
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -5820,11 +6572,11 @@ while419:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while419
+	JMP         while445
 
-done420:
+done446:
 	CMPQ        BX, $0x00000000
-	JE          zero421
+	JE          zero447
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y1
@@ -5833,7 +6585,7 @@ done420:
 	VFMADD231PS Y0, Y2, Y3
 	VMASKMOVPS  Y3, Y1, (AX)
 
-zero421:
+zero447:
 	VZEROUPPER
 	RET
 
@@ -5847,9 +6599,9 @@ TEXT ·axpbyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Y1
 	MOVQ         n+24(FP), BX
 
-while422:
+while448:
 	CMPQ        BX, $0x00000020
-	JL          done423
+	JL          done449
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -5874,12 +6626,12 @@ while422:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while422
+	JMP         while448
 
-done423:
-while424:
+done449:
+while450:
 	CMPQ        BX, $0x00000008
-	JL          done425
+	JL          done451
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -5889,11 +6641,11 @@ while424:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while424
+	JMP         while450
 
-done425:
+done451:
 	CMPQ        BX, $0x00000000
-	JE          zero426
+	JE          zero452
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y2
@@ -5903,7 +6655,7 @@ done425:
 	VFMADD231PS Y0, Y3, Y4
 	VMASKMOVPS  Y4, Y2, (AX)
 
-zero426:
+zero452:
 	VZEROUPPER
 	RET
 
@@ -5916,9 +6668,9 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-while427:
+while453:
 	CMPQ         DX, $0x00000100
-	JL           done428
+	JL           done454
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -5998,12 +6750,12 @@ while427:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000100, DX
-	JMP          while427
+	JMP          while453
 
-done428:
-while429:
+done454:
+while455:
 	CMPQ         DX, $0x00000008
-	JL           done430
+	JL           done456
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      (AX), Y3
 	VFMADD231PS  (CX), Y3, Y2
@@ -6015,11 +6767,11 @@ while429:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000008, DX
-	JMP          while429
+	JMP          while455
 
-done430:
+done456:
 	CMPQ         DX, $0x00000000
-	JE           zero431
+	JE           zero457
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y2
@@ -6033,7 +6785,7 @@ done430:
 	VADDPD       Y3, Y0, Y0
 	VADDPD       Y2, Y1, Y1
 
-zero431:
+zero457:
 	VADDPD       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPD       X1, X0, X0
@@ -6057,9 +6809,9 @@ TEXT ·sgdAVX2(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Y3
 	MOVQ         n+40(FP), DI
 
-while432:
+while458:
 	CMPQ         DI, $0x00000020
-	JL           done433
+	JL           done459
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -6102,12 +6854,12 @@ while432:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x00000020, DI
-	JMP          while432
+	JMP          while458
 
-done433:
-while434:
+done459:
+while460:
 	CMPQ         DI, $0x00000008
-	JL           done435
+	JL           done461
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -6123,11 +6875,11 @@ while434:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, SI
 	SUBQ         $0x00000008, DI
-	JMP          while434
+	JMP          while460
 
-done435:
+done461:
 	CMPQ         DI, $0x00000000
-	JE           zero436
+	JE           zero462
 	LEAQ         edgeAVX2<>+0(SB), R8
 	NEGQ         DI
 	VMOVUPS      32(R8)(DI*4), Y4
@@ -6141,7 +6893,7 @@ done435:
 	VMASKMOVPS   Y6, Y4, (CX)
 	VMASKMOVPS   Y5, Y4, (AX)
 
-zero436:
+zero462:
 	VZEROUPPER
 	RET
 
@@ -6176,9 +6928,9 @@ TEXT ·expRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while437:
+while463:
 	CMPQ         DX, $0x00000020
-	JL           done438
+	JL           done464
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -6346,12 +7098,12 @@ while437:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while437
+	JMP          while463
 
-done438:
-while439:
+done464:
+while465:
 	CMPQ         DX, $0x00000008
-	JL           done440
+	JL           done466
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -6396,11 +7148,11 @@ while439:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while439
+	JMP          while465
 
-done440:
+done466:
 	CMPQ         DX, $0x00000000
-	JE           zero441
+	JE           zero467
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y1
@@ -6446,7 +7198,7 @@ done440:
 	VMULPS       Y0, Y4, Y4
 	VMASKMOVPS   Y4, Y1, (AX)
 
-zero441:
+zero467:
 	VZEROUPPER
 	RET
 
@@ -6457,9 +7209,9 @@ TEXT ·sigmoidRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while442:
+while468:
 	CMPQ         DX, $0x00000020
-	JL           done443
+	JL           done469
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -6647,12 +7399,12 @@ while442:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while442
+	JMP          while468
 
-done443:
-while444:
+done469:
+while470:
 	CMPQ         DX, $0x00000008
-	JL           done445
+	JL           done471
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -6702,11 +7454,11 @@ while444:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while444
+	JMP          while470
 
-done445:
+done471:
 	CMPQ         DX, $0x00000000
-	JE           zero446
+	JE           zero472
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -6757,7 +7509,7 @@ done445:
 	VDIVPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero446:
+zero472:
 	VZEROUPPER
 	RET
 
@@ -6768,9 +7520,9 @@ TEXT ·tanhRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while447:
+while473:
 	CMPQ         DX, $0x00000020
-	JL           done448
+	JL           done474
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+80(SB), Y3
 	VANDNPS      Y0, Y3, Y1
@@ -7038,12 +7790,12 @@ while447:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while447
+	JMP          while473
 
-done448:
-while449:
+done474:
+while475:
 	CMPQ         DX, $0x00000008
-	JL           done450
+	JL           done476
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+80(SB), Y3
 	VANDNPS      Y0, Y3, Y1
@@ -7113,11 +7865,11 @@ while449:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while449
+	JMP          while475
 
-done450:
+done476:
 	CMPQ         DX, $0x00000000
-	JE           zero451
+	JE           zero477
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -7188,13 +7940,13 @@ done450:
 	VBLENDVPS    Y1, Y4, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (AX)
 
-zero451:
+zero477:
 	VZEROUPPER
 	RET
 
 // func columnSumsAVX2(sum *float64, x *float32, n int, rows int)
 // Requires: AVX
-TEXT ·columnSumsAVX2(SB), NOSPLIT, $8-32
+TEXT ·columnSumsAVX2(SB), NOSPLIT, $16-32
 	MOVQ x+8(FP), AX
 	MOVQ sum+0(FP), DX
 	MOVQ n+16(FP), CX
@@ -7202,19 +7954,29 @@ TEXT ·columnSumsAVX2(SB), NOSPLIT, $8-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while452:
-	CMPQ   (SP), $0x00000008
-	JL     done453
+while478:
+	CMPQ (SP), $0x00000008
+	JL   done479
+	MOVQ AX, CX
+	MOVQ rows+24(FP), SI
+	MOVQ SI, 8(SP)
+
+rows480:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few481
+	MOVQ 8(SP), SI
+
+few481:
+	SUBQ   SI, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   AX, CX
-	MOVQ   rows+24(FP), SI
 
-while454:
+while482:
 	CMPQ    SI, $0x00000004
-	JL      done455
+	JL      done483
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
@@ -7228,19 +7990,19 @@ while454:
 	VADDPS  Y4, Y3, Y3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while454
+	JMP     while482
 
-done455:
-while456:
+done483:
+while484:
 	CMPQ    SI, $0x00000001
-	JL      done457
+	JL      done485
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while456
+	JMP     while484
 
-done457:
+done485:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -7251,28 +8013,40 @@ done457:
 	VMOVUPD      Y0, (DX)
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows480
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000008, (SP)
-	JMP          while452
+	JMP          while478
 
-done453:
+done479:
 	CMPQ    (SP), $0x00000000
-	JE      zero458
+	JE      zero486
 	MOVQ    (SP), CX
 	LEAQ    edgeAVX2<>+0(SB), SI
 	NEGQ    CX
 	VMOVUPS 32(SI)(CX*4), Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
 	MOVQ    AX, CX
-	MOVQ    rows+24(FP), SI
+	MOVQ    rows+24(FP), AX
+	MOVQ    AX, 8(SP)
 
-while459:
+rows487:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few488
+	MOVQ 8(SP), SI
+
+few488:
+	SUBQ   SI, 8(SP)
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+
+while489:
 	CMPQ       SI, $0x00000004
-	JL         done460
+	JL         done490
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
@@ -7286,37 +8060,39 @@ while459:
 	VADDPS     Y5, Y4, Y4
 	ADDQ       BX, CX
 	SUBQ       $0x00000004, SI
-	JMP        while459
+	JMP        while489
 
-done460:
-while461:
+done490:
+while491:
 	CMPQ       SI, $0x00000001
-	JL         done462
+	JL         done492
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
 	SUBQ       $0x00000001, SI
-	JMP        while461
+	JMP        while491
 
-done462:
+done492:
 	VADDPS       Y2, Y1, Y1
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
+	VEXTRACTF128 $0x01, Y1, X2
 	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
 	VADDPD       (DX), Y1, Y1
 	VMOVUPD      Y1, (DX)
-	VADDPD       32(DX), Y0, Y0
-	VMOVUPD      Y0, 32(DX)
+	VADDPD       32(DX), Y2, Y2
+	VMOVUPD      Y2, 32(DX)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows487
 
-zero458:
+zero486:
 	VZEROUPPER
 	RET
 
 // func columnMomentsAVX2(first *float64, second *float64, x *float32, center *float32, n int, rows int)
 // Requires: AVX, FMA3
-TEXT ·columnMomentsAVX2(SB), NOSPLIT, $8-48
+TEXT ·columnMomentsAVX2(SB), NOSPLIT, $16-48
 	MOVQ x+16(FP), AX
 	MOVQ center+24(FP), DX
 	MOVQ first+0(FP), BX
@@ -7326,24 +8102,34 @@ TEXT ·columnMomentsAVX2(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while463:
+while493:
 	CMPQ    (SP), $0x00000008
-	JL      done464
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
+	JL      done494
 	VMOVUPS (DX), Y8
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
+	MOVQ    R8, 8(SP)
 
-while465:
+rows495:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few496
+	MOVQ 8(SP), R8
+
+few496:
+	SUBQ   R8, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while497:
 	CMPQ        R8, $0x00000004
-	JL          done466
+	JL          done498
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -7365,21 +8151,21 @@ while465:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while465
+	JMP         while497
 
-done466:
-while467:
+done498:
+while499:
 	CMPQ        R8, $0x00000001
-	JL          done468
+	JL          done500
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while467
+	JMP         while499
 
-done468:
+done500:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -7400,35 +8186,47 @@ done468:
 	VMOVUPD      Y1, (SI)
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows495
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000008, (SP)
-	JMP          while463
+	JMP          while493
 
-done464:
+done494:
 	CMPQ       (SP), $0x00000000
-	JE         zero469
+	JE         zero501
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       CX
 	VMOVUPS    32(R8)(CX*4), Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
 	VMASKMOVPS (DX), Y0, Y9
 	MOVQ       AX, CX
-	MOVQ       rows+40(FP), R8
+	MOVQ       rows+40(FP), AX
+	MOVQ       AX, 8(SP)
 
-while470:
+rows502:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few503
+	MOVQ 8(SP), R8
+
+few503:
+	SUBQ   R8, 8(SP)
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+
+while504:
 	CMPQ        R8, $0x00000004
-	JL          done471
+	JL          done505
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
@@ -7450,49 +8248,51 @@ while470:
 	VFMADD231PS Y10, Y10, Y8
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while470
+	JMP         while504
 
-done471:
-while472:
+done505:
+while506:
 	CMPQ        R8, $0x00000001
-	JL          done473
+	JL          done507
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
 	VFMADD231PS Y10, Y10, Y2
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while472
+	JMP         while506
 
-done473:
+done507:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
+	VEXTRACTF128 $0x01, Y1, X3
 	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X3, Y3
 	VADDPD       (BX), Y1, Y1
 	VMOVUPD      Y1, (BX)
-	VADDPD       32(BX), Y0, Y0
-	VMOVUPD      Y0, 32(BX)
+	VADDPD       32(BX), Y3, Y3
+	VMOVUPD      Y3, 32(BX)
 	VADDPS       Y4, Y2, Y2
 	VADDPS       Y6, Y2, Y2
 	VADDPS       Y8, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VCVTPS2PD    X2, Y1
-	VCVTPS2PD    X0, Y0
-	VADDPD       (SI), Y1, Y1
-	VMOVUPD      Y1, (SI)
-	VADDPD       32(SI), Y0, Y0
-	VMOVUPD      Y0, 32(SI)
+	VEXTRACTF128 $0x01, Y2, X1
+	VCVTPS2PD    X2, Y2
+	VCVTPS2PD    X1, Y1
+	VADDPD       (SI), Y2, Y2
+	VMOVUPD      Y2, (SI)
+	VADDPD       32(SI), Y1, Y1
+	VMOVUPD      Y1, 32(SI)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows502
 
-zero469:
+zero501:
 	VZEROUPPER
 	RET
 
 // func columnProductsAVX2(sum *float64, product *float64, dy *float32, x *float32, mean *float32, n int, rows int)
 // Requires: AVX, FMA3
-TEXT ·columnProductsAVX2(SB), NOSPLIT, $8-56
+TEXT ·columnProductsAVX2(SB), NOSPLIT, $16-56
 	MOVQ dy+16(FP), AX
 	MOVQ x+24(FP), DX
 	MOVQ mean+32(FP), SI
@@ -7503,25 +8303,35 @@ TEXT ·columnProductsAVX2(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while474:
+while508:
 	CMPQ    (SP), $0x00000008
-	JL      done475
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
+	JL      done509
 	VMOVUPS (SI), Y8
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
+	MOVQ    R10, 8(SP)
 
-while476:
+rows510:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few511
+	MOVQ 8(SP), R10
+
+few511:
+	SUBQ   R10, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while512:
 	CMPQ        R10, $0x00000004
-	JL          done477
+	JL          done513
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -7551,12 +8361,12 @@ while476:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while476
+	JMP         while512
 
-done477:
-while478:
+done513:
+while514:
 	CMPQ        R10, $0x00000001
-	JL          done479
+	JL          done515
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -7565,9 +8375,9 @@ while478:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while478
+	JMP         while514
 
-done479:
+done515:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -7588,37 +8398,49 @@ done479:
 	VMOVUPD      Y1, (R8)
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows510
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, SI
 	ADDQ         $0x00000040, DI
 	ADDQ         $0x00000040, R8
 	SUBQ         $0x00000008, (SP)
-	JMP          while474
+	JMP          while508
 
-done475:
+done509:
 	CMPQ       (SP), $0x00000000
-	JE         zero480
+	JE         zero516
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
 	VMOVUPS    32(BX)(CX*4), Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
 	VMASKMOVPS (SI), Y0, Y9
 	MOVQ       AX, CX
 	MOVQ       DX, BX
-	MOVQ       rows+48(FP), R10
+	MOVQ       rows+48(FP), AX
+	MOVQ       AX, 8(SP)
 
-while481:
+rows517:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few518
+	MOVQ 8(SP), R10
+
+few518:
+	SUBQ   R10, 8(SP)
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+
+while519:
 	CMPQ        R10, $0x00000004
-	JL          done482
+	JL          done520
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -7648,12 +8470,12 @@ while481:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while481
+	JMP         while519
 
-done482:
-while483:
+done520:
+while521:
 	CMPQ        R10, $0x00000001
-	JL          done484
+	JL          done522
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -7662,37 +8484,39 @@ while483:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while483
+	JMP         while521
 
-done484:
+done522:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
+	VEXTRACTF128 $0x01, Y1, X3
 	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X3, Y3
 	VADDPD       (DI), Y1, Y1
 	VMOVUPD      Y1, (DI)
-	VADDPD       32(DI), Y0, Y0
-	VMOVUPD      Y0, 32(DI)
+	VADDPD       32(DI), Y3, Y3
+	VMOVUPD      Y3, 32(DI)
 	VADDPS       Y4, Y2, Y2
 	VADDPS       Y6, Y2, Y2
 	VADDPS       Y8, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VCVTPS2PD    X2, Y1
-	VCVTPS2PD    X0, Y0
-	VADDPD       (R8), Y1, Y1
-	VMOVUPD      Y1, (R8)
-	VADDPD       32(R8), Y0, Y0
-	VMOVUPD      Y0, 32(R8)
+	VEXTRACTF128 $0x01, Y2, X1
+	VCVTPS2PD    X2, Y2
+	VCVTPS2PD    X1, Y1
+	VADDPD       (R8), Y2, Y2
+	VMOVUPD      Y2, (R8)
+	VADDPD       32(R8), Y1, Y1
+	VMOVUPD      Y1, 32(R8)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows517
 
-zero480:
+zero516:
 	VZEROUPPER
 	RET
 
 // func maskedProductsAVX2(sum *float64, product *float64, dy *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
 // Requires: AVX, FMA3
-TEXT ·maskedProductsAVX2(SB), NOSPLIT, $8-72
+TEXT ·maskedProductsAVX2(SB), NOSPLIT, $16-72
 	MOVQ dy+16(FP), AX
 	MOVQ x+24(FP), DX
 	MOVQ mean+32(FP), SI
@@ -7705,23 +8529,33 @@ TEXT ·maskedProductsAVX2(SB), NOSPLIT, $8-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while485:
+while523:
 	CMPQ    (SP), $0x00000008
-	JL      done486
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
+	JL      done524
 	VMOVUPS (SI), Y4
 	VMOVUPS (DI), Y5
 	VMOVUPS (R8), Y6
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
+	MOVQ    R12, 8(SP)
 
-while487:
+rows525:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few526
+	MOVQ 8(SP), R12
+
+few526:
+	SUBQ   R12, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+while527:
 	CMPQ        R12, $0x00000002
-	JL          done488
+	JL          done528
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -7749,12 +8583,12 @@ while487:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while487
+	JMP         while527
 
-done488:
-while489:
+done528:
+while529:
 	CMPQ        R12, $0x00000001
-	JL          done490
+	JL          done530
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -7769,9 +8603,9 @@ while489:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while489
+	JMP         while529
 
-done490:
+done530:
 	VADDPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X2
 	VCVTPS2PD    X0, Y0
@@ -7788,6 +8622,8 @@ done490:
 	VMOVUPD      Y1, (R10)
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows525
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, SI
@@ -7796,29 +8632,39 @@ done490:
 	ADDQ         $0x00000040, R9
 	ADDQ         $0x00000040, R10
 	SUBQ         $0x00000008, (SP)
-	JMP          while485
+	JMP          while523
 
-done486:
+done524:
 	CMPQ       (SP), $0x00000000
-	JE         zero491
+	JE         zero531
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
 	VMOVUPS    32(BX)(CX*4), Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
 	VMASKMOVPS (SI), Y0, Y5
 	VMASKMOVPS (DI), Y0, Y6
 	VMASKMOVPS (R8), Y0, Y7
 	MOVQ       AX, CX
 	MOVQ       DX, BX
-	MOVQ       rows+64(FP), R12
+	MOVQ       rows+64(FP), AX
+	MOVQ       AX, 8(SP)
 
-while492:
+rows532:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few533
+	MOVQ 8(SP), R12
+
+few533:
+	SUBQ   R12, 8(SP)
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+
+while534:
 	CMPQ        R12, $0x00000002
-	JL          done493
+	JL          done535
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -7846,12 +8692,12 @@ while492:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while492
+	JMP         while534
 
-done493:
-while494:
+done535:
+while536:
 	CMPQ        R12, $0x00000001
-	JL          done495
+	JL          done537
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -7866,27 +8712,29 @@ while494:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while494
+	JMP         while536
 
-done495:
+done537:
 	VADDPS       Y3, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
+	VEXTRACTF128 $0x01, Y1, X3
 	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X3, Y3
 	VADDPD       (R9), Y1, Y1
 	VMOVUPD      Y1, (R9)
-	VADDPD       32(R9), Y0, Y0
-	VMOVUPD      Y0, 32(R9)
+	VADDPD       32(R9), Y3, Y3
+	VMOVUPD      Y3, 32(R9)
 	VADDPS       Y4, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X0
-	VCVTPS2PD    X2, Y1
-	VCVTPS2PD    X0, Y0
-	VADDPD       (R10), Y1, Y1
-	VMOVUPD      Y1, (R10)
-	VADDPD       32(R10), Y0, Y0
-	VMOVUPD      Y0, 32(R10)
+	VEXTRACTF128 $0x01, Y2, X1
+	VCVTPS2PD    X2, Y2
+	VCVTPS2PD    X1, Y1
+	VADDPD       (R10), Y2, Y2
+	VMOVUPD      Y2, (R10)
+	VADDPD       32(R10), Y1, Y1
+	VMOVUPD      Y1, 32(R10)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows532
 
-zero491:
+zero531:
 	VZEROUPPER
 	RET
 
@@ -7901,9 +8749,9 @@ TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while496:
+while538:
 	CMPQ    (SP), $0x00000008
-	JL      done497
+	JL      done539
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -7914,9 +8762,9 @@ while496:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while498:
+while540:
 	CMPQ        SI, $0x00000004
-	JL          done499
+	JL          done541
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -7942,12 +8790,12 @@ while498:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while498
+	JMP         while540
 
-done499:
-while500:
+done541:
+while542:
 	CMPQ        SI, $0x00000001
-	JL          done501
+	JL          done543
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -7955,16 +8803,16 @@ while500:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while500
+	JMP         while542
 
-done501:
+done543:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while496
+	JMP  while538
 
-done497:
+done539:
 	CMPQ       (SP), $0x00000000
-	JE         zero502
+	JE         zero544
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -7979,9 +8827,9 @@ done497:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while503:
+while545:
 	CMPQ        SI, $0x00000004
-	JL          done504
+	JL          done546
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -8007,12 +8855,12 @@ while503:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while503
+	JMP         while545
 
-done504:
-while505:
+done546:
+while547:
 	CMPQ        SI, $0x00000001
-	JL          done506
+	JL          done548
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -8020,10 +8868,10 @@ while505:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while505
+	JMP         while547
 
-done506:
-zero502:
+done548:
+zero544:
 	VZEROUPPER
 	RET
 
@@ -8038,9 +8886,9 @@ TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while507:
+while549:
 	CMPQ    (SP), $0x00000008
-	JL      done508
+	JL      done550
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -8051,9 +8899,9 @@ while507:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while509:
+while551:
 	CMPQ        SI, $0x00000004
-	JL          done510
+	JL          done552
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -8087,12 +8935,12 @@ while509:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while509
+	JMP         while551
 
-done510:
-while511:
+done552:
+while553:
 	CMPQ        SI, $0x00000001
-	JL          done512
+	JL          done554
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -8102,16 +8950,16 @@ while511:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while511
+	JMP         while553
 
-done512:
+done554:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while507
+	JMP  while549
 
-done508:
+done550:
 	CMPQ       (SP), $0x00000000
-	JE         zero513
+	JE         zero555
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -8126,9 +8974,9 @@ done508:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while514:
+while556:
 	CMPQ        SI, $0x00000004
-	JL          done515
+	JL          done557
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -8162,12 +9010,12 @@ while514:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while514
+	JMP         while556
 
-done515:
-while516:
+done557:
+while558:
 	CMPQ        SI, $0x00000001
-	JL          done517
+	JL          done559
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -8177,10 +9025,10 @@ while516:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while516
+	JMP         while558
 
-done517:
-zero513:
+done559:
+zero555:
 	VZEROUPPER
 	RET
 
@@ -8196,9 +9044,9 @@ TEXT ·affineAVX2(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while518:
+while560:
 	CMPQ    (SP), $0x00000008
-	JL      done519
+	JL      done561
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Y0
 	MOVQ    a+32(FP), DI
@@ -8212,9 +9060,9 @@ while518:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while520:
+while562:
 	CMPQ        DI, $0x00000004
-	JL          done521
+	JL          done563
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -8252,12 +9100,12 @@ while520:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while520
+	JMP         while562
 
-done521:
-while522:
+done563:
+while564:
 	CMPQ        DI, $0x00000001
-	JL          done523
+	JL          done565
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -8268,16 +9116,16 @@ while522:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while522
+	JMP         while564
 
-done523:
+done565:
 	ADDQ $0x00000020, BX
 	SUBQ $0x00000008, (SP)
-	JMP  while518
+	JMP  while560
 
-done519:
+done561:
 	CMPQ       (SP), $0x00000000
-	JE         zero524
+	JE         zero566
 	MOVQ       (SP), DI
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       DI
@@ -8295,9 +9143,9 @@ done519:
 	LEAQ       (DX)(BX*1), R10
 	MOVQ       rows+64(FP), DI
 
-while525:
+while567:
 	CMPQ        DI, $0x00000004
-	JL          done526
+	JL          done568
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -8335,12 +9183,12 @@ while525:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while525
+	JMP         while567
 
-done526:
-while527:
+done568:
+while569:
 	CMPQ        DI, $0x00000001
-	JL          done528
+	JL          done570
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -8351,10 +9199,10 @@ while527:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while527
+	JMP         while569
 
-done528:
-zero524:
+done570:
+zero566:
 	VZEROUPPER
 	RET
 
@@ -8372,9 +9220,9 @@ TEXT ·mixAVX2(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while529:
+while571:
 	CMPQ    (SP), $0x00000008
-	JL      done530
+	JL      done572
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Y0
 	MOVQ    mean1+48(FP), R9
@@ -8398,9 +9246,9 @@ while529:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while531:
+while573:
 	CMPQ        R9, $0x00000004
-	JL          done532
+	JL          done574
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -8478,12 +9326,12 @@ while531:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while531
+	JMP         while573
 
-done532:
-while533:
+done574:
+while575:
 	CMPQ        R9, $0x00000001
-	JL          done534
+	JL          done576
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -8504,16 +9352,16 @@ while533:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while533
+	JMP         while575
 
-done534:
+done576:
 	ADDQ $0x00000020, DI
 	SUBQ $0x00000008, (SP)
-	JMP  while529
+	JMP  while571
 
-done530:
+done572:
 	CMPQ       (SP), $0x00000000
-	JE         zero535
+	JE         zero577
 	MOVQ       (SP), R9
 	LEAQ       edgeAVX2<>+0(SB), R10
 	NEGQ       R9
@@ -8541,9 +9389,9 @@ done530:
 	LEAQ       (SI)(DI*1), R14
 	MOVQ       rows+112(FP), R9
 
-while536:
+while578:
 	CMPQ        R9, $0x00000004
-	JL          done537
+	JL          done579
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -8621,12 +9469,12 @@ while536:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while536
+	JMP         while578
 
-done537:
-while538:
+done579:
+while580:
 	CMPQ        R9, $0x00000001
-	JL          done539
+	JL          done581
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -8647,10 +9495,10 @@ while538:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while538
+	JMP         while580
 
-done539:
-zero535:
+done581:
+zero577:
 	VZEROUPPER
 	RET
 
@@ -8664,28 +9512,28 @@ TEXT ·copyRowsAVX2(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while540:
+while582:
 	CMPQ (SP), $0x00000008
-	JL   done541
+	JL   done583
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop542:
+loop584:
 	VMOVUPS (BX), Y0
 	VMOVUPS Y0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop542
+	JNZ     loop584
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, (SP)
-	JMP     while540
+	JMP     while582
 
-done541:
+done583:
 	CMPQ    (SP), $0x00000000
-	JE      zero543
+	JE      zero585
 	MOVQ    (SP), DX
 	LEAQ    edgeAVX2<>+0(SB), BX
 	NEGQ    DX
@@ -8694,14 +9542,14 @@ done541:
 	MOVQ    CX, BX
 	MOVQ    rows+24(FP), R8
 
-loop544:
+loop586:
 	VMASKMOVPS (BX), Y0, Y1
 	VMASKMOVPS Y1, Y0, (DX)
 	ADDQ       SI, DX
 	ADDQ       DI, BX
 	DECQ       R8
-	JNZ        loop544
+	JNZ        loop586
 
-zero543:
+zero585:
 	VZEROUPPER
 	RET

@@ -39,6 +39,21 @@ func correlateAVX512(w *float32, x *float32, dy *float32, channels int, pixels i
 //go:noescape
 func maxPoolGradAVX512(dx *float32, dy *float32, x *float32, channels int, pixels int, kh int, kw int, step int, tap int, skip int)
 
+// sumAroundAVX512 computes the sums around every pixel, each times its share.
+//
+//go:noescape
+func sumAroundAVX512(y *float32, above *float32, here *float32, below *float32, share *float32, channels int, pixels int, rows int)
+
+// maxAroundAVX512 computes the maxima around every pixel, NaN where an element is.
+//
+//go:noescape
+func maxAroundAVX512(y *float32, above *float32, here *float32, below *float32, channels int, pixels int, rows int)
+
+// maxAroundGradAVX512 adds dy to the rows of dx at the first maximum around every pixel of x, a row of numbers.
+//
+//go:noescape
+func maxAroundGradAVX512(dAbove *float32, dHere *float32, dBelow *float32, dy *float32, above *float32, here *float32, below *float32, channels int, pixels int, rows int)
+
 // addRowAVX512 computes x + y.
 //
 //go:noescape

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/dartsc/dartsc/compiler/lower"
@@ -17,7 +18,7 @@ const mostSets = 32
 // kind, if everything that it reads is there by then.
 //
 // BatchNorm's sums for one cotangent, those of all terms of a node, also become one launch, which reads the cotangent
-// once.
+// once. Weighted sums of the same terms, the cotangents of what several nodes read, become one launch with several results.
 func join(p *lower.Program) {
 	j := joining{Program: p, defined: make([]int, len(p.Tensors)), open: map[string]*group{}}
 	for i, l := range j.sunk() {
@@ -149,6 +150,8 @@ func (j *joining) key(l lower.Launch) string {
 		return fmt.Sprint(l.Kernel, l.Phase, len(l.Operands), len(l.Results), l.Params, l.Code)
 	case l.Kernel == "batch_norm_sums" && !j.changes(l):
 		return fmt.Sprint(l.Kernel, l.Phase, l.Params, "of", l.Operands[0])
+	case l.Kernel == "weighted_sum" && l.Params["normalized"] == nil && !j.changes(l):
+		return fmt.Sprint(l.Kernel, l.Phase, "of", l.Operands)
 	}
 	return ""
 }
@@ -159,6 +162,10 @@ func (j *joining) write(g *group) {
 		return
 	}
 	first := g.members[0]
+	if first.Kernel == "weighted_sum" {
+		j.kept[g.at] = j.sums(g.members)
+		return
+	}
 	all := lower.Launch{Launch: first.Launch}
 	all.Sets, all.Operands, all.Results, all.FLOPs, all.Bytes = len(g.members), nil, nil, 0, 0
 	seen := map[int]bool{}
@@ -182,4 +189,25 @@ func (j *joining) write(g *group) {
 		}
 	}
 	j.kept[g.at] = all
+}
+
+// sums makes one launch of weighted sums of the same terms: its parameter select lists those of each in turn. No result is
+// in the place of a term, which the others still read.
+func (j *joining) sums(members []lower.Launch) lower.Launch {
+	all := members[0]
+	all.Params, all.InPlace, all.Results = maps.Clone(all.Params), nil, slices.Clone(all.Results)
+	selected := slices.Clone(all.Params["select"].([]int))
+	for _, l := range members[1:] {
+		selected = append(selected, l.Params["select"].([]int)...)
+		all.Results = append(all.Results, l.Results...)
+		all.FLOPs += l.FLOPs
+		for _, t := range l.Results {
+			all.Bytes += float64(j.Tensors[t].Bytes())
+		}
+		if l.Scope != all.Scope {
+			all.Scope = ""
+		}
+	}
+	all.Params["select"] = selected
+	return all
 }

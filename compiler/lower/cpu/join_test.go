@@ -38,6 +38,9 @@ func (u *updates) launch(kernel, operands, results string) {
 	for _, name := range strings.Fields(results) {
 		l.Results = append(l.Results, u.tensor(name))
 	}
+	if kernel == "weighted_sum" {
+		l.Params = plan.Params{"select": []int{0, 1}}
+	}
 	if kernel == "elementwise" {
 		l.InPlace = []lower.Alias{{Operand: 0, Result: 0}}
 	}
@@ -81,6 +84,9 @@ func TestJoin(t *testing.T) {
 			{"batch_norm_sums", "g x m v", "s t"}, {"batch_norm_sums", "h y m v", "a b"}, {"separable_grad", "g x s t", "dx"},
 			{"batch_norm_sums", "g z m v", "p q"}, {"batch_norm_sums", "g dx m v", "c d"},
 		}, []string{"2×batch_norm_sums g x m v g z m v → s t p q", "batch_norm_sums h y m v → a b", "separable_grad g x s t → dx", "batch_norm_sums g dx m v → c d"}},
+		{"weighted sums of the same terms", [][3]string{
+			{"weighted_sum", "w g h", "a"}, {"relu", "a", "b"}, {"weighted_sum", "w g h", "c"}, {"weighted_sum", "w g c", "d"},
+		}, []string{"weighted_sum w g h → a c", "relu a → b", "weighted_sum w g c → d"}},
 		{"running statistics wait for all means", [][3]string{
 			{"batch_stats", "x", "m"}, {"elementwise", "@r m", "r"}, {"batch_stats", "y", "n"}, {"elementwise", "@s n", "s"},
 		}, []string{"batch_stats x → m", "batch_stats y → n", "2×elementwise @r m @s n → r s"}},

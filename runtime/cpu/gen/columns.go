@@ -10,12 +10,12 @@ import (
 // are channels.
 func (s *set) columns() {
 	type vec = reg.VecVirtual
-	s.sums("columnSums", "sum *float64, x *float32, n, rows int", []string{"x"}, nil, []string{"sum"},
+	s.sums("columnSums", "sum *float64, x *float32, n, rows int", momentRows, []string{"x"}, nil, []string{"sum"},
 		"adds Σ x over rows to sum. Sums have room for whole vectors of channels.",
 		func(row columnRow, _, sums []vec) {
 			VADDPS(row.load(0), sums[0], sums[0])
 		})
-	s.sums("columnMoments", "first, second *float64, x, center *float32, n, rows int", []string{"x"}, []string{"center"}, []string{"first", "second"},
+	s.sums("columnMoments", "first, second *float64, x, center *float32, n, rows int", momentRows, []string{"x"}, []string{"center"}, []string{"first", "second"},
 		"adds Σ x - center and Σ (x - center)² over rows. Sums have room for whole vectors of channels.",
 		func(row columnRow, center, sums []vec) {
 			x := row.load(0)
@@ -23,7 +23,7 @@ func (s *set) columns() {
 			VADDPS(x, sums[0], sums[0])
 			VFMADD231PS(x, x, sums[1])
 		})
-	s.sums("columnProducts", "sum, product *float64, dy, x, mean *float32, n, rows int", []string{"dy", "x"}, []string{"mean"}, []string{"sum", "product"},
+	s.sums("columnProducts", "sum, product *float64, dy, x, mean *float32, n, rows int", productRows, []string{"dy", "x"}, []string{"mean"}, []string{"sum", "product"},
 		"adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.",
 		func(row columnRow, mean, sums []vec) {
 			g, x := row.load(0), row.load(1)
@@ -31,7 +31,7 @@ func (s *set) columns() {
 			VADDPS(g, sums[0], sums[0])
 			VFMADD231PS(x, g, sums[1])
 		})
-	s.sums("maskedProducts", "sum, product *float64, dy, x, mean, scale, beta *float32, n, rows int", []string{"dy", "x"}, []string{"mean", "scale", "beta"}, []string{"sum", "product"},
+	s.sums("maskedProducts", "sum, product *float64, dy, x, mean, scale, beta *float32, n, rows int", productRows, []string{"dy", "x"}, []string{"mean", "scale", "beta"}, []string{"sum", "product"},
 		"makes dy zero unless (x - mean)·scale + beta > 0, and adds Σ dy and Σ dy·(x - mean) over rows. Sums have room for whole vectors of channels.",
 		func(row columnRow, c, sums []vec) {
 			g, x, y := row.load(0), row.load(1), s.vector()
@@ -112,9 +112,14 @@ type columnRow struct {
 	store func(input int, v reg.VecVirtual)
 }
 
-// sums writes a kernel that adds up to two sums over rows to float64: in float32 over the rows of a call, which are
-// few, in several chains.
-func (s *set) sums(name, parameters string, inputs, coefficients, outputs []string, doc string, each func(row columnRow, c, sums []reg.VecVirtual)) {
+// How many rows are added in float32, in up to four chains, before they go into float64.
+const (
+	momentRows  = 64
+	productRows = 16 // whose terms cancel, in a gradient
+)
+
+// sums writes a kernel that adds up to two sums over rows to float64: in float32 over so many rows at a time.
+func (s *set) sums(name, parameters string, block int, inputs, coefficients, outputs []string, doc string, each func(row columnRow, c, sums []reg.VecVirtual)) {
 	s.signature(name, "func("+parameters+")", doc)
 	unroll := 4
 	if !s.wide && len(coefficients) > 1 {
@@ -131,7 +136,7 @@ func (s *set) sums(name, parameters string, inputs, coefficients, outputs []stri
 	for _, out := range outputs {
 		totals = append(totals, value(out))
 	}
-	n, row, rows := local("n"), GP64(), GP64()
+	n, left, row, rows := local("n"), AllocLocal(8), GP64(), GP64()
 	MOVQ(n, row)
 	SHLQ(U8(2), row)
 	s.columnBlocks(n, len(coefficients), func(vectors int) {
@@ -143,7 +148,10 @@ func (s *set) sums(name, parameters string, inputs, coefficients, outputs []stri
 		}
 	}, func(vectors int, part bool) {
 		unroll := max(1, unroll/vectors)
-		all := s.zeros(unroll * vectors * len(outputs))
+		all := make([]reg.VecVirtual, unroll*vectors*len(outputs))
+		for i := range all {
+			all[i] = s.vector()
+		}
 		c := make([][]reg.VecVirtual, vectors)
 		for v := range c {
 			for _, block := range blocks[len(inputs):] {
@@ -153,7 +161,18 @@ func (s *set) sums(name, parameters string, inputs, coefficients, outputs []stri
 		for i, p := range pointers {
 			MOVQ(blocks[i], p)
 		}
-		MOVQ(argument("rows"), rows)
+		move(argument("rows"), left)
+		again, few := s.mark("rows"), s.mark("few")
+		Label(again)
+		MOVQ(U32(block), rows)
+		CMPQ(left, U32(block))
+		JGE(LabelRef(few))
+		MOVQ(left, rows)
+		Label(few)
+		SUBQ(rows, left)
+		for _, sum := range all {
+			s.zero(sum)
+		}
 		for _, count := range []int{unroll, 1} {
 			s.while(rows, count, func() {
 				for i := range count {
@@ -183,6 +202,8 @@ func (s *set) sums(name, parameters string, inputs, coefficients, outputs []stri
 				}
 			}
 		}
+		CMPQ(left, U32(0))
+		JNE(LabelRef(again))
 	})
 	s.end()
 }

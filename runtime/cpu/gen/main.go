@@ -28,6 +28,7 @@ func main() {
 	s.gemm()
 	s.outer()
 	s.windows()
+	s.around()
 	s.elementwise()
 	s.exponential()
 	s.columns()

@@ -121,16 +121,21 @@ func (s *set) sliding(shape slidingShape, x, pixel reg.GPVirtual, weights Op, su
 // only a NaN in x needs care.
 func (s *set) maxPool() {
 	s.function("maxPool", "y, x", windowInts, "computes the maximum of each window, which is NaN if an element is.")
-	infinity := AllocLocal(8)
-	MOVL(U32(0xff800000), infinity)
 	g := newGather(s)
 	g.each = func(sum reg.VecVirtual, x Mem, part bool) {
 		v := s.loaded(x, part)
 		VMAXPS(sum, v, sum)
 		s.choose(s.where(unordered, v, v), v, sum)
 	}
-	g.zero = func(r reg.VecVirtual) { VBROADCASTSS(infinity, r) }
+	g.zero = s.leastNumber()
 	g.write()
+}
+
+// leastNumber returns what fills registers with minus infinity.
+func (s *set) leastNumber() func(r reg.VecVirtual) {
+	infinity := AllocLocal(8)
+	MOVL(U32(0xff800000), infinity)
+	return func(r reg.VecVirtual) { VBROADCASTSS(infinity, r) }
 }
 
 // gather is a kernel that computes every output pixel from its window, several pixels at a time.

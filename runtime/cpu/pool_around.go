@@ -1,0 +1,50 @@
+package cpu
+
+import "slices"
+
+// What poolings of windows of 3×3 around each pixel do, the ones that supernets have, see vector.
+
+// around says whether the windows are of that kind, in rows of at least two pixels.
+func (p *pooling) around() bool {
+	return p.kh == 3 && p.kw == 3 && p.sh == 1 && p.sw == 1 && p.oh == p.h && p.ow == p.w && p.w > 1 && p.columns[0].size == 2 && p.rows[0].size == min(2, p.h)
+}
+
+// row is a row of one number.
+func (p *pooling) row(v float32) []float32 { return slices.Repeat([]float32{v}, p.w*p.c) }
+
+// rowsInside is how many of three rows around one are inside the image.
+func (p *pooling) rowsInside(row int) int { return min(row+2, p.h) - max(row-1, 0) }
+
+// bands calls run for the rows [first, last): together where all three around them are inside.
+func (p *pooling) bands(first, last int, run func(row, rows int)) {
+	for row, rows := first, 0; row < last; row += rows {
+		if rows = 1; p.rowsInside(row) == 3 {
+			rows = min(last, p.h-1) - row
+		}
+		run(row, rows)
+	}
+}
+
+// three are the rows of an image around one, and what follows them; beside stands for those outside.
+func (p *pooling) three(image, beside []float32, row int) [3][]float32 {
+	three := [3][]float32{beside, image[row*len(beside):], beside}
+	if row > 0 {
+		three[0] = image[(row-1)*len(beside):]
+	}
+	if row < p.h-1 {
+		three[2] = image[(row+1)*len(beside):]
+	}
+	return three
+}
+
+// rowShares are shares of the windows of a row, by how many rows of them are inside.
+func (p *pooling) rowShares(shares map[int][]float32) (all [4][]float32) {
+	for _, rows := range p.rows {
+		for _, columns := range p.columns {
+			for range columns.count {
+				all[rows.size] = append(all[rows.size], shares[rows.size*columns.size]...)
+			}
+		}
+	}
+	return all
+}
