@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/compiler"
-	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/recipe"
@@ -29,7 +28,6 @@ type compileSearch struct {
 // compileFlags are the flags of every command that compiles a search.
 type compileFlags struct {
 	target, out, emit, dump string
-	precision               string
 	limit                   byteSize
 	json                    bool
 }
@@ -37,7 +35,6 @@ type compileFlags struct {
 func (o *compileFlags) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
-	bindPrecision(cmd, &o.precision)
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (default search.dplan)")
 	flags.StringVar(&o.emit, "emit", emitPlan, emitUsage)
 	bindMemoryLimit(flags, &o.limit)
@@ -47,14 +44,14 @@ func (o *compileFlags) bind(cmd *cobra.Command) {
 	complete(cmd, "target", compiler.Targets()...)
 }
 
-func (o *compileFlags) check() error {
+func (o *compileFlags) check(precision string) error {
 	if err := checkEmit(o.emit, o.target, o.json); err != nil {
 		return err
 	}
 	if !slices.Contains(compiler.Targets(), o.target) {
 		return usagef("--target %q: want %s", o.target, strings.Join(compiler.Targets(), ", "))
 	}
-	return checkPrecision(o.precision, o.target, "--target "+strings.Join(cuda.Names(), " or "))
+	return checkPrecision(precision, o.target, wantTarget)
 }
 
 func newCompileSearch() *cobra.Command {
@@ -83,7 +80,7 @@ needed to compile one.`,
 }
 
 func (o *compileSearch) run(cmd *cobra.Command) error {
-	if err := o.check(); err != nil {
+	if err := o.check(o.flags.config.Precision); err != nil {
 		return err
 	}
 	if cmd.Flags().Changed("classes") && o.flags.config.Data != "" {
@@ -96,18 +93,18 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return o.compile(cmd, recipe.SearchMetadata(config, summary), func() (*ir.Module, error) { return recipe.SearchModule(config, summary) })
+	return o.compile(cmd, config.Precision, recipe.SearchMetadata(config, summary), func() (*ir.Module, error) { return recipe.SearchModule(config, summary) })
 }
 
 // compile compiles what build builds, as far as --emit asks, and writes it.
-func (o *compileFlags) compile(cmd *cobra.Command, metadata map[string]string, build func() (*ir.Module, error)) error {
+func (o *compileFlags) compile(cmd *cobra.Command, precision string, metadata map[string]string, build func() (*ir.Module, error)) error {
 	start := time.Now()
 	module, err := build()
 	if err != nil {
 		return err
 	}
 	options := compiler.Options{
-		Target: o.target, Precision: o.precision, Version: version(), Metadata: metadata, Dump: o.dump, Logger: slog.Default(),
+		Target: o.target, Precision: precision, Version: version(), Metadata: metadata, Dump: o.dump, Logger: slog.Default(),
 		MemoryLimit: int64(o.limit),
 	}
 	if o.emit == emitIR || o.emit == emitFused {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/text"
 	"github.com/dartsc/dartsc/ir"
@@ -22,7 +23,7 @@ flags of run search rnn. Without --data it compiles for a vocabulary of the Penn
 changes.`,
 		Example: `  dartsc compile search rnn --unrolled -o search.dplan`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(); err != nil {
+			if err := o.check(config.Precision); err != nil {
 				return err
 			}
 			for _, line := range warnings(cmd.Flags(), deadTextSearchFlags) {
@@ -47,7 +48,7 @@ changes.`,
 				}
 				d = corpus.Summary()
 			}
-			return o.compile(cmd, recipe.TextSearchMetadata(config, d), func() (*ir.Module, error) { return recipe.TextSearchModule(config, d) })
+			return o.compile(cmd, config.Precision, recipe.TextSearchMetadata(config, d), func() (*ir.Module, error) { return recipe.TextSearchModule(config, d) })
 		},
 	}
 	bindTextSearch(cmd.Flags(), &config)
@@ -55,6 +56,7 @@ changes.`,
 	bindDead(cmd, deadTextSearchFlags)
 	cmd.Flags().StringVar(&preset, "preset", "", "settings to start from: paper, the original's (default), or quick")
 	complete(cmd, "preset", presetQuick, presetPaper)
+	complete(cmd, "precision", cuda.Precisions...)
 	cmd.Flags().IntVar(&vocabulary, "vocabulary", 10000, "number of words, without --data")
 	o.bind(cmd)
 	return cmd

@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
@@ -19,6 +22,7 @@ import (
 type runFlags struct {
 	command, usage     string // "train", "run train"
 	save, resume, dump string
+	precision          string // given with --resume
 	deviceFlags
 	interval time.Duration
 	limit    byteSize
@@ -61,6 +65,10 @@ func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
 	}
 	if flags.Changed("save") {
 		settings = append(settings, "--save")
+	}
+	if given := flags.Lookup("precision"); given.Changed { // which is all right if it is the run's
+		o.precision = given.Value.String()
+		settings = slices.DeleteFunc(settings, func(s string) bool { return s == "--precision" })
 	}
 	if len(settings) > 0 {
 		return usagef("%s cannot go with --resume: a run goes on under its own settings", settings[0])
@@ -123,17 +131,24 @@ func (o *runFlags) defaultSave() {
 	}
 }
 
-// options are those of a run that tells of its steps, of a plan that is compiled already or nil.
-func (o *runFlags) options(step func(recipe.Progress), compiled *plan.Plan) (recipe.Options, error) {
+// options are those of a run in a precision that tells of its steps, of a plan that is compiled already or nil.
+func (o *runFlags) options(step func(recipe.Progress), compiled *plan.Plan, precision string) (recipe.Options, error) {
+	precision = cmp.Or(precision, cuda.FP32) // runs of before the setting have none
+	if o.precision != "" && o.precision != precision {
+		return recipe.Options{}, usagef("--precision %s cannot go with --resume: the run is in %s, and goes on so", o.precision, precision)
+	}
 	target := ""
 	if compiled != nil {
 		target = compiled.Target
 	}
 	device, err := o.deviceFlags.open(target)
+	if err != nil {
+		return recipe.Options{}, err
+	}
 	return recipe.Options{
 		Device: device, Plan: compiled, Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
 		Logger: slog.Default(), OnStep: step,
-	}, err
+	}, checkPrecision(precision, device.Target(), wantDevice)
 }
 
 // failed puts the error of a run that was stopped into words.

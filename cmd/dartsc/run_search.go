@@ -91,7 +91,7 @@ func (s *series) search(cmd *cobra.Command, name string, config recipe.SearchCon
 func searchOnce(cmd *cobra.Command, o *runFlags, config recipe.SearchConfig, compiled *plan.Plan, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
 	ctx := cmd.Context()
 	listener := newListener(o.json, searchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener.step, compiled)
+	options, err := o.options(listener.step, compiled, config.Precision)
 	if err != nil {
 		return "", err
 	}

@@ -150,7 +150,7 @@ func (s *series) train(cmd *cobra.Command, name string, config recipe.TrainConfi
 func trainOnce(cmd *cobra.Command, o *runFlags, config recipe.TrainConfig, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
 	ctx := cmd.Context()
 	listener := newListener(o.json, trainTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener.step, nil)
+	options, err := o.options(listener.step, nil, config.Precision)
 	if err != nil {
 		return "", err
 	}

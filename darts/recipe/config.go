@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/cnn"
@@ -38,7 +39,8 @@ type SearchConfig struct {
 	MaxFlops         int64   `json:"max_flops"`   // its multiply-adds for an image
 	BudgetForm       string  `json:"budget_form"` // of budget.Forms
 	Seed             uint64  `json:"seed"`
-	ReportFreq       int     `json:"report_freq"` // steps between lines of metrics.jsonl
+	ReportFreq       int     `json:"report_freq"`         // steps between lines of metrics.jsonl
+	Precision        string  `json:"precision,omitempty"` // one of cuda.Precisions; runs of before the setting have none, which is FP32
 }
 
 // Paper returns the settings of the original's train_search.py, for everything but the data.
@@ -47,7 +49,7 @@ func Paper() SearchConfig {
 		Epochs: 50, BatchSize: 64, InitChannels: 16, Layers: 8,
 		LearningRate: 0.025, LearningRateMin: 0.001, Momentum: 0.9, WeightDecay: 3e-4,
 		ArchLearningRate: 3e-4, ArchWeightDecay: 1e-3, GradClip: 5, TrainPortion: 0.5,
-		CutoutLength: 16, BudgetForm: budget.CIFAR.Name, Seed: 2, ReportFreq: 50,
+		CutoutLength: 16, BudgetForm: budget.CIFAR.Name, Seed: 2, ReportFreq: 50, Precision: cuda.FP32,
 	}
 }
 

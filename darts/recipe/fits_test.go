@@ -3,6 +3,7 @@ package recipe
 import (
 	"testing"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/data"
 )
@@ -24,19 +25,20 @@ func TestFits(t *testing.T) {
 	}
 	// Every setting that the programs depend on must be in the metadata; those that a plan serves in any value are not.
 	for name, change := range map[string]func(c *SearchConfig, d *data.Summary){
-		"unrolled": func(c *SearchConfig, _ *data.Summary) { c.Unrolled = true },
-		"channels": func(c *SearchConfig, _ *data.Summary) { c.InitChannels++ },
-		"layers":   func(c *SearchConfig, _ *data.Summary) { c.Layers++ },
-		"batch":    func(c *SearchConfig, _ *data.Summary) { c.BatchSize++ },
-		"momentum": func(c *SearchConfig, _ *data.Summary) { c.Momentum = 0.5 },
-		"decay":    func(c *SearchConfig, _ *data.Summary) { c.WeightDecay = 0.5 },
-		"clip":     func(c *SearchConfig, _ *data.Summary) { c.GradClip = 0.5 },
-		"alphas":   func(c *SearchConfig, _ *data.Summary) { c.ArchWeightDecay = 0.5 },
-		"cutout":   func(c *SearchConfig, _ *data.Summary) { c.Cutout = true },
-		"classes":  func(_ *SearchConfig, d *data.Summary) { d.Classes = d.Classes[1:] },
-		"size":     func(_ *SearchConfig, d *data.Summary) { d.Height++ },
-		"mean":     func(_ *SearchConfig, d *data.Summary) { d.Mean = []float32{0, 0, 0} },
-		"std":      func(_ *SearchConfig, d *data.Summary) { d.Std = []float32{1, 1, 1} },
+		"unrolled":  func(c *SearchConfig, _ *data.Summary) { c.Unrolled = true },
+		"channels":  func(c *SearchConfig, _ *data.Summary) { c.InitChannels++ },
+		"layers":    func(c *SearchConfig, _ *data.Summary) { c.Layers++ },
+		"batch":     func(c *SearchConfig, _ *data.Summary) { c.BatchSize++ },
+		"momentum":  func(c *SearchConfig, _ *data.Summary) { c.Momentum = 0.5 },
+		"decay":     func(c *SearchConfig, _ *data.Summary) { c.WeightDecay = 0.5 },
+		"clip":      func(c *SearchConfig, _ *data.Summary) { c.GradClip = 0.5 },
+		"alphas":    func(c *SearchConfig, _ *data.Summary) { c.ArchWeightDecay = 0.5 },
+		"cutout":    func(c *SearchConfig, _ *data.Summary) { c.Cutout = true },
+		"classes":   func(_ *SearchConfig, d *data.Summary) { d.Classes = d.Classes[1:] },
+		"size":      func(_ *SearchConfig, d *data.Summary) { d.Height++ },
+		"mean":      func(_ *SearchConfig, d *data.Summary) { d.Mean = []float32{0, 0, 0} },
+		"precision": func(c *SearchConfig, _ *data.Summary) { c.Precision = cuda.BF16 },
+		"std":       func(_ *SearchConfig, d *data.Summary) { d.Std = []float32{1, 1, 1} },
 	} {
 		c, other := config, d
 		change(&c, &other)

@@ -2,10 +2,12 @@ package recipe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/data"
@@ -44,7 +46,7 @@ func TrainMetadata(config TrainConfig, d data.Summary) map[string]string {
 	metadata := config.metadata()
 	maps.Copy(metadata, map[string]string{
 		"what": "cnn training", "data": d.Name, "batch_size": fmt.Sprint(config.BatchSize), "classes": fmt.Sprint(len(d.Classes)),
-		"image": fmt.Sprintf("%dx%dx%d", d.Height, d.Width, d.Channels),
+		"image": fmt.Sprintf("%dx%dx%d", d.Height, d.Width, d.Channels), "precision": cmp.Or(config.Precision, cuda.FP32),
 	})
 	return metadata
 }
@@ -63,7 +65,7 @@ func NewTraining(ctx context.Context, config TrainConfig, o Options) (*Training,
 		return nil, err
 	}
 	t := &Training{}
-	t.set(t, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed}, o)
+	t.set(t, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed, config.Precision}, o)
 	if err := t.openData(ctx); err != nil {
 		return nil, err
 	}
