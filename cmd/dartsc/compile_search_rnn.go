@@ -7,14 +7,13 @@ import (
 
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/recipe"
-	"github.com/dartsc/dartsc/darts/text"
 	"github.com/dartsc/dartsc/ir"
 )
 
 func newCompileSearchRNN() *cobra.Command {
 	var o compileFlags
 	var preset string
-	var vocabulary int
+	var words textFlags
 	config := recipe.PaperTextSearch()
 	cmd := &cobra.Command{
 		Use: "rnn", Short: "Compile a search for a recurrent cell to a plan", Args: noArgs,
@@ -29,10 +28,6 @@ changes.`,
 			for _, line := range warnings(cmd.Flags(), deadTextSearchFlags) {
 				fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
 			}
-			given := cmd.Flags().Changed("data")
-			if given && cmd.Flags().Changed("vocabulary") {
-				return usagef("--vocabulary cannot go with --data, which has words of its own")
-			}
 			if preset == "" {
 				preset = presetPaper
 			}
@@ -40,13 +35,9 @@ changes.`,
 			if err != nil {
 				return err
 			}
-			d := text.Summary{Name: "unnamed", Vocabulary: vocabulary}
-			if given {
-				corpus, err := text.Open(config.Data, config.Seed)
-				if err != nil {
-					return err
-				}
-				d = corpus.Summary()
+			d, err := words.summary(cmd.Flags(), config.Data, config.Seed)
+			if err != nil {
+				return err
 			}
 			return o.compile(cmd, config.Precision, recipe.TextSearchMetadata(config, d), func() (*ir.Module, error) { return recipe.TextSearchModule(config, d) })
 		},
@@ -57,7 +48,7 @@ changes.`,
 	cmd.Flags().StringVar(&preset, "preset", "", "settings to start from: paper, the original's (default), or quick")
 	complete(cmd, "preset", presetQuick, presetPaper)
 	complete(cmd, "precision", cuda.Precisions...)
-	cmd.Flags().IntVar(&vocabulary, "vocabulary", 10000, "number of words, without --data")
-	o.bind(cmd)
+	words.bind(cmd.Flags())
+	o.bind(cmd, "search.dplan")
 	return cmd
 }

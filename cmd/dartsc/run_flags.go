@@ -22,6 +22,7 @@ import (
 type runFlags struct {
 	command, usage     string // "train", "run train"
 	save, resume, dump string
+	plan               string // compiled before, of commands that take one
 	precision          string // given with --resume
 	deviceFlags
 	interval time.Duration
@@ -46,6 +47,11 @@ func (o *runFlags) bind(cmd *cobra.Command, usage string) {
 	}
 }
 
+// bindPlan adds --plan to a command whose plans another one compiles.
+func (o *runFlags) bindPlan(flags *pflag.FlagSet, compile string) {
+	flags.StringVar(&o.plan, "plan", "", "plan file that dartsc "+compile+" made with these settings, in place of compiling")
+}
+
 // check finds flags that do not go together; settings are those given that a resumed run has of its own.
 func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
 	if err := o.deviceFlags.check(); err != nil {
@@ -53,6 +59,9 @@ func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
 	}
 	if o.interval < 0 {
 		return usagef("--checkpoint-interval must be at least 0")
+	}
+	if o.plan != "" && o.dump != "" {
+		return usagef("--dump cannot go with --plan, which is compiled already")
 	}
 	if !flags.Changed("resume") {
 		if flags.Changed("save") && o.save == "" {
@@ -131,14 +140,19 @@ func (o *runFlags) defaultSave() {
 	}
 }
 
-// options are those of a run in a precision that tells of its steps, of a plan that is compiled already or nil.
-func (o *runFlags) options(step func(recipe.Progress), compiled *plan.Plan, precision string) (recipe.Options, error) {
+// options are those of a run in a precision that tells of its steps.
+func (o *runFlags) options(step func(recipe.Progress), precision string) (recipe.Options, error) {
 	precision = cmp.Or(precision, cuda.FP32) // runs of before the setting have none
 	if o.precision != "" && o.precision != precision {
 		return recipe.Options{}, usagef("--precision %s cannot go with --resume: the run is in %s, and goes on so", o.precision, precision)
 	}
+	var compiled *plan.Plan
 	target := ""
-	if compiled != nil {
+	if o.plan != "" {
+		var err error
+		if compiled, err = plan.ReadFile(o.plan); err != nil {
+			return recipe.Options{}, err
+		}
 		target = compiled.Target
 	}
 	device, err := o.deviceFlags.open(target)

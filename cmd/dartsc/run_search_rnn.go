@@ -73,7 +73,7 @@ func (o *runText) search(cmd *cobra.Command) error {
 		defer folder.Close()
 	}
 	listener := newListener(o.json, textSearchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener.step, nil, config.Precision)
+	options, err := o.options(listener.step, config.Precision)
 	if err != nil {
 		return err
 	}

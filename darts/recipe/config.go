@@ -5,6 +5,7 @@ package recipe
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 
@@ -104,9 +105,21 @@ func checkSize(text string) error {
 
 func positive(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
 
-// DataOptions says how to open the data.
-func (c SearchConfig) DataOptions(workers int) (data.Options, error) {
-	return dataOptions(c.Data, c.ImageSize, c.Seed, workers)
+// Describe opens the data and describes them.
+func (c SearchConfig) Describe(ctx context.Context) (data.Summary, error) {
+	d, err := c.open(ctx, 0)
+	if err != nil {
+		return data.Summary{}, err
+	}
+	return d.Summary(), nil
+}
+
+func (c SearchConfig) open(ctx context.Context, workers int) (*data.Dataset, error) {
+	options, err := dataOptions(c.Data, c.ImageSize, c.Seed, workers)
+	if err != nil {
+		return nil, err
+	}
+	return data.Open(ctx, options)
 }
 
 func dataOptions(path, imageSize string, seed uint64, workers int) (data.Options, error) {

@@ -6,7 +6,50 @@ import (
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/data"
+	"github.com/dartsc/dartsc/darts/space"
 )
+
+// Trainings name in their plans all that their programs depend on, as searches do.
+func TestTrainMetadata(t *testing.T) {
+	d, err := data.Absent(10, data.Size{Height: 32, Width: 32}, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := PaperTraining()
+	config.Genotype, _ = space.Named("DARTS_V2")
+	own := &plan.Plan{Metadata: TrainMetadata(config, d)}
+	for name, change := range map[string]func(c *TrainConfig, d *data.Summary){
+		"genotype":         func(c *TrainConfig, _ *data.Summary) { c.Genotype, _ = space.Named("DARTS_V1") },
+		"channels":         func(c *TrainConfig, _ *data.Summary) { c.InitChannels++ },
+		"layers":           func(c *TrainConfig, _ *data.Summary) { c.Layers++ },
+		"imagenet":         func(c *TrainConfig, _ *data.Summary) { c.ImageNet = true },
+		"batch":            func(c *TrainConfig, _ *data.Summary) { c.BatchSize++ },
+		"augment":          func(c *TrainConfig, _ *data.Summary) { c.Augment = AugmentResizedCrop },
+		"auxiliary":        func(c *TrainConfig, _ *data.Summary) { c.Auxiliary = false },
+		"auxiliary weight": func(c *TrainConfig, _ *data.Summary) { c.AuxiliaryWeight = 1 },
+		"momentum":         func(c *TrainConfig, _ *data.Summary) { c.Momentum = 0.5 },
+		"decay":            func(c *TrainConfig, _ *data.Summary) { c.WeightDecay = 0.5 },
+		"clip":             func(c *TrainConfig, _ *data.Summary) { c.GradClip = 0.5 },
+		"label smoothing":  func(c *TrainConfig, _ *data.Summary) { c.LabelSmooth = 0.5 },
+		"drop path":        func(c *TrainConfig, _ *data.Summary) { c.DropPathProb = 0 },
+		"cutout":           func(c *TrainConfig, _ *data.Summary) { c.Cutout = false },
+		"cutout length":    func(c *TrainConfig, _ *data.Summary) { c.CutoutLength = 1 },
+		"precision":        func(c *TrainConfig, _ *data.Summary) { c.Precision = cuda.TF32 },
+		"size":             func(_ *TrainConfig, d *data.Summary) { d.Height++ },
+		"mean":             func(_ *TrainConfig, d *data.Summary) { d.Mean = []float32{0, 0, 0} },
+	} {
+		c, other := config, d
+		change(&c, &other)
+		if err := fits(own, TrainMetadata(c, other), 0); err == nil {
+			t.Errorf("%s: a plan of another value is taken", name)
+		}
+	}
+	c := config
+	c.Epochs, c.Seed, c.Schedule, c.LearningRate, c.DropPathProb, c.TrainPortion, c.ReportFreq = 1, 9, Linear, 1, 0.3, 0.9, 1
+	if err := fits(own, TrainMetadata(c, d), 0); err != nil {
+		t.Errorf("settings that are no part of the programs: %v", err)
+	}
+}
 
 func TestFits(t *testing.T) {
 	d, err := data.Absent(10, data.Size{Height: 32, Width: 32}, 3)

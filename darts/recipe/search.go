@@ -72,11 +72,7 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 	if err := config.limit().Check(); err != nil {
 		return nil, err
 	}
-	opened, err := config.DataOptions(o.Workers)
-	if err != nil {
-		return nil, err
-	}
-	d, err := data.Open(ctx, opened)
+	d, err := config.open(ctx, o.Workers)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -126,6 +127,23 @@ func (c TrainConfig) Validate() error {
 		return fmt.Errorf("--arch: %w", err)
 	}
 	return checkSize(c.ImageSize)
+}
+
+// Describe opens the data and describes them.
+func (c TrainConfig) Describe(ctx context.Context) (data.Summary, error) {
+	set, err := c.open(ctx, 0)
+	if err != nil {
+		return data.Summary{}, err
+	}
+	return set.Summary(), nil
+}
+
+func (c TrainConfig) open(ctx context.Context, workers int) (imageSet, error) {
+	options, err := dataOptions(c.Data, c.ImageSize, c.Seed, workers)
+	if err != nil {
+		return nil, err
+	}
+	return openImages(ctx, c.Augment, options)
 }
 
 // network is the derived network for a data set.
