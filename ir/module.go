@@ -256,7 +256,7 @@ func (p *Program) Clone() *Program { return p.clone(nil) }
 
 func (p *Program) clone(variables map[*Variable]*Variable) *Program {
 	c := &Program{Name: p.Name}
-	values := map[*Value]*Value{}
+	values := make(map[*Value]*Value, len(p.Ops))
 	copyValue := func(v *Value, def *Op) *Value {
 		nv := *v
 		nv.Def = def

@@ -39,7 +39,7 @@ type verifier struct {
 
 // program checks a program or a body, whose operations may touch the given variables.
 func (c *verifier) program(p *Program, variables map[*Variable]bool) error {
-	defined := map[*Value]bool{}
+	defined := make(map[*Value]bool, len(p.Ops))
 	define := func(v *Value) error {
 		if v == nil || c.owned[v] {
 			return fmt.Errorf("a value is defined twice or missing")

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/data"
@@ -20,7 +21,8 @@ import (
 )
 
 type archCost struct {
-	form, imageSize, target   string
+	form, imageSize           string
+	target, device            string
 	channels, layers, classes int
 	batch, trainBatch         int
 	json                      bool
@@ -43,7 +45,8 @@ type formCost struct {
 	TrainBatch     int     `json:"train_batch"`
 	Training       int64   `json:"training_bytes"`
 	Target         string  `json:"target"`
-	LatencySeconds float64 `json:"latency_seconds,omitempty"` // predicted, of one inference batch; 0 where the target's roofline is not known
+	LatencySeconds float64 `json:"latency_seconds"` // predicted, of one inference batch
+	PredictedOn    string  `json:"predicted_on"`    // the processor or GPU
 }
 
 func newArchCost() *cobra.Command {
@@ -53,14 +56,16 @@ func newArchCost() *cobra.Command {
 		Long: `Say what the networks of a genotype cost in the two forms of the papers, for CIFAR (36 channels, 20 layers, 32x32) and
 for ImageNet (48 channels, 14 layers, 224x224): parameters without the auxiliary head; multiply-adds of convolutions and
 linear layers for one image; the memory of the inference plan and of the training plan with the auxiliary head; and the
-time that the roofline of this machine's CPU predicts for an inference. The first use measures the roofline.
+time that is predicted for an inference, by the roofline of this machine's CPU, which the first use measures, or with a
+--target cuda:… by the data sheet of a GPU.
 
 A recurrent genotype is told in the forms ptb (850 hidden, 10,000 words) and wikitext2 (700 hidden, 33,278 words), with the
 multiply-adds of one word and programs of 35 words a row. A name that both kinds have, such as DARTS_V2, is that of
 convolutional cells unless --form says otherwise.`,
 		Example: `  dartsc arch cost DARTS_V2
   dartsc arch cost genotype.json --form cifar --init-channels 16 --layers 8 --batch 32
-  dartsc arch cost DARTS_V2 --form ptb`,
+  dartsc arch cost DARTS_V2 --form ptb
+  dartsc arch cost DARTS_V2 --target cuda:sm_90 --device h100 --batch 96`,
 		ValidArgsFunction: cobra.FixedCompletions(space.Names(), cobra.ShellCompDirectiveDefault),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.Flags(), args[0])
@@ -75,6 +80,7 @@ convolutional cells unless --form says otherwise.`,
 	flags.IntVar(&o.batch, "batch", 1, "images, or rows of text, of an inference")
 	flags.IntVar(&o.trainBatch, "train-batch", 0, "the same of a training step (default 96, imagenet 128, text 64)")
 	flags.StringVar(&o.target, "target", "cpu", "what the plans are for: "+strings.Join(compiler.Targets(), ", "))
+	bindPredicted(cmd, &o.device)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	complete(cmd, "form", budget.CIFAR.Name, budget.ImageNet.Name, budget.PTB.Name, budget.WikiText2.Name)
 	complete(cmd, "target", compiler.Targets()...)
@@ -95,21 +101,26 @@ func (o *archCost) run(ctx context.Context, w io.Writer, flags *pflag.FlagSet, a
 	if o.json {
 		return writeJSON(w, costs)
 	}
-	rows := [][]string{{"form", "network", "parameters", "multiply-adds", "inference", "training", "predicted on " + o.target}}
+	rows := [][]string{{"form", "network", "parameters", "multiply-adds", "inference", "training", "predicted on " + o.predictedOn(costs)}}
 	for _, c := range costs {
-		network, latency := fmt.Sprintf("%d channels, %d layers, %dx%d", c.Channels, c.Layers, c.Height, c.Width), "unknown"
+		network := fmt.Sprintf("%d channels, %d layers, %dx%d", c.Channels, c.Layers, c.Height, c.Width)
 		if c.Hidden > 0 {
 			network = fmt.Sprintf("%d hidden, %s words", c.Hidden, grouped(c.Vocabulary))
 		}
-		if c.LatencySeconds > 0 {
-			latency = fmt.Sprintf("%.1f ms", 1e3*c.LatencySeconds)
-		}
 		rows = append(rows, []string{
 			c.Form, network, grouped(c.Parameters), grouped(c.MultiplyAdds), fmt.Sprintf("%s at batch %d", size(c.Inference), c.Batch),
-			fmt.Sprintf("%s at batch %d", size(c.Training), c.TrainBatch), latency,
+			fmt.Sprintf("%s at batch %d", size(c.Training), c.TrainBatch), fmt.Sprintf("%.1f ms", 1e3*c.LatencySeconds),
 		})
 	}
 	return table(w, rows...)
+}
+
+// predictedOn is what the times are of, for the head of the table.
+func (o *archCost) predictedOn(costs []formCost) string {
+	if o.target == cpu.New(0).Target() {
+		return o.target
+	}
+	return costs[0].PredictedOn
 }
 
 // costs are those of the genotype in the forms asked for, or in all that its kind has.
@@ -189,15 +200,11 @@ func (o *archCost) plans(ctx context.Context, c *formCost, inference, training f
 		return err
 	}
 	c.Inference, c.Training = budget.Memory(p), budget.Memory(q)
-	device := cpu.New(0)
-	if o.target != device.Target() {
-		return nil // of which no roofline is known
-	}
-	machine, err := rooflineOf(ctx, device, false)
+	machine, err := predictedOn(ctx, o.target, cuda.FP32, o.device, 0)
 	if err != nil {
 		return err
 	}
-	c.LatencySeconds = cost.Total(cost.Predict(p.Programs[0], machine)).Predicted
+	c.PredictedOn, c.LatencySeconds = machine.Processor, cost.Total(cost.Predict(p.Programs[0], machine)).Predicted
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bench"
 	"github.com/dartsc/dartsc/runtime/roofline"
@@ -58,7 +59,7 @@ step (start_s).
 	flags.IntVar(&o.options.Warmup, "warmup", 3, "steps before that")
 	o.deviceFlags.bind(cmd)
 	bindMemoryLimit(flags, &o.limit)
-	bindPrecision(cmd, &o.options.Precision)
+	bindPrecision(flags, &o.options.Precision)
 	flags.StringVar(&o.plan, "plan", "", "plan file to time in place of workloads")
 	flags.StringVar(&o.peer, "peer", "", "command to run beside each workload")
 	flags.IntVar(&o.rounds, "rounds", 3, "turns of each with --peer")
@@ -70,6 +71,7 @@ step (start_s).
 			panic(err)
 		}
 	}
+	complete(cmd, "precision", cuda.Precisions...)
 	complete(cmd, "workloads", bench.Workloads()...)
 	return cmd
 }
@@ -98,7 +100,7 @@ func (o *runBench) run(cmd *cobra.Command) error {
 	if err := o.place(cmd.Context()); err != nil {
 		return err
 	}
-	if err := checkPrecision(o.options.Precision, o.options.Device.Target(), "--device cuda"); err != nil {
+	if err := checkPrecision(o.options.Precision, o.options.Device.Target(), wantDevice); err != nil {
 		return err
 	}
 	if o.alone {

@@ -11,15 +11,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/compiler"
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/infer"
 	"github.com/dartsc/dartsc/ops/onnx/reader"
 )
 
 type compileONNX struct {
-	onnx                    onnxFlags
-	target, out, emit, dump string
-	json                    bool
+	onnx              onnxFlags
+	target, precision string
+	out, emit, dump   string
+	json              bool
 }
 
 func newCompileONNX() *cobra.Command {
@@ -38,17 +40,22 @@ their nodes, all at once. --emit ir is the text of the program as it is read, --
 	flags := cmd.Flags()
 	o.onnx.bind(flags)
 	flags.StringVar(&o.target, "target", "cpu", "what the plan is for: "+strings.Join(compiler.Targets(), ", "))
+	bindPrecision(flags, &o.precision)
 	flags.StringVarP(&o.out, "output", "o", "", "file to write (default the name of the ONNX file, .dplan)")
 	flags.StringVar(&o.emit, "emit", emitPlan, emitUsage)
 	flags.StringVar(&o.dump, "dump", "", "folder for the text after every pass, and a page that shows them side by side")
 	flags.BoolVar(&o.json, "json", false, "print the summary of the plan as JSON")
 	complete(cmd, "emit", emits...)
 	complete(cmd, "target", compiler.Targets()...)
+	complete(cmd, "precision", cuda.Precisions...)
 	return cmd
 }
 
 func (o *compileONNX) run(cmd *cobra.Command, path string) error {
 	if err := checkEmit(o.emit, o.target, o.json); err != nil {
+		return err
+	}
+	if err := checkPrecision(o.precision, o.target, wantTarget); err != nil {
 		return err
 	}
 	options, err := o.onnx.options(cmd.Flags())
@@ -64,7 +71,7 @@ func (o *compileONNX) run(cmd *cobra.Command, path string) error {
 		return o.emitText(cmd.Context(), cmd.OutOrStdout(), network)
 	}
 	p, err := infer.Compile(cmd.Context(), network, infer.Options{
-		Options: options, Target: o.target, Version: version(), Dump: o.dump, Logger: slog.Default(),
+		Options: options, Target: o.target, Precision: o.precision, Version: version(), Dump: o.dump, Logger: slog.Default(),
 	})
 	if err != nil {
 		return err

@@ -5,15 +5,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/recipe"
-	"github.com/dartsc/dartsc/darts/text"
 	"github.com/dartsc/dartsc/ir"
 )
 
 func newCompileSearchRNN() *cobra.Command {
 	var o compileFlags
 	var preset string
-	var vocabulary int
+	var words textFlags
 	config := recipe.PaperTextSearch()
 	cmd := &cobra.Command{
 		Use: "rnn", Short: "Compile a search for a recurrent cell to a plan", Args: noArgs,
@@ -22,15 +22,11 @@ flags of run search rnn. Without --data it compiles for a vocabulary of the Penn
 changes.`,
 		Example: `  dartsc compile search rnn --unrolled -o search.dplan`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(); err != nil {
+			if err := o.check(config.Precision); err != nil {
 				return err
 			}
 			for _, line := range warnings(cmd.Flags(), deadTextSearchFlags) {
 				fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-			}
-			given := cmd.Flags().Changed("data")
-			if given && cmd.Flags().Changed("vocabulary") {
-				return usagef("--vocabulary cannot go with --data, which has words of its own")
 			}
 			if preset == "" {
 				preset = presetPaper
@@ -39,15 +35,11 @@ changes.`,
 			if err != nil {
 				return err
 			}
-			d := text.Summary{Name: "unnamed", Vocabulary: vocabulary}
-			if given {
-				corpus, err := text.Open(config.Data, config.Seed)
-				if err != nil {
-					return err
-				}
-				d = corpus.Summary()
+			d, err := words.summary(cmd.Flags(), config.Data, config.Seed)
+			if err != nil {
+				return err
 			}
-			return o.compile(cmd, recipe.TextSearchMetadata(config, d), func() (*ir.Module, error) { return recipe.TextSearchModule(config, d) })
+			return o.compile(cmd, config.Precision, recipe.TextSearchMetadata(config, d), func() (*ir.Module, error) { return recipe.TextSearchModule(config, d) })
 		},
 	}
 	bindTextSearch(cmd.Flags(), &config)
@@ -55,7 +47,8 @@ changes.`,
 	bindDead(cmd, deadTextSearchFlags)
 	cmd.Flags().StringVar(&preset, "preset", "", "settings to start from: paper, the original's (default), or quick")
 	complete(cmd, "preset", presetQuick, presetPaper)
-	cmd.Flags().IntVar(&vocabulary, "vocabulary", 10000, "number of words, without --data")
-	o.bind(cmd)
+	complete(cmd, "precision", cuda.Precisions...)
+	words.bind(cmd.Flags())
+	o.bind(cmd, "search.dplan")
 	return cmd
 }

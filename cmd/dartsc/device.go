@@ -70,6 +70,16 @@ func (o *deviceFlags) wanted() (int, error) {
 	return int(index), nil
 }
 
+// openFor returns the device that the flags name, for a plan that is to be compiled in a precision; it is wrong usage if
+// the device has no such.
+func (o *deviceFlags) openFor(precision string) (runtime.Device, error) {
+	device, err := o.open("")
+	if err != nil {
+		return nil, err
+	}
+	return device, checkPrecision(precision, device.Target(), wantDevice)
+}
+
 // open returns the device that the flags name. Where they name none it is the first GPU, if this build, the driver and
 // the compiler know one, else the CPU; for a plan that is compiled already, whose target is given, it is one that runs it.
 func (o *deviceFlags) open(target string) (runtime.Device, error) {

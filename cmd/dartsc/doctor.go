@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,16 +65,6 @@ it comes out too low.`,
 	cmd.Flags().BoolVar(&again, "measure", false, "measure the roofline again")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
-}
-
-// rooflineOf returns what a device can do at most; that it could not be kept is only logged.
-func rooflineOf(ctx context.Context, d roofline.Device, again bool) (roofline.Roofline, error) {
-	r, err := roofline.Of(ctx, d, again)
-	if err != nil && r.Workers > 0 {
-		slog.Warn(err.Error())
-		err = nil
-	}
-	return r, err
 }
 
 func (r doctorReport) write(cmd *cobra.Command, asJSON bool) error {

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/internal/atomicfile"
@@ -41,23 +39,6 @@ func checkEmit(emit, target string, json bool) error {
 	}
 	if (emit == emitCUDA || emit == emitPTX) && !slices.Contains(cuda.Names(), target) {
 		return usagef("--emit %s wants --target %s", emit, strings.Join(cuda.Names(), " or "))
-	}
-	return nil
-}
-
-// bindPrecision adds --precision, of a GPU.
-func bindPrecision(cmd *cobra.Command, precision *string) {
-	cmd.Flags().StringVar(precision, "precision", cuda.FP32, "on a GPU: "+cuda.FP32+"; "+cuda.TF32+", products on tensor cores; or "+cuda.BF16+", which keeps images in half the memory, too")
-	complete(cmd, "precision", cuda.Precisions...)
-}
-
-// checkPrecision finds one that a target lacks; flag is what gives another target.
-func checkPrecision(precision, target, flag string) error {
-	if !slices.Contains(cuda.Precisions, precision) {
-		return usagef("--precision %q: want %s", precision, strings.Join(cuda.Precisions, " or "))
-	}
-	if precision != cuda.FP32 && !slices.Contains(cuda.Names(), target) {
-		return usagef("--precision %s wants %s", precision, flag)
 	}
 	return nil
 }

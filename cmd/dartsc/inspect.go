@@ -21,6 +21,7 @@ type inspect struct {
 	arena, launches bool
 	picture         string
 	cost, measure   bool
+	device          string
 	workers, runs   int
 	json            bool
 }
@@ -37,9 +38,10 @@ go below), and the variables. --map adds where the largest buffers lie and from 
 
 --cost compares with the roofline of this machine (see doctor): what launches must take at least, by kernel, by shape
 and the slowest alone. With --measure each program runs here a few times on random data, and the table is in the order
-of the measured times.`,
-		Example: `  dartsc inspect search.dplan --cost --measure --program search_step`,
-		RunE:    func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
+of the measured times. Of a plan for a GPU the times are predictions by that GPU's data sheet, unless they are measured.`,
+		Example: `  dartsc inspect search.dplan --cost --measure --program search_step
+  dartsc inspect gpu.dplan --cost --device h100`,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.program, "program", "", "only this program")
@@ -49,6 +51,7 @@ of the measured times.`,
 	flags.BoolVar(&o.cost, "cost", false, "show operations, bytes and time beside the roofline")
 	flags.BoolVar(&o.measure, "measure", false, "with --cost: run the programs and measure every launch")
 	flags.IntVar(&o.runs, "runs", 3, "with --measure: runs of each program; the shortest time of a launch counts")
+	bindPredicted(cmd, &o.device)
 	flags.IntVar(&o.workers, "workers", 0, "with --cost: processors to use (default all)")
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
@@ -57,6 +60,9 @@ of the measured times.`,
 func (o *inspect) run(cmd *cobra.Command, path string) error {
 	if o.measure && !o.cost {
 		return usagef("--measure goes with --cost")
+	}
+	if o.device != "" && (o.measure || !o.cost) {
+		return usagef("--device goes with --cost, and not with --measure, which runs here")
 	}
 	if o.picture != "" && (o.cost || o.json || o.arena || o.launches) {
 		return usagef("--memory-svg goes alone")

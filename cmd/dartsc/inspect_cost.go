@@ -4,11 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/runtime"
 	"github.com/dartsc/dartsc/runtime/cost"
-	"github.com/dartsc/dartsc/runtime/cpu"
 	"github.com/dartsc/dartsc/runtime/roofline"
 )
 
@@ -24,22 +25,17 @@ type programCost struct {
 
 // costs predicts the time of every program, and measures it where that is asked for.
 func (o *inspect) costs(ctx context.Context, p *plan.Plan) ([]programCost, error) {
-	if !o.measure && p.Target != cpu.New(0).Target() {
-		return nil, fmt.Errorf("plan %s is for %s, of which no roofline is known: add --measure, on a machine that has one", p.Name, p.Target)
-	}
-	flags := deviceFlags{workers: o.workers}
-	device, err := flags.open(p.Target)
+	machine, err := o.machine(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	var machine roofline.Roofline // empty for a GPU
-	if d, ok := device.(roofline.Device); ok {
-		if machine, err = rooflineOf(ctx, d, false); err != nil {
-			return nil, err
-		}
-	}
 	var s *runtime.Session
 	if o.measure {
+		flags := deviceFlags{workers: o.workers}
+		device, err := flags.open(p.Target)
+		if err != nil {
+			return nil, err
+		}
 		if s, err = runtime.Open(p, device); err != nil {
 			return nil, err
 		}
@@ -64,6 +60,14 @@ func (o *inspect) costs(ctx context.Context, p *plan.Plan) ([]programCost, error
 	return costs, nil
 }
 
+// machine is the roofline of what the plan is for; that of a GPU that measures is not known.
+func (o *inspect) machine(ctx context.Context, p *plan.Plan) (roofline.Roofline, error) {
+	if o.measure && slices.Contains(cuda.Names(), p.Target) {
+		return roofline.Roofline{}, nil
+	}
+	return predictedOn(ctx, p.Target, p.Metadata["precision"], o.device, o.workers)
+}
+
 // Rows of the tables of costs; JSON has all.
 const costRows = 25
 
@@ -74,21 +78,9 @@ func writeCosts(w io.Writer, costs []programCost) error {
 		}
 		m, t := c.Machine, c.Total
 		fmt.Fprintf(w, "%s: %s launches, %.3f GFLOP, %.3f GB\n", c.Program, grouped(t.Launches), t.FLOPs/1e9, t.Bytes/1e9)
-		if m.Workers > 0 {
-			fmt.Fprintf(w, "roofline %.1f ms: %.1f GFLOP/s by %d workers", 1e3*t.Roofline, m.All.GFLOPS, m.Workers)
-			for _, l := range m.All.Levels {
-				fmt.Fprintf(w, ", %s %.1f GB/s", l.Name, max(l.Read, l.Update))
-			}
-			fmt.Fprintf(w, "\npredicted %.1f ms", 1e3*t.Predicted)
-			if t.Measured > 0 {
-				fmt.Fprintf(w, ", measured %.1f ms: %.1f %% of the roofline", 1e3*t.Measured, 100*t.Fraction())
-			}
-		} else {
-			fmt.Fprintf(w, "measured %.3f ms", 1e3*t.Measured)
-		}
-		fmt.Fprint(w, "\n\n")
+		writeMachine(w, m, t)
 		for _, groups := range [][]cost.Group{c.Kernels, c.Shapes} {
-			rows := [][]string{costHeader("kernel", "shape")}
+			rows := [][]string{costHeader(t, "kernel", "shape")}
 			for _, g := range groups[:min(costRows, len(groups))] {
 				rows = append(rows, costRow(g.Times, t, g.Bound, g.Kernel, g.Shape))
 			}
@@ -96,7 +88,7 @@ func writeCosts(w io.Writer, costs []programCost) error {
 				return err
 			}
 		}
-		rows := [][]string{costHeader("launch", "kernel", "where", "shape")}
+		rows := [][]string{costHeader(t, "launch", "kernel", "where", "shape")}
 		for _, l := range c.Launches[:min(costRows, len(c.Launches))] {
 			rows = append(rows, costRow(l.Times, t, l.Bound, fmt.Sprint(l.Index), l.Kernel, l.Phase+" "+l.Scope, l.Shape))
 		}
@@ -107,8 +99,37 @@ func writeCosts(w io.Writer, costs []programCost) error {
 	return nil
 }
 
-func costHeader(what ...string) []string {
-	return append([]string{"ms", "%", "of roofline", "bound by", "roofline ms", "launches", "GFLOP", "MB", "GFLOP/s", "GB/s"}, what...)
+// writeMachine says what the times are compared with, and which of them are predictions.
+func writeMachine(w io.Writer, m roofline.Roofline, t cost.Times) {
+	if m.Processor == "" {
+		fmt.Fprintf(w, "measured %.3f ms\n\n", 1e3*t.Measured)
+		return
+	}
+	by := fmt.Sprintf("by %d workers", m.Workers)
+	if m.Reached > 0 {
+		by = "of " + m.Processor + " by its data sheet"
+	}
+	fmt.Fprintf(w, "roofline %.1f ms: %.1f GFLOP/s %s", 1e3*t.Roofline, m.All.GFLOPS, by)
+	for _, l := range m.All.Levels {
+		fmt.Fprintf(w, ", %s %.1f GB/s", l.Name, max(l.Read, l.Update))
+	}
+	fmt.Fprintf(w, "\npredicted %.1f ms", 1e3*t.Predicted)
+	switch {
+	case t.Measured > 0:
+		fmt.Fprintf(w, ", measured %.1f ms: %.1f %% of the roofline", 1e3*t.Measured, 100*t.Fraction())
+	case m.Reached > 0:
+		fmt.Fprintf(w, ", as if launches came to %.0f %% of the roofline and took %.1f µs to start: no measurement", 100*m.Reached, m.Launch)
+	}
+	fmt.Fprint(w, "\n\n")
+}
+
+// costHeader names the columns; the first is of predictions where nothing was measured.
+func costHeader(total cost.Times, what ...string) []string {
+	first := "predicted ms"
+	if total.Measured > 0 {
+		first = "ms"
+	}
+	return append([]string{first, "%", "of roofline", "bound by", "roofline ms", "launches", "GFLOP", "MB", "GFLOP/s", "GB/s"}, what...)
 }
 
 // costRow shows the measured time, or the predicted one, its share of the program, and the rates over it.

@@ -15,7 +15,7 @@ func newRoot(started *bool) *cobra.Command {
 	root := group("dartsc", "Search network architectures by gradient descent, compiled",
 		group("run", "Search cells, train, test and use networks", newRunSearch(), newRunTrain(), newRunTest(), newRunInfer()),
 		newSelect(),
-		group("compile", "Compile without running", newCompileSearch(), newCompileONNX()),
+		group("compile", "Compile without running", newCompileSearch(), newCompileTrain(), newCompileONNX()),
 		newInspect(),
 		newVerify(),
 		group("export", "Write networks for use elsewhere", newExportONNX(), newExportSafetensors(), newExportPTNames()),

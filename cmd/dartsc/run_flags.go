@@ -1,15 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
@@ -19,6 +22,8 @@ import (
 type runFlags struct {
 	command, usage     string // "train", "run train"
 	save, resume, dump string
+	plan               string // compiled before, of commands that take one
+	precision          string // given with --resume
 	deviceFlags
 	interval time.Duration
 	limit    byteSize
@@ -42,6 +47,11 @@ func (o *runFlags) bind(cmd *cobra.Command, usage string) {
 	}
 }
 
+// bindPlan adds --plan to a command whose plans another one compiles.
+func (o *runFlags) bindPlan(flags *pflag.FlagSet, compile string) {
+	flags.StringVar(&o.plan, "plan", "", "plan file that dartsc "+compile+" made with these settings, in place of compiling")
+}
+
 // check finds flags that do not go together; settings are those given that a resumed run has of its own.
 func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
 	if err := o.deviceFlags.check(); err != nil {
@@ -49,6 +59,9 @@ func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
 	}
 	if o.interval < 0 {
 		return usagef("--checkpoint-interval must be at least 0")
+	}
+	if o.plan != "" && o.dump != "" {
+		return usagef("--dump cannot go with --plan, which is compiled already")
 	}
 	if !flags.Changed("resume") {
 		if flags.Changed("save") && o.save == "" {
@@ -61,6 +74,10 @@ func (o *runFlags) check(flags *pflag.FlagSet, settings []string) error {
 	}
 	if flags.Changed("save") {
 		settings = append(settings, "--save")
+	}
+	if given := flags.Lookup("precision"); given.Changed { // which is all right if it is the run's
+		o.precision = given.Value.String()
+		settings = slices.DeleteFunc(settings, func(s string) bool { return s == "--precision" })
 	}
 	if len(settings) > 0 {
 		return usagef("%s cannot go with --resume: a run goes on under its own settings", settings[0])
@@ -123,17 +140,29 @@ func (o *runFlags) defaultSave() {
 	}
 }
 
-// options are those of a run that tells of its steps, of a plan that is compiled already or nil.
-func (o *runFlags) options(step func(recipe.Progress), compiled *plan.Plan) (recipe.Options, error) {
+// options are those of a run in a precision that tells of its steps.
+func (o *runFlags) options(step func(recipe.Progress), precision string) (recipe.Options, error) {
+	precision = cmp.Or(precision, cuda.FP32) // runs of before the setting have none
+	if o.precision != "" && o.precision != precision {
+		return recipe.Options{}, usagef("--precision %s cannot go with --resume: the run is in %s, and goes on so", o.precision, precision)
+	}
+	var compiled *plan.Plan
 	target := ""
-	if compiled != nil {
+	if o.plan != "" {
+		var err error
+		if compiled, err = plan.ReadFile(o.plan); err != nil {
+			return recipe.Options{}, err
+		}
 		target = compiled.Target
 	}
 	device, err := o.deviceFlags.open(target)
+	if err != nil {
+		return recipe.Options{}, err
+	}
 	return recipe.Options{
 		Device: device, Plan: compiled, Workers: o.workers, Checkpoint: o.interval, Version: version(), Dump: o.dump, Memory: int64(o.limit),
 		Logger: slog.Default(), OnStep: step,
-	}, err
+	}, checkPrecision(precision, device.Target(), wantDevice)
 }
 
 // failed puts the error of a run that was stopped into words.

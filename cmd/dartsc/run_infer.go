@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/infer"
 	"github.com/dartsc/dartsc/runtime"
@@ -21,6 +22,7 @@ type runInfer struct {
 	classes   []string
 	crop      float64
 	top       int
+	precision string
 	deviceFlags
 	json bool
 }
@@ -50,6 +52,8 @@ the shape of the network's input is scaled to it; --crop 0.875 takes less of it,
 	flags.Float64Var(&o.crop, "crop", 1, "part of an image's shorter side that is seen")
 	flags.IntVar(&o.top, "top", 5, "how many classes to print")
 	o.deviceFlags.bind(cmd)
+	bindPrecision(flags, &o.precision)
+	complete(cmd, "precision", cuda.Precisions...)
 	flags.BoolVar(&o.json, "json", false, "print JSON, one line for each image")
 	return cmd
 }
@@ -91,9 +95,9 @@ func (o *runInfer) run(cmd *cobra.Command, path string) error {
 // plan reads a plan, or makes one of an ONNX file for as many images as there are, and finds the device that runs it.
 func (o *runInfer) plan(cmd *cobra.Command, path string) (*plan.Plan, runtime.Device, error) {
 	if strings.EqualFold(filepath.Ext(path), ".dplan") {
-		for _, name := range []string{"batch", "dim"} {
+		for _, name := range []string{"batch", "dim", "precision"} {
 			if cmd.Flags().Changed(name) {
-				return nil, nil, usagef("--%s cannot go with a plan, whose sizes are fixed", name)
+				return nil, nil, usagef("--%s cannot go with a plan, which is compiled already", name)
 			}
 		}
 		p, err := plan.ReadFile(path)
@@ -111,11 +115,13 @@ func (o *runInfer) plan(cmd *cobra.Command, path string) (*plan.Plan, runtime.De
 	if err != nil {
 		return nil, nil, err
 	}
-	device, err := o.deviceFlags.open("")
+	device, err := o.deviceFlags.openFor(o.precision)
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := infer.Compile(cmd.Context(), network, infer.Options{Options: options, Target: device.Target(), Version: version(), Logger: slog.Default()})
+	p, err := infer.Compile(cmd.Context(), network, infer.Options{
+		Options: options, Target: device.Target(), Precision: o.precision, Version: version(), Logger: slog.Default(),
+	})
 	return p, device, err
 }
 

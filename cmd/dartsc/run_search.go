@@ -6,7 +6,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
@@ -14,7 +13,6 @@ import (
 
 type runSearch struct {
 	flags searchFlags
-	plan  string
 	runFlags
 }
 
@@ -40,7 +38,7 @@ results.json. Interrupted by Ctrl-C it finishes the step and saves; --resume RUN
 	}
 	o.flags.bind(cmd)
 	o.bind(cmd, "run search")
-	cmd.Flags().StringVar(&o.plan, "plan", "", "plan file that dartsc compile search made with these settings, in place of compiling")
+	o.bindPlan(cmd.Flags(), "compile search")
 	cmd.AddCommand(newRunSearchRNN())
 	return cmd
 }
@@ -49,9 +47,6 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 	flags := cmd.Flags()
 	if err := o.check(flags, o.flags.given(flags)); err != nil {
 		return err
-	}
-	if o.plan != "" && o.dump != "" {
-		return usagef("--dump cannot go with --plan, which is compiled already")
 	}
 	for _, line := range o.flags.warnings(flags) {
 		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
@@ -63,13 +58,7 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 	if folder != nil {
 		defer folder.Close()
 	}
-	var compiled *plan.Plan
-	if o.plan != "" {
-		if compiled, err = plan.ReadFile(o.plan); err != nil {
-			return err
-		}
-	}
-	path, err := searchOnce(cmd, &o.runFlags, config, compiled, func() (*run.Checkpoint, *run.Folder, error) { return o.begin(config, folder) })
+	path, err := searchOnce(cmd, &o.runFlags, config, func() (*run.Checkpoint, *run.Folder, error) { return o.begin(config, folder) })
 	return o.failed(err, path)
 }
 
@@ -79,19 +68,19 @@ func (s *series) search(cmd *cobra.Command, name string, config recipe.SearchCon
 		return result, err
 	}
 	begin := func() (*run.Checkpoint, *run.Folder, error) { return s.run(name, config) }
-	if _, err = searchOnce(cmd, s.flags, config, nil, begin); err != nil {
+	if _, err = searchOnce(cmd, s.flags, config, begin); err != nil {
 		return result, err
 	}
 	_, err = s.result(name, &result)
 	return result, err
 }
 
-// searchOnce runs a search, compiled before or, with nil, now, in the folder that begin makes or opens once everything
-// else is ready. It returns the folder's path.
-func searchOnce(cmd *cobra.Command, o *runFlags, config recipe.SearchConfig, compiled *plan.Plan, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
+// searchOnce runs a search in the folder that begin makes or opens once everything else is ready. It returns the folder's
+// path.
+func searchOnce(cmd *cobra.Command, o *runFlags, config recipe.SearchConfig, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
 	ctx := cmd.Context()
 	listener := newListener(o.json, searchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener.step, compiled)
+	options, err := o.options(listener.step, config.Precision)
 	if err != nil {
 		return "", err
 	}

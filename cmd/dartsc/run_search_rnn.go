@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/rnn"
@@ -49,6 +50,7 @@ func (o *runText) bindAll(cmd *cobra.Command, usage, command string, dead []dead
 	bindDead(cmd, dead)
 	cmd.Flags().StringVar(&o.preset, "preset", "", "settings to start from")
 	complete(cmd, "preset", presets...)
+	complete(cmd, "precision", cuda.Precisions...)
 	o.bind(cmd, usage)
 	o.command = command
 	cmd.Flags().Lookup("save").Usage = "folder of the run, which is made (default " + command + "-DATE-TIME)"
@@ -71,7 +73,7 @@ func (o *runText) search(cmd *cobra.Command) error {
 		defer folder.Close()
 	}
 	listener := newListener(o.json, textSearchTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener.step, nil)
+	options, err := o.options(listener.step, config.Precision)
 	if err != nil {
 		return err
 	}

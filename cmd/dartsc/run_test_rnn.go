@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/space"
 	"github.com/dartsc/dartsc/darts/text"
@@ -37,8 +38,10 @@ saved: a whole pickled model, which knows its cell, or a state_dict, whose cell 
 	flags.IntVar(&c.BPTT, "bptt", 35, "words at a time, which changes no result")
 	flags.Uint64Var(&c.Seed, "seed", 0, "of generated text")
 	o.deviceFlags.bind(cmd)
+	bindPrecision(flags, &c.Precision)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	complete(cmd, "arch", space.RecurrentNames()...)
+	complete(cmd, "precision", cuda.Precisions...)
 	return cmd
 }
 
@@ -65,11 +68,11 @@ func (o *runTestRNN) run(cmd *cobra.Command) error {
 	if flags.Changed("seed") {
 		c.Seed = o.config.Seed
 	}
-	c.BatchSize = o.config.BatchSize
+	c.BatchSize, c.Precision = o.config.BatchSize, o.config.Precision
 	if flags.Changed("bptt") {
 		c.BPTT = o.config.BPTT
 	}
-	device, err := o.deviceFlags.open("")
+	device, err := o.deviceFlags.openFor(c.Precision)
 	if err != nil {
 		return err
 	}

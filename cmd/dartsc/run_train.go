@@ -49,6 +49,7 @@ mean and the deviation of the accuracies.`,
 	}
 	o.flags.bind(cmd)
 	o.bind(cmd, "run train")
+	o.bindPlan(cmd.Flags(), "compile train")
 	cmd.Flags().IntVar(&o.repeats, "repeats", 1, "trainings, under seeds that count up, for the mean and the deviation of the accuracy")
 	complete(cmd, "arch", space.Names()...)
 	cmd.AddCommand(newRunTrainRNN())
@@ -150,7 +151,7 @@ func (s *series) train(cmd *cobra.Command, name string, config recipe.TrainConfi
 func trainOnce(cmd *cobra.Command, o *runFlags, config recipe.TrainConfig, begin func() (*run.Checkpoint, *run.Folder, error)) (string, error) {
 	ctx := cmd.Context()
 	listener := newListener(o.json, trainTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener.step, nil)
+	options, err := o.options(listener.step, config.Precision)
 	if err != nil {
 		return "", err
 	}

@@ -64,7 +64,7 @@ func (o *runText) train(cmd *cobra.Command) error {
 		defer folder.Close()
 	}
 	listener := newListener(o.json, textTrainTerms(config), cmd.OutOrStdout(), cmd.ErrOrStderr())
-	options, err := o.options(listener.step, nil)
+	options, err := o.options(listener.step, config.Precision)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/recipe"
 )
@@ -28,6 +29,7 @@ func (f *searchFlags) bind(cmd *cobra.Command) {
 	bindSearch(cmd.Flags(), &f.config)
 	cmd.Flags().StringVar(&f.preset, "preset", "", "settings to start from: paper, the original's, or quick, a small search")
 	complete(cmd, "preset", presetQuick, presetPaper)
+	complete(cmd, "precision", cuda.Precisions...)
 	complete(cmd, "budget-form", budget.CIFAR.Name, budget.ImageNet.Name)
 	if err := cmd.MarkFlagDirname("data"); err != nil {
 		panic(err)
@@ -62,6 +64,7 @@ func bindSearch(fs *pflag.FlagSet, c *recipe.SearchConfig) {
 	fs.StringVar(&c.BudgetForm, "budget-form", c.BudgetForm, "network in which both are counted, as in arch cost: cifar or imagenet")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "of all randomness")
 	fs.IntVar(&c.ReportFreq, "report-freq", c.ReportFreq, "steps between two reports")
+	bindPrecision(fs, &c.Precision)
 }
 
 // deadFlags are the original's train_search flags that it parses and does not use, or that mean nothing here.

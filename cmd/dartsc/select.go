@@ -54,7 +54,7 @@ const retrainPrefix = "retrain-"
 
 // retrainBinder adds the flags of the short trainings, but for what the searches say as well.
 func retrainBinder(c *recipe.TrainConfig) binder {
-	shared := []string{"arch", "data", "image-size", "augment"}
+	shared := []string{"arch", "data", "image-size", "augment", "precision"}
 	usual := []string{"epochs", "batch-size", "init-channels", "layers", "train-portion"}
 	return func(fs *pflag.FlagSet) {
 		trainBinder(c).set().VisitAll(func(flag *pflag.Flag) {
@@ -96,7 +96,7 @@ func (o *selectCells) resolve(flags *pflag.FlagSet) (recipe.SelectConfig, error)
 	if err := retrainBinder(&config.Retrain).overlay(flags); err != nil {
 		return config, err
 	}
-	config.Retrain.Data, config.Retrain.ImageSize = search.Data, search.ImageSize
+	config.Retrain.Data, config.Retrain.ImageSize, config.Retrain.Precision = search.Data, search.ImageSize, search.Precision
 	check := config.Retrain
 	check.Genotype, _ = space.Named(defaultArch) // of the cells that come, one cannot know yet
 	if err := check.Validate(); err != nil {

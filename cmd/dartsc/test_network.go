@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/infer"
 	"github.com/dartsc/dartsc/darts/recipe"
@@ -61,9 +62,11 @@ For other files --arch, --init-channels and --layers say which network they are 
 	flags.StringVar(&o.std, "std", "", "deviation of each channel")
 	flags.Uint64Var(&c.Seed, "seed", 0, "of generated data")
 	o.deviceFlags.bind(cmd)
+	bindPrecision(flags, &c.Precision)
 	bindMemoryLimit(flags, &o.limit)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
 	complete(cmd, "arch", space.Names()...)
+	complete(cmd, "precision", cuda.Precisions...)
 	cmd.AddCommand(newRunTestRNN())
 	return cmd
 }
@@ -92,7 +95,7 @@ func (o *runTest) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	device, err := o.deviceFlags.open("")
+	device, err := o.deviceFlags.openFor(config.Precision)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ func bindText(fs *pflag.FlagSet, c *recipe.TextSettings) {
 	fs.Float64Var(&c.Slowness, "beta", c.Slowness, "regularisation of the difference between hidden states")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "of all randomness")
 	fs.IntVar(&c.ReportFreq, "log-interval", c.ReportFreq, "steps between two reports")
+	bindPrecision(fs, &c.Precision)
 }
 
 // equalSizes are the original's names for sizes that must be --nhid's.

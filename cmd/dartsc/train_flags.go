@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/space"
 )
@@ -28,6 +29,7 @@ func (f *trainFlags) bind(cmd *cobra.Command) {
 	bindTrain(cmd.Flags(), &f.config)
 	cmd.Flags().StringVar(&f.preset, "preset", "", "settings to start from: paper (CIFAR), imagenet, both the original's, or quick, a small network")
 	complete(cmd, "preset", presetQuick, presetPaper, presetImageNet)
+	complete(cmd, "precision", cuda.Precisions...)
 	complete(cmd, "schedule", recipe.Schedules()...)
 	complete(cmd, "augment", recipe.Augments()...)
 	if err := cmd.MarkFlagDirname("data"); err != nil {
@@ -66,6 +68,7 @@ func bindTrain(fs *pflag.FlagSet, c *recipe.TrainConfig) {
 	fs.Float64Var(&c.TrainPortion, "train-portion", c.TrainPortion, "of the training images, to train on; below 1, epochs are evaluated on the rest")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "of all randomness")
 	fs.IntVar(&c.ReportFreq, "report-freq", c.ReportFreq, "steps between two reports")
+	bindPrecision(fs, &c.Precision)
 }
 
 // deadTrainFlags are the original's flags of train.py and train_imagenet.py that mean nothing here.

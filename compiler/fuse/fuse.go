@@ -86,9 +86,9 @@ type grouping struct {
 func newGrouping(m *ir.Module, p *ir.Program) *grouping {
 	g := &grouping{
 		module: m, program: p,
-		users: map[*ir.Value][]*ir.Op{}, results: map[*ir.Value]bool{},
+		users: make(map[*ir.Value][]*ir.Op, len(p.Ops)), results: map[*ir.Value]bool{},
 		members: map[*ir.Op][]*ir.Op{}, pattern: map[*ir.Op]string{}, gone: map[*ir.Op]bool{},
-		outputs: map[*ir.Op][]*ir.Value{}, roots: map[*ir.Op][]*ir.Op{}, at: map[*ir.Op]int{},
+		outputs: map[*ir.Op][]*ir.Value{}, roots: map[*ir.Op][]*ir.Op{}, at: make(map[*ir.Op]int, len(p.Ops)),
 	}
 	for i, op := range p.Ops {
 		g.at[op] = i

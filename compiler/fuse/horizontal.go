@@ -19,7 +19,7 @@ const mostJoined = 6
 const nearby = 48
 
 func horizontal(m *ir.Module, p *ir.Program) error {
-	j := &joining{program: p, at: map[*ir.Op]int{}, users: map[*ir.Value][]*ir.Op{}, taken: map[*ir.Op]bool{}}
+	j := &joining{program: p, at: make(map[*ir.Op]int, len(p.Ops)), users: make(map[*ir.Value][]*ir.Op, len(p.Ops)), taken: map[*ir.Op]bool{}}
 	for i, op := range p.Ops {
 		j.at[op] = i
 		for _, v := range op.Operands {

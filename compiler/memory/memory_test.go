@@ -51,7 +51,8 @@ func TestHeuristicsNeverOverlap(t *testing.T) {
 		buffers := make([]Buffer, 1+random.IntN(80))
 		for i := range buffers {
 			first := random.IntN(60)
-			buffers[i] = Buffer{Bytes: int64(random.IntN(1000)), First: first, Last: first + random.IntN(20)}
+			// Of all sizes, most of which are small beside the arena.
+			buffers[i] = Buffer{Bytes: int64(1+random.IntN(1000)) << random.IntN(20), First: first, Last: first + random.IntN(20)}
 		}
 		atOnce := func(b []Buffer) int64 { return Place(b, 0) }
 		rested := func(b []Buffer) int64 { return Place(b, 16) }

@@ -18,7 +18,7 @@ var Dead = outermost(func(m *ir.Module, p *ir.Program) error {
 // removeDead keeps the operations of a program or body that its results, assignments or values for which also is true
 // need.
 func removeDead(p *ir.Program, also func(v *ir.Value) bool) {
-	live := map[*ir.Value]bool{}
+	live := make(map[*ir.Value]bool, len(p.Ops))
 	for _, r := range p.Results {
 		live[r.Value] = true
 	}

@@ -172,7 +172,7 @@ type use struct {
 }
 
 func newRecomputation(p *ir.Program) *recomputation {
-	r := &recomputation{p: p, uses: map[*ir.Value][]use{}, returned: map[*ir.Value]bool{}, before: map[int][]*ir.Op{}}
+	r := &recomputation{p: p, uses: make(map[*ir.Value][]use, len(p.Ops)), returned: map[*ir.Value]bool{}, before: map[int][]*ir.Op{}}
 	for i, op := range p.Ops {
 		for _, v := range op.Operands {
 			r.uses[v] = append(r.uses[v], use{op, i})

@@ -19,10 +19,11 @@ import (
 // Options say how to compile an ONNX file.
 type Options struct {
 	reader.Options
-	Target  string // as compiler.Options.Target
-	Version string // of dartsc
-	Dump    string // folder for the text after every pass, or ""
-	Logger  *slog.Logger
+	Target    string // as compiler.Options.Target
+	Precision string // as compiler.Options.Precision
+	Version   string // of dartsc
+	Dump      string // folder for the text after every pass, or ""
+	Logger    *slog.Logger
 }
 
 // Compile makes a plan of a network that was read from an ONNX file: one program, reader.Program, with the inputs and
@@ -34,7 +35,7 @@ func Compile(ctx context.Context, n *reader.Network, o Options) (*plan.Plan, err
 		metadata["batch_size"] = fmt.Sprint(inputs[0].Type.Shape[0])
 	}
 	return compiler.Compile(ctx, n.Module, compiler.Options{
-		Target: o.Target, Version: o.Version, Metadata: metadata, Values: n.Values, Dump: o.Dump, Logger: o.Logger,
+		Target: o.Target, Precision: o.Precision, Version: o.Version, Metadata: metadata, Values: n.Values, Dump: o.Dump, Logger: o.Logger,
 	})
 }
 

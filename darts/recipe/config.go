@@ -5,9 +5,11 @@ package recipe
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"math"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/cnn"
@@ -38,7 +40,8 @@ type SearchConfig struct {
 	MaxFlops         int64   `json:"max_flops"`   // its multiply-adds for an image
 	BudgetForm       string  `json:"budget_form"` // of budget.Forms
 	Seed             uint64  `json:"seed"`
-	ReportFreq       int     `json:"report_freq"` // steps between lines of metrics.jsonl
+	ReportFreq       int     `json:"report_freq"`         // steps between lines of metrics.jsonl
+	Precision        string  `json:"precision,omitempty"` // one of cuda.Precisions; runs of before the setting have none, which is FP32
 }
 
 // Paper returns the settings of the original's train_search.py, for everything but the data.
@@ -47,7 +50,7 @@ func Paper() SearchConfig {
 		Epochs: 50, BatchSize: 64, InitChannels: 16, Layers: 8,
 		LearningRate: 0.025, LearningRateMin: 0.001, Momentum: 0.9, WeightDecay: 3e-4,
 		ArchLearningRate: 3e-4, ArchWeightDecay: 1e-3, GradClip: 5, TrainPortion: 0.5,
-		CutoutLength: 16, BudgetForm: budget.CIFAR.Name, Seed: 2, ReportFreq: 50,
+		CutoutLength: 16, BudgetForm: budget.CIFAR.Name, Seed: 2, ReportFreq: 50, Precision: cuda.FP32,
 	}
 }
 
@@ -102,9 +105,21 @@ func checkSize(text string) error {
 
 func positive(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
 
-// DataOptions says how to open the data.
-func (c SearchConfig) DataOptions(workers int) (data.Options, error) {
-	return dataOptions(c.Data, c.ImageSize, c.Seed, workers)
+// Describe opens the data and describes them.
+func (c SearchConfig) Describe(ctx context.Context) (data.Summary, error) {
+	d, err := c.open(ctx, 0)
+	if err != nil {
+		return data.Summary{}, err
+	}
+	return d.Summary(), nil
+}
+
+func (c SearchConfig) open(ctx context.Context, workers int) (*data.Dataset, error) {
+	options, err := dataOptions(c.Data, c.ImageSize, c.Seed, workers)
+	if err != nil {
+		return nil, err
+	}
+	return data.Open(ctx, options)
 }
 
 func dataOptions(path, imageSize string, seed uint64, workers int) (data.Options, error) {

@@ -45,6 +45,7 @@ type driver[C, D, R any] struct {
 type size struct {
 	epochs, batch, reportFreq int
 	seed                      uint64
+	precision                 string
 }
 
 // course is what a driver drives: a search or a training, on images or on texts.
@@ -80,7 +81,8 @@ func (d *driver[C, D, R]) open(ctx context.Context, build func() (*ir.Module, er
 			return err
 		}
 		if p, err = compiler.Compile(ctx, m, compiler.Options{
-			Target: o.Device.Target(), Version: o.Version, Metadata: metadata, Dump: o.Dump, Logger: o.Logger, MemoryLimit: o.Memory,
+			Target: o.Device.Target(), Precision: d.size.precision, Version: o.Version, Metadata: metadata, Dump: o.Dump, Logger: o.Logger,
+			MemoryLimit: o.Memory,
 		}); err != nil {
 			return err
 		}

@@ -34,6 +34,7 @@ type TestConfig struct {
 	Augment      string // how the network was trained, which says how images are cropped: one of Augments, "" for AugmentCrop
 	Seed         uint64 // of generated data
 	BatchSize    int
+	Precision    string    // of the plan; "" is cuda.FP32
 	Mean, Std    []float32 // by which pixels of [0, 1] are normalised; nil: as the model says, or else the data
 }
 
@@ -135,7 +136,7 @@ func Test(ctx context.Context, c TestConfig, o Options) (Score, error) {
 		return Score{}, err
 	}
 	p, err := compiler.Compile(ctx, m, compiler.Options{
-		Target: o.Device.Target(), Version: o.Version, Dump: o.Dump, Logger: o.Logger, MemoryLimit: o.Memory,
+		Target: o.Device.Target(), Precision: c.Precision, Version: o.Version, Dump: o.Dump, Logger: o.Logger, MemoryLimit: o.Memory,
 	})
 	if err != nil {
 		return Score{}, err

@@ -1,9 +1,11 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/data"
@@ -58,6 +60,7 @@ func SearchMetadata(config SearchConfig, d data.Summary) map[string]string {
 		"image": fmt.Sprintf("%dx%dx%d", d.Height, d.Width, d.Channels), "mean": fmt.Sprint(d.Mean), "std": fmt.Sprint(d.Std),
 		"momentum": fmt.Sprint(config.Momentum), "weight_decay": fmt.Sprint(config.WeightDecay), "grad_clip": fmt.Sprint(config.GradClip),
 		"arch_weight_decay": fmt.Sprint(config.ArchWeightDecay), "cutout": fmt.Sprint(cutout),
+		"precision": cmp.Or(config.Precision, cuda.FP32),
 	}
 }
 
@@ -69,16 +72,12 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 	if err := config.limit().Check(); err != nil {
 		return nil, err
 	}
-	opened, err := config.DataOptions(o.Workers)
-	if err != nil {
-		return nil, err
-	}
-	d, err := data.Open(ctx, opened)
+	d, err := config.open(ctx, o.Workers)
 	if err != nil {
 		return nil, err
 	}
 	s := &Search{}
-	s.set(s, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed}, o)
+	s.set(s, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed, config.Precision}, o)
 	s.data = d.Summary()
 	if err := s.split(d); err != nil {
 		return nil, err

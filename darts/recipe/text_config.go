@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/rnn"
 	"github.com/dartsc/dartsc/darts/space"
@@ -37,6 +38,7 @@ type TextSettings struct {
 	Slowness         float64 `json:"beta"`
 	Seed             uint64  `json:"seed"`
 	ReportFreq       int     `json:"log_interval"`
+	Precision        string  `json:"precision,omitempty"` // as SearchConfig's
 }
 
 // TextSearchConfig is everything that decides the result of a search for a recurrent cell, as SearchConfig is of one on
@@ -65,7 +67,7 @@ func PaperTextSearch() TextSearchConfig {
 		TextSettings: TextSettings{
 			Task: TaskTextSearch, Hidden: 300, Epochs: 50, BatchSize: 256, BPTT: 35,
 			Dropout: 0.75, DropoutHidden: 0.25, DropoutInput: 0.75, DropoutEmbedding: 0.2,
-			LearningRate: 20, Clip: 0.25, WeightDecay: 5e-7, Slowness: 1e-3, Seed: 3, ReportFreq: 50,
+			LearningRate: 20, Clip: 0.25, WeightDecay: 5e-7, Slowness: 1e-3, Seed: 3, ReportFreq: 50, Precision: cuda.FP32,
 		},
 		ArchLearningRate: 3e-3, ArchWeightDecay: 1e-3,
 	}
@@ -89,7 +91,7 @@ func PaperTextTraining() TextTrainConfig {
 		TextSettings: TextSettings{
 			Task: TaskTextTrain, Hidden: 850, Epochs: 3600, BatchSize: 64, BPTT: 35,
 			Dropout: 0.75, DropoutHidden: 0.25, DropoutInput: 0.75, DropoutEmbedding: 0.2, DropoutWords: 0.1,
-			LearningRate: 20, Clip: 0.25, WeightDecay: 8e-7, Slowness: 1e-3, Seed: 1267, ReportFreq: 200,
+			LearningRate: 20, Clip: 0.25, WeightDecay: 8e-7, Slowness: 1e-3, Seed: 1267, ReportFreq: 200, Precision: cuda.FP32,
 		},
 		Arch: "DARTS_V2", NonMono: 5, Delta: 20,
 	}

@@ -60,7 +60,7 @@ const evaluationRows = 10
 // set gives the loop its task, which embeds it, and opens its text.
 func (l *textLoop[C]) set(t textTask, config C, settings TextSettings, o Options) (err error) {
 	l.task, l.course, l.config, l.settings, l.options, l.onEpoch = t, t, config, settings, o, o.OnTextEpoch
-	l.size = size{settings.Epochs, settings.BatchSize, settings.ReportFreq, settings.Seed}
+	l.size = size{settings.Epochs, settings.BatchSize, settings.ReportFreq, settings.Seed, settings.Precision}
 	if l.corpus, err = text.Open(settings.Data, settings.Seed); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type TextTestConfig struct {
 	Seed      uint64 // of generated text
 	BatchSize int    // rows that the text is cut into; the original's test has 1
 	BPTT      int
+	Precision string // of the plan; "" is cuda.FP32
 }
 
 // TextTestOf is how a recurrent model is measured as far as it says so itself: a run folder knows its cell and its text,
@@ -82,7 +83,7 @@ func TestText(ctx context.Context, c TextTestConfig, o Options) (TextScore, erro
 	if err := bilevel.BuildTextEvaluate(m, l, rowsOf(corpus.Test, c.BatchSize), c.BPTT, false); err != nil {
 		return TextScore{}, err
 	}
-	p, err := compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), Version: o.Version, Logger: o.Logger})
+	p, err := compiler.Compile(ctx, m, compiler.Options{Target: o.Device.Target(), Precision: c.Precision, Version: o.Version, Logger: o.Logger})
 	if err != nil {
 		return TextScore{}, err
 	}

@@ -1,10 +1,12 @@
 package recipe
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/report"
 	"github.com/dartsc/dartsc/darts/rnn"
@@ -54,7 +56,7 @@ func TextSearchMetadata(config TextSearchConfig, d text.Summary) map[string]stri
 func (c TextSettings) metadata(what string, d text.Summary) map[string]string {
 	return map[string]string{
 		"what": what, "data": d.Name, "vocabulary": fmt.Sprint(d.Vocabulary), "nhid": fmt.Sprint(c.Hidden),
-		"batch_size": fmt.Sprint(c.BatchSize), "bptt": fmt.Sprint(c.BPTT),
+		"batch_size": fmt.Sprint(c.BatchSize), "bptt": fmt.Sprint(c.BPTT), "precision": cmp.Or(c.Precision, cuda.FP32),
 	}
 }
 

@@ -260,7 +260,7 @@ func (t *TextTraining) finish(ctx context.Context, folder *run.Folder, r TextRep
 	}
 	score, err := TestText(ctx, TextTestConfig{
 		Model: filepath.Join(folder.Path(), BestWeights), Genotype: t.config.Genotype, Data: t.config.Data, Seed: t.config.Seed,
-		BatchSize: 1, BPTT: t.config.BPTT,
+		BatchSize: 1, BPTT: t.config.BPTT, Precision: t.config.Precision,
 	}, t.options)
 	if err != nil {
 		return err

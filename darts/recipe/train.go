@@ -2,10 +2,12 @@ package recipe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/data"
@@ -39,12 +41,16 @@ func TrainModule(config TrainConfig, d data.Summary) (*ir.Module, error) {
 	return m, bilevel.BuildEvaluate(m, network, step.Batch)
 }
 
-// TrainMetadata is recorded in the plan of a training.
+// TrainMetadata is recorded in the plan of a training: every setting that the programs depend on, as SearchMetadata.
 func TrainMetadata(config TrainConfig, d data.Summary) map[string]string {
-	metadata := config.metadata()
+	metadata, step := config.metadata(), config.step(d)
 	maps.Copy(metadata, map[string]string{
 		"what": "cnn training", "data": d.Name, "batch_size": fmt.Sprint(config.BatchSize), "classes": fmt.Sprint(len(d.Classes)),
-		"image": fmt.Sprintf("%dx%dx%d", d.Height, d.Width, d.Channels),
+		"image": fmt.Sprintf("%dx%dx%d", d.Height, d.Width, d.Channels), "mean": fmt.Sprint(d.Mean), "std": fmt.Sprint(d.Std),
+		"momentum": fmt.Sprint(config.Momentum), "weight_decay": fmt.Sprint(config.WeightDecay), "grad_clip": fmt.Sprint(config.GradClip),
+		"auxiliary_weight": fmt.Sprint(config.AuxiliaryWeight), "label_smooth": fmt.Sprint(config.LabelSmooth),
+		"drop_path": fmt.Sprint(step.DropPath), "cutout": fmt.Sprint(step.Batch.Augment.Cutout),
+		"precision": cmp.Or(config.Precision, cuda.FP32),
 	})
 	return metadata
 }
@@ -63,7 +69,7 @@ func NewTraining(ctx context.Context, config TrainConfig, o Options) (*Training,
 		return nil, err
 	}
 	t := &Training{}
-	t.set(t, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed}, o)
+	t.set(t, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed, config.Precision}, o)
 	if err := t.openData(ctx); err != nil {
 		return nil, err
 	}
@@ -73,16 +79,16 @@ func NewTraining(ctx context.Context, config TrainConfig, o Options) (*Training,
 	}
 	t.buffers = newBuffers(config.BatchSize, t.data)
 	t.inputs = map[string]any{"train_images": t.buffers.images, "train_labels": t.buffers.labels}
+	if err := t.check(); err != nil {
+		t.Close()
+		return nil, err
+	}
 	return t, nil
 }
 
 // openData opens the images to train and to evaluate on.
 func (t *Training) openData(ctx context.Context) error {
-	options, err := dataOptions(t.config.Data, t.config.ImageSize, t.config.Seed, t.options.Workers)
-	if err != nil {
-		return err
-	}
-	set, err := openImages(ctx, t.config.Augment, options)
+	set, err := t.config.open(ctx, t.options.Workers)
 	if err != nil {
 		return err
 	}

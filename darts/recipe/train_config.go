@@ -1,11 +1,13 @@
 package recipe
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 
+	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/cnn"
 	"github.com/dartsc/dartsc/darts/data"
@@ -44,6 +46,7 @@ type TrainConfig struct {
 	TrainPortion    float64        `json:"train_portion"` // below 1: epochs are evaluated on the rest, not on the test images
 	Seed            uint64         `json:"seed"`
 	ReportFreq      int            `json:"report_freq"`
+	Precision       string         `json:"precision,omitempty"` // as SearchConfig's
 }
 
 // TaskTrain is TrainConfig's Task.
@@ -66,7 +69,7 @@ func PaperTraining() TrainConfig {
 		Auxiliary: true, AuxiliaryWeight: 0.4,
 		Schedule: Cosine, LearningRate: 0.025, Gamma: 0.97, DecayPeriod: 1,
 		Momentum: 0.9, WeightDecay: 3e-4, GradClip: 5, DropPathProb: 0.2,
-		Cutout: true, CutoutLength: 16, TrainPortion: 1, ReportFreq: 50,
+		Cutout: true, CutoutLength: 16, TrainPortion: 1, ReportFreq: 50, Precision: cuda.FP32,
 	}
 }
 
@@ -124,6 +127,23 @@ func (c TrainConfig) Validate() error {
 		return fmt.Errorf("--arch: %w", err)
 	}
 	return checkSize(c.ImageSize)
+}
+
+// Describe opens the data and describes them.
+func (c TrainConfig) Describe(ctx context.Context) (data.Summary, error) {
+	set, err := c.open(ctx, 0)
+	if err != nil {
+		return data.Summary{}, err
+	}
+	return set.Summary(), nil
+}
+
+func (c TrainConfig) open(ctx context.Context, workers int) (imageSet, error) {
+	options, err := dataOptions(c.Data, c.ImageSize, c.Seed, workers)
+	if err != nil {
+		return nil, err
+	}
+	return openImages(ctx, c.Augment, options)
 }
 
 // network is the derived network for a data set.

@@ -21,7 +21,8 @@ const (
 )
 
 // Times adds up launches. Seconds of a roofline are the longer of the time to compute and the time to move the bytes,
-// launch by launch; Predicted adds the start of each launch; Measured is 0 where nothing was measured.
+// launch by launch; Predicted
+// is longer where the roofline says which part of it launches come to, and adds the start of each; Measured is 0 where nothing was measured.
 type Times struct {
 	Launches  int     `json:"launches"`
 	FLOPs     float64 `json:"flops"`
@@ -78,9 +79,10 @@ func Predict(p *plan.Program, r roofline.Roofline) []Launch {
 		}
 		compute, memory := r.All.Seconds(l.FLOPs, l.Bytes)
 		least, start := max(compute, memory), r.Launch*1e-6
+		likely := least / cmp.Or(r.Reached, 1)
 		bound := ByMemory
 		switch {
-		case start > least:
+		case start > likely:
 			bound = ByStart
 		case compute > memory:
 			bound = ByCompute
@@ -88,7 +90,7 @@ func Predict(p *plan.Program, r roofline.Roofline) []Launch {
 		times := float64(l.Times)
 		launches[i] = Launch{
 			Index: i, Kernel: l.Kernel, Shape: shape(p, l.Launch), Phase: l.Phase, Scope: l.Scope, Bound: bound,
-			Times: Times{Launches: l.Times, FLOPs: times * l.FLOPs, Bytes: times * l.Bytes, Roofline: times * least, Predicted: times * (least + start)},
+			Times: Times{Launches: l.Times, FLOPs: times * l.FLOPs, Bytes: times * l.Bytes, Roofline: times * least, Predicted: times * (likely + start)},
 		}
 	}
 	return launches

@@ -53,6 +53,11 @@ func TestPredict(t *testing.T) {
 			t.Errorf("launch %d: got %+v, want %+v", i, l, want)
 		}
 	}
+	reached := slow
+	reached.Reached = 0.5
+	if l := Predict(products().Programs[0], reached)[2]; math.Abs(l.Predicted-65536e-9-1e-5) > 1e-12 || l.Roofline != launches[2].Roofline {
+		t.Errorf("half of the roofline is reached: got %+v, want twice its time, and the start", l)
+	}
 	kernels := ByKernel(launches)
 	if len(kernels) != 3 || kernels[0].Kernel != "matmul" || kernels[0].Launches != 2 || kernels[0].Shape != "" || kernels[0].Bound != ByCompute || kernels[0].FLOPs != 1048576 {
 		t.Errorf("by kernel: %+v", kernels)

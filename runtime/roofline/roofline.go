@@ -1,6 +1,7 @@
 // Package roofline says what a device can do at most: floating-point operations a second, and bytes a second from each
 // level of its memory (Williams, Waterman and Patterson 2009). Devices measure themselves; the package keeps what they
-// measured in a file of the user's cache folder. It knows no device and no plan.
+// measured in a file of the user's cache folder. For GPUs that are not at hand it has what their data sheets say. It
+// knows no device and no plan.
 package roofline
 
 import (
@@ -8,12 +9,14 @@ import (
 	"fmt"
 )
 
-// Roofline is what was measured of one device.
+// Roofline is what was measured of one device, or what its data sheet says of a GPU.
 type Roofline struct {
 	Key
 	One    Speeds  `json:"one"`       // of one worker
 	All    Speeds  `json:"all"`       // of all workers together
 	Launch float64 `json:"launch_us"` // microseconds that a launch takes with nothing to do
+	// Reached is the part of a data sheet's roofline that launches come to; 0 of a measured one, of which it is not known.
+	Reached float64 `json:"reached,omitempty"`
 }
 
 // Key is what a measurement holds for: another processor, set of kernels or number of workers is measured anew.

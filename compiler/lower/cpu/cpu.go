@@ -48,7 +48,7 @@ func (Target) Modules() []plan.Module { return nil }
 
 // Lower chooses the kernels.
 func (t Target) Lower(p *ir.Program) (*lower.Program, error) {
-	l := &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}}
+	l := &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: make(map[*ir.Value]int, len(p.Ops)), copies: map[copyKey]int{}}
 	for _, in := range p.Inputs {
 		var order plan.Layout
 		if len(in.Type.Shape) == 4 && in.Type.DType.Float() {

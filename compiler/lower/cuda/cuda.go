@@ -120,7 +120,7 @@ func (t *Target) Lower(p *ir.Program) (*lower.Program, error) {
 }
 
 func newLowering(t *Target, p *ir.Program) *lowering {
-	return &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: map[*ir.Value]int{}, copies: map[copyKey]int{}, updates: map[int]update{}}
+	return &lowering{target: t, out: &lower.Program{Name: p.Name}, tensors: make(map[*ir.Value]int, len(p.Ops)), copies: map[copyKey]int{}, updates: map[int]update{}}
 }
 
 // ops lowers all operations of a program, or of the body of a loop.
@@ -138,7 +138,7 @@ func (l *lowering) ops(p *ir.Program) error {
 
 // index notes who makes a value and who reads it.
 func (l *lowering) index(list []*ir.Op, results []ir.Result) {
-	l.makers, l.users, l.results = map[*ir.Value]*ir.Op{}, map[*ir.Value][]*ir.Op{}, map[*ir.Value]bool{}
+	l.makers, l.users, l.results = make(map[*ir.Value]*ir.Op, len(list)), make(map[*ir.Value][]*ir.Op, len(list)), map[*ir.Value]bool{}
 	for _, op := range list {
 		for i, v := range op.Operands {
 			if !slices.Contains(op.Operands[:i], v) {

@@ -6,8 +6,9 @@
 // eps; copied: the filters have room in shared memory; tf32: products of
 // factors rounded to 10 bits. Channels come in packs of 4.
 
-// AtOnce is how many rows of a filter the compiler may work on at once: of a large one it would load all before it multiplies any, and spill.
-template <int KH> constexpr int AtOnce = KH > 3 ? 1 : KH;
+// AtOnce is how many rows of a filter the compiler may work on at once: it would load them all before it multiplies any, and spill, if they are
+// many or if threads keep much besides.
+template <int KH, bool Busy = false> constexpr int AtOnce = KH > 3 || Busy ? 1 : KH;
 
 // Window is a depthwise convolution of tiles of BH by BW results. A thread makes four results of a row, Step apart, for
 // they share most of what they read: of the Span inputs, Unit apart, result i reads those from i·A on, B apart. Results
@@ -40,13 +41,14 @@ template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C>
     for (int t = 0; t < Span; t++) in[t] = load<4>(tile, row * Stride + (column * SW + t * Unit) * C + channel);
   }
 
-  // each makes the results of a tile: put(row, column, channel, four sums). Flipped takes the taps in opposite order.
-  template <bool Flipped, class T, class U, class F> __device__ static inline void each(T tile, U filter, F put) {
+  // each makes the results of a tile: put(row, column, channel, four sums). Flipped takes the taps in opposite order; Busy says that put needs
+  // registers of its own.
+  template <bool Flipped, bool Busy, class T, class U, class F> __device__ static inline void each(T tile, U filter, F put) {
     if (channel() >= C) return;
     for (int i = thread() / Packs; i < BH * Strips; i += Lanes) {
       int row = i % BH, strip = i / BH, column = strip / Step * 4 * Step + strip % Step;
       Pack<4> sum[4] = {zero<4>(), zero<4>(), zero<4>(), zero<4>()};
-#pragma unroll (AtOnce<KH>)
+#pragma unroll (AtOnce<KH, Busy>)
       for (int a = 0; a < KH; a++) {
         Pack<4> in[Span];
         inputs(in, tile, row * SH + a * DH, column, channel());
@@ -251,7 +253,7 @@ template <class S> struct Separable {
         return Factors<S>::apply(factors, load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel), channel);
       });
       __syncthreads();
-      W::template each<false>(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
+      W::template each<false, false>(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
         if (column < S::bw) store<4>(between, (row * S::bw + column) * (S::c + 4) + channel, v);
       });
       __syncthreads();
@@ -331,7 +333,7 @@ template <class S> struct SeparablePointwiseGrad {
       });
       if constexpr (S::filters) {
         auto again = shared<float>(AgainAt, Tile<S>::Pixels * Again);
-        W::template each<false>(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
+        W::template each<false, false>(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
           if (column < S::bw) store<4>(again, (row * S::bw + column) * Again + channel, v);
         });
         __syncthreads();
@@ -538,7 +540,7 @@ template <class S> struct SeparableDepthwiseGrad {
   // each makes the cotangents of a tile: put(row, column, channel, four).
   template <class T, class F> __device__ inline void each(T tile, const Tile<S>& at, F put) const {
     if constexpr (Dense) {
-      W::template each<true>(tile, D::from(DepthwiseAt, depthwise), put);
+      W::template each<true, S::sums>(tile, D::from(DepthwiseAt, depthwise), put);
     } else {
       int channel = W::channel();
       auto filter = D::from(DepthwiseAt, depthwise);
