@@ -24,7 +24,7 @@ func flatten(list []*ir.Op) []*ir.Op {
 type flattening struct {
 	list    []*ir.Op
 	norms   map[string]*ir.Value // the results of BatchNorms so far, by what they normalise
-	concats map[string]*ir.Value // the same of concats
+	concats map[string]*ir.Value // the results of concats, by who reads them
 }
 
 func (f *flattening) add(list []*ir.Op) {
@@ -58,14 +58,15 @@ func (f *flattening) add(list []*ir.Op) {
 func keyOf(op *ir.Op) string { return fmt.Sprint(op.Operands, op.Attrs, op.Phase) }
 
 // withoutConcat takes the concat out of a group that begins with one: no kernel reads an image in parts. It is made once
-// for all groups.
+// for all convolutions, and again for the gradients of filters, for to keep it until then would be to keep its parts twice.
 func (f *flattening) withoutConcat(op *ir.Op) *ir.Op {
 	inside := opened(op)
-	concat := inside[0]
-	whole := f.concats[keyOf(concat)]
+	concat, root := inside[0], inside[len(inside)-1]
+	key := root.Kind + keyOf(concat)
+	whole := f.concats[key]
 	if whole == nil {
 		whole = concat.Result()
-		f.concats[keyOf(concat)] = whole
+		f.concats[key] = whole
 		f.list = append(f.list, concat)
 	}
 	rest, body, image := *op, *op.Body, &ir.Value{Type: whole.Type, Name: "x"}
