@@ -37,6 +37,7 @@ type vector struct {
 	scale    func(y []float32, a float32, x []float32) // y = a·x
 	dot      func(x, y []float32) float64              // Σ x·y
 	add      func(y, x []float32)                      // y += x
+	maximum  func(y, x []float32)                      // y = max(y, x), x where one is NaN
 	multiply func(y []float32, a float32)              // y *= a
 	sgd      func(newW, newVelocity, w, g, velocity []float32, s sgdStep)
 	rows     map[string]rowFunc // in place of those of the table pointwise
@@ -98,7 +99,7 @@ var portable = vector{
 	name: "generic",
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
 	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
-	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply, sgd: sgd,
+	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, maximum: maximum, multiply: multiply, sgd: sgd,
 	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine, mix: mix, copyRows: copyRows,
 }
 
@@ -162,6 +163,15 @@ func addTo(y, x []float32) {
 	}
 	for i := range y {
 		y[i] += x[i]
+	}
+}
+
+func maximum(y, x []float32) {
+	x = x[:len(y)]
+	for i, v := range x {
+		if !(y[i] > v) {
+			y[i] = v
+		}
 	}
 }
 

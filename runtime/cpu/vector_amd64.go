@@ -39,6 +39,7 @@ type assembly struct {
 	correlateRows  func(w, x, g *float32, channels, pixels, rows, kh, kw, step, tap, skip, xRow, yRow, line, kind int)
 	maxGradRow     func(dx, dy, x *float32, channels, pixels, kh, kw, step, tap, skip int)
 	addRow, subRow assemblyRow
+	maxRow         assemblyRow
 	mulRow, divRow assemblyRow
 	sqrtRow        assemblyRow
 	reluRow        assemblyRow
@@ -67,7 +68,7 @@ type assemblyRow func(dst, x, y *float32, n int, a, b float32)
 var avx2 = &assembly{
 	lanes: 8, gemmTiles: gemmAVX2, outerTiles: outerAVX2,
 	depthwiseRows: depthwiseAVX2, maxPoolRows: maxPoolAVX2, scatterRow: scatterAVX2, correlateRows: correlateAVX2, maxGradRow: maxPoolGradAVX2,
-	addRow: addRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
+	addRow: addRowAVX2, maxRow: maxRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
 	reluGradRow: reluGradRowAVX2, expRow: expRowAVX2, sigmoidRow: sigmoidRowAVX2, tanhRow: tanhRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
 	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2, masked: maskedProductsAVX2,
 	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2, mixRows: mixAVX2, copyRowsOf: copyRowsAVX2,
@@ -76,7 +77,7 @@ var avx2 = &assembly{
 var avx512 = &assembly{
 	lanes: 16, narrow: avx2, gemmTiles: gemmAVX512, outerTiles: outerAVX512,
 	depthwiseRows: depthwiseAVX512, maxPoolRows: maxPoolAVX512, scatterRow: scatterAVX512, correlateRows: correlateAVX512, maxGradRow: maxPoolGradAVX512,
-	addRow: addRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
+	addRow: addRowAVX512, maxRow: maxRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
 	reluGradRow: reluGradRowAVX512, expRow: expRowAVX512, sigmoidRow: sigmoidRowAVX512, tanhRow: tanhRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
 	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512, masked: maskedProductsAVX512,
 	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512, mixRows: mixAVX512, copyRowsOf: copyRowsAVX512,
@@ -84,7 +85,7 @@ var avx512 = &assembly{
 
 // vector is the set of loops that these functions make.
 func (a *assembly) vector(name string) vector {
-	relu, scale, add, axpy := row(a.reluRow), row(a.scaleRow), row(a.addRow), row(a.axpyRow)
+	relu, scale, add, axpy, maximum := row(a.reluRow), row(a.scaleRow), row(a.addRow), row(a.axpyRow), row(a.maxRow)
 	return vector{
 		name: name,
 		gemm: a.gemm, pack: a.pack, packed: a.packed, outer: a.outer,
@@ -93,6 +94,7 @@ func (a *assembly) vector(name string) vector {
 		axpy:       func(y []float32, a float32, x []float32) { axpy(y, x, y, a, 0) },
 		scale:      func(y []float32, a float32, x []float32) { scale(y, x, x, a, 0) },
 		add:        func(y, x []float32) { add(y, y, x, 0, 0) },
+		maximum:    func(y, x []float32) { maximum(y, y, x, 0, 0) },
 		multiply:   func(y []float32, a float32) { scale(y, y, y, a, 0) },
 		dot:        a.dot,
 		sgd:        a.sgd,

@@ -168,6 +168,10 @@ var entries = map[string]func(p *problem){
 		n := 1 + p.IntN(200)
 		p.add(p.output(n), p.input(n))
 	},
+	"maximum": func(p *problem) {
+		n := 1 + p.IntN(200)
+		p.maximum(p.output(n), p.input(n))
+	},
 	"multiply": func(p *problem) { p.multiply(p.output(1+p.IntN(200)), 1.5) },
 	"dot": func(p *problem) {
 		n := p.IntN(2000)
@@ -285,6 +289,10 @@ func TestSetsKeepNaN(t *testing.T) {
 		set.relu(y, []float32{nan, -1})
 		if y[0] == y[0] || y[1] != 0 {
 			t.Errorf("%s: relu of NaN, -1 is %v", set.name, y)
+		}
+		y = []float32{nan, 1}
+		if set.maximum(y, []float32{-1, nan}); y[0] != -1 || y[1] == y[1] {
+			t.Errorf("%s: maximum of NaN, 1 and -1, NaN is %v", set.name, y)
 		}
 		f := set.rows["relu_grad"]
 		if f == nil {

@@ -64,6 +64,11 @@ func divRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float3
 //go:noescape
 func sqrtRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
 
+// maxRowAVX2 computes max(x, y), y where one is NaN.
+//
+//go:noescape
+func maxRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
 // reluRowAVX2 computes max(x, 0), of NaN NaN.
 //
 //go:noescape

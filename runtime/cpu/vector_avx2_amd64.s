@@ -5427,6 +5427,68 @@ zero401:
 	VZEROUPPER
 	RET
 
+// func maxRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+// Requires: AVX
+TEXT ·maxRowAVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ y+16(FP), DX
+	MOVQ n+24(FP), BX
+
+while402:
+	CMPQ    BX, $0x00000020
+	JL      done403
+	VMOVUPS (CX), Y0
+	VMOVUPS (DX), Y1
+	VMAXPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)
+	VMOVUPS 32(CX), Y0
+	VMOVUPS 32(DX), Y1
+	VMAXPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(AX)
+	VMOVUPS 64(CX), Y0
+	VMOVUPS 64(DX), Y1
+	VMAXPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(AX)
+	VMOVUPS 96(CX), Y0
+	VMOVUPS 96(DX), Y1
+	VMAXPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(AX)
+	ADDQ    $0x00000080, AX
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x00000020, BX
+	JMP     while402
+
+done403:
+while404:
+	CMPQ    BX, $0x00000008
+	JL      done405
+	VMOVUPS (CX), Y0
+	VMOVUPS (DX), Y1
+	VMAXPS  Y1, Y0, Y0
+	VMOVUPS Y0, (AX)
+	ADDQ    $0x00000020, AX
+	ADDQ    $0x00000020, CX
+	ADDQ    $0x00000020, DX
+	SUBQ    $0x00000008, BX
+	JMP     while404
+
+done405:
+	CMPQ       BX, $0x00000000
+	JE         zero406
+	LEAQ       edgeAVX2<>+0(SB), SI
+	NEGQ       BX
+	VMOVUPS    32(SI)(BX*4), Y0
+	VMASKMOVPS (CX), Y0, Y1
+	VMASKMOVPS (DX), Y0, Y2
+	VMAXPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (AX)
+
+zero406:
+	VZEROUPPER
+	RET
+
 // func reluRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
 // Requires: AVX
 TEXT ·reluRowAVX2(SB), NOSPLIT, $0-40
@@ -5434,9 +5496,9 @@ TEXT ·reluRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while402:
+while407:
 	CMPQ    DX, $0x00000020
-	JL      done403
+	JL      done408
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -5456,12 +5518,12 @@ while402:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while402
+	JMP     while407
 
-done403:
-while404:
+done408:
+while409:
 	CMPQ    DX, $0x00000008
-	JL      done405
+	JL      done410
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -5469,11 +5531,11 @@ while404:
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while404
+	JMP     while409
 
-done405:
+done410:
 	CMPQ       DX, $0x00000000
-	JE         zero406
+	JE         zero411
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -5482,7 +5544,7 @@ done405:
 	VMAXPS     Y1, Y2, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero406:
+zero411:
 	VZEROUPPER
 	RET
 
@@ -5494,9 +5556,9 @@ TEXT ·reluGradRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while407:
+while412:
 	CMPQ    BX, $0x00000020
-	JL      done408
+	JL      done413
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -5525,12 +5587,12 @@ while407:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while407
+	JMP     while412
 
-done408:
-while409:
+done413:
+while414:
 	CMPQ    BX, $0x00000008
-	JL      done410
+	JL      done415
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -5541,11 +5603,11 @@ while409:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while409
+	JMP     while414
 
-done410:
+done415:
 	CMPQ       BX, $0x00000000
-	JE         zero411
+	JE         zero416
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -5556,7 +5618,7 @@ done410:
 	VANDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero411:
+zero416:
 	VZEROUPPER
 	RET
 
@@ -5568,9 +5630,9 @@ TEXT ·scaleRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while412:
+while417:
 	CMPQ    DX, $0x00000020
-	JL      done413
+	JL      done418
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
@@ -5586,23 +5648,23 @@ while412:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while412
+	JMP     while417
 
-done413:
-while414:
+done418:
+while419:
 	CMPQ    DX, $0x00000008
-	JL      done415
+	JL      done420
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while414
+	JMP     while419
 
-done415:
+done420:
 	CMPQ       DX, $0x00000000
-	JE         zero416
+	JE         zero421
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y1
@@ -5610,7 +5672,7 @@ done415:
 	VMULPS     Y0, Y2, Y2
 	VMASKMOVPS Y2, Y1, (AX)
 
-zero416:
+zero421:
 	VZEROUPPER
 	RET
 
@@ -5623,9 +5685,9 @@ TEXT ·axpyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), BX
 
-while417:
+while422:
 	CMPQ        BX, $0x00000020
-	JL          done418
+	JL          done423
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -5646,12 +5708,12 @@ while417:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while417
+	JMP         while422
 
-done418:
-while419:
+done423:
+while424:
 	CMPQ        BX, $0x00000008
-	JL          done420
+	JL          done425
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -5660,11 +5722,11 @@ while419:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while419
+	JMP         while424
 
-done420:
+done425:
 	CMPQ        BX, $0x00000000
-	JE          zero421
+	JE          zero426
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y1
@@ -5673,7 +5735,7 @@ done420:
 	VFMADD231PS Y0, Y2, Y3
 	VMASKMOVPS  Y3, Y1, (AX)
 
-zero421:
+zero426:
 	VZEROUPPER
 	RET
 
@@ -5687,9 +5749,9 @@ TEXT ·axpbyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Y1
 	MOVQ         n+24(FP), BX
 
-while422:
+while427:
 	CMPQ        BX, $0x00000020
-	JL          done423
+	JL          done428
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -5714,12 +5776,12 @@ while422:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while422
+	JMP         while427
 
-done423:
-while424:
+done428:
+while429:
 	CMPQ        BX, $0x00000008
-	JL          done425
+	JL          done430
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -5729,11 +5791,11 @@ while424:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while424
+	JMP         while429
 
-done425:
+done430:
 	CMPQ        BX, $0x00000000
-	JE          zero426
+	JE          zero431
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y2
@@ -5743,7 +5805,7 @@ done425:
 	VFMADD231PS Y0, Y3, Y4
 	VMASKMOVPS  Y4, Y2, (AX)
 
-zero426:
+zero431:
 	VZEROUPPER
 	RET
 
@@ -5756,9 +5818,9 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-while427:
+while432:
 	CMPQ         DX, $0x00000100
-	JL           done428
+	JL           done433
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -5838,12 +5900,12 @@ while427:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000100, DX
-	JMP          while427
+	JMP          while432
 
-done428:
-while429:
+done433:
+while434:
 	CMPQ         DX, $0x00000008
-	JL           done430
+	JL           done435
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      (AX), Y3
 	VFMADD231PS  (CX), Y3, Y2
@@ -5855,11 +5917,11 @@ while429:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000008, DX
-	JMP          while429
+	JMP          while434
 
-done430:
+done435:
 	CMPQ         DX, $0x00000000
-	JE           zero431
+	JE           zero436
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y2
@@ -5873,7 +5935,7 @@ done430:
 	VADDPD       Y3, Y0, Y0
 	VADDPD       Y2, Y1, Y1
 
-zero431:
+zero436:
 	VADDPD       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPD       X1, X0, X0
@@ -5897,9 +5959,9 @@ TEXT ·sgdAVX2(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Y3
 	MOVQ         n+40(FP), DI
 
-while432:
+while437:
 	CMPQ         DI, $0x00000020
-	JL           done433
+	JL           done438
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -5942,12 +6004,12 @@ while432:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x00000020, DI
-	JMP          while432
+	JMP          while437
 
-done433:
-while434:
+done438:
+while439:
 	CMPQ         DI, $0x00000008
-	JL           done435
+	JL           done440
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -5963,11 +6025,11 @@ while434:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, SI
 	SUBQ         $0x00000008, DI
-	JMP          while434
+	JMP          while439
 
-done435:
+done440:
 	CMPQ         DI, $0x00000000
-	JE           zero436
+	JE           zero441
 	LEAQ         edgeAVX2<>+0(SB), R8
 	NEGQ         DI
 	VMOVUPS      32(R8)(DI*4), Y4
@@ -5981,7 +6043,7 @@ done435:
 	VMASKMOVPS   Y6, Y4, (CX)
 	VMASKMOVPS   Y5, Y4, (AX)
 
-zero436:
+zero441:
 	VZEROUPPER
 	RET
 
@@ -6016,9 +6078,9 @@ TEXT ·expRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while437:
+while442:
 	CMPQ         DX, $0x00000020
-	JL           done438
+	JL           done443
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -6186,12 +6248,12 @@ while437:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while437
+	JMP          while442
 
-done438:
-while439:
+done443:
+while444:
 	CMPQ         DX, $0x00000008
-	JL           done440
+	JL           done445
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -6236,11 +6298,11 @@ while439:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while439
+	JMP          while444
 
-done440:
+done445:
 	CMPQ         DX, $0x00000000
-	JE           zero441
+	JE           zero446
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y1
@@ -6286,7 +6348,7 @@ done440:
 	VMULPS       Y0, Y4, Y4
 	VMASKMOVPS   Y4, Y1, (AX)
 
-zero441:
+zero446:
 	VZEROUPPER
 	RET
 
@@ -6297,9 +6359,9 @@ TEXT ·sigmoidRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while442:
+while447:
 	CMPQ         DX, $0x00000020
-	JL           done443
+	JL           done448
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -6487,12 +6549,12 @@ while442:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while442
+	JMP          while447
 
-done443:
-while444:
+done448:
+while449:
 	CMPQ         DX, $0x00000008
-	JL           done445
+	JL           done450
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -6542,11 +6604,11 @@ while444:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while444
+	JMP          while449
 
-done445:
+done450:
 	CMPQ         DX, $0x00000000
-	JE           zero446
+	JE           zero451
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -6597,7 +6659,7 @@ done445:
 	VDIVPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero446:
+zero451:
 	VZEROUPPER
 	RET
 
@@ -6608,9 +6670,9 @@ TEXT ·tanhRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while447:
+while452:
 	CMPQ         DX, $0x00000020
-	JL           done448
+	JL           done453
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+80(SB), Y3
 	VANDNPS      Y0, Y3, Y1
@@ -6878,12 +6940,12 @@ while447:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while447
+	JMP          while452
 
-done448:
-while449:
+done453:
+while454:
 	CMPQ         DX, $0x00000008
-	JL           done450
+	JL           done455
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+80(SB), Y3
 	VANDNPS      Y0, Y3, Y1
@@ -6953,11 +7015,11 @@ while449:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while449
+	JMP          while454
 
-done450:
+done455:
 	CMPQ         DX, $0x00000000
-	JE           zero451
+	JE           zero456
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -7028,7 +7090,7 @@ done450:
 	VBLENDVPS    Y1, Y4, Y5, Y5
 	VMASKMOVPS   Y5, Y0, (AX)
 
-zero451:
+zero456:
 	VZEROUPPER
 	RET
 
@@ -7042,9 +7104,9 @@ TEXT ·columnSumsAVX2(SB), NOSPLIT, $8-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while452:
+while457:
 	CMPQ   (SP), $0x00000008
-	JL     done453
+	JL     done458
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7052,9 +7114,9 @@ while452:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while454:
+while459:
 	CMPQ    SI, $0x00000004
-	JL      done455
+	JL      done460
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
@@ -7068,19 +7130,19 @@ while454:
 	VADDPS  Y4, Y3, Y3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while454
+	JMP     while459
 
-done455:
-while456:
+done460:
+while461:
 	CMPQ    SI, $0x00000001
-	JL      done457
+	JL      done462
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while456
+	JMP     while461
 
-done457:
+done462:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -7094,11 +7156,11 @@ done457:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000008, (SP)
-	JMP          while452
+	JMP          while457
 
-done453:
+done458:
 	CMPQ    (SP), $0x00000000
-	JE      zero458
+	JE      zero463
 	MOVQ    (SP), CX
 	LEAQ    edgeAVX2<>+0(SB), SI
 	NEGQ    CX
@@ -7110,9 +7172,9 @@ done453:
 	MOVQ    AX, CX
 	MOVQ    rows+24(FP), SI
 
-while459:
+while464:
 	CMPQ       SI, $0x00000004
-	JL         done460
+	JL         done465
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
@@ -7126,19 +7188,19 @@ while459:
 	VADDPS     Y5, Y4, Y4
 	ADDQ       BX, CX
 	SUBQ       $0x00000004, SI
-	JMP        while459
+	JMP        while464
 
-done460:
-while461:
+done465:
+while466:
 	CMPQ       SI, $0x00000001
-	JL         done462
+	JL         done467
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
 	SUBQ       $0x00000001, SI
-	JMP        while461
+	JMP        while466
 
-done462:
+done467:
 	VADDPS       Y2, Y1, Y1
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y1, Y1
@@ -7150,7 +7212,7 @@ done462:
 	VADDPD       32(DX), Y0, Y0
 	VMOVUPD      Y0, 32(DX)
 
-zero458:
+zero463:
 	VZEROUPPER
 	RET
 
@@ -7166,9 +7228,9 @@ TEXT ·columnMomentsAVX2(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while463:
+while468:
 	CMPQ    (SP), $0x00000008
-	JL      done464
+	JL      done469
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -7181,9 +7243,9 @@ while463:
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 
-while465:
+while470:
 	CMPQ        R8, $0x00000004
-	JL          done466
+	JL          done471
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -7205,21 +7267,21 @@ while465:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while465
+	JMP         while470
 
-done466:
-while467:
+done471:
+while472:
 	CMPQ        R8, $0x00000001
-	JL          done468
+	JL          done473
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while467
+	JMP         while472
 
-done468:
+done473:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -7245,11 +7307,11 @@ done468:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000008, (SP)
-	JMP          while463
+	JMP          while468
 
-done464:
+done469:
 	CMPQ       (SP), $0x00000000
-	JE         zero469
+	JE         zero474
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       CX
@@ -7266,9 +7328,9 @@ done464:
 	MOVQ       AX, CX
 	MOVQ       rows+40(FP), R8
 
-while470:
+while475:
 	CMPQ        R8, $0x00000004
-	JL          done471
+	JL          done476
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
@@ -7290,21 +7352,21 @@ while470:
 	VFMADD231PS Y10, Y10, Y8
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while470
+	JMP         while475
 
-done471:
-while472:
+done476:
+while477:
 	CMPQ        R8, $0x00000001
-	JL          done473
+	JL          done478
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
 	VFMADD231PS Y10, Y10, Y2
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while472
+	JMP         while477
 
-done473:
+done478:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -7326,7 +7388,7 @@ done473:
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
 
-zero469:
+zero474:
 	VZEROUPPER
 	RET
 
@@ -7343,9 +7405,9 @@ TEXT ·columnProductsAVX2(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while474:
+while479:
 	CMPQ    (SP), $0x00000008
-	JL      done475
+	JL      done480
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -7359,9 +7421,9 @@ while474:
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 
-while476:
+while481:
 	CMPQ        R10, $0x00000004
-	JL          done477
+	JL          done482
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -7391,12 +7453,12 @@ while476:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while476
+	JMP         while481
 
-done477:
-while478:
+done482:
+while483:
 	CMPQ        R10, $0x00000001
-	JL          done479
+	JL          done484
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -7405,9 +7467,9 @@ while478:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while478
+	JMP         while483
 
-done479:
+done484:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -7434,11 +7496,11 @@ done479:
 	ADDQ         $0x00000040, DI
 	ADDQ         $0x00000040, R8
 	SUBQ         $0x00000008, (SP)
-	JMP          while474
+	JMP          while479
 
-done475:
+done480:
 	CMPQ       (SP), $0x00000000
-	JE         zero480
+	JE         zero485
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -7456,9 +7518,9 @@ done475:
 	MOVQ       DX, BX
 	MOVQ       rows+48(FP), R10
 
-while481:
+while486:
 	CMPQ        R10, $0x00000004
-	JL          done482
+	JL          done487
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -7488,12 +7550,12 @@ while481:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while481
+	JMP         while486
 
-done482:
-while483:
+done487:
+while488:
 	CMPQ        R10, $0x00000001
-	JL          done484
+	JL          done489
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -7502,9 +7564,9 @@ while483:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while483
+	JMP         while488
 
-done484:
+done489:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -7526,7 +7588,7 @@ done484:
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
 
-zero480:
+zero485:
 	VZEROUPPER
 	RET
 
@@ -7545,9 +7607,9 @@ TEXT ·maskedProductsAVX2(SB), NOSPLIT, $8-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while485:
+while490:
 	CMPQ    (SP), $0x00000008
-	JL      done486
+	JL      done491
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -7559,9 +7621,9 @@ while485:
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
 
-while487:
+while492:
 	CMPQ        R12, $0x00000002
-	JL          done488
+	JL          done493
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -7589,12 +7651,12 @@ while487:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while487
+	JMP         while492
 
-done488:
-while489:
+done493:
+while494:
 	CMPQ        R12, $0x00000001
-	JL          done490
+	JL          done495
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -7609,9 +7671,9 @@ while489:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while489
+	JMP         while494
 
-done490:
+done495:
 	VADDPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X2
 	VCVTPS2PD    X0, Y0
@@ -7636,11 +7698,11 @@ done490:
 	ADDQ         $0x00000040, R9
 	ADDQ         $0x00000040, R10
 	SUBQ         $0x00000008, (SP)
-	JMP          while485
+	JMP          while490
 
-done486:
+done491:
 	CMPQ       (SP), $0x00000000
-	JE         zero491
+	JE         zero496
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -7656,9 +7718,9 @@ done486:
 	MOVQ       DX, BX
 	MOVQ       rows+64(FP), R12
 
-while492:
+while497:
 	CMPQ        R12, $0x00000002
-	JL          done493
+	JL          done498
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -7686,12 +7748,12 @@ while492:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while492
+	JMP         while497
 
-done493:
-while494:
+done498:
+while499:
 	CMPQ        R12, $0x00000001
-	JL          done495
+	JL          done500
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -7706,9 +7768,9 @@ while494:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while494
+	JMP         while499
 
-done495:
+done500:
 	VADDPS       Y3, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VCVTPS2PD    X1, Y1
@@ -7726,7 +7788,7 @@ done495:
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
 
-zero491:
+zero496:
 	VZEROUPPER
 	RET
 
@@ -7741,9 +7803,9 @@ TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while496:
+while501:
 	CMPQ    (SP), $0x00000008
-	JL      done497
+	JL      done502
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -7754,9 +7816,9 @@ while496:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while498:
+while503:
 	CMPQ        SI, $0x00000004
-	JL          done499
+	JL          done504
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -7782,12 +7844,12 @@ while498:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while498
+	JMP         while503
 
-done499:
-while500:
+done504:
+while505:
 	CMPQ        SI, $0x00000001
-	JL          done501
+	JL          done506
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -7795,16 +7857,16 @@ while500:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while500
+	JMP         while505
 
-done501:
+done506:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while496
+	JMP  while501
 
-done497:
+done502:
 	CMPQ       (SP), $0x00000000
-	JE         zero502
+	JE         zero507
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -7819,9 +7881,9 @@ done497:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while503:
+while508:
 	CMPQ        SI, $0x00000004
-	JL          done504
+	JL          done509
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -7847,12 +7909,12 @@ while503:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while503
+	JMP         while508
 
-done504:
-while505:
+done509:
+while510:
 	CMPQ        SI, $0x00000001
-	JL          done506
+	JL          done511
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -7860,10 +7922,10 @@ while505:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while505
+	JMP         while510
 
-done506:
-zero502:
+done511:
+zero507:
 	VZEROUPPER
 	RET
 
@@ -7878,9 +7940,9 @@ TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while507:
+while512:
 	CMPQ    (SP), $0x00000008
-	JL      done508
+	JL      done513
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -7891,9 +7953,9 @@ while507:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while509:
+while514:
 	CMPQ        SI, $0x00000004
-	JL          done510
+	JL          done515
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -7927,12 +7989,12 @@ while509:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while509
+	JMP         while514
 
-done510:
-while511:
+done515:
+while516:
 	CMPQ        SI, $0x00000001
-	JL          done512
+	JL          done517
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -7942,16 +8004,16 @@ while511:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while511
+	JMP         while516
 
-done512:
+done517:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while507
+	JMP  while512
 
-done508:
+done513:
 	CMPQ       (SP), $0x00000000
-	JE         zero513
+	JE         zero518
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -7966,9 +8028,9 @@ done508:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while514:
+while519:
 	CMPQ        SI, $0x00000004
-	JL          done515
+	JL          done520
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -8002,12 +8064,12 @@ while514:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while514
+	JMP         while519
 
-done515:
-while516:
+done520:
+while521:
 	CMPQ        SI, $0x00000001
-	JL          done517
+	JL          done522
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -8017,10 +8079,10 @@ while516:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while516
+	JMP         while521
 
-done517:
-zero513:
+done522:
+zero518:
 	VZEROUPPER
 	RET
 
@@ -8036,9 +8098,9 @@ TEXT ·affineAVX2(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while518:
+while523:
 	CMPQ    (SP), $0x00000008
-	JL      done519
+	JL      done524
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Y0
 	MOVQ    a+32(FP), DI
@@ -8052,9 +8114,9 @@ while518:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while520:
+while525:
 	CMPQ        DI, $0x00000004
-	JL          done521
+	JL          done526
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -8092,12 +8154,12 @@ while520:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while520
+	JMP         while525
 
-done521:
-while522:
+done526:
+while527:
 	CMPQ        DI, $0x00000001
-	JL          done523
+	JL          done528
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -8108,16 +8170,16 @@ while522:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while522
+	JMP         while527
 
-done523:
+done528:
 	ADDQ $0x00000020, BX
 	SUBQ $0x00000008, (SP)
-	JMP  while518
+	JMP  while523
 
-done519:
+done524:
 	CMPQ       (SP), $0x00000000
-	JE         zero524
+	JE         zero529
 	MOVQ       (SP), DI
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       DI
@@ -8135,9 +8197,9 @@ done519:
 	LEAQ       (DX)(BX*1), R10
 	MOVQ       rows+64(FP), DI
 
-while525:
+while530:
 	CMPQ        DI, $0x00000004
-	JL          done526
+	JL          done531
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -8175,12 +8237,12 @@ while525:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while525
+	JMP         while530
 
-done526:
-while527:
+done531:
+while532:
 	CMPQ        DI, $0x00000001
-	JL          done528
+	JL          done533
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -8191,10 +8253,10 @@ while527:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while527
+	JMP         while532
 
-done528:
-zero524:
+done533:
+zero529:
 	VZEROUPPER
 	RET
 
@@ -8212,9 +8274,9 @@ TEXT ·mixAVX2(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while529:
+while534:
 	CMPQ    (SP), $0x00000008
-	JL      done530
+	JL      done535
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Y0
 	MOVQ    mean1+48(FP), R9
@@ -8238,9 +8300,9 @@ while529:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while531:
+while536:
 	CMPQ        R9, $0x00000004
-	JL          done532
+	JL          done537
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -8318,12 +8380,12 @@ while531:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while531
+	JMP         while536
 
-done532:
-while533:
+done537:
+while538:
 	CMPQ        R9, $0x00000001
-	JL          done534
+	JL          done539
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -8344,16 +8406,16 @@ while533:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while533
+	JMP         while538
 
-done534:
+done539:
 	ADDQ $0x00000020, DI
 	SUBQ $0x00000008, (SP)
-	JMP  while529
+	JMP  while534
 
-done530:
+done535:
 	CMPQ       (SP), $0x00000000
-	JE         zero535
+	JE         zero540
 	MOVQ       (SP), R9
 	LEAQ       edgeAVX2<>+0(SB), R10
 	NEGQ       R9
@@ -8381,9 +8443,9 @@ done530:
 	LEAQ       (SI)(DI*1), R14
 	MOVQ       rows+112(FP), R9
 
-while536:
+while541:
 	CMPQ        R9, $0x00000004
-	JL          done537
+	JL          done542
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -8461,12 +8523,12 @@ while536:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while536
+	JMP         while541
 
-done537:
-while538:
+done542:
+while543:
 	CMPQ        R9, $0x00000001
-	JL          done539
+	JL          done544
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -8487,10 +8549,10 @@ while538:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while538
+	JMP         while543
 
-done539:
-zero535:
+done544:
+zero540:
 	VZEROUPPER
 	RET
 
@@ -8504,28 +8566,28 @@ TEXT ·copyRowsAVX2(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while540:
+while545:
 	CMPQ (SP), $0x00000008
-	JL   done541
+	JL   done546
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop542:
+loop547:
 	VMOVUPS (BX), Y0
 	VMOVUPS Y0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop542
+	JNZ     loop547
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, (SP)
-	JMP     while540
+	JMP     while545
 
-done541:
+done546:
 	CMPQ    (SP), $0x00000000
-	JE      zero543
+	JE      zero548
 	MOVQ    (SP), DX
 	LEAQ    edgeAVX2<>+0(SB), BX
 	NEGQ    DX
@@ -8534,14 +8596,14 @@ done541:
 	MOVQ    CX, BX
 	MOVQ    rows+24(FP), R8
 
-loop544:
+loop549:
 	VMASKMOVPS (BX), Y0, Y1
 	VMASKMOVPS Y1, Y0, (DX)
 	ADDQ       SI, DX
 	ADDQ       DI, BX
 	DECQ       R8
-	JNZ        loop544
+	JNZ        loop549
 
-zero543:
+zero548:
 	VZEROUPPER
 	RET

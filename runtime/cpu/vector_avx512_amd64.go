@@ -64,6 +64,11 @@ func divRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b floa
 //go:noescape
 func sqrtRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
 
+// maxRowAVX512 computes max(x, y), y where one is NaN.
+//
+//go:noescape
+func maxRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
 // reluRowAVX512 computes max(x, 0), of NaN NaN.
 //
 //go:noescape

@@ -8724,6 +8724,68 @@ zero581:
 	VZEROUPPER
 	RET
 
+// func maxRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·maxRowAVX512(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ y+16(FP), DX
+	MOVQ n+24(FP), BX
+
+while582:
+	CMPQ    BX, $0x00000040
+	JL      done583
+	VMOVUPS (CX), Z0
+	VMOVUPS (DX), Z1
+	VMAXPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)
+	VMOVUPS 64(CX), Z0
+	VMOVUPS 64(DX), Z1
+	VMAXPS  Z1, Z0, Z0
+	VMOVUPS Z0, 64(AX)
+	VMOVUPS 128(CX), Z0
+	VMOVUPS 128(DX), Z1
+	VMAXPS  Z1, Z0, Z0
+	VMOVUPS Z0, 128(AX)
+	VMOVUPS 192(CX), Z0
+	VMOVUPS 192(DX), Z1
+	VMAXPS  Z1, Z0, Z0
+	VMOVUPS Z0, 192(AX)
+	ADDQ    $0x00000100, AX
+	ADDQ    $0x00000100, CX
+	ADDQ    $0x00000100, DX
+	SUBQ    $0x00000040, BX
+	JMP     while582
+
+done583:
+while584:
+	CMPQ    BX, $0x00000010
+	JL      done585
+	VMOVUPS (CX), Z0
+	VMOVUPS (DX), Z1
+	VMAXPS  Z1, Z0, Z0
+	VMOVUPS Z0, (AX)
+	ADDQ    $0x00000040, AX
+	ADDQ    $0x00000040, CX
+	ADDQ    $0x00000040, DX
+	SUBQ    $0x00000010, BX
+	JMP     while584
+
+done585:
+	CMPQ      BX, $0x00000000
+	JE        zero586
+	MOVQ      $-1, SI
+	BZHIQ     BX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z (CX), K1, Z0
+	VMOVUPS.Z (DX), K1, Z1
+	VMAXPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (AX)
+
+zero586:
+	VZEROUPPER
+	RET
+
 // func reluRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·reluRowAVX512(SB), NOSPLIT, $0-40
@@ -8731,9 +8793,9 @@ TEXT ·reluRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while582:
+while587:
 	CMPQ    DX, $0x00000040
-	JL      done583
+	JL      done588
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -8753,12 +8815,12 @@ while582:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while582
+	JMP     while587
 
-done583:
-while584:
+done588:
+while589:
 	CMPQ    DX, $0x00000010
-	JL      done585
+	JL      done590
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -8766,11 +8828,11 @@ while584:
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while584
+	JMP     while589
 
-done585:
+done590:
 	CMPQ      DX, $0x00000000
-	JE        zero586
+	JE        zero591
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -8779,7 +8841,7 @@ done585:
 	VMAXPS    Z0, Z1, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero586:
+zero591:
 	VZEROUPPER
 	RET
 
@@ -8791,9 +8853,9 @@ TEXT ·reluGradRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while587:
+while592:
 	CMPQ      BX, $0x00000040
-	JL        done588
+	JL        done593
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -8822,12 +8884,12 @@ while587:
 	ADDQ      $0x00000100, CX
 	ADDQ      $0x00000100, DX
 	SUBQ      $0x00000040, BX
-	JMP       while587
+	JMP       while592
 
-done588:
-while589:
+done593:
+while594:
 	CMPQ      BX, $0x00000010
-	JL        done590
+	JL        done595
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -8838,11 +8900,11 @@ while589:
 	ADDQ      $0x00000040, CX
 	ADDQ      $0x00000040, DX
 	SUBQ      $0x00000010, BX
-	JMP       while589
+	JMP       while594
 
-done590:
+done595:
 	CMPQ      BX, $0x00000000
-	JE        zero591
+	JE        zero596
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -8853,7 +8915,7 @@ done590:
 	VMOVAPS.Z Z0, K2, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero591:
+zero596:
 	VZEROUPPER
 	RET
 
@@ -8865,9 +8927,9 @@ TEXT ·scaleRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while592:
+while597:
 	CMPQ    DX, $0x00000040
-	JL      done593
+	JL      done598
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
@@ -8883,23 +8945,23 @@ while592:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while592
+	JMP     while597
 
-done593:
-while594:
+done598:
+while599:
 	CMPQ    DX, $0x00000010
-	JL      done595
+	JL      done600
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while594
+	JMP     while599
 
-done595:
+done600:
 	CMPQ      DX, $0x00000000
-	JE        zero596
+	JE        zero601
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -8907,7 +8969,7 @@ done595:
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (AX)
 
-zero596:
+zero601:
 	VZEROUPPER
 	RET
 
@@ -8920,9 +8982,9 @@ TEXT ·axpyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), BX
 
-while597:
+while602:
 	CMPQ        BX, $0x00000040
-	JL          done598
+	JL          done603
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -8943,12 +9005,12 @@ while597:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while597
+	JMP         while602
 
-done598:
-while599:
+done603:
+while604:
 	CMPQ        BX, $0x00000010
-	JL          done600
+	JL          done605
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -8957,11 +9019,11 @@ while599:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while599
+	JMP         while604
 
-done600:
+done605:
 	CMPQ        BX, $0x00000000
-	JE          zero601
+	JE          zero606
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -8970,7 +9032,7 @@ done600:
 	VFMADD231PS Z0, Z1, Z2
 	VMOVUPS     Z2, K1, (AX)
 
-zero601:
+zero606:
 	VZEROUPPER
 	RET
 
@@ -8984,9 +9046,9 @@ TEXT ·axpbyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Z1
 	MOVQ         n+24(FP), BX
 
-while602:
+while607:
 	CMPQ        BX, $0x00000040
-	JL          done603
+	JL          done608
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -9011,12 +9073,12 @@ while602:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while602
+	JMP         while607
 
-done603:
-while604:
+done608:
+while609:
 	CMPQ        BX, $0x00000010
-	JL          done605
+	JL          done610
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -9026,11 +9088,11 @@ while604:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while604
+	JMP         while609
 
-done605:
+done610:
 	CMPQ        BX, $0x00000000
-	JE          zero606
+	JE          zero611
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -9040,7 +9102,7 @@ done605:
 	VFMADD231PS Z0, Z2, Z3
 	VMOVUPS     Z3, K1, (AX)
 
-zero606:
+zero611:
 	VZEROUPPER
 	RET
 
@@ -9053,9 +9115,9 @@ TEXT ·dotAVX512(SB), NOSPLIT, $0-32
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-while607:
+while612:
 	CMPQ          DX, $0x00000100
-	JL            done608
+	JL            done613
 	VXORPS        Z2, Z2, Z2
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
@@ -9103,12 +9165,12 @@ while607:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000100, DX
-	JMP           while607
+	JMP           while612
 
-done608:
-while609:
+done613:
+while614:
 	CMPQ          DX, $0x00000010
-	JL            done610
+	JL            done615
 	VXORPS        Z2, Z2, Z2
 	VMOVUPS       (AX), Z3
 	VFMADD231PS   (CX), Z3, Z2
@@ -9120,11 +9182,11 @@ while609:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000010, DX
-	JMP           while609
+	JMP           while614
 
-done610:
+done615:
 	CMPQ          DX, $0x00000000
-	JE            zero611
+	JE            zero616
 	MOVQ          $-1, BX
 	BZHIQ         DX, BX, BX
 	KMOVW         BX, K1
@@ -9137,7 +9199,7 @@ done610:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 
-zero611:
+zero616:
 	VADDPD        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPD        Y1, Y0, Y0
@@ -9163,9 +9225,9 @@ TEXT ·sgdAVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Z3
 	MOVQ         n+40(FP), DI
 
-while612:
+while617:
 	CMPQ         DI, $0x00000040
-	JL           done613
+	JL           done618
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -9208,12 +9270,12 @@ while612:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000100, SI
 	SUBQ         $0x00000040, DI
-	JMP          while612
+	JMP          while617
 
-done613:
-while614:
+done618:
+while619:
 	CMPQ         DI, $0x00000010
-	JL           done615
+	JL           done620
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -9229,11 +9291,11 @@ while614:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000010, DI
-	JMP          while614
+	JMP          while619
 
-done615:
+done620:
 	CMPQ         DI, $0x00000000
-	JE           zero616
+	JE           zero621
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVW        R8, K1
@@ -9247,7 +9309,7 @@ done615:
 	VMOVUPS      Z5, K1, (CX)
 	VMOVUPS      Z4, K1, (AX)
 
-zero616:
+zero621:
 	VZEROUPPER
 	RET
 
@@ -9282,9 +9344,9 @@ TEXT ·expRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while617:
+while622:
 	CMPQ         DX, $0x00000040
-	JL           done618
+	JL           done623
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -9452,12 +9514,12 @@ while617:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while617
+	JMP          while622
 
-done618:
-while619:
+done623:
+while624:
 	CMPQ         DX, $0x00000010
-	JL           done620
+	JL           done625
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -9502,11 +9564,11 @@ while619:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while619
+	JMP          while624
 
-done620:
+done625:
 	CMPQ         DX, $0x00000000
-	JE           zero621
+	JE           zero626
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -9552,7 +9614,7 @@ done620:
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      Z3, K1, (AX)
 
-zero621:
+zero626:
 	VZEROUPPER
 	RET
 
@@ -9563,9 +9625,9 @@ TEXT ·sigmoidRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while622:
+while627:
 	CMPQ         DX, $0x00000040
-	JL           done623
+	JL           done628
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -9753,12 +9815,12 @@ while622:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while622
+	JMP          while627
 
-done623:
-while624:
+done628:
+while629:
 	CMPQ         DX, $0x00000010
-	JL           done625
+	JL           done630
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -9808,11 +9870,11 @@ while624:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while624
+	JMP          while629
 
-done625:
+done630:
 	CMPQ         DX, $0x00000000
-	JE           zero626
+	JE           zero631
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -9863,7 +9925,7 @@ done625:
 	VDIVPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero626:
+zero631:
 	VZEROUPPER
 	RET
 
@@ -9874,9 +9936,9 @@ TEXT ·tanhRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while627:
+while632:
 	CMPQ         DX, $0x00000040
-	JL           done628
+	JL           done633
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+80(SB), Z3
 	VANDNPS      Z0, Z3, Z1
@@ -10144,12 +10206,12 @@ while627:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while627
+	JMP          while632
 
-done628:
-while629:
+done633:
+while634:
 	CMPQ         DX, $0x00000010
-	JL           done630
+	JL           done635
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+80(SB), Z3
 	VANDNPS      Z0, Z3, Z1
@@ -10219,11 +10281,11 @@ while629:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while629
+	JMP          while634
 
-done630:
+done635:
 	CMPQ         DX, $0x00000000
-	JE           zero631
+	JE           zero636
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -10294,7 +10356,7 @@ done630:
 	VMOVAPS      Z3, K2, Z4
 	VMOVUPS      Z4, K1, (AX)
 
-zero631:
+zero636:
 	VZEROUPPER
 	RET
 
@@ -10308,9 +10370,9 @@ TEXT ·columnSumsAVX512(SB), NOSPLIT, $8-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while632:
+while637:
 	CMPQ   (SP), $0x00000040
-	JL     done633
+	JL     done638
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -10318,9 +10380,9 @@ while632:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while634:
+while639:
 	CMPQ    SI, $0x00000001
-	JL      done635
+	JL      done640
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -10331,12 +10393,12 @@ while634:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while634
+	JMP     while639
 
-done635:
-while636:
+done640:
+while641:
 	CMPQ    SI, $0x00000001
-	JL      done637
+	JL      done642
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -10347,9 +10409,9 @@ while636:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while636
+	JMP     while641
 
-done637:
+done642:
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y4, Z4
@@ -10381,12 +10443,12 @@ done637:
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000200, DX
 	SUBQ          $0x00000040, (SP)
-	JMP           while632
+	JMP           while637
 
-done633:
-while638:
+done638:
+while643:
 	CMPQ   (SP), $0x00000020
-	JL     done639
+	JL     done644
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -10394,9 +10456,9 @@ while638:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while640:
+while645:
 	CMPQ    SI, $0x00000002
-	JL      done641
+	JL      done646
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -10408,21 +10470,21 @@ while640:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000002, SI
-	JMP     while640
+	JMP     while645
 
-done641:
-while642:
+done646:
+while647:
 	CMPQ    SI, $0x00000001
-	JL      done643
+	JL      done648
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
 	VADDPS  Z4, Z1, Z1
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while642
+	JMP     while647
 
-done643:
+done648:
 	VADDPS        Z2, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y2
 	VCVTPS2PD     Y0, Z0
@@ -10442,12 +10504,12 @@ done643:
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000100, DX
 	SUBQ          $0x00000020, (SP)
-	JMP           while638
+	JMP           while643
 
-done639:
-while644:
+done644:
+while649:
 	CMPQ   (SP), $0x00000010
-	JL     done645
+	JL     done650
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -10455,9 +10517,9 @@ while644:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while646:
+while651:
 	CMPQ    SI, $0x00000004
-	JL      done647
+	JL      done652
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
@@ -10471,19 +10533,19 @@ while646:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while646
+	JMP     while651
 
-done647:
-while648:
+done652:
+while653:
 	CMPQ    SI, $0x00000001
-	JL      done649
+	JL      done654
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while648
+	JMP     while653
 
-done649:
+done654:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -10497,13 +10559,13 @@ done649:
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x00000010, (SP)
-	JMP           while644
+	JMP           while649
 
-done645:
+done650:
 	CMPQ   (SP), $0x00000000
-	JE     zero650
+	JE     zero655
 	CMPQ   (SP), $0x00000008
-	JG     more651
+	JG     more656
 	MOVQ   (SP), CX
 	MOVQ   $-1, SI
 	BZHIQ  CX, SI, SI
@@ -10515,9 +10577,9 @@ done645:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while653:
+while658:
 	CMPQ      SI, $0x00000004
-	JL        done654
+	JL        done659
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
@@ -10531,19 +10593,19 @@ while653:
 	VADDPS    Y4, Y3, Y3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while653
+	JMP       while658
 
-done654:
-while655:
+done659:
+while660:
 	CMPQ      SI, $0x00000001
-	JL        done656
+	JL        done661
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while655
+	JMP       while660
 
-done656:
+done661:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -10554,9 +10616,9 @@ done656:
 	VMOVUPD      Y0, (DX)
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
-	JMP          rest652
+	JMP          rest657
 
-more651:
+more656:
 	MOVQ   (SP), CX
 	MOVQ   $-1, SI
 	BZHIQ  CX, SI, SI
@@ -10568,9 +10630,9 @@ more651:
 	MOVQ   AX, CX
 	MOVQ   rows+24(FP), SI
 
-while657:
+while662:
 	CMPQ      SI, $0x00000004
-	JL        done658
+	JL        done663
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
@@ -10584,19 +10646,19 @@ while657:
 	VADDPS    Z4, Z3, Z3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while657
+	JMP       while662
 
-done658:
-while659:
+done663:
+while664:
 	CMPQ      SI, $0x00000001
-	JL        done660
+	JL        done665
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while659
+	JMP       while664
 
-done660:
+done665:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -10608,8 +10670,8 @@ done660:
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
 
-rest652:
-zero650:
+rest657:
+zero655:
 	VZEROUPPER
 	RET
 
@@ -10625,9 +10687,9 @@ TEXT ·columnMomentsAVX512(SB), NOSPLIT, $8-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while661:
+while666:
 	CMPQ    (SP), $0x00000040
-	JL      done662
+	JL      done667
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -10643,9 +10705,9 @@ while661:
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 
-while663:
+while668:
 	CMPQ        R8, $0x00000001
-	JL          done664
+	JL          done669
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -10664,12 +10726,12 @@ while663:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while663
+	JMP         while668
 
-done664:
-while665:
+done669:
+while670:
 	CMPQ        R8, $0x00000001
-	JL          done666
+	JL          done671
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -10688,9 +10750,9 @@ while665:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while665
+	JMP         while670
 
-done666:
+done671:
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y8, Z8
@@ -10752,12 +10814,12 @@ done666:
 	ADDQ          $0x00000200, BX
 	ADDQ          $0x00000200, SI
 	SUBQ          $0x00000040, (SP)
-	JMP           while661
+	JMP           while666
 
-done662:
-while667:
+done667:
+while672:
 	CMPQ    (SP), $0x00000020
-	JL      done668
+	JL      done673
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -10771,9 +10833,9 @@ while667:
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 
-while669:
+while674:
 	CMPQ        R8, $0x00000002
-	JL          done670
+	JL          done675
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -10793,12 +10855,12 @@ while669:
 	VFMADD231PS Z10, Z10, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000002, R8
-	JMP         while669
+	JMP         while674
 
-done670:
-while671:
+done675:
+while676:
 	CMPQ        R8, $0x00000001
-	JL          done672
+	JL          done677
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -10809,9 +10871,9 @@ while671:
 	VFMADD231PS Z10, Z10, Z3
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while671
+	JMP         while676
 
-done672:
+done677:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -10849,12 +10911,12 @@ done672:
 	ADDQ          $0x00000100, BX
 	ADDQ          $0x00000100, SI
 	SUBQ          $0x00000020, (SP)
-	JMP           while667
+	JMP           while672
 
-done668:
-while673:
+done673:
+while678:
 	CMPQ    (SP), $0x00000010
-	JL      done674
+	JL      done679
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -10867,9 +10929,9 @@ while673:
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 
-while675:
+while680:
 	CMPQ        R8, $0x00000004
-	JL          done676
+	JL          done681
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -10891,21 +10953,21 @@ while675:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while675
+	JMP         while680
 
-done676:
-while677:
+done681:
+while682:
 	CMPQ        R8, $0x00000001
-	JL          done678
+	JL          done683
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while677
+	JMP         while682
 
-done678:
+done683:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -10931,13 +10993,13 @@ done678:
 	ADDQ          $0x00000080, BX
 	ADDQ          $0x00000080, SI
 	SUBQ          $0x00000010, (SP)
-	JMP           while673
+	JMP           while678
 
-done674:
+done679:
 	CMPQ      (SP), $0x00000000
-	JE        zero679
+	JE        zero684
 	CMPQ      (SP), $0x00000008
-	JG        more680
+	JG        more685
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -10954,9 +11016,9 @@ done674:
 	MOVQ      AX, CX
 	MOVQ      rows+40(FP), R8
 
-while682:
+while687:
 	CMPQ        R8, $0x00000004
-	JL          done683
+	JL          done688
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -10978,21 +11040,21 @@ while682:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while682
+	JMP         while687
 
-done683:
-while684:
+done688:
+while689:
 	CMPQ        R8, $0x00000001
-	JL          done685
+	JL          done690
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while684
+	JMP         while689
 
-done685:
+done690:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -11013,9 +11075,9 @@ done685:
 	VMOVUPD      Y1, (SI)
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
-	JMP          rest681
+	JMP          rest686
 
-more680:
+more685:
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -11032,9 +11094,9 @@ more680:
 	MOVQ      AX, CX
 	MOVQ      rows+40(FP), R8
 
-while686:
+while691:
 	CMPQ        R8, $0x00000004
-	JL          done687
+	JL          done692
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -11056,21 +11118,21 @@ while686:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while686
+	JMP         while691
 
-done687:
-while688:
+done692:
+while693:
 	CMPQ        R8, $0x00000001
-	JL          done689
+	JL          done694
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while688
+	JMP         while693
 
-done689:
+done694:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -11092,8 +11154,8 @@ done689:
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
 
-rest681:
-zero679:
+rest686:
+zero684:
 	VZEROUPPER
 	RET
 
@@ -11110,9 +11172,9 @@ TEXT ·columnProductsAVX512(SB), NOSPLIT, $8-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while690:
+while695:
 	CMPQ    (SP), $0x00000040
-	JL      done691
+	JL      done696
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -11129,9 +11191,9 @@ while690:
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 
-while692:
+while697:
 	CMPQ        R10, $0x00000001
-	JL          done693
+	JL          done698
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -11155,12 +11217,12 @@ while692:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while692
+	JMP         while697
 
-done693:
-while694:
+done698:
+while699:
 	CMPQ        R10, $0x00000001
-	JL          done695
+	JL          done700
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -11184,9 +11246,9 @@ while694:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while694
+	JMP         while699
 
-done695:
+done700:
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y8, Z8
@@ -11249,12 +11311,12 @@ done695:
 	ADDQ          $0x00000200, DI
 	ADDQ          $0x00000200, R8
 	SUBQ          $0x00000040, (SP)
-	JMP           while690
+	JMP           while695
 
-done691:
-while696:
+done696:
+while701:
 	CMPQ    (SP), $0x00000020
-	JL      done697
+	JL      done702
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -11269,9 +11331,9 @@ while696:
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 
-while698:
+while703:
 	CMPQ        R10, $0x00000002
-	JL          done699
+	JL          done704
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -11297,12 +11359,12 @@ while698:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000002, R10
-	JMP         while698
+	JMP         while703
 
-done699:
-while700:
+done704:
+while705:
 	CMPQ        R10, $0x00000001
-	JL          done701
+	JL          done706
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -11316,9 +11378,9 @@ while700:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while700
+	JMP         while705
 
-done701:
+done706:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -11357,12 +11419,12 @@ done701:
 	ADDQ          $0x00000100, DI
 	ADDQ          $0x00000100, R8
 	SUBQ          $0x00000020, (SP)
-	JMP           while696
+	JMP           while701
 
-done697:
-while702:
+done702:
+while707:
 	CMPQ    (SP), $0x00000010
-	JL      done703
+	JL      done708
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -11376,9 +11438,9 @@ while702:
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 
-while704:
+while709:
 	CMPQ        R10, $0x00000004
-	JL          done705
+	JL          done710
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -11408,12 +11470,12 @@ while704:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while704
+	JMP         while709
 
-done705:
-while706:
+done710:
+while711:
 	CMPQ        R10, $0x00000001
-	JL          done707
+	JL          done712
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -11422,9 +11484,9 @@ while706:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while706
+	JMP         while711
 
-done707:
+done712:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -11451,13 +11513,13 @@ done707:
 	ADDQ          $0x00000080, DI
 	ADDQ          $0x00000080, R8
 	SUBQ          $0x00000010, (SP)
-	JMP           while702
+	JMP           while707
 
-done703:
+done708:
 	CMPQ      (SP), $0x00000000
-	JE        zero708
+	JE        zero713
 	CMPQ      (SP), $0x00000008
-	JG        more709
+	JG        more714
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -11475,9 +11537,9 @@ done703:
 	MOVQ      DX, BX
 	MOVQ      rows+48(FP), R10
 
-while711:
+while716:
 	CMPQ        R10, $0x00000004
-	JL          done712
+	JL          done717
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -11507,12 +11569,12 @@ while711:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while711
+	JMP         while716
 
-done712:
-while713:
+done717:
+while718:
 	CMPQ        R10, $0x00000001
-	JL          done714
+	JL          done719
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -11521,9 +11583,9 @@ while713:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while713
+	JMP         while718
 
-done714:
+done719:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -11544,9 +11606,9 @@ done714:
 	VMOVUPD      Y1, (R8)
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
-	JMP          rest710
+	JMP          rest715
 
-more709:
+more714:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -11564,9 +11626,9 @@ more709:
 	MOVQ      DX, BX
 	MOVQ      rows+48(FP), R10
 
-while715:
+while720:
 	CMPQ        R10, $0x00000004
-	JL          done716
+	JL          done721
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -11596,12 +11658,12 @@ while715:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while715
+	JMP         while720
 
-done716:
-while717:
+done721:
+while722:
 	CMPQ        R10, $0x00000001
-	JL          done718
+	JL          done723
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -11610,9 +11672,9 @@ while717:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while717
+	JMP         while722
 
-done718:
+done723:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -11634,8 +11696,8 @@ done718:
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
 
-rest710:
-zero708:
+rest715:
+zero713:
 	VZEROUPPER
 	RET
 
@@ -11654,9 +11716,9 @@ TEXT ·maskedProductsAVX512(SB), NOSPLIT, $8-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while719:
+while724:
 	CMPQ    (SP), $0x00000040
-	JL      done720
+	JL      done725
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -11681,9 +11743,9 @@ while719:
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
 
-while721:
+while726:
 	CMPQ        R12, $0x00000001
-	JL          done722
+	JL          done727
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -11731,12 +11793,12 @@ while721:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while721
+	JMP         while726
 
-done722:
-while723:
+done727:
+while728:
 	CMPQ        R12, $0x00000001
-	JL          done724
+	JL          done729
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -11784,9 +11846,9 @@ while723:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while723
+	JMP         while728
 
-done724:
+done729:
 	VEXTRACTF64X4 $0x01, Z0, Y8
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y8, Z8
@@ -11851,12 +11913,12 @@ done724:
 	ADDQ          $0x00000200, R9
 	ADDQ          $0x00000200, R10
 	SUBQ          $0x00000040, (SP)
-	JMP           while719
+	JMP           while724
 
-done720:
-while725:
+done725:
+while730:
 	CMPQ    (SP), $0x00000020
-	JL      done726
+	JL      done731
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -11875,9 +11937,9 @@ while725:
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
 
-while727:
+while732:
 	CMPQ        R12, $0x00000002
-	JL          done728
+	JL          done733
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -11927,12 +11989,12 @@ while727:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while727
+	JMP         while732
 
-done728:
-while729:
+done733:
+while734:
 	CMPQ        R12, $0x00000001
-	JL          done730
+	JL          done735
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -11958,9 +12020,9 @@ while729:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while729
+	JMP         while734
 
-done730:
+done735:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -12001,12 +12063,12 @@ done730:
 	ADDQ          $0x00000100, R9
 	ADDQ          $0x00000100, R10
 	SUBQ          $0x00000020, (SP)
-	JMP           while725
+	JMP           while730
 
-done726:
-while731:
+done731:
+while736:
 	CMPQ    (SP), $0x00000010
-	JL      done732
+	JL      done737
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -12022,9 +12084,9 @@ while731:
 	MOVQ    DX, BX
 	MOVQ    rows+64(FP), R12
 
-while733:
+while738:
 	CMPQ        R12, $0x00000004
-	JL          done734
+	JL          done739
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -12078,12 +12140,12 @@ while733:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while733
+	JMP         while738
 
-done734:
-while735:
+done739:
+while740:
 	CMPQ        R12, $0x00000001
-	JL          done736
+	JL          done741
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -12098,9 +12160,9 @@ while735:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while735
+	JMP         while740
 
-done736:
+done741:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -12129,13 +12191,13 @@ done736:
 	ADDQ          $0x00000080, R9
 	ADDQ          $0x00000080, R10
 	SUBQ          $0x00000010, (SP)
-	JMP           while731
+	JMP           while736
 
-done732:
+done737:
 	CMPQ      (SP), $0x00000000
-	JE        zero737
+	JE        zero742
 	CMPQ      (SP), $0x00000008
-	JG        more738
+	JG        more743
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -12155,9 +12217,9 @@ done732:
 	MOVQ      DX, BX
 	MOVQ      rows+64(FP), R12
 
-while740:
+while745:
 	CMPQ        R12, $0x00000004
-	JL          done741
+	JL          done746
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -12211,12 +12273,12 @@ while740:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while740
+	JMP         while745
 
-done741:
-while742:
+done746:
+while747:
 	CMPQ        R12, $0x00000001
-	JL          done743
+	JL          done748
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -12231,9 +12293,9 @@ while742:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while742
+	JMP         while747
 
-done743:
+done748:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -12254,9 +12316,9 @@ done743:
 	VMOVUPD      Y1, (R10)
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
-	JMP          rest739
+	JMP          rest744
 
-more738:
+more743:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -12276,9 +12338,9 @@ more738:
 	MOVQ      DX, BX
 	MOVQ      rows+64(FP), R12
 
-while744:
+while749:
 	CMPQ        R12, $0x00000004
-	JL          done745
+	JL          done750
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -12332,12 +12394,12 @@ while744:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while744
+	JMP         while749
 
-done745:
-while746:
+done750:
+while751:
 	CMPQ        R12, $0x00000001
-	JL          done747
+	JL          done752
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -12352,9 +12414,9 @@ while746:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while746
+	JMP         while751
 
-done747:
+done752:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -12376,8 +12438,8 @@ done747:
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
 
-rest739:
-zero737:
+rest744:
+zero742:
 	VZEROUPPER
 	RET
 
@@ -12392,9 +12454,9 @@ TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while748:
+while753:
 	CMPQ    (SP), $0x00000040
-	JL      done749
+	JL      done754
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -12414,9 +12476,9 @@ while748:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while750:
+while755:
 	CMPQ        SI, $0x00000001
-	JL          done751
+	JL          done756
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -12436,12 +12498,12 @@ while750:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while750
+	JMP         while755
 
-done751:
-while752:
+done756:
+while757:
 	CMPQ        SI, $0x00000001
-	JL          done753
+	JL          done758
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -12461,17 +12523,17 @@ while752:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while752
+	JMP         while757
 
-done753:
+done758:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while748
+	JMP  while753
 
-done749:
-while754:
+done754:
+while759:
 	CMPQ    (SP), $0x00000020
-	JL      done755
+	JL      done760
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -12485,9 +12547,9 @@ while754:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while756:
+while761:
 	CMPQ        SI, $0x00000002
-	JL          done757
+	JL          done762
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -12509,12 +12571,12 @@ while756:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while756
+	JMP         while761
 
-done757:
-while758:
+done762:
+while763:
 	CMPQ        SI, $0x00000001
-	JL          done759
+	JL          done764
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -12526,17 +12588,17 @@ while758:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while758
+	JMP         while763
 
-done759:
+done764:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while754
+	JMP  while759
 
-done755:
-while760:
+done760:
+while765:
 	CMPQ    (SP), $0x00000010
-	JL      done761
+	JL      done766
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -12547,9 +12609,9 @@ while760:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while762:
+while767:
 	CMPQ        SI, $0x00000004
-	JL          done763
+	JL          done768
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -12575,12 +12637,12 @@ while762:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while762
+	JMP         while767
 
-done763:
-while764:
+done768:
+while769:
 	CMPQ        SI, $0x00000001
-	JL          done765
+	JL          done770
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -12588,18 +12650,18 @@ while764:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while764
+	JMP         while769
 
-done765:
+done770:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while760
+	JMP  while765
 
-done761:
+done766:
 	CMPQ      (SP), $0x00000000
-	JE        zero766
+	JE        zero771
 	CMPQ      (SP), $0x00000008
-	JG        more767
+	JG        more772
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -12614,9 +12676,9 @@ done761:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while769:
+while774:
 	CMPQ        SI, $0x00000004
-	JL          done770
+	JL          done775
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -12642,12 +12704,12 @@ while769:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while769
+	JMP         while774
 
-done770:
-while771:
+done775:
+while776:
 	CMPQ        SI, $0x00000001
-	JL          done772
+	JL          done777
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -12655,12 +12717,12 @@ while771:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while771
+	JMP         while776
 
-done772:
-	JMP rest768
+done777:
+	JMP rest773
 
-more767:
+more772:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -12675,9 +12737,9 @@ more767:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while773:
+while778:
 	CMPQ        SI, $0x00000004
-	JL          done774
+	JL          done779
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -12703,12 +12765,12 @@ while773:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while773
+	JMP         while778
 
-done774:
-while775:
+done779:
+while780:
 	CMPQ        SI, $0x00000001
-	JL          done776
+	JL          done781
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -12716,11 +12778,11 @@ while775:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while775
+	JMP         while780
 
-done776:
-rest768:
-zero766:
+done781:
+rest773:
+zero771:
 	VZEROUPPER
 	RET
 
@@ -12735,9 +12797,9 @@ TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while777:
+while782:
 	CMPQ    (SP), $0x00000040
-	JL      done778
+	JL      done783
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -12757,9 +12819,9 @@ while777:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while779:
+while784:
 	CMPQ        SI, $0x00000001
-	JL          done780
+	JL          done785
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -12787,12 +12849,12 @@ while779:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while779
+	JMP         while784
 
-done780:
-while781:
+done785:
+while786:
 	CMPQ        SI, $0x00000001
-	JL          done782
+	JL          done787
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -12820,17 +12882,17 @@ while781:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while781
+	JMP         while786
 
-done782:
+done787:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while777
+	JMP  while782
 
-done778:
-while783:
+done783:
+while788:
 	CMPQ    (SP), $0x00000020
-	JL      done784
+	JL      done789
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -12844,9 +12906,9 @@ while783:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while785:
+while790:
 	CMPQ        SI, $0x00000002
-	JL          done786
+	JL          done791
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -12876,12 +12938,12 @@ while785:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while785
+	JMP         while790
 
-done786:
-while787:
+done791:
+while792:
 	CMPQ        SI, $0x00000001
-	JL          done788
+	JL          done793
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -12897,17 +12959,17 @@ while787:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while787
+	JMP         while792
 
-done788:
+done793:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while783
+	JMP  while788
 
-done784:
-while789:
+done789:
+while794:
 	CMPQ    (SP), $0x00000010
-	JL      done790
+	JL      done795
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -12918,9 +12980,9 @@ while789:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while791:
+while796:
 	CMPQ        SI, $0x00000004
-	JL          done792
+	JL          done797
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -12954,12 +13016,12 @@ while791:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while791
+	JMP         while796
 
-done792:
-while793:
+done797:
+while798:
 	CMPQ        SI, $0x00000001
-	JL          done794
+	JL          done799
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -12969,18 +13031,18 @@ while793:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while793
+	JMP         while798
 
-done794:
+done799:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while789
+	JMP  while794
 
-done790:
+done795:
 	CMPQ      (SP), $0x00000000
-	JE        zero795
+	JE        zero800
 	CMPQ      (SP), $0x00000008
-	JG        more796
+	JG        more801
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -12995,9 +13057,9 @@ done790:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while798:
+while803:
 	CMPQ        SI, $0x00000004
-	JL          done799
+	JL          done804
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -13031,12 +13093,12 @@ while798:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while798
+	JMP         while803
 
-done799:
-while800:
+done804:
+while805:
 	CMPQ        SI, $0x00000001
-	JL          done801
+	JL          done806
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -13046,12 +13108,12 @@ while800:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while800
+	JMP         while805
 
-done801:
-	JMP rest797
+done806:
+	JMP rest802
 
-more796:
+more801:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -13066,9 +13128,9 @@ more796:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while802:
+while807:
 	CMPQ        SI, $0x00000004
-	JL          done803
+	JL          done808
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -13102,12 +13164,12 @@ while802:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while802
+	JMP         while807
 
-done803:
-while804:
+done808:
+while809:
 	CMPQ        SI, $0x00000001
-	JL          done805
+	JL          done810
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -13117,11 +13179,11 @@ while804:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while804
+	JMP         while809
 
-done805:
-rest797:
-zero795:
+done810:
+rest802:
+zero800:
 	VZEROUPPER
 	RET
 
@@ -13137,9 +13199,9 @@ TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while806:
+while811:
 	CMPQ    (SP), $0x00000040
-	JL      done807
+	JL      done812
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -13165,9 +13227,9 @@ while806:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while808:
+while813:
 	CMPQ        DI, $0x00000001
-	JL          done809
+	JL          done814
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -13196,12 +13258,12 @@ while808:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while808
+	JMP         while813
 
-done809:
-while810:
+done814:
+while815:
 	CMPQ        DI, $0x00000001
-	JL          done811
+	JL          done816
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -13230,17 +13292,17 @@ while810:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while810
+	JMP         while815
 
-done811:
+done816:
 	ADDQ $0x00000100, BX
 	SUBQ $0x00000040, (SP)
-	JMP  while806
+	JMP  while811
 
-done807:
-while812:
+done812:
+while817:
 	CMPQ    (SP), $0x00000020
-	JL      done813
+	JL      done818
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -13258,9 +13320,9 @@ while812:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while814:
+while819:
 	CMPQ        DI, $0x00000002
-	JL          done815
+	JL          done820
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -13292,12 +13354,12 @@ while814:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000002, DI
-	JMP         while814
+	JMP         while819
 
-done815:
-while816:
+done820:
+while821:
 	CMPQ        DI, $0x00000001
-	JL          done817
+	JL          done822
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -13314,17 +13376,17 @@ while816:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while816
+	JMP         while821
 
-done817:
+done822:
 	ADDQ $0x00000080, BX
 	SUBQ $0x00000020, (SP)
-	JMP  while812
+	JMP  while817
 
-done813:
-while818:
+done818:
+while823:
 	CMPQ    (SP), $0x00000010
-	JL      done819
+	JL      done824
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	MOVQ    a+32(FP), DI
@@ -13338,9 +13400,9 @@ while818:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while820:
+while825:
 	CMPQ        DI, $0x00000004
-	JL          done821
+	JL          done826
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -13378,12 +13440,12 @@ while820:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while820
+	JMP         while825
 
-done821:
-while822:
+done826:
+while827:
 	CMPQ        DI, $0x00000001
-	JL          done823
+	JL          done828
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -13394,18 +13456,18 @@ while822:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while822
+	JMP         while827
 
-done823:
+done828:
 	ADDQ $0x00000040, BX
 	SUBQ $0x00000010, (SP)
-	JMP  while818
+	JMP  while823
 
-done819:
+done824:
 	CMPQ      (SP), $0x00000000
-	JE        zero824
+	JE        zero829
 	CMPQ      (SP), $0x00000008
-	JG        more825
+	JG        more830
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -13423,9 +13485,9 @@ done819:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while827:
+while832:
 	CMPQ        DI, $0x00000004
-	JL          done828
+	JL          done833
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -13463,12 +13525,12 @@ while827:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while827
+	JMP         while832
 
-done828:
-while829:
+done833:
+while834:
 	CMPQ        DI, $0x00000001
-	JL          done830
+	JL          done835
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -13479,12 +13541,12 @@ while829:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while829
+	JMP         while834
 
-done830:
-	JMP rest826
+done835:
+	JMP rest831
 
-more825:
+more830:
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -13502,9 +13564,9 @@ more825:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while831:
+while836:
 	CMPQ        DI, $0x00000004
-	JL          done832
+	JL          done837
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -13542,12 +13604,12 @@ while831:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while831
+	JMP         while836
 
-done832:
-while833:
+done837:
+while838:
 	CMPQ        DI, $0x00000001
-	JL          done834
+	JL          done839
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -13558,11 +13620,11 @@ while833:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while833
+	JMP         while838
 
-done834:
-rest826:
-zero824:
+done839:
+rest831:
+zero829:
 	VZEROUPPER
 	RET
 
@@ -13580,9 +13642,9 @@ TEXT ·mixAVX512(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while835:
+while840:
 	CMPQ    (SP), $0x00000020
-	JL      done836
+	JL      done841
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	VMOVUPS 64(R9)(DI*1), Z1
@@ -13614,9 +13676,9 @@ while835:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while837:
+while842:
 	CMPQ        R9, $0x00000002
-	JL          done838
+	JL          done843
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -13684,12 +13746,12 @@ while837:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000002, R9
-	JMP         while837
+	JMP         while842
 
-done838:
-while839:
+done843:
+while844:
 	CMPQ        R9, $0x00000001
-	JL          done840
+	JL          done845
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -13724,17 +13786,17 @@ while839:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while839
+	JMP         while844
 
-done840:
+done845:
 	ADDQ $0x00000080, DI
 	SUBQ $0x00000020, (SP)
-	JMP  while835
+	JMP  while840
 
-done836:
-while841:
+done841:
+while846:
 	CMPQ    (SP), $0x00000010
-	JL      done842
+	JL      done847
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	MOVQ    mean1+48(FP), R9
@@ -13758,9 +13820,9 @@ while841:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while843:
+while848:
 	CMPQ        R9, $0x00000004
-	JL          done844
+	JL          done849
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -13838,12 +13900,12 @@ while843:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while843
+	JMP         while848
 
-done844:
-while845:
+done849:
+while850:
 	CMPQ        R9, $0x00000001
-	JL          done846
+	JL          done851
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -13864,18 +13926,18 @@ while845:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while845
+	JMP         while850
 
-done846:
+done851:
 	ADDQ $0x00000040, DI
 	SUBQ $0x00000010, (SP)
-	JMP  while841
+	JMP  while846
 
-done842:
+done847:
 	CMPQ      (SP), $0x00000000
-	JE        zero847
+	JE        zero852
 	CMPQ      (SP), $0x00000008
-	JG        more848
+	JG        more853
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -13903,9 +13965,9 @@ done842:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while850:
+while855:
 	CMPQ        R9, $0x00000004
-	JL          done851
+	JL          done856
 	VMOVUPS.Z   (R10), K1, Y8
 	VMOVUPS.Z   (R11), K1, Y9
 	VSUBPS      Y0, Y9, Y9
@@ -13983,12 +14045,12 @@ while850:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while850
+	JMP         while855
 
-done851:
-while852:
+done856:
+while857:
 	CMPQ        R9, $0x00000001
-	JL          done853
+	JL          done858
 	VMOVUPS.Z   (R10), K1, Y8
 	VMOVUPS.Z   (R11), K1, Y9
 	VSUBPS      Y0, Y9, Y9
@@ -14009,12 +14071,12 @@ while852:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while852
+	JMP         while857
 
-done853:
-	JMP rest849
+done858:
+	JMP rest854
 
-more848:
+more853:
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -14042,9 +14104,9 @@ more848:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while854:
+while859:
 	CMPQ        R9, $0x00000004
-	JL          done855
+	JL          done860
 	VMOVUPS.Z   (R10), K1, Z8
 	VMOVUPS.Z   (R11), K1, Z9
 	VSUBPS      Z0, Z9, Z9
@@ -14122,12 +14184,12 @@ while854:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while854
+	JMP         while859
 
-done855:
-while856:
+done860:
+while861:
 	CMPQ        R9, $0x00000001
-	JL          done857
+	JL          done862
 	VMOVUPS.Z   (R10), K1, Z8
 	VMOVUPS.Z   (R11), K1, Z9
 	VSUBPS      Z0, Z9, Z9
@@ -14148,11 +14210,11 @@ while856:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while856
+	JMP         while861
 
-done857:
-rest849:
-zero847:
+done862:
+rest854:
+zero852:
 	VZEROUPPER
 	RET
 
@@ -14166,14 +14228,14 @@ TEXT ·copyRowsAVX512(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while858:
+while863:
 	CMPQ (SP), $0x00000040
-	JL   done859
+	JL   done864
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop860:
+loop865:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -14185,21 +14247,21 @@ loop860:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop860
+	JNZ     loop865
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, (SP)
-	JMP     while858
+	JMP     while863
 
-done859:
-while861:
+done864:
+while866:
 	CMPQ (SP), $0x00000020
-	JL   done862
+	JL   done867
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop863:
+loop868:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -14207,37 +14269,37 @@ loop863:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop863
+	JNZ     loop868
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, (SP)
-	JMP     while861
+	JMP     while866
 
-done862:
-while864:
+done867:
+while869:
 	CMPQ (SP), $0x00000010
-	JL   done865
+	JL   done870
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop866:
+loop871:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop866
+	JNZ     loop871
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, (SP)
-	JMP     while864
+	JMP     while869
 
-done865:
+done870:
 	CMPQ  (SP), $0x00000000
-	JE    zero867
+	JE    zero872
 	CMPQ  (SP), $0x00000008
-	JG    more868
+	JG    more873
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -14246,16 +14308,16 @@ done865:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop870:
+loop875:
 	VMOVUPS.Z (BX), K1, Y0
 	VMOVUPS   Y0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop870
-	JMP       rest869
+	JNZ       loop875
+	JMP       rest874
 
-more868:
+more873:
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -14264,15 +14326,15 @@ more868:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop871:
+loop876:
 	VMOVUPS.Z (BX), K1, Z0
 	VMOVUPS   Z0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop871
+	JNZ       loop876
 
-rest869:
-zero867:
+rest874:
+zero872:
 	VZEROUPPER
 	RET

@@ -25,6 +25,7 @@ func (s *set) elementwise() {
 		VSQRTPS(x, x)
 		return x
 	})
+	s.row("maxRow", 2, 0, "computes max(x, y), y where one is NaN.", binary(VMAXPS))
 	// The second source of VMAXPS is what it gives where a number is NaN.
 	s.row("reluRow", 1, 0, "computes max(x, 0), of NaN NaN.", func(load func(int) vec, _, _ vec) vec {
 		x, zero := load(0), s.zeros(1)[0]
