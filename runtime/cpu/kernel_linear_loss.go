@@ -86,7 +86,7 @@ func (p *linearLoss) task(l *launch, y []float32) task {
 	if p.stride%64 == 0 {
 		p.stride += 16 // lines a power of two apart take each other's place in the cache
 	}
-	p.sub, p.mul, p.exp = rowOf("sub"), rowOf("mul"), rowOf("exp")
+	p.sub, p.mul, p.exp = pointwiseRow("sub"), pointwiseRow("mul"), pointwiseRow("exp")
 	p.right = l.shared(packingOf(p.k, rows).size)
 	p.largest, p.sums, p.target = l.shared(p.blocks()*p.stride), l.shared(p.blocks()*p.stride), l.shared(p.stride)
 	p.losses = l.shared64(p.m)

@@ -42,6 +42,12 @@ type vector struct {
 	sgd      func(newW, newVelocity, w, g, velocity []float32, s sgdStep)
 	rows     map[string]rowFunc // in place of those of the table pointwise
 
+	// Highway connections of a row: a gate, a candidate x, a state, a cotangent g.
+	highway            func(y, gate, x, state []float32, m *gateMixture)            // y += all·state + σ(gate)·(mixed(x) - all·state)
+	highwayProductGrad func(dGate, dX, gate, x, state, g []float32, m *gateMixture) // of gate and candidate
+	highwayStateGrad   func(y, gate, g []float32, m *gateMixture)                   // y += all·g·(1 - σ(gate))
+	highwayWeightGrad  func(sums []float64, gate, x, state, g []float32)            // sums += Σ g·(1 - σ(gate))·state, and Σ g·σ(gate)·activation(x) of each
+
 	copyRows func(y []float32, yRow int, x []float32, xRow, n, rows int) // rows of n, that far apart
 
 	// Columns of x, rows of len(c) channels without gaps, where c are the coefficients by channel. Sums have columnRoom.
@@ -100,6 +106,7 @@ var portable = vector{
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
 	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
 	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, maximum: maximum, multiply: multiply, sgd: sgd,
+	highway: highwayRow, highwayProductGrad: highwayProductGradRow, highwayStateGrad: highwayStateGradRow, highwayWeightGrad: highwayWeightGradRow,
 	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine, mix: mix, copyRows: copyRows,
 }
 

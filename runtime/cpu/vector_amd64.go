@@ -59,6 +59,10 @@ type assembly struct {
 	normalizeRows  func(y, x, mean, scale, beta *float32, n, rows int)
 	normalizeRelu  func(y, x, mean, scale, beta *float32, n, rows int)
 	affineRows     func(y, g, x, mean, a, b, c *float32, n, rows int)
+	highwayOf      func(y, gate, x, state, mixture *float32, n int)
+	highwayProduct func(dGate, dX, gate, x, state, dy, mixture *float32, n int)
+	highwayState   func(y, gate, dy, mixture *float32, n int)
+	highwayWeight  func(sums *float64, gate, x, state, dy *float32, n int)
 	copyRowsOf     func(y, x *float32, n, rows, yRow, xRow int)
 	mixRows        func(y, x0, x1, x2, x3, mean0, mean1, mean2, mean3, factor0, factor1, factor2, factor3 *float32, n, rows int)
 }
@@ -72,6 +76,7 @@ var avx2 = &assembly{
 	reluGradRow: reluGradRowAVX2, expRow: expRowAVX2, sigmoidRow: sigmoidRowAVX2, tanhRow: tanhRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
 	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2, masked: maskedProductsAVX2,
 	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2, mixRows: mixAVX2, copyRowsOf: copyRowsAVX2,
+	highwayOf: highwayAVX2, highwayProduct: highwayProductGradAVX2, highwayState: highwayStateGradAVX2, highwayWeight: highwayWeightGradAVX2,
 }
 
 var avx512 = &assembly{
@@ -81,6 +86,7 @@ var avx512 = &assembly{
 	reluGradRow: reluGradRowAVX512, expRow: expRowAVX512, sigmoidRow: sigmoidRowAVX512, tanhRow: tanhRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
 	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512, masked: maskedProductsAVX512,
 	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512, mixRows: mixAVX512, copyRowsOf: copyRowsAVX512,
+	highwayOf: highwayAVX512, highwayProduct: highwayProductGradAVX512, highwayState: highwayStateGradAVX512, highwayWeight: highwayWeightGradAVX512,
 }
 
 // vector is the set of loops that these functions make.
@@ -100,6 +106,7 @@ func (a *assembly) vector(name string) vector {
 		sgd:        a.sgd,
 		columnSums: a.columnSums, columnMoments: a.columnMoments, columnProducts: a.columnProducts, maskedProducts: a.maskedProducts,
 		normalize: a.normalize, affine: a.affine, mix: a.mix, copyRows: a.copyRows,
+		highway: a.highway, highwayProductGrad: a.highwayProductGrad, highwayStateGrad: a.highwayStateGrad, highwayWeightGrad: a.highwayWeightGrad,
 		rows: map[string]rowFunc{
 			"add": add, "sub": row(a.subRow), "mul": row(a.mulRow), "div": row(a.divRow), "sqrt": row(a.sqrtRow),
 			"exp": row(a.expRow), "sigmoid": row(a.sigmoidRow), "tanh": row(a.tanhRow),

@@ -29,7 +29,9 @@ func main() {
 	s.outer()
 	s.windows()
 	s.elementwise()
-	s.exponential()
+	t := s.numbers()
+	t.exponential()
+	t.highway()
 	s.columns()
 	Generate()
 }
