@@ -966,7 +966,7 @@ done2:
 	RET
 
 // func outerAVX2(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
-// Requires: AVX, FMA3
+// Requires: AVX, FMA3, MMX+
 TEXT ·outerAVX2(SB), NOSPLIT, $8-72
 	MOVQ c+0(FP), AX
 	MOVQ b+16(FP), CX
@@ -984,21 +984,33 @@ columns89:
 	MOVQ R10, (SP)
 
 while90:
-	CMPQ   (SP), $0x00000004
-	JL     done91
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	CMPQ   DI, $0x00000010
-	JL     part92
-	MOVQ   R9, R10
-	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	CMPQ       (SP), $0x00000004
+	JL         done91
+	MOVQ       R8, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 32(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 32(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 32(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 32(R10)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	CMPQ       DI, $0x00000010
+	JL         part92
+	MOVQ       R9, R10
+	MOVQ       CX, R11
+	MOVQ       m+48(FP), R12
 
 loop94:
 	VMOVUPS      (R11), Y8
@@ -1114,15 +1126,18 @@ result97:
 
 done91:
 while98:
-	CMPQ   (SP), $0x00000001
-	JL     done99
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	CMPQ   DI, $0x00000010
-	JL     part100
-	MOVQ   R9, R10
-	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	CMPQ       (SP), $0x00000001
+	JL         done99
+	MOVQ       R8, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 32(R10)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	CMPQ       DI, $0x00000010
+	JL         part100
+	MOVQ       R9, R10
+	MOVQ       CX, R11
+	MOVQ       m+48(FP), R12
 
 loop102:
 	VMOVUPS      (R11), Y2
@@ -1201,21 +1216,37 @@ last87:
 	MOVQ AX, (SP)
 
 while106:
-	CMPQ   (SP), $0x00000008
-	JL     done107
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	CMPQ   DI, $0x00000008
-	JL     part108
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000008
+	JL         done107
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	CMPQ       DI, $0x00000008
+	JL         part108
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop110:
 	VMOVUPS      (R10), Y8
@@ -1349,17 +1380,25 @@ result113:
 
 done107:
 while114:
-	CMPQ   (SP), $0x00000004
-	JL     done115
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	CMPQ   DI, $0x00000008
-	JL     part116
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000004
+	JL         done115
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	CMPQ       DI, $0x00000008
+	JL         part116
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop118:
 	VMOVUPS      (R10), Y4
@@ -1449,14 +1488,16 @@ result121:
 
 done115:
 while122:
-	CMPQ   (SP), $0x00000001
-	JL     done123
-	VXORPS Y0, Y0, Y0
-	CMPQ   DI, $0x00000008
-	JL     part124
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000001
+	JL         done123
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	VXORPS     Y0, Y0, Y0
+	CMPQ       DI, $0x00000008
+	JL         part124
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop126:
 	VMOVUPS      (R10), Y1

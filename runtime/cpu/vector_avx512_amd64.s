@@ -1394,7 +1394,7 @@ done2:
 	RET
 
 // func outerAVX512(c *float32, a *float32, b *float32, ldc int, lda int, ldb int, m int, k int, n int)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, MMX+
 TEXT ·outerAVX512(SB), NOSPLIT, $8-72
 	MOVQ c+0(FP), AX
 	MOVQ b+16(FP), CX
@@ -1412,29 +1412,53 @@ columns110:
 	MOVQ R10, (SP)
 
 while111:
-	CMPQ   (SP), $0x00000008
-	JL     done112
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-	CMPQ   DI, $0x00000020
-	JL     part113
-	MOVQ   R9, R10
-	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	CMPQ       (SP), $0x00000008
+	JL         done112
+	MOVQ       R8, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	VXORPS     Z8, Z8, Z8
+	VXORPS     Z9, Z9, Z9
+	VXORPS     Z10, Z10, Z10
+	VXORPS     Z11, Z11, Z11
+	VXORPS     Z12, Z12, Z12
+	VXORPS     Z13, Z13, Z13
+	VXORPS     Z14, Z14, Z14
+	VXORPS     Z15, Z15, Z15
+	CMPQ       DI, $0x00000020
+	JL         part113
+	MOVQ       R9, R10
+	MOVQ       CX, R11
+	MOVQ       m+48(FP), R12
 
 loop115:
 	VMOVUPS      (R11), Z16
@@ -1610,21 +1634,33 @@ result118:
 
 done112:
 while119:
-	CMPQ   (SP), $0x00000004
-	JL     done120
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	CMPQ   DI, $0x00000020
-	JL     part121
-	MOVQ   R9, R10
-	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	CMPQ       (SP), $0x00000004
+	JL         done120
+	MOVQ       R8, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	ADDQ       SI, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	CMPQ       DI, $0x00000020
+	JL         part121
+	MOVQ       R9, R10
+	MOVQ       CX, R11
+	MOVQ       m+48(FP), R12
 
 loop123:
 	VMOVUPS      (R11), Z8
@@ -1736,15 +1772,18 @@ result126:
 
 done120:
 while127:
-	CMPQ   (SP), $0x00000001
-	JL     done128
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	CMPQ   DI, $0x00000020
-	JL     part129
-	MOVQ   R9, R10
-	MOVQ   CX, R11
-	MOVQ   m+48(FP), R12
+	CMPQ       (SP), $0x00000001
+	JL         done128
+	MOVQ       R8, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	CMPQ       DI, $0x00000020
+	JL         part129
+	MOVQ       R9, R10
+	MOVQ       CX, R11
+	MOVQ       m+48(FP), R12
 
 loop131:
 	VMOVUPS      (R11), Z2
@@ -1824,29 +1863,61 @@ last108:
 	MOVQ AX, (SP)
 
 while136:
-	CMPQ   (SP), $0x00000010
-	JL     done137
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	CMPQ   DI, $0x00000008
-	JL     part138
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000010
+	JL         done137
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	VXORPS     Y7, Y7, Y7
+	VXORPS     Y8, Y8, Y8
+	VXORPS     Y9, Y9, Y9
+	VXORPS     Y10, Y10, Y10
+	VXORPS     Y11, Y11, Y11
+	VXORPS     Y12, Y12, Y12
+	VXORPS     Y13, Y13, Y13
+	VXORPS     Y14, Y14, Y14
+	VXORPS     Y15, Y15, Y15
+	CMPQ       DI, $0x00000008
+	JL         part138
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop140:
 	VMOVUPS          (R10), Y16
@@ -2020,17 +2091,25 @@ result143:
 
 done137:
 while144:
-	CMPQ   (SP), $0x00000004
-	JL     done145
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	CMPQ   DI, $0x00000008
-	JL     part146
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000004
+	JL         done145
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	VXORPS     Y0, Y0, Y0
+	VXORPS     Y1, Y1, Y1
+	VXORPS     Y2, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	CMPQ       DI, $0x00000008
+	JL         part146
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop148:
 	VMOVUPS          (R10), Y4
@@ -2108,14 +2187,16 @@ result151:
 
 done145:
 while152:
-	CMPQ   (SP), $0x00000001
-	JL     done153
-	VXORPS Y0, Y0, Y0
-	CMPQ   DI, $0x00000008
-	JL     part154
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000001
+	JL         done153
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	VXORPS     Y0, Y0, Y0
+	CMPQ       DI, $0x00000008
+	JL         part154
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop156:
 	VMOVUPS          (R10), Y1
@@ -2177,29 +2258,61 @@ more135:
 	MOVQ AX, (SP)
 
 while160:
-	CMPQ   (SP), $0x00000010
-	JL     done161
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-	CMPQ   DI, $0x00000010
-	JL     part162
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000010
+	JL         done161
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	VXORPS     Z4, Z4, Z4
+	VXORPS     Z5, Z5, Z5
+	VXORPS     Z6, Z6, Z6
+	VXORPS     Z7, Z7, Z7
+	VXORPS     Z8, Z8, Z8
+	VXORPS     Z9, Z9, Z9
+	VXORPS     Z10, Z10, Z10
+	VXORPS     Z11, Z11, Z11
+	VXORPS     Z12, Z12, Z12
+	VXORPS     Z13, Z13, Z13
+	VXORPS     Z14, Z14, Z14
+	VXORPS     Z15, Z15, Z15
+	CMPQ       DI, $0x00000010
+	JL         part162
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop164:
 	VMOVUPS          (R10), Z16
@@ -2373,17 +2486,25 @@ result167:
 
 done161:
 while168:
-	CMPQ   (SP), $0x00000004
-	JL     done169
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	CMPQ   DI, $0x00000010
-	JL     part170
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000004
+	JL         done169
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	VXORPS     Z0, Z0, Z0
+	VXORPS     Z1, Z1, Z1
+	VXORPS     Z2, Z2, Z2
+	VXORPS     Z3, Z3, Z3
+	CMPQ       DI, $0x00000010
+	JL         part170
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop172:
 	VMOVUPS          (R10), Z4
@@ -2461,14 +2582,16 @@ result175:
 
 done169:
 while176:
-	CMPQ   (SP), $0x00000001
-	JL     done177
-	VXORPS Z0, Z0, Z0
-	CMPQ   DI, $0x00000010
-	JL     part178
-	MOVQ   R9, AX
-	MOVQ   CX, R10
-	MOVQ   m+48(FP), R11
+	CMPQ       (SP), $0x00000001
+	JL         done177
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	VXORPS     Z0, Z0, Z0
+	CMPQ       DI, $0x00000010
+	JL         part178
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+48(FP), R11
 
 loop180:
 	VMOVUPS          (R10), Z1
