@@ -131,7 +131,7 @@ func (p *linearLoss) gradients() bool { return p.dx != nil || p.dw != nil || p.d
 func (p *linearLoss) blocks() int { return (p.classes + classBlock - 1) / classBlock }
 
 // groups is the number of parts of the way back.
-func (p *linearLoss) groups() int { return min(p.blocks(), 8) }
+func (p *linearLoss) groups() int { return min(p.blocks(), 16) }
 
 func (p *linearLoss) block(b int) (from, to int) {
 	return b * classBlock, min((b+1)*classBlock, p.classes)
