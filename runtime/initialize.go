@@ -3,64 +3,97 @@ package runtime
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/internal/philox"
 )
 
-// Initialize gives every variable its first value: the one that the plan holds, or as it says. Random values are a function of the seed, the variable's name and
-// the logical position alone, so the same model starts the same in every layout, on every device, and with variables
-// added or removed beside it.
+// initialPiece is how many elements of a variable Initialize makes at a time: a whole embedding beside the variables
+// would be most of the memory that a process takes beside its plan. It is a multiple of what the generator makes at once.
+const initialPiece = 1 << 16
+
+// Initialize gives every variable its first value: the one that the plan holds, or as it says. Random values are a
+// function of the seed, the variable's name and the logical position alone, so the same model starts the same in every
+// layout, on every device, and with variables added or removed beside it.
 func (s *Session) Initialize(seed uint64) error {
+	piece := make([]float32, initialPiece)
 	for i := range s.plan.Variables {
 		v := &s.plan.Variables[i]
-		if err := s.Set(v.Name, initial(v, seed)); err != nil {
+		var err error
+		switch fill := initial(v, seed); {
+		case v.Values != nil:
+			err = s.Set(v.Name, v.Values)
+		case v.DType != plan.F32:
+			err = s.Set(v.Name, constants(v))
+		case rowMajor(&v.Tensor):
+			err = s.setPieces(v, piece, fill)
+		default: // filters, which are small
+			values := make([]float32, v.Elements())
+			fill(values, 0)
+			err = s.Set(v.Name, values)
+		}
+		if err != nil {
 			return fmt.Errorf("initialize: %w", err)
 		}
 	}
 	return nil
 }
 
-// initial returns the first value of a variable in logical order.
-func initial(v *plan.Variable, seed uint64) any {
-	if v.Values != nil {
-		return v.Values
+// setPieces gives a row-major variable a value piece by piece.
+func (s *Session) setPieces(v *plan.Variable, piece []float32, fill func(into []float32, from int)) error {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.instance == nil {
+		return errClosed
 	}
-	n := v.Elements()
-	switch v.DType {
-	case plan.I64:
-		return constant(n, int64(v.Init.Value))
-	case plan.I32:
-		return constant(n, int32(v.Init.Value))
-	case plan.U8:
-		return constant(n, uint8(v.Init.Value))
+	for from, n := 0, v.Elements(); from < n; from += len(piece) {
+		values := piece[:min(len(piece), n-from)]
+		fill(values, from)
+		if err := s.instance.Write(plan.Variables, v.Offset+int64(4*from), bytesOf(values)); err != nil {
+			return fmt.Errorf("variable %s %w", v.Name, err)
+		}
 	}
+	return nil
+}
+
+// initial makes the first value of a variable of f32 in logical order, from an element on that is a multiple of four.
+func initial(v *plan.Variable, seed uint64) func(into []float32, from int) {
 	hash := fnv.New64a()
 	hash.Write([]byte(v.Name))
 	id := hash.Sum64()
 	stream := philox.New(seed, id, id>>32)
-	switch v.Init.Distribution {
+	switch value := float32(v.Init.Value); v.Init.Distribution {
 	case "uniform":
-		values, most := make([]float32, n), float32(v.Init.Value)
-		stream.Float32s(values)
-		for i := range values {
-			values[i] = most * (2*values[i] - 1)
+		return func(into []float32, from int) {
+			stream.Float32s(into, uint64(from))
+			for i, u := range into {
+				into[i] = value * (2*u - 1)
+			}
 		}
-		return values
 	case "normal":
-		values := make([]float32, n)
-		for i := range values {
-			values[i] = float32(v.Init.Value * stream.Normal(uint64(i)))
+		return func(into []float32, from int) {
+			for i := range into {
+				into[i] = float32(v.Init.Value * stream.Normal(uint64(from+i)))
+			}
 		}
-		return values
+	default:
+		return func(into []float32, _ int) {
+			for i := range into {
+				into[i] = value
+			}
+		}
 	}
-	return constant(n, float32(v.Init.Value))
 }
 
-func constant[T any](n int, value T) []T {
-	values := make([]T, n)
-	for i := range values {
-		values[i] = value
+// constants is the first value of a variable of integers.
+func constants(v *plan.Variable) any {
+	switch n := v.Elements(); v.DType {
+	case plan.I64:
+		return slices.Repeat([]int64{int64(v.Init.Value)}, n)
+	case plan.I32:
+		return slices.Repeat([]int32{int32(v.Init.Value)}, n)
+	default:
+		return slices.Repeat([]uint8{uint8(v.Init.Value)}, n)
 	}
-	return values
 }

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -231,6 +232,31 @@ func TestInitialize(t *testing.T) {
 	got := make([]float32, 120)
 	if err := plain.Get("w", got); err != nil || !slices.Equal(got, w) {
 		t.Errorf("another layout gives other values, error %v", err)
+	}
+}
+
+// TestInitializeInPieces: a variable that is made piece by piece has the values of one that is made whole, because it lies
+// in another order.
+func TestInitializeInPieces(t *testing.T) {
+	for _, distribution := range []string{"uniform", "normal", "constant"} {
+		var values [2][]float32
+		for i, order := range []plan.Layout{nil, {1, 0}} {
+			tensor := plan.Tensor{DType: plan.F32, Shape: []int{300, 500}, Order: order}
+			s, err := runtime.Open(&plan.Plan{Name: "large", Target: "cpu", VariableBytes: tensor.Bytes(), Variables: []plan.Variable{
+				{Name: "w", Kind: "weight", Tensor: tensor, Init: plan.Init{Distribution: distribution, Value: 0.5}},
+			}}, cpu.New(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			values[i] = make([]float32, tensor.Elements())
+			if err := cmp.Or(s.Initialize(3), s.Get("w", values[i])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(values[0], values[1]) {
+			t.Errorf("%s: the values differ", distribution)
+		}
 	}
 }
 

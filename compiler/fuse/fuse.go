@@ -5,6 +5,7 @@
 //	separable     prologue → depthwise conv2d → pointwise conv2d → batch_stats, of which prologue and statistics may be absent
 //	separable_grad its way back, image by image, see separable.go
 //	horizontal    several of these that read one state, or add to its cotangent, see horizontal.go
+//	linear_loss   matmul → bias_add → cross_entropy over a large vocabulary, and its way back, see linear_loss.go
 //	prologue      [batch_norm or concat →] relu → conv2d or conv2d_weight_grad: applied as the convolution loads its input
 //	norm_relu     batch_norm → relu
 //	mixture       batch_norm of some or all terms → weighted_sum: a node of a supernet in one pass over memory
@@ -29,6 +30,7 @@ const (
 	Separable     = "separable"
 	SeparableGrad = "separable_grad"
 	Horizontal    = "horizontal"
+	LinearLoss    = "linear_loss"
 	Prologue      = "prologue"
 	NormRelu      = "norm_relu"
 	Mixture       = "mixture"
@@ -58,6 +60,7 @@ func fuseProgram(m *ir.Module, p *ir.Program) error {
 	}
 	g := newGrouping(m, p)
 	g.separables()
+	g.linearLosses()
 	g.prologues()
 	g.mixtures()
 	g.accumulations()
@@ -199,8 +202,7 @@ func (g *grouping) mixtures() {
 		if op.Kind != "weighted_sum" || g.gone[op] || g.pattern[op] != "" {
 			continue
 		}
-		only := func(user *ir.Op) bool { return user == op }
-		if x := op.Operands[1].Def; len(op.Operands) == 2 && x != nil && x.Kind == "batch_norm_input_grad" && g.private(op.Operands[1], only) && g.pattern[x] == "" && !g.gone[x] {
+		if x := op.Operands[1].Def; len(op.Operands) == 2 && x != nil && x.Kind == "batch_norm_input_grad" && g.private(op.Operands[1], is(op)) && g.pattern[x] == "" && !g.gone[x] {
 			g.pattern[op], g.members[op], g.gone[x] = Scaled, []*ir.Op{x}, true
 			continue
 		}
@@ -234,7 +236,7 @@ func (g *grouping) accumulations() {
 		}
 		// The later one of two, so that the other is there before it.
 		for _, v := range []*ir.Value{op.Operands[1], op.Operands[0]} {
-			if v.Def != nil && accumulates(v.Def) && !g.gone[v.Def] && g.pattern[v.Def] == "" && g.private(v, func(user *ir.Op) bool { return user == op }) {
+			if v.Def != nil && accumulates(v.Def) && !g.gone[v.Def] && g.pattern[v.Def] == "" && g.private(v, is(op)) {
 				g.pattern[op], g.members[op], g.gone[v.Def] = Accumulate, []*ir.Op{v.Def}, true
 				break
 			}
@@ -296,7 +298,7 @@ func wholeOperands(op *ir.Op) int {
 	n := 0
 	for i, v := range op.Operands {
 		repeated := i > 0 && v == op.Operands[0]
-		if v.Type.Equal(op.Result().Type) && (v.Def == nil || v.Def.Kind != "constant") && !repeated {
+		if v.Type.Equal(op.Result().Type) && !isConstant(v) && !repeated {
 			n++
 		}
 	}
@@ -350,7 +352,7 @@ func (g *grouping) body(root *ir.Op, replaced map[*ir.Value]*ir.Value) (body *ir
 		if in := inside[v]; in != nil {
 			return in
 		}
-		if v.Def != nil && v.Def.Kind == "constant" && g.pattern[root] == Elementwise {
+		if isConstant(v) && g.pattern[root] == Elementwise {
 			return clone(v.Def).Result()
 		}
 		in := &ir.Value{Type: v.Type, Name: fmt.Sprintf("in%d", len(operands))}

@@ -191,7 +191,7 @@ func (b *wayBack) cotangent() (ops []*ir.Op) {
 	op := v.Def
 	if op != nil && op.Kind == "weighted_sum" && len(op.Operands) == 2 && b.private(v, mine) {
 		norm := op.Operands[1].Def
-		if norm != nil && norm.Kind == "batch_norm_input_grad" && b.private(norm.Result(), func(user *ir.Op) bool { return user == op }) {
+		if norm != nil && norm.Kind == "batch_norm_input_grad" && b.private(norm.Result(), is(op)) {
 			return []*ir.Op{norm, op}
 		}
 		return nil

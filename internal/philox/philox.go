@@ -59,9 +59,9 @@ func (s Stream) Float32(i uint64) float32 {
 	return float32(s.Uint32(i)>>8) * (1.0 / (1 << 24))
 }
 
-// Float32s fills a slice with the numbers of Float32 at the positions from 0 on, four at a time.
-func (s Stream) Float32s(into []float32) {
-	for block := uint64(0); len(into) > 0; block++ {
+// Float32s fills a slice with the numbers of Float32 at the positions from one on, a multiple of four, four at a time.
+func (s Stream) Float32s(into []float32, from uint64) {
+	for block := from / 4; len(into) > 0; block++ {
 		words := Block(s.key, [4]uint32{uint32(block), uint32(block >> 32), s.high[0], s.high[1]})
 		n := min(4, len(into))
 		for i := range n {

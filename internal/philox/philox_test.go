@@ -44,11 +44,13 @@ func TestNormalMoments(t *testing.T) {
 func TestFloat32sAreFloat32(t *testing.T) {
 	stream := New(9, 8, 7)
 	for n := range 11 {
-		got := make([]float32, n)
-		stream.Float32s(got)
-		for i, v := range got {
-			if want := stream.Float32(uint64(i)); v != want {
-				t.Errorf("%d of %d: got %v, want %v", i, n, v, want)
+		for _, from := range []uint64{0, 8} {
+			got := make([]float32, n)
+			stream.Float32s(got, from)
+			for i, v := range got {
+				if want := stream.Float32(from + uint64(i)); v != want {
+					t.Errorf("%d of %d from %d on: got %v, want %v", i, n, from, v, want)
+				}
 			}
 		}
 	}

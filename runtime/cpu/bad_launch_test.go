@@ -90,7 +90,10 @@ func bindOne(p *plan.Plan) (run func() error, stop func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	w.data = view32(aligned(4 * int(w.size.Load())))
+	free, err := w.allocate()
+	if err != nil {
+		return nil, nil, err
+	}
 	workers := newPool(1, bound.scratch)
 	run = func() error {
 		for _, ph := range bound.phases {
@@ -100,7 +103,11 @@ func bindOne(p *plan.Plan) (run func() error, stop func(), err error) {
 		}
 		return nil
 	}
-	return run, workers.close, nil
+	stop = func() {
+		workers.close()
+		free()
+	}
+	return run, stop, nil
 }
 
 func TestNoKernelAllocates(t *testing.T) {

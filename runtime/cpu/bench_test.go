@@ -154,3 +154,51 @@ func BenchmarkPool(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkProducts reports GFLOP/s of products of recurrent networks: a step's of a search and of a training, what goes
+// back through them, and the gradients of their weights, which are added up.
+func BenchmarkProducts(b *testing.B) {
+	for _, c := range []struct {
+		name                   string
+		m, n, k                int
+		transposeA, transposeB bool
+	}{
+		{"search", 256, 4800, 300, false, false}, {"search_back", 256, 300, 4800, false, true}, {"search_weights", 300, 4800, 256, true, false},
+		{"train", 64, 1700, 850, false, false}, {"train_back", 64, 850, 1700, false, true}, {"train_weights", 850, 1700, 64, true, false},
+		{"entry", 2240, 1700, 850, false, false}, {"entry_weights", 850, 1700, 2240, true, false},
+	} {
+		x, y := plain(c.m, c.k), plain(c.k, c.n)
+		if c.transposeA {
+			x = plain(c.k, c.m)
+		}
+		if c.transposeB {
+			y = plain(c.n, c.k)
+		}
+		k := kernelCase{kernel: "matmul", operands: []operand{x, y},
+			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				return []*ir.Value{b.MatMul(in[0], in[1], c.transposeA, c.transposeB)}
+			}}
+		for workers := 1; workers <= 2; workers++ {
+			b.Run(fmt.Sprintf("%s/workers=%d", c.name, workers), func(b *testing.B) { benchmark(b, k, workers, 2*float64(c.m*c.n*c.k)) })
+		}
+	}
+}
+
+// BenchmarkLinearLoss reports GFLOP/s of the losses of a search and of a training.
+func BenchmarkLinearLoss(b *testing.B) {
+	for _, c := range []struct {
+		name     string
+		products int
+		linearLossCase
+	}{
+		{"alphas", 2, linearLossCase{512, 300, 10000, true, false, false, "mean"}},
+		{"search", 3, linearLossCase{512, 300, 10000, true, true, true, "mean"}},
+		{"train", 3, linearLossCase{448, 850, 10000, true, true, true, "mean"}},
+	} {
+		for workers := 1; workers <= 2; workers++ {
+			b.Run(fmt.Sprintf("%s/workers=%d", c.name, workers), func(b *testing.B) {
+				benchmark(b, c.kernelCase(""), workers, 2*float64(c.products*c.m*c.k*c.v))
+			})
+		}
+	}
+}

@@ -9,6 +9,7 @@
 package cpu
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -35,7 +36,7 @@ func (Device) Target() string { return "cpu" }
 type instance struct {
 	plan     *plan.Plan
 	spaces   [2][]byte // by plan.Space
-	free     [2]func() error
+	free     []func() error
 	programs [][]bound // the launches of every program
 	pool     *pool
 	version  uint64 // counts the times that variables were set
@@ -54,11 +55,12 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	}
 	i := &instance{plan: p, version: 1}
 	for space, size := range [2]int64{plan.Arena: p.ArenaBytes, plan.Variables: p.VariableBytes} {
-		var err error
-		if i.spaces[space], i.free[space], err = allocate(size); err != nil {
+		memory, free, err := allocate(size)
+		if err != nil {
 			i.Close()
 			return nil, fmt.Errorf("plan %s: %w", p.Name, err)
 		}
+		i.spaces[space], i.free = memory, append(i.free, free)
 	}
 	scratch, err := i.bind()
 	if err != nil {
@@ -91,7 +93,11 @@ func (i *instance) bind() (scratch int, err error) {
 		}
 		i.programs = append(i.programs, launches)
 	}
-	w.data, w.loopData = view32(aligned(4*int(w.size.Load()))), view32(aligned(4*int(w.loopSize)))
+	free, err := w.allocate()
+	if err != nil {
+		return 0, fmt.Errorf("workspace: %w", err)
+	}
+	i.free = append(i.free, free)
 	return scratch, nil
 }
 
@@ -195,7 +201,7 @@ func bindSet(spaces [2][]byte, program *plan.Program, l *plan.Launch, w *workspa
 			return task{}, 0, fmt.Errorf("has %d parts", ph.parts)
 		}
 	}
-	w.grow(bound.taken)
+	w.grow(bound.taken, in != nil)
 	return t, bound.taken, nil
 }
 
@@ -332,16 +338,11 @@ func (i *instance) Close() error {
 		i.pool.close()
 		i.pool = nil
 	}
-	i.programs = nil
+	i.programs, i.spaces = nil, [2][]byte{}
 	var first error
-	for space, free := range i.free {
-		if free == nil {
-			continue
-		}
-		if err := free(); err != nil && first == nil {
-			first = err
-		}
-		i.spaces[space], i.free[space] = nil, nil
+	for _, free := range i.free {
+		first = cmp.Or(first, free())
 	}
+	i.free = nil
 	return first
 }

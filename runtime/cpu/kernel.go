@@ -40,13 +40,13 @@ type launch struct {
 // workspace is memory that the launches of a plan take turns to use: what one part leaves for another, such as partial
 // sums and packed weights. It is made when all launches are bound.
 type workspace struct {
-	size atomic.Int64
-	data []float32
+	size, inLoops atomic.Int64 // elements that launches use, outside of loops and in them
+	data          []float32
 
 	written []region     // what the programs change among the variables
 	kept    atomic.Int64 // elements of memory that launches keep
 
-	loopSize int64 // elements that the launches of a loop keep while it runs
+	loopSize int64 // elements that the launches of a loop keep while it runs, behind those that they take turns to use
 	loopData []float32
 	mutex    sync.Mutex
 }
@@ -88,10 +88,26 @@ func (w *workspace) findWritten(p *plan.Plan) {
 	}
 }
 
-// grow makes room for n elements.
-func (w *workspace) grow(n int) {
-	for old := w.size.Load(); int64(n) > old && !w.size.CompareAndSwap(old, int64(n)); old = w.size.Load() {
+// grow makes room for n elements of a launch.
+func (w *workspace) grow(n int, inLoop bool) {
+	size := &w.size
+	if inLoop {
+		size = &w.inLoops
 	}
+	for old := size.Load(); int64(n) > old && !size.CompareAndSwap(old, int64(n)); old = size.Load() {
+	}
+}
+
+// allocate takes the memory, when all launches are bound.
+func (w *workspace) allocate() (free func() error, err error) {
+	inLoops := w.inLoops.Load()
+	memory, free, err := allocate(4 * max(w.size.Load(), inLoops+w.loopSize))
+	if err != nil {
+		return nil, err
+	}
+	w.data = view32(memory)
+	w.loopData = w.data[inLoops:]
+	return free, nil
 }
 
 // shared takes n elements of the workspace, which hold anything when the task starts. The returned function gives them

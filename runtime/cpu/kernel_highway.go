@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -19,19 +18,23 @@ func init() {
 type highway struct {
 	rows, n       int
 	weights       []float32
-	activations   []string
+	places        []int // in a mixture, of the activations; 0 is none
 	edges, blocks []int
+	mixtures      []gateMixture // of the terms
 }
 
 // highway reads the parameters, for states like the model.
 func (c *checker) highway(model tensor) *highway {
 	c.rank(model, 2)
 	c.layout(model, nil)
-	h := &highway{activations: strings.Split(param[string](c, "activations", "names of activations"), ","), edges: c.intsParam("edges"), blocks: c.intsParam("blocks")}
-	for _, name := range h.activations {
-		if c.err == nil && !slices.Contains([]string{"none", "tanh", "relu", "sigmoid", "identity"}, name) {
+	h := &highway{edges: c.intsParam("edges"), blocks: c.intsParam("blocks")}
+	h.mixtures = make([]gateMixture, len(h.edges))
+	for _, name := range strings.Split(param[string](c, "activations", "names of activations"), ",") {
+		at := mixed[name]
+		if c.err == nil && at == 0 && name != "none" {
 			c.failf("activation %q: want none, tanh, relu, sigmoid or identity", name)
 		}
+		h.places = append(h.places, at)
 	}
 	if c.err == nil && (len(h.edges) == 0 || len(h.blocks) != len(h.edges)) {
 		c.failf("has %d edges and %d blocks, wants as many", len(h.edges), len(h.blocks))
@@ -47,8 +50,8 @@ func (h *highway) weighed(c *checker, w tensor) {
 	c.rank(w, 2)
 	c.layout(w, nil)
 	for _, e := range h.edges {
-		if c.err == nil && (e < 0 || e >= w.Shape[0] || w.Shape[1] != len(h.activations)) {
-			c.failf("%s has shape %v: no edge %d of %d activations", w.name, w.Shape, e, len(h.activations))
+		if c.err == nil && (e < 0 || e >= w.Shape[0] || w.Shape[1] != len(h.places)) {
+			c.failf("%s has shape %v: no edge %d of %d activations", w.name, w.Shape, e, len(h.places))
 		}
 	}
 	h.weights = w.f32
@@ -84,62 +87,43 @@ type halves struct {
 func (p halves) gate(row int) []float32      { return p.data[row*p.row+p.at:][:p.n] }
 func (p halves) candidate(row int) []float32 { return p.data[row*p.row+p.at+p.n:][:p.n] }
 
-// mixture is how much of each activation a term takes: all but none together, then each.
-type gateMixture struct{ all, tanh, relu, sigmoid, identity float32 }
+// gateMixture is how much of each activation a term takes: all of them together, then tanh, relu, sigmoid and identity.
+// None contributes nothing.
+type gateMixture struct {
+	exact   [5]float64
+	weights [5]float32
+}
 
-func (h *highway) mixture(term int) (m gateMixture) {
-	k := len(h.activations)
-	for i, w := range h.weights[h.edges[term]*k:][:k] {
-		switch h.activations[i] {
-		case "tanh":
-			m.tanh += w
-		case "relu":
-			m.relu += w
-		case "sigmoid":
-			m.sigmoid += w
-		case "identity":
-			m.identity += w
-		default:
-			continue
+// Places in a mixture, and in what highwayWeightGrad sums up.
+const (
+	mixAll = iota
+	mixTanh
+	mixRelu
+	mixSigmoid
+	mixIdentity
+)
+
+// mixed gives the place of an activation.
+var mixed = map[string]int{"tanh": mixTanh, "relu": mixRelu, "sigmoid": mixSigmoid, "identity": mixIdentity}
+
+// mix is the phase that works out the mixtures of all terms, which the weights may change from run to run.
+func (h *highway) mix() phase {
+	return phase{1, func(int, []float32) {
+		for term, edge := range h.edges {
+			m := &h.mixtures[term]
+			*m = gateMixture{}
+			for i, at := range h.places {
+				if at > mixAll {
+					w := h.weights[edge*len(h.places)+i]
+					m.exact[at] += float64(w)
+					m.exact[mixAll] += float64(w)
+				}
+			}
+			for i, w := range m.exact {
+				m.weights[i] = float32(w)
+			}
 		}
-		m.all += w
-	}
-	return m
-}
-
-// takes says whether an activation is among those mixed; what is not costs nothing.
-func (h *highway) takes(activation string) bool { return slices.Contains(h.activations, activation) }
-
-// rowOf is the best loop for an operation on rows.
-func rowOf(name string) rowFunc {
-	if fast := vec.rows[name]; fast != nil {
-		return fast
-	}
-	return pointwise[name].run
-}
-
-// gateRows are the loops that highway connections are made of, and scratch for a row of each intermediate.
-type gateRows struct {
-	*highway
-	tanh, sigmoid, relu, mul, axpby, reluGrad rowFunc
-}
-
-func (h *highway) bindRows() gateRows {
-	return gateRows{h, rowOf("tanh"), rowOf("sigmoid"), rowOf("relu"), rowOf("mul"), rowOf("axpby"), rowOf("relu_grad")}
-}
-
-// mixed puts Σ w_a·act_a(x) into y; t is scratch.
-func (r gateRows) mixed(y, t, x []float32, m gateMixture) {
-	r.axpby(y, x, x, m.identity, 0)
-	add := func(name string, act rowFunc, w float32) {
-		if r.takes(name) {
-			act(t, x, x, 0, 0)
-			r.axpby(y, y, t, 1, w)
-		}
-	}
-	add("tanh", r.tanh, m.tanh)
-	add("relu", r.relu, m.relu)
-	add("sigmoid", r.sigmoid, m.sigmoid)
+	}}
 }
 
 // highway(weights, product…, state…) → Σ all·s + σ(c)·(mixed(h) - all·s)
@@ -162,29 +146,28 @@ func bindHighway(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	if h.few() {
-		return h.forwardFew(y.f32, products, states), nil
-	}
-	r, n := h.bindRows(), h.n
-	parts := min(h.rows, partsOf(h.rows*n*terms))
-	return task{scratch: 4 * n, phases: []phase{{parts, func(part int, scratch []float32) {
-		sum, open, mixed, t := scratch[:n], scratch[n:2*n], scratch[2*n:3*n], scratch[3*n:4*n]
-		from, to := span(part, parts, h.rows)
-		for row := from; row < to; row++ {
-			clear(sum)
-			for i, p := range products {
-				m, s := h.mixture(i), states[i][row*n:(row+1)*n]
-				r.sigmoid(open, p.gate(row), p.gate(row), 0, 0)
-				r.mixed(mixed, t, p.candidate(row), m)
-				r.axpby(mixed, mixed, s, 1, -m.all)
-				r.mul(mixed, mixed, open, 0, 0)
-				r.axpby(sum, sum, s, 1, m.all)
-				vec.add(sum, mixed)
+	loops := h.loops()
+	return oneTask(h.mix(), h.eachPart(func(_, from, to int) {
+		clear(y.f32[from*h.n : to*h.n])
+		for i, p := range products {
+			for row := from; row < to; row++ {
+				loops.highway(h.row(y.f32, row), p.gate(row), p.candidate(row), h.row(states[i], row), &h.mixtures[i])
 			}
-			copy(y.f32[row*n:], sum)
 		}
-	}}}}, nil
+	})), nil
 }
+
+// eachPart divides the rows into the parts of a phase, by what all terms together take.
+func (h *highway) eachPart(run func(part, from, to int)) phase {
+	parts := min(h.rows, partsOf(h.rows*h.n*len(h.edges)))
+	return phase{parts, func(part int, _ []float32) {
+		from, to := span(part, parts, h.rows)
+		run(part, from, to)
+	}}
+}
+
+// row is a row of a state.
+func (h *highway) row(s []float32, row int) []float32 { return s[row*h.n : (row+1)*h.n] }
 
 // highway_product_grad(weights, product, state, g…) → the cotangent of the product: of the gate g·σ(1-σ)·(mixed - all·s),
 // of the candidate g·σ·mixed'.
@@ -209,58 +192,18 @@ func bindHighwayProductGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	if h.few() {
-		return h.productGradFew(d, grads, products, s, g), nil
-	}
-	r, n := h.bindRows(), h.n
-	parts := min(h.rows, partsOf(h.rows*n*terms))
-	return task{scratch: 4 * n, phases: []phase{{parts, func(part int, scratch []float32) {
-		from, to := span(part, parts, h.rows)
-		for row := from; row < to; row++ {
-			if terms*2*n < products[0].row {
-				clear(d.f32[row*products[0].row:][:products[0].row])
-			}
-			for i := range terms {
-				r.productGrad(i, grads[i].gate(row), grads[i].candidate(row), products[i].gate(row), products[i].candidate(row),
-					s[row*n:(row+1)*n], g[i][row*n:(row+1)*n], scratch)
+	loops := h.loops()
+	width := products[0].row
+	return oneTask(h.mix(), h.eachPart(func(_, from, to int) {
+		if terms*2*h.n < width {
+			clear(d.f32[from*width : to*width])
+		}
+		for i, p := range products {
+			for row := from; row < to; row++ {
+				loops.highwayProductGrad(grads[i].gate(row), grads[i].candidate(row), p.gate(row), p.candidate(row), h.row(s, row), h.row(g[i], row), &h.mixtures[i])
 			}
 		}
-	}}}}, nil
-}
-
-func (r gateRows) productGrad(term int, dGate, dCandidate, gate, x, s, g, scratch []float32) {
-	n, m := r.n, r.mixture(term)
-	open, t, passed, mixed := scratch[:n], scratch[n:2*n], scratch[2*n:3*n], scratch[3*n:4*n]
-	r.sigmoid(open, gate, gate, 0, 0)
-	r.mul(passed, g, open, 0, 0)
-	// Slope and mixture together, for both want the activations.
-	r.axpby(mixed, x, s, m.identity, -m.all)
-	r.axpby(dCandidate, passed, passed, m.identity, 0)
-	if r.takes("relu") {
-		r.relu(t, x, x, 0, 0)
-		r.axpby(mixed, mixed, t, 1, m.relu)
-		r.reluGrad(t, passed, x, 0, 0)
-		r.axpby(dCandidate, dCandidate, t, 1, m.relu)
-	}
-	if r.takes("tanh") {
-		r.tanh(t, x, x, 0, 0)
-		r.axpby(mixed, mixed, t, 1, m.tanh)
-		r.mul(t, t, t, 0, 0)
-		r.mul(t, t, passed, 0, 0)
-		r.axpby(t, passed, t, m.tanh, -m.tanh)
-		vec.add(dCandidate, t)
-	}
-	if r.takes("sigmoid") {
-		r.sigmoid(t, x, x, 0, 0)
-		r.axpby(mixed, mixed, t, 1, m.sigmoid)
-		r.mul(dGate, t, t, 0, 0)
-		r.axpby(t, t, dGate, m.sigmoid, -m.sigmoid)
-		r.mul(t, t, passed, 0, 0)
-		vec.add(dCandidate, t)
-	}
-	r.mul(open, open, passed, 0, 0) // g·σ²
-	r.axpby(passed, passed, open, 1, -1)
-	r.mul(dGate, passed, mixed, 0, 0)
+	})), nil
 }
 
 // highway_state_grad(weights, product, g…) → Σ all·g·(1-σ)
@@ -283,26 +226,15 @@ func bindHighwayStateGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	if h.few() {
-		return h.stateGradFew(d.f32, products, g), nil
-	}
-	r, n := h.bindRows(), h.n
-	parts := min(h.rows, partsOf(h.rows*n*terms))
-	return task{scratch: 2 * n, phases: []phase{{parts, func(part int, scratch []float32) {
-		sum, t := scratch[:n], scratch[n:2*n]
-		from, to := span(part, parts, h.rows)
-		for row := from; row < to; row++ {
-			clear(sum)
-			for i, p := range products {
-				all, cotangent := h.mixture(i).all, g[i][row*n:(row+1)*n]
-				r.sigmoid(t, p.gate(row), p.gate(row), 0, 0)
-				r.mul(t, t, cotangent, 0, 0)
-				r.axpby(t, cotangent, t, all, -all)
-				vec.add(sum, t)
+	loops := h.loops()
+	return oneTask(h.mix(), h.eachPart(func(_, from, to int) {
+		clear(d.f32[from*h.n : to*h.n])
+		for i, p := range products {
+			for row := from; row < to; row++ {
+				loops.highwayStateGrad(h.row(d.f32, row), p.gate(row), h.row(g[i], row), &h.mixtures[i])
 			}
-			copy(d.f32[row*n:], sum)
 		}
-	}}}}, nil
+	})), nil
 }
 
 // highway_weight_grad(g, product…, state…): for each term and activation Σ g·(s + σ·(act - s)).
@@ -326,59 +258,33 @@ func bindHighwayWeightGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	r, n, kinds := h.bindRows(), h.n, len(h.activations)
-	parts := min(h.rows, partsOf(h.rows*n*terms))
-	partial := make([]float64, parts*terms*kinds)
-	sums := phase{parts, func(part int, scratch []float32) {
-		own := partial[part*terms*kinds:][:terms*kinds]
-		clear(own)
-		from, to := span(part, parts, h.rows)
-		for row := from; row < to; row++ {
-			for i, p := range products {
-				r.weightSums(own[i*kinds:(i+1)*kinds], p.gate(row), p.candidate(row), states[i][row*n:(row+1)*n], g.f32[row*n:(row+1)*n], scratch)
+	loops := h.loops()
+	const sums = 5
+	partial := make([]float64, maxParts*terms*sums)
+	add := h.eachPart(func(part, from, to int) {
+		for i, p := range products {
+			own := partial[(part*terms+i)*sums:][:sums]
+			clear(own)
+			for row := from; row < to; row++ {
+				loops.highwayWeightGrad(own, p.gate(row), p.candidate(row), h.row(states[i], row), h.row(g.f32, row))
 			}
 		}
-	}}
+	})
 	merge := phase{1, func(int, []float32) {
 		clear(d.f32)
 		for i, edge := range h.edges {
-			for k := range kinds {
-				sum := 0.0
-				for part := range parts {
-					sum += partial[(part*terms+i)*kinds+k]
+			var total [sums]float64
+			for part := range add.parts {
+				for k := range total {
+					total[k] += partial[(part*terms+i)*sums+k]
 				}
-				d.f32[edge*kinds+k] += float32(sum)
+			}
+			for k, at := range h.places {
+				if at > mixAll {
+					d.f32[edge*len(h.places)+k] += float32(total[mixAll] + total[at])
+				}
 			}
 		}
 	}}
-	return task{scratch: 3 * n, phases: []phase{sums, merge}}, nil
-}
-
-func (r gateRows) weightSums(sums []float64, gate, x, s, g, scratch []float32) {
-	n := r.n
-	if r.few() {
-		r.weightSumsFew(sums, gate, x, s, g)
-		return
-	}
-	open, t, rest := scratch[:n], scratch[n:2*n], scratch[2*n:3*n]
-	r.sigmoid(open, gate, gate, 0, 0)
-	r.mul(open, open, g, 0, 0)
-	r.axpby(rest, g, open, 1, -1)
-	state := vec.dot(rest, s)
-	for k, name := range r.activations {
-		switch name {
-		case "none":
-			continue
-		case "tanh":
-			r.tanh(t, x, x, 0, 0)
-		case "relu":
-			r.relu(t, x, x, 0, 0)
-		case "sigmoid":
-			r.sigmoid(t, x, x, 0, 0)
-		case "identity":
-			sums[k] += state + vec.dot(open, x)
-			continue
-		}
-		sums[k] += state + vec.dot(open, t)
-	}
+	return oneTask(add, merge), nil
 }

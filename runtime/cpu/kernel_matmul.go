@@ -68,17 +68,43 @@ const (
 	blockColumns = 64
 )
 
-// columns cuts n columns into blocks; the last takes what is too little for one of its own.
-func (p *product) columns() (blocks [][2]int) {
-	for from := 0; from < p.n; {
+// columnBlocks cuts n columns into blocks; the last takes what is too little for one of its own.
+func columnBlocks(n int) (blocks [][2]int) {
+	for from := 0; from < n; {
 		to := from + blockColumns
-		if p.n-to < blockColumns/2 {
-			to = p.n
+		if n-to < blockColumns/2 {
+			to = n
 		}
 		blocks = append(blocks, [2]int{from, to})
 		from = to
 	}
 	return blocks
+}
+
+// packing is how the right factor of a product, of k rows, lies in memory: packed by blocks of columns.
+type packing struct {
+	k       int
+	blocks  [][2]int
+	offsets []int // of the blocks
+	size    int
+}
+
+func packingOf(k, n int) *packing {
+	p := &packing{k: k, blocks: columnBlocks(n)}
+	for _, b := range p.blocks {
+		p.offsets = append(p.offsets, p.size)
+		p.size += vec.packed(k, b[1]-b[0])
+	}
+	return p
+}
+
+// of returns a block of the packed factor.
+func (p *packing) of(packed []float32, block int) []float32 { return packed[p.offsets[block]:] }
+
+// pack packs a block of the factor with element (l, j) at b[l·row + j·column].
+func (p *packing) pack(packed []float32, block int, b []float32, row, column int) {
+	from, to := p.blocks[block][0], p.blocks[block][1]
+	vec.pack(p.of(packed, block), b[from*column:], row, column, p.k, to-from)
 }
 
 // eachBlock is a phase over all blocks; those of the same columns follow one another.
@@ -105,20 +131,14 @@ func (p *product) start(first, last, from, to int) (add bool) {
 
 // bind packs b, once if nothing changes it, and a transposed a into rows.
 func (p *product) bind(l *launch, fixed, transposeA, transposeB bool) task {
-	columns := p.columns()
-	offsets, size := make([]int, len(columns)), 0
-	for i, c := range columns {
-		offsets[i] = size
-		size += vec.packed(p.k, c[1]-c[0])
-	}
-	packed, once := l.keep(size, fixed)
-	pack := phase{len(columns), func(block int, _ []float32) {
-		from, to := columns[block][0], columns[block][1]
-		row, column := p.n, 1
+	right := packingOf(p.k, p.n)
+	packed, once := l.keep(right.size, fixed)
+	pack := phase{len(right.blocks), func(block int, _ []float32) {
 		if transposeB {
-			row, column = 1, p.k
+			right.pack(packed(), block, p.b, 1, p.k)
+		} else {
+			right.pack(packed(), block, p.b, p.n, 1)
 		}
-		vec.pack(packed()[offsets[block]:], p.b[from*column:], row, column, p.k, to-from)
 	}}
 	var t task
 	if once {
@@ -138,17 +158,17 @@ func (p *product) bind(l *launch, fixed, transposeA, transposeB bool) task {
 			}
 		}))
 	}
-	t.phases = append(t.phases, p.eachBlock(columns, func(block, first, last int) {
-		from, to := columns[block][0], columns[block][1]
+	t.phases = append(t.phases, p.eachBlock(right.blocks, func(block, first, last int) {
+		from, to := right.blocks[block][0], right.blocks[block][1]
 		add := p.start(first, last, from, to)
-		vec.gemm(p.y[first*p.n+from:], p.n, rows()[first*p.k:], p.k, packed()[offsets[block]:], last-first, to-from, p.k, add, nil)
+		vec.gemm(p.y[first*p.n+from:], p.n, rows()[first*p.k:], p.k, right.of(packed(), block), last-first, to-from, p.k, add, nil)
 	}))
 	return t
 }
 
 // outer is the product of a transposed a [k,m], which is a sum of outer products of rows: nothing is packed.
 func (p *product) outer() task {
-	columns := p.columns()
+	columns := columnBlocks(p.n)
 	return oneTask(p.eachBlock(columns, func(block, first, last int) {
 		from, to := columns[block][0], columns[block][1]
 		if !p.start(first, last, from, to) {

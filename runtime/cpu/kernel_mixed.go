@@ -92,11 +92,11 @@ func weightedSum(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return mixed(sums), nil
+	return mixing(sums), nil
 }
 
-// mixed is the task of weighted sums of the same terms. They take turns at each block, which then is in the second cache.
-func mixed(sums []mixture) task {
+// mixing is the task of weighted sums of the same terms. They take turns at each block, which then is in the second cache.
+func mixing(sums []mixture) task {
 	n := sums[0].channels
 	size := len(sums[0].y) / n // in pixels, or elements where nothing is normalised
 	parts, block := min(size, partsOf(len(sums[0].y))), max(1, mixBlock/n)

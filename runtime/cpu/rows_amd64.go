@@ -117,3 +117,34 @@ func (a *assembly) copyRows(y []float32, yRow int, x []float32, xRow, n, rows in
 	f := a.of(n).copyRowsOf
 	eachRows(rows, 1, rowsInCache(n), func(r, count int) { f(&y[r*yRow], &x[r*xRow], n, count, 4*yRow, 4*xRow) })
 }
+
+// highwayElements is how many elements of a row a call takes: their sums are in one float32 chain a lane.
+const highwayElements = 1 << 10
+
+func (a *assembly) highway(y, gate, x, state []float32, m *gateMixture) {
+	n := len(y)
+	gate, x, state = gate[:n], x[:n], state[:n]
+	eachRows(n, 1, highwayElements, func(at, count int) {
+		a.highwayOf(&y[at], &gate[at], &x[at], &state[at], &m.weights[0], count)
+	})
+}
+
+func (a *assembly) highwayProductGrad(dGate, dX, gate, x, state, g []float32, m *gateMixture) {
+	n := len(dGate)
+	dX, gate, x, state, g = dX[:n], gate[:n], x[:n], state[:n], g[:n]
+	eachRows(n, 1, highwayElements, func(at, count int) {
+		a.highwayProduct(&dGate[at], &dX[at], &gate[at], &x[at], &state[at], &g[at], &m.weights[0], count)
+	})
+}
+
+func (a *assembly) highwayStateGrad(y, gate, g []float32, m *gateMixture) {
+	n := len(y)
+	gate, g = gate[:n], g[:n]
+	eachRows(n, 1, highwayElements, func(at, count int) { a.highwayState(&y[at], &gate[at], &g[at], &m.weights[0], count) })
+}
+
+func (a *assembly) highwayWeightGrad(sums []float64, gate, x, state, g []float32) {
+	n := len(g)
+	gate, x, state, _ = gate[:n], x[:n], state[:n], sums[mixIdentity]
+	eachRows(n, 1, highwayElements, func(at, count int) { a.highwayWeight(&sums[0], &gate[at], &x[at], &state[at], &g[at], count) })
+}

@@ -44,9 +44,16 @@ type vector struct {
 	scale    func(y []float32, a float32, x []float32) // y = a·x
 	dot      func(x, y []float32) float64              // Σ x·y
 	add      func(y, x []float32)                      // y += x
+	maximum  func(y, x []float32)                      // y = max(y, x), x where one is NaN
 	multiply func(y []float32, a float32)              // y *= a
 	sgd      func(newW, newVelocity, w, g, velocity []float32, s sgdStep)
 	rows     map[string]rowFunc // in place of those of the table pointwise
+
+	// Highway connections of a row: a gate, a candidate x, a state, a cotangent g.
+	highway            func(y, gate, x, state []float32, m *gateMixture)            // y += all·state + σ(gate)·(mixed(x) - all·state)
+	highwayProductGrad func(dGate, dX, gate, x, state, g []float32, m *gateMixture) // of gate and candidate
+	highwayStateGrad   func(y, gate, g []float32, m *gateMixture)                   // y += all·g·(1 - σ(gate))
+	highwayWeightGrad  func(sums []float64, gate, x, state, g []float32)            // sums += Σ g·(1 - σ(gate))·state, and Σ g·σ(gate)·activation(x) of each
 
 	copyRows func(y []float32, yRow int, x []float32, xRow, n, rows int) // rows of n, that far apart
 
@@ -107,7 +114,8 @@ var portable = vector{
 	gemm: gemm, pack: pack, packed: packed, outer: outer,
 	depthwise: depthwise, scatter: scatter, correlate: correlate, maxPool: maxPool, maxPoolGrad: maxPoolGrad,
 	sumAround: sumAround, maxAround: maxAround, maxAroundGrad: maxAroundGrad,
-	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, multiply: multiply, sgd: sgd,
+	relu: relu, axpy: axpy, scale: scale, dot: dot, add: addTo, maximum: maximum, multiply: multiply, sgd: sgd,
+	highway: highwayRow, highwayProductGrad: highwayProductGradRow, highwayStateGrad: highwayStateGradRow, highwayWeightGrad: highwayWeightGradRow,
 	columnSums: columnSums, columnMoments: columnMoments, columnProducts: columnProducts, maskedProducts: maskedProducts, normalize: normalize, affine: affine, mix: mix, copyRows: copyRows,
 }
 
@@ -171,6 +179,15 @@ func addTo(y, x []float32) {
 	}
 	for i := range y {
 		y[i] += x[i]
+	}
+}
+
+func maximum(y, x []float32) {
+	x = x[:len(y)]
+	for i, v := range x {
+		if !(y[i] > v) {
+			y[i] = v
+		}
 	}
 }
 

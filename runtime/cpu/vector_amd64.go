@@ -42,6 +42,7 @@ type assembly struct {
 	maxAroundRows  func(y, above, here, below *float32, channels, pixels, rows int)
 	maxGradRows    func(dAbove, dHere, dBelow, g, above, here, below *float32, channels, pixels, rows int)
 	addRow, subRow assemblyRow
+	maxRow         assemblyRow
 	mulRow, divRow assemblyRow
 	sqrtRow        assemblyRow
 	reluRow        assemblyRow
@@ -61,6 +62,10 @@ type assembly struct {
 	normalizeRows  func(y, x, mean, scale, beta *float32, n, rows int)
 	normalizeRelu  func(y, x, mean, scale, beta *float32, n, rows int)
 	affineRows     func(y, g, x, mean, a, b, c *float32, n, rows int)
+	highwayOf      func(y, gate, x, state, mixture *float32, n int)
+	highwayProduct func(dGate, dX, gate, x, state, dy, mixture *float32, n int)
+	highwayState   func(y, gate, dy, mixture *float32, n int)
+	highwayWeight  func(sums *float64, gate, x, state, dy *float32, n int)
 	copyRowsOf     func(y, x *float32, n, rows, yRow, xRow int)
 	mixRows        func(y, x0, x1, x2, x3, mean0, mean1, mean2, mean3, factor0, factor1, factor2, factor3 *float32, n, rows int)
 }
@@ -71,25 +76,27 @@ var avx2 = &assembly{
 	lanes: 8, gemmTiles: gemmAVX2, outerTiles: outerAVX2,
 	depthwiseRows: depthwiseAVX2, maxPoolRows: maxPoolAVX2, scatterRow: scatterAVX2, correlateRows: correlateAVX2, maxGradRow: maxPoolGradAVX2,
 	sumAroundRows: sumAroundAVX2, maxAroundRows: maxAroundAVX2,
-	addRow: addRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
+	addRow: addRowAVX2, maxRow: maxRowAVX2, subRow: subRowAVX2, mulRow: mulRowAVX2, divRow: divRowAVX2, sqrtRow: sqrtRowAVX2, reluRow: reluRowAVX2,
 	reluGradRow: reluGradRowAVX2, expRow: expRowAVX2, sigmoidRow: sigmoidRowAVX2, tanhRow: tanhRowAVX2, scaleRow: scaleRowAVX2, axpyRow: axpyRowAVX2, axpbyRow: axpbyRowAVX2, dotRow: dotAVX2, sgdRow: sgdAVX2,
 	sums: columnSumsAVX2, moments: columnMomentsAVX2, products: columnProductsAVX2, masked: maskedProductsAVX2,
 	normalizeRows: normalizeAVX2, normalizeRelu: normalizeReluAVX2, affineRows: affineAVX2, mixRows: mixAVX2, copyRowsOf: copyRowsAVX2,
+	highwayOf: highwayAVX2, highwayProduct: highwayProductGradAVX2, highwayState: highwayStateGradAVX2, highwayWeight: highwayWeightGradAVX2,
 }
 
 var avx512 = &assembly{
 	lanes: 16, narrow: avx2, gemmTiles: gemmAVX512, outerTiles: outerAVX512,
 	depthwiseRows: depthwiseAVX512, maxPoolRows: maxPoolAVX512, scatterRow: scatterAVX512, correlateRows: correlateAVX512, maxGradRow: maxPoolGradAVX512,
 	sumAroundRows: sumAroundAVX512, maxAroundRows: maxAroundAVX512, maxGradRows: maxAroundGradAVX512,
-	addRow: addRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
+	addRow: addRowAVX512, maxRow: maxRowAVX512, subRow: subRowAVX512, mulRow: mulRowAVX512, divRow: divRowAVX512, sqrtRow: sqrtRowAVX512, reluRow: reluRowAVX512,
 	reluGradRow: reluGradRowAVX512, expRow: expRowAVX512, sigmoidRow: sigmoidRowAVX512, tanhRow: tanhRowAVX512, scaleRow: scaleRowAVX512, axpyRow: axpyRowAVX512, axpbyRow: axpbyRowAVX512, dotRow: dotAVX512, sgdRow: sgdAVX512,
 	sums: columnSumsAVX512, moments: columnMomentsAVX512, products: columnProductsAVX512, masked: maskedProductsAVX512,
 	normalizeRows: normalizeAVX512, normalizeRelu: normalizeReluAVX512, affineRows: affineAVX512, mixRows: mixAVX512, copyRowsOf: copyRowsAVX512,
+	highwayOf: highwayAVX512, highwayProduct: highwayProductGradAVX512, highwayState: highwayStateGradAVX512, highwayWeight: highwayWeightGradAVX512,
 }
 
 // vector is the set of loops that these functions make.
 func (a *assembly) vector(name string) vector {
-	relu, scale, add, axpy := row(a.reluRow), row(a.scaleRow), row(a.addRow), row(a.axpyRow)
+	relu, scale, add, axpy, maximum := row(a.reluRow), row(a.scaleRow), row(a.addRow), row(a.axpyRow), row(a.maxRow)
 	v := vector{
 		name: name,
 		gemm: a.gemm, pack: a.pack, packed: a.packed, outer: a.outer,
@@ -99,11 +106,13 @@ func (a *assembly) vector(name string) vector {
 		axpy:       func(y []float32, a float32, x []float32) { axpy(y, x, y, a, 0) },
 		scale:      func(y []float32, a float32, x []float32) { scale(y, x, x, a, 0) },
 		add:        func(y, x []float32) { add(y, y, x, 0, 0) },
+		maximum:    func(y, x []float32) { maximum(y, y, x, 0, 0) },
 		multiply:   func(y []float32, a float32) { scale(y, y, y, a, 0) },
 		dot:        a.dot,
 		sgd:        a.sgd,
 		columnSums: a.columnSums, columnMoments: a.columnMoments, columnProducts: a.columnProducts, maskedProducts: a.maskedProducts,
 		normalize: a.normalize, affine: a.affine, mix: a.mix, copyRows: a.copyRows,
+		highway: a.highway, highwayProductGrad: a.highwayProductGrad, highwayStateGrad: a.highwayStateGrad, highwayWeightGrad: a.highwayWeightGrad,
 		rows: map[string]rowFunc{
 			"add": add, "sub": row(a.subRow), "mul": row(a.mulRow), "div": row(a.divRow), "sqrt": row(a.sqrtRow),
 			"exp": row(a.expRow), "sigmoid": row(a.sigmoidRow), "tanh": row(a.tanhRow),

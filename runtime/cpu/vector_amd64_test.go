@@ -214,6 +214,10 @@ var entries = map[string]func(p *problem){
 		n := 1 + p.IntN(200)
 		p.add(p.output(n), p.input(n))
 	},
+	"maximum": func(p *problem) {
+		n := 1 + p.IntN(200)
+		p.maximum(p.output(n), p.input(n))
+	},
 	"multiply": func(p *problem) { p.multiply(p.output(1+p.IntN(200)), 1.5) },
 	"dot": func(p *problem) {
 		n := p.IntN(2000)
@@ -238,6 +242,18 @@ var entries = map[string]func(p *problem){
 			}
 			f(p.output(n), x, y, 0.5, -1.5)
 		}
+	},
+	"highway": func(p *problem) {
+		n := 1 + p.IntN(1500)
+		m := &gateMixture{}
+		for i := range m.exact {
+			m.weights[i] = p.Float32()
+			m.exact[i] = float64(m.weights[i])
+		}
+		p.highway(p.output(n), p.input(n), p.input(n), p.input(n), m)
+		p.highwayProductGrad(p.output(n), p.output(n), p.input(n), p.input(n), p.input(n), p.input(n), m)
+		p.highwayStateGrad(p.output(n), p.input(n), p.input(n), m)
+		p.highwayWeightGrad(p.sums(5), p.input(n), p.input(n), p.input(n), p.input(n))
 	},
 	"copy rows": func(p *problem) {
 		n, rows := 1+p.IntN(150), 1+p.IntN(150)
@@ -338,6 +354,10 @@ func TestSetsKeepNaN(t *testing.T) {
 		if y[0] == y[0] || y[1] != 0 {
 			t.Errorf("%s: relu of NaN, -1 is %v", set.name, y)
 		}
+		y = []float32{nan, 1}
+		if set.maximum(y, []float32{-1, nan}); y[0] != -1 || y[1] == y[1] {
+			t.Errorf("%s: maximum of NaN, 1 and -1, NaN is %v", set.name, y)
+		}
 		f := set.rows["relu_grad"]
 		if f == nil {
 			f = reluGradRow
@@ -370,6 +390,49 @@ func TestExponentials(t *testing.T) {
 					continue
 				}
 				t.Errorf("%s: %s of %v is %v, want %v", set.name, name, v, got, want)
+			}
+		}
+	}
+}
+
+// TestHighwayRange goes over the whole range of gates and candidates: gates that are shut or open, activations at their
+// ends, and what is no number.
+func TestHighwayRange(t *testing.T) {
+	var gate, x []float32
+	for v := float32(-110); v < 110; v += 0.37 {
+		gate, x = append(gate, v, v/30), append(x, 3*v/100, v)
+	}
+	n := len(gate)
+	state, g := make([]float32, n), make([]float32, n)
+	for i := range state {
+		state[i], g[i] = 0.5, 1
+	}
+	m := &gateMixture{exact: [5]float64{1, 0.125, 0.25, 0.5, 0.125}, weights: [5]float32{1, 0.125, 0.25, 0.5, 0.125}}
+	for _, set := range processorSets() {
+		outputs := func(set *vector, gate, x []float32) [4][]float32 {
+			y := [4][]float32{make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)}
+			set.highway(y[0], gate, x, state, m)
+			set.highwayProductGrad(y[1], y[2], gate, x, state, g, m)
+			set.highwayStateGrad(y[3], gate, g, m)
+			return y
+		}
+		got, want := outputs(&set, gate, x), outputs(&portable, gate, x)
+		for k := range got {
+			for i, w := range want[k] {
+				if !(math.Abs(float64(got[k][i]-w)) <= 1e-6*(1+math.Abs(float64(w)))) {
+					t.Errorf("%s: result %d at gate %v, candidate %v is %v, want %v", set.name, k, gate[i], x[i], got[k][i], w)
+				}
+			}
+		}
+		gate[7], x[9] = float32(math.NaN()), float32(math.NaN())
+		got = outputs(&set, gate, x)
+		gate[7], x[9] = 0, 0
+		for k := range got {
+			if v := got[k][7]; v == v {
+				t.Errorf("%s: result %d of a gate that is no number is %v", set.name, k, v)
+			}
+			if v := got[k][9]; v == v && k < 3 {
+				t.Errorf("%s: result %d of a candidate that is no number is %v", set.name, k, v)
 			}
 		}
 	}

@@ -74,6 +74,11 @@ func divRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float3
 //go:noescape
 func sqrtRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
 
+// maxRowAVX2 computes max(x, y), y where one is NaN.
+//
+//go:noescape
+func maxRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
 // reluRowAVX2 computes max(x, 0), of NaN NaN.
 //
 //go:noescape
@@ -123,6 +128,26 @@ func sigmoidRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b fl
 //
 //go:noescape
 func tanhRowAVX2(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
+// highwayAVX2 adds all·s + σ(c)·(mixed(x) - all·s) to y.
+//
+//go:noescape
+func highwayAVX2(y *float32, gate *float32, x *float32, state *float32, mixture *float32, n int)
+
+// highwayProductGradAVX2 computes the cotangents of a gate, dy·σ(c)·(1-σ(c))·(mixed(x) - all·s), and of a candidate, dy·σ(c)·mixed'(x).
+//
+//go:noescape
+func highwayProductGradAVX2(dGate *float32, dX *float32, gate *float32, x *float32, state *float32, dy *float32, mixture *float32, n int)
+
+// highwayStateGradAVX2 adds all·dy·(1-σ(c)) to y.
+//
+//go:noescape
+func highwayStateGradAVX2(y *float32, gate *float32, dy *float32, mixture *float32, n int)
+
+// highwayWeightGradAVX2 adds to sums Σ dy·(1-σ(c))·s, and Σ dy·σ(c)·y for y = tanh x, max(x, 0), σ(x) and x.
+//
+//go:noescape
+func highwayWeightGradAVX2(sums *float64, gate *float32, x *float32, state *float32, dy *float32, n int)
 
 // columnSumsAVX2 adds Σ x over rows to sum. Sums have room for whole vectors of channels.
 //

@@ -79,6 +79,11 @@ func divRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b floa
 //go:noescape
 func sqrtRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
 
+// maxRowAVX512 computes max(x, y), y where one is NaN.
+//
+//go:noescape
+func maxRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
 // reluRowAVX512 computes max(x, 0), of NaN NaN.
 //
 //go:noescape
@@ -128,6 +133,26 @@ func sigmoidRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b 
 //
 //go:noescape
 func tanhRowAVX512(dst *float32, x *float32, y *float32, n int, a float32, b float32)
+
+// highwayAVX512 adds all·s + σ(c)·(mixed(x) - all·s) to y.
+//
+//go:noescape
+func highwayAVX512(y *float32, gate *float32, x *float32, state *float32, mixture *float32, n int)
+
+// highwayProductGradAVX512 computes the cotangents of a gate, dy·σ(c)·(1-σ(c))·(mixed(x) - all·s), and of a candidate, dy·σ(c)·mixed'(x).
+//
+//go:noescape
+func highwayProductGradAVX512(dGate *float32, dX *float32, gate *float32, x *float32, state *float32, dy *float32, mixture *float32, n int)
+
+// highwayStateGradAVX512 adds all·dy·(1-σ(c)) to y.
+//
+//go:noescape
+func highwayStateGradAVX512(y *float32, gate *float32, dy *float32, mixture *float32, n int)
+
+// highwayWeightGradAVX512 adds to sums Σ dy·(1-σ(c))·s, and Σ dy·σ(c)·y for y = tanh x, max(x, 0), σ(x) and x.
+//
+//go:noescape
+func highwayWeightGradAVX512(sums *float64, gate *float32, x *float32, state *float32, dy *float32, n int)
 
 // columnSumsAVX512 adds Σ x over rows to sum. Sums have room for whole vectors of channels.
 //

@@ -196,6 +196,9 @@ func (l *lowering) fusion(op *ir.Op) error {
 		return l.horizontal(op)
 	case fuse.Separable, fuse.SeparableGrad:
 		return l.separable(op, outer)
+	case fuse.LinearLoss:
+		l.linearLoss(op, outer)
+		return nil
 	case fuse.Elementwise:
 		return l.elementwise(op, body, outer)
 	case fuse.NormRelu:

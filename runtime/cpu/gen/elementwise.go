@@ -25,6 +25,7 @@ func (s *set) elementwise() {
 		VSQRTPS(x, x)
 		return x
 	})
+	s.row("maxRow", 2, 0, "computes max(x, y), y where one is NaN.", binary(VMAXPS))
 	// The second source of VMAXPS is what it gives where a number is NaN.
 	s.row("reluRow", 1, 0, "computes max(x, 0), of NaN NaN.", func(load func(int) vec, _, _ vec) vec {
 		x, zero := load(0), s.zeros(1)[0]
@@ -124,6 +125,14 @@ func (s *set) dot() {
 		s.fma(at(y, nil, 0, 0), s.loaded(at(x, nil, 0, 0), true), sums[0], true)
 		flush(sums)
 	})
+	sum := s.total([2]reg.VecVirtual(total))
+	result, _ := ReturnIndex(0).Resolve()
+	VMOVSD(sum, result.Addr)
+	s.end()
+}
+
+// total is the sum of all lanes of float64.
+func (s *set) total(total [2]reg.VecVirtual) reg.Register {
 	VADDPD(total[1], total[0], total[0])
 	if s.wide {
 		upper := YMM()
@@ -135,9 +144,7 @@ func (s *set) dot() {
 	VADDPD(upper, total[0].AsX(), total[0].AsX())
 	VSHUFPD(U8(1), total[0].AsX(), total[0].AsX(), upper)
 	VADDSD(upper, total[0].AsX(), total[0].AsX())
-	result, _ := ReturnIndex(0).Resolve()
-	VMOVSD(total[0].AsX(), result.Addr)
-	s.end()
+	return total[0].AsX()
 }
 
 // doubles are the lanes of a register as float64, in two registers.

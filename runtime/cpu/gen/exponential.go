@@ -11,9 +11,9 @@ import (
 
 // exponential are the kernels on rows that are made of the exponential function, which is 2ⁿ·e^r with n the nearest
 // integer to x/ln 2 and e^r by its Taylor series, |r| ≤ ln 2/2. Errors are a few units in the last place.
-func (s *set) exponential() {
+func (t *numbers) exponential() {
 	type vec = reg.VecVirtual
-	t := s.numbers()
+	s := t.set
 	s.row("expRow", 1, 1, "computes exp(x + a).", func(load func(int) vec, a, _ vec) vec {
 		x := load(0)
 		VADDPS(a, x, x)
@@ -37,15 +37,16 @@ func (s *set) exponential() {
 // constants of these kernels, which are broadcast where they are used: there are more of them than registers.
 var exponentialNumbers = []float32{
 	1, 2, 0.5, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, // of the exponential's series
-	89, -104, 1 / math.Ln2, magic, ln2High, ln2Low,
+	89, -104, decayEnd, 1 / math.Ln2, magic, ln2High, ln2Low,
 	-1.0 / 3, 2.0 / 15, -17.0 / 315, 62.0 / 2835, -1382.0 / 155925, near, float32(math.Copysign(0, -1)), // of tanh
 }
 
 const (
-	magic   = 1.5 * (1 << 23) // added, it leaves the nearest integer in the lowest bits
-	ln2High = 0.693359375     // ln 2 in two parts, the first of few bits
-	ln2Low  = -2.12194440e-4
-	near    = 0.35 // where the series of tanh ends
+	decayEnd = -86
+	magic    = 1.5 * (1 << 23) // added, it leaves the nearest integer in the lowest bits
+	ln2High  = 0.693359375     // ln 2 in two parts, the first of few bits
+	ln2Low   = -2.12194440e-4
+	near     = 0.35 // where the series of tanh ends
 )
 
 // numbers is the table of the constants.
@@ -77,16 +78,7 @@ func (t *numbers) exp(x reg.VecVirtual) reg.VecVirtual {
 	// Where x is NaN, these give their second source.
 	VMINPS(x, t.number(89), x)
 	VMAXPS(x, t.number(-104), x)
-	n, shift := t.number(1/math.Ln2), t.number(magic)
-	VFMADD213PS(shift, x, n) // x/ln 2 + magic
-	whole := t.vector()
-	VSUBPS(shift, n, whole)
-	VFNMADD231PS(t.number(ln2High), whole, x)
-	VFNMADD231PS(t.number(ln2Low), whole, x)
-	y := t.number(1.0 / 5040)
-	for _, c := range []float32{1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1, 1} {
-		VFMADD213PS(t.number(c), x, y)
-	}
+	y, n, shift := t.series(x)
 	half := t.vector()
 	VPSUBD(shift, n, n) // the integer, since both have one exponent
 	VPSRAD(U8(1), n, half)
@@ -100,17 +92,38 @@ func (t *numbers) exp(x reg.VecVirtual) reg.VecVirtual {
 	return y
 }
 
+// series changes x to r. It returns e^r, and the integer n as the lowest bits of a number, and that number for n = 0.
+func (t *numbers) series(x reg.VecVirtual) (y, n, shift reg.VecVirtual) {
+	n, shift = t.number(1/math.Ln2), t.number(magic)
+	VFMADD213PS(shift, x, n) // x/ln 2 + magic
+	whole := t.vector()
+	VSUBPS(shift, n, whole)
+	VFNMADD231PS(t.number(ln2High), whole, x)
+	VFNMADD231PS(t.number(ln2Low), whole, x)
+	y = t.number(1.0 / 5040)
+	for _, c := range []float32{1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 0.5, 1, 1} {
+		VFMADD213PS(t.number(c), x, y)
+	}
+	return y, n, shift
+}
+
 func (t *numbers) tanh(x reg.VecVirtual) reg.VecVirtual {
-	size, double := t.vector(), t.vector()
-	minus := t.number(float32(math.Copysign(0, -1)))
-	VANDNPS(x, minus, size) // |x|
-	VADDPS(size, size, double)
+	double := t.vector()
+	VANDNPS(x, t.number(float32(math.Copysign(0, -1))), double)
+	VADDPS(double, double, double) // 2|x|
 	y := t.exp(double)
 	VADDPS(t.number(1), y, y)
 	two := t.number(2)
 	VDIVPS(y, two, two)
 	far := t.number(1)
 	VSUBPS(two, far, far)
+	return t.nearTanh(x, far)
+}
+
+// nearTanh returns tanh x given tanh |x| where x is not near 0. It changes that.
+func (t *numbers) nearTanh(x, far reg.VecVirtual) reg.VecVirtual {
+	minus, size := t.number(float32(math.Copysign(0, -1))), t.vector()
+	VANDNPS(x, minus, size) // |x|
 	sign := t.vector()
 	VANDPS(minus, x, sign)
 	VORPS(sign, far, far)

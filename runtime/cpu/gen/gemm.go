@@ -138,6 +138,20 @@ func (t *gemmTile) tile(rows, vectors int) {
 	t.result(t.n, t.cj, argument("ldc"), sums, vectors, func(m Op, r reg.VecVirtual, part bool) { t.store(r, m, part) })
 }
 
+// fetchTile starts to bring a tile of c into the first cache, where it is wanted when its sums are done.
+func (s *set) fetchTile(c reg.GPVirtual, ldc Op, rows, vectors int) {
+	row := GP64()
+	MOVQ(c, row)
+	for r := range rows {
+		for v := range vectors {
+			PREFETCHT0(at(row, nil, 0, v*s.bytes()))
+		}
+		if r < rows-1 {
+			ADDQ(ldc, row)
+		}
+	}
+}
+
 // result passes a tile of c, of whose columns n are left, together with its sums.
 func (s *set) result(n, c reg.GPVirtual, ldc Op, sums []reg.VecVirtual, vectors int, do func(m Op, r reg.VecVirtual, part bool)) {
 	part, done := s.mark("part"), s.mark("result")
@@ -218,6 +232,7 @@ func (t *outerTile) column(heights []int, vectors int) {
 }
 
 func (t *outerTile) tile(rows, vectors int, highest bool) {
+	t.fetchTile(t.cp, t.ldc, rows, vectors)
 	sums := t.zeros(rows * vectors)
 	pass := func(part bool) {
 		a, b, m := GP64(), GP64(), GP64()

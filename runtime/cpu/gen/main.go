@@ -30,7 +30,9 @@ func main() {
 	s.windows()
 	s.around()
 	s.elementwise()
-	s.exponential()
+	t := s.numbers()
+	t.exponential()
+	t.highway()
 	s.columns()
 	Generate()
 }
