@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math"
 	goruntime "runtime"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -68,8 +69,14 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 		return nil, fmt.Errorf("plan %s: %w", p.Name, err)
 	}
 	i.pool = newPool(d.workers(), scratch)
+	if p.ArenaBytes > manyBytes {
+		debug.FreeOSMemory() // what compiling and binding left behind goes before the arena comes
+	}
 	return i, nil
 }
+
+// manyBytes is the size of an arena beside which some milliseconds do not count.
+const manyBytes = 1 << 26
 
 // workers is the number of workers, all processors counted.
 func (d Device) workers() int {
