@@ -71,21 +71,26 @@ func (o *compileFlags) compile(cmd *cobra.Command, precision string, metadata ma
 	if err != nil {
 		return err
 	}
-	if o.emit == emitCUDA {
-		return writeCode(cmd.OutOrStdout(), o.out, p, o.emit)
+	return writePlan(cmd, p, o.emit, o.out, o.name, start, o.json)
+}
+
+// writePlan writes a plan to the file out, or else to name, and says what is in it; or writes only its code, where that is
+// asked for. Its compilation began at start.
+func writePlan(cmd *cobra.Command, p *plan.Plan, emit, out, name string, start time.Time, asJSON bool) error {
+	if emit == emitCUDA {
+		return writeCode(cmd.OutOrStdout(), out, p, emit)
 	}
-	if err := assemble(cmd.Context(), p, o.emit == emitPTX); err != nil {
+	if err := assemble(cmd.Context(), p, emit == emitPTX); err != nil {
 		return err
 	}
-	if o.emit == emitPTX {
-		return writeCode(cmd.OutOrStdout(), o.out, p, o.emit)
+	if emit == emitPTX {
+		return writeCode(cmd.OutOrStdout(), out, p, emit)
 	}
-	took := time.Since(start)
-	path := cmp.Or(o.out, o.name)
+	took, path := time.Since(start), cmp.Or(out, name)
 	if err := plan.WriteFile(path, p); err != nil {
 		return err
 	}
-	return reportPlan(cmd.OutOrStdout(), path, plan.Summarize(p), took, o.json)
+	return reportPlan(cmd.OutOrStdout(), path, plan.Summarize(p), took, asJSON)
 }
 
 // imageFlags say which images a plan is for, where --data does not.

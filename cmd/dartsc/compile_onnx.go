@@ -12,7 +12,6 @@ import (
 
 	"github.com/dartsc/dartsc/compiler"
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
-	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/infer"
 	"github.com/dartsc/dartsc/ops/onnx/reader"
 )
@@ -76,23 +75,7 @@ func (o *compileONNX) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	if o.emit == emitCUDA {
-		return writeCode(cmd.OutOrStdout(), o.out, p, o.emit)
-	}
-	if err := assemble(cmd.Context(), p, o.emit == emitPTX); err != nil {
-		return err
-	}
-	if o.emit == emitPTX {
-		return writeCode(cmd.OutOrStdout(), o.out, p, o.emit)
-	}
-	took := time.Since(start)
-	if o.out == "" {
-		o.out = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)) + ".dplan"
-	}
-	if err := plan.WriteFile(o.out, p); err != nil {
-		return err
-	}
-	return reportPlan(cmd.OutOrStdout(), o.out, plan.Summarize(p), took, o.json)
+	return writePlan(cmd, p, o.emit, o.out, strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))+".dplan", start, o.json)
 }
 
 // emitText writes the program before or after the passes.
