@@ -1,8 +1,9 @@
 package cpu
 
-// ahead is memory that the next unit of work reads. Loops that compute ask for it a little at a time, so that a convolution
-// takes less than the sum of the time to compute and the time to wait for memory: that is as much again where images come
-// from beyond the caches. No result depends on it; nil is nothing.
+// ahead is memory that the next unit of work reads or writes (a line comes to the cache before it is written, too). Loops
+// that compute ask for it a little at a time, so that a convolution takes less than the sum of the time to compute and the
+// time to wait for memory, which is as much again where images come from beyond the caches. No result depends on it; nil is
+// nothing.
 type ahead struct {
 	regions  [][]float32 // those that are left
 	elements int         // of all

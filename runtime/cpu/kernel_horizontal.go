@@ -18,7 +18,7 @@ type byImage struct {
 	units, parts int
 	begin        func(part int) // nil: nothing
 	run          func(part, unit int, scratch []float32, next *ahead)
-	reads        func(unit int, into *ahead) // adds what a unit reads of the images
+	reads        func(unit int, into *ahead) // adds the memory of images that a unit goes through
 	work         int                         // multiply-adds of a unit
 	after        []phase
 }

@@ -64,6 +64,7 @@ func separable(l *launch) (byImage, error) {
 	t.reads = func(unit int, into *ahead) {
 		image, first, last := work.at(unit)
 		s.source.reads(image, first*g.sh, g.height(last-first), into)
+		into.add(z.f32[(image*g.oh+first)*g.ow*s.o : (image*g.oh+last)*g.ow*s.o])
 	}
 	t.run = func(_, unit int, scratch []float32, next *ahead) {
 		padded, between := scratch[:room], scratch[room:]
