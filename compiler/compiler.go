@@ -139,7 +139,7 @@ func Compile(ctx context.Context, m *ir.Module, o Options) (*plan.Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if o.MemoryLimit > 0 { // another turn may have to begin from here
+		if o.MemoryLimit > 0 && again.Convolutions < 1 { // another turn may have to begin from here
 			c = common.fork()
 		}
 		if err := c.run(ctx, len(passes), again); err != nil {

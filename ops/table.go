@@ -147,7 +147,7 @@ func FLOPs(op *ir.Op) float64 {
 func Bytes(op *ir.Op) float64 {
 	sum, def := 0, table[op.Kind]
 	for i, v := range op.Operands {
-		free := def != nil && def.Pointwise && v.Def != nil && v.Def.Kind == "constant"
+		free := def != nil && def.Pointwise && IsConstant(v)
 		if !free && !slices.Contains(op.Operands[:i], v) {
 			sum += bytesRead(op, i)
 		}
@@ -157,6 +157,9 @@ func Bytes(op *ir.Op) float64 {
 	}
 	return float64(sum)
 }
+
+// IsConstant says whether a value is a splat constant.
+func IsConstant(v *ir.Value) bool { return v.Def != nil && v.Def.Kind == "constant" }
 
 // bytesRead is what an operation reads of an operand: all, or what the slices take that alone read it in a group.
 func bytesRead(op *ir.Op, i int) int {

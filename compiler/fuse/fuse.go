@@ -18,6 +18,7 @@
 package fuse
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -105,6 +106,8 @@ func newGrouping(m *ir.Module, p *ir.Program) *grouping {
 	return g
 }
 
+func is(op *ir.Op) func(user *ir.Op) bool { return func(user *ir.Op) bool { return user == op } }
+
 // private says whether a value is used only by operations that f accepts, and is not a result.
 func (g *grouping) private(v *ir.Value, f func(user *ir.Op) bool) bool {
 	if g.results[v] || len(g.users[v]) == 0 {
@@ -125,7 +128,6 @@ func (g *grouping) prologues() {
 		if op.Kind != "relu" || len(op.Result().Type.Shape) != 4 || g.gone[op] {
 			continue
 		}
-		first := g.concatBefore(op)
 		norm := op.Operands[0].Def
 		masked := func(user *ir.Op) bool { return user == op || user.Kind == "relu_grad" && len(g.roots[user]) > 0 }
 		if norm != nil && (norm.Kind != "batch_norm" || !g.private(norm.Result(), masked)) {
@@ -133,9 +135,7 @@ func (g *grouping) prologues() {
 		}
 		switch {
 		case g.private(op.Result(), convolves(op)):
-			if norm != nil {
-				first = norm
-			}
+			first := cmp.Or(norm, g.concatBefore(op))
 			for _, user := range g.users[op.Result()] {
 				g.prologue(user, first, op)
 			}
@@ -157,9 +157,8 @@ func (g *grouping) concatBefore(relu *ir.Op) *ir.Op {
 	if concat == nil || concat.Kind != "concat" || concat.Attrs.Int("axis") != 1 {
 		return nil
 	}
-	only := func(user *ir.Op) bool { return user == relu }
 	dense := func(user *ir.Op) bool { return user.Attrs.Int("groups") == 1 && len(g.roots[user]) == 0 }
-	if !g.private(concat.Result(), only) || !g.private(relu.Result(), dense) {
+	if !g.private(concat.Result(), is(relu)) || !g.private(relu.Result(), dense) {
 		return nil
 	}
 	return concat
@@ -298,7 +297,7 @@ func wholeOperands(op *ir.Op) int {
 	n := 0
 	for i, v := range op.Operands {
 		repeated := i > 0 && v == op.Operands[0]
-		if v.Type.Equal(op.Result().Type) && !isConstant(v) && !repeated {
+		if v.Type.Equal(op.Result().Type) && !ops.IsConstant(v) && !repeated {
 			n++
 		}
 	}
@@ -352,7 +351,7 @@ func (g *grouping) body(root *ir.Op, replaced map[*ir.Value]*ir.Value) (body *ir
 		if in := inside[v]; in != nil {
 			return in
 		}
-		if isConstant(v) && g.pattern[root] == Elementwise {
+		if ops.IsConstant(v) && g.pattern[root] == Elementwise {
 			return clone(v.Def).Result()
 		}
 		in := &ir.Value{Type: v.Type, Name: fmt.Sprintf("in%d", len(operands))}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
 )
 
 // The loss of a language model, of x [M,K] multiplied by a vocabulary w [V,K], and its way back, where the cotangent of
@@ -41,7 +42,7 @@ func (g *grouping) linearLoss(loss *ir.Op) {
 	}
 	var back *ir.Op
 	if !g.private(logits, func(user *ir.Op) bool {
-		if user.Kind == "cross_entropy_grad" && back == nil && user.Operands[1] == logits && user.Operands[2] == labels && isConstant(user.Operands[0]) &&
+		if user.Kind == "cross_entropy_grad" && back == nil && user.Operands[1] == logits && user.Operands[2] == labels && ops.IsConstant(user.Operands[0]) &&
 			user.Attrs.Float("label_smoothing") == 0 && user.Attrs.Text("reduction") == loss.Attrs.Text("reduction") {
 			back = user
 		}
@@ -130,7 +131,3 @@ func LossPartsOf(body *ir.Program) (p LossParts) {
 func transposed(op *ir.Op, a, b bool) bool {
 	return op.Attrs.Bool("transpose_a") == a && op.Attrs.Bool("transpose_b") == b
 }
-
-func is(op *ir.Op) func(user *ir.Op) bool { return func(user *ir.Op) bool { return user == op } }
-
-func isConstant(v *ir.Value) bool { return v.Def != nil && v.Def.Kind == "constant" }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
 )
 
 // Func is a pass.
@@ -82,7 +83,7 @@ func (s substitution) results(p *ir.Program) {
 
 // constantOf returns the value of a splat constant.
 func constantOf(v *ir.Value) (float64, bool) {
-	if v.Def == nil || v.Def.Kind != "constant" {
+	if !ops.IsConstant(v) {
 		return 0, false
 	}
 	return v.Def.Attrs.Float("value"), true

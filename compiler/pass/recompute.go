@@ -117,44 +117,34 @@ func part(op *ir.Op, at int) *ir.Op {
 	if op.Body == nil {
 		return again
 	}
-	body := op.Body.Clone()
-	body.Results = body.Results[at : at+1]
+	body := &ir.Program{Name: op.Body.Name, Results: op.Body.Results[at : at+1]}
 	needed := map[*ir.Value]bool{body.Results[0].Value: true}
-	var kept []*ir.Op
-	for _, inner := range slices.Backward(body.Ops) {
+	for _, inner := range slices.Backward(op.Body.Ops) {
 		if slices.ContainsFunc(inner.Results, func(v *ir.Value) bool { return needed[v] }) {
-			kept = append(kept, inner)
+			body.Ops = append(body.Ops, inner)
 			for _, v := range inner.Operands {
 				needed[v] = true
 			}
 		}
 	}
-	slices.Reverse(kept)
-	operands := map[*ir.Value]*ir.Value{}
+	slices.Reverse(body.Ops)
+	outer := substitution{}
 	again.Operands = nil
-	inputs := body.Inputs
-	body.Ops, body.Inputs = kept, nil
-	for i, in := range inputs {
-		operands[in] = op.Operands[i]
+	for i, in := range op.Body.Inputs {
 		if needed[in] {
 			body.Inputs, again.Operands = append(body.Inputs, in), append(again.Operands, op.Operands[i])
+			outer[in] = op.Operands[i]
 		}
 	}
-	if only := kept[0]; len(kept) == 1 && only.Kind == ir.Fusion {
-		only.Operands = replaced(only.Operands, operands)
+	if len(body.Ops) == 1 && body.Ops[0].Kind == ir.Fusion {
+		only := *body.Ops[0]
+		only.Operands = slices.Clone(only.Operands)
 		only.Phase, only.Scope = op.Phase, op.Scope
-		return part(only, body.Results[0].Value.At)
+		outer.operands(&only)
+		return part(&only, body.Results[0].Value.At)
 	}
-	again.Body = body
+	again.Body = body.Clone()
 	return again
-}
-
-func replaced(values []*ir.Value, by map[*ir.Value]*ir.Value) []*ir.Value {
-	out := make([]*ir.Value, len(values))
-	for i, v := range values {
-		out[i] = by[v]
-	}
-	return out
 }
 
 // recomputation knows where every value is used, in positions of the given order; an added operation stands directly
@@ -184,7 +174,8 @@ func newRecomputation(p *ir.Program) *recomputation {
 	return r
 }
 
-// late is the place in the uses of a value of the first after the largest gap between two, or 0 where that is small.
+// late sorts the uses of a value, and returns the place of the first after the largest gap between two, or 0 where that is
+// small.
 func (r *recomputation) late(v *ir.Value) int {
 	uses := r.uses[v]
 	if r.returned[v] || len(uses) < 2 {

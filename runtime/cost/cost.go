@@ -21,8 +21,8 @@ const (
 )
 
 // Times adds up launches. Seconds of a roofline are the longer of the time to compute and the time to move the bytes,
-// launch by launch; Predicted
-// is longer where the roofline says which part of it launches come to, and adds the start of each; Measured is 0 where nothing was measured.
+// launch by launch; Predicted is longer where the roofline says which part of it launches come to, and adds the start of
+// each; Measured is 0 where nothing was measured.
 type Times struct {
 	Launches  int     `json:"launches"`
 	FLOPs     float64 `json:"flops"`

@@ -224,6 +224,20 @@ func (p *padded) rows(scratch []float32, image, from, count int) (rows []float32
 	return f.rows, f.stride
 }
 
+// source reads x, or parts of it, for a convolution.
+func (g *convolution) source(x []float32, parts []part, p prologue) padded {
+	return padded{x: x, parts: parts, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
+}
+
+// lookAhead begins a unit of work, and adds what the next one reads of the source.
+func (g *convolution) lookAhead(work blocks, unit int, source *padded, next *ahead) {
+	next.clear(g.macs() / work.count())
+	if unit+1 < work.count() {
+		image, first, last := work.at(unit + 1)
+		source.reads(image, first*g.sh, g.height(last-first), next)
+	}
+}
+
 // feed is rows, filled as they are needed: what has just been written is still in the first cache.
 type feed struct {
 	padded

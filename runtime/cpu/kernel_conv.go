@@ -59,7 +59,7 @@ type filter struct {
 // convolve is the task of a convolution of x, or of parts, after the given phases. With sum it is added to that, which may
 // be y.
 func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w filter, y, sum []float32, bias *offset, phases []phase) task {
-	source := padded{x: x, parts: parts, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
+	source := g.source(x, parts, p)
 	var rows func(y, x []float32, stride, count int, next *ahead)
 	var prepare []phase
 	if g.depthwise() {
@@ -89,11 +89,7 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch[:room], image, first*g.sh, g.height(last-first))
 			next := &nexts[part]
-			next.clear(g.macs() / work.count())
-			if unit+1 < work.count() {
-				image, first, last := work.at(unit + 1)
-				source.reads(image, first*g.sh, g.height(last-first), next)
-			}
+			g.lookAhead(work, unit, &source, next)
 			begin, end := (image*g.oh+first)*g.ow*g.o, (image*g.oh+last)*g.ow*g.o
 			out := y[begin:end]
 			if sum != nil {

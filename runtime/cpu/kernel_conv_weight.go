@@ -22,7 +22,7 @@ func conv2dWeightGrad(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	source := padded{x: x.f32, parts: from, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
+	source := g.source(x.f32, from, p)
 	work, size := g.blocks(), len(dw.f32)
 	parts := min(work.parts(g.macs()), mostSums, max(1, mostSumElements/size))
 	sums := func() []float32 { return dw.f32 }
@@ -33,6 +33,10 @@ func conv2dWeightGrad(l *launch) (task, error) {
 	if g.depthwise() {
 		add = g.depthwiseWeights
 	}
+	cotangent := func(unit int) []float32 {
+		image, first, last := work.at(unit)
+		return dy.f32[(image*g.oh+first)*g.ow*g.o : (image*g.oh+last)*g.ow*g.o]
+	}
 	nexts := make([]ahead, parts)
 	phases := append(p.phases(), phase{parts, func(part int, scratch []float32) {
 		sum := sums()[part*size : (part+1)*size]
@@ -42,13 +46,11 @@ func conv2dWeightGrad(l *launch) (task, error) {
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch, image, first*g.sh, g.height(last-first))
 			next := &nexts[part]
-			next.clear(g.macs() / work.count())
+			g.lookAhead(work, unit, &source, next)
 			if unit+1 < work.count() {
-				image, first, last := work.at(unit + 1)
-				source.reads(image, first*g.sh, g.height(last-first), next)
-				next.add(dy.f32[(image*g.oh+first)*g.ow*g.o : (image*g.oh+last)*g.ow*g.o])
+				next.add(cotangent(unit + 1))
 			}
-			add(sum, x, dy.f32[(image*g.oh+first)*g.ow*g.o:(image*g.oh+last)*g.ow*g.o], stride, last-first, next)
+			add(sum, x, cotangent(unit), stride, last-first, next)
 		}
 	}})
 	if parts > 1 {

@@ -119,6 +119,5 @@ func (c *checker) separable(x, depthwise, pointwise, z tensor, at int) separable
 	if c.err != nil {
 		return separableConvolution{}
 	}
-	source := padded{x: x.f32, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
-	return separableConvolution{g, z.Shape[1], depthwise.f32, pointwise.f32, source}
+	return separableConvolution{g, z.Shape[1], depthwise.f32, pointwise.f32, g.source(x.f32, nil, p)}
 }

@@ -38,10 +38,13 @@ type share struct {
 
 func (s *share) set(next, end int) { s.Store(uint64(next)<<32 | uint64(end)) }
 
+// left are the parts of a share that has this value.
+func left(v uint64) (next, end uint32) { return uint32(v >> 32), uint32(v) }
+
 func (s *share) take(first bool) (part int, ok bool) {
 	for {
 		v := s.Load()
-		next, end := uint32(v>>32), uint32(v)
+		next, end := left(v)
 		switch {
 		case next >= end:
 			return 0, false
@@ -137,7 +140,7 @@ func (p *pool) work(worker int) {
 // available says whether there are parts to take.
 func (p *pool) available() bool {
 	for i := range p.shares {
-		if v := p.shares[i].Load(); uint32(v>>32) < uint32(v) {
+		if next, end := left(p.shares[i].Load()); next < end {
 			return true
 		}
 	}

@@ -315,7 +315,7 @@ func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]
 	for _, inner := range body.Ops {
 		byChannel = byChannel || !fuse.Pointwise(inner) && inner.Kind != "constant"
 		for _, v := range inner.Operands {
-			if inside[v] || seen[v] || isConstant(v) {
+			if inside[v] || seen[v] || ops.IsConstant(v) {
 				continue
 			}
 			seen[v] = true
@@ -388,8 +388,6 @@ func outerOf(v *ir.Value, outer map[*ir.Value]*ir.Value) *ir.Value {
 	}
 	return v
 }
-
-func isConstant(v *ir.Value) bool { return v.Def != nil && v.Def.Kind == "constant" }
 
 func params(attrs ir.Attrs) plan.Params {
 	p := plan.Params{}

@@ -328,7 +328,7 @@ func (l *lowering) operand(v *ir.Value) int {
 	if t, ok := l.tensors[v]; ok {
 		return t
 	}
-	if !isConstant(v) {
+	if !ops.IsConstant(v) {
 		l.fail("a value is used that no operation has made")
 		return 0
 	}
@@ -350,8 +350,6 @@ func (l *lowering) fail(format string, args ...any) {
 		l.err = fmt.Errorf(format, args...)
 	}
 }
-
-func isConstant(v *ir.Value) bool { return v.Def != nil && v.Def.Kind == "constant" }
 
 // own returns a tensor for a result of the program: float32, and not a variable's, which may change before it is read.
 func (l *lowering) own(v *ir.Value) int {

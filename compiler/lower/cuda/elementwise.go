@@ -6,6 +6,7 @@ import (
 
 	"github.com/dartsc/dartsc/compiler/fuse"
 	"github.com/dartsc/dartsc/ir"
+	"github.com/dartsc/dartsc/ops"
 )
 
 // groups are the patterns of package fuse that have kernels of their own. A function looks at the body of a group and
@@ -110,7 +111,7 @@ func leavesOf(body *ir.Program) (wholes, ones []*ir.Value, names map[*ir.Value]s
 	}
 	for _, op := range body.Ops {
 		for _, v := range op.Operands {
-			if inside[v] || names[v] != "" || isConstant(v) {
+			if inside[v] || names[v] != "" || ops.IsConstant(v) {
 				continue
 			}
 			if v.Type.Equal(result.Type) {
