@@ -173,11 +173,7 @@ func drawings(cells []drawnCell, dot bool) (files []drawnFile, err error) {
 			files = append(files, drawnFile{cell.name + ".dot", []byte(drawing.DOT())})
 			continue
 		}
-		svg, err := drawing.SVG()
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, drawnFile{cell.name + ".svg", svg})
+		files = append(files, drawnFile{cell.name + ".svg", drawing.SVG()})
 	}
 	return files, nil
 }

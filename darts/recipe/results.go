@@ -66,11 +66,7 @@ func writeCells(folder *run.Folder, genotype space.Genotype) error {
 		if err != nil {
 			return err
 		}
-		svg, err := drawing.SVG()
-		if err != nil {
-			return err
-		}
-		if err := folder.WriteFile(name, svg); err != nil {
+		if err := folder.WriteFile(name, drawing.SVG()); err != nil {
 			return err
 		}
 	}

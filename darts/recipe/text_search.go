@@ -160,11 +160,7 @@ func writeRecurrent(folder *run.Folder, g space.Recurrent) error {
 	if err != nil {
 		return err
 	}
-	svg, err := drawing.SVG()
-	if err != nil {
-		return err
-	}
-	return folder.WriteFile("recurrent.svg", svg)
+	return folder.WriteFile("recurrent.svg", drawing.SVG())
 }
 
 func writeJSONFile(folder *run.Folder, name string, value any) error {

@@ -1,29 +1,50 @@
 // Package report draws what a search has found.
 //
 // A cell comes in as edges and a concat, and DOT text or an SVG picture goes out as bytes, the same bytes for the same
-// cell; where they are written is for the caller to say. Graphviz runs inside the process, so no dot program is needed.
-// The package knows genotypes and nothing of graphs, plans or runs. Start reading at Cell.
+// cell; where they are written is for the caller to say. The package knows genotypes and nothing of graphs, plans or
+// runs. Start reading at Cell; layout.go says where things are drawn, svg.go and dot.go write them.
 package report
 
 import (
 	"fmt"
-	"strings"
+	"strconv"
 
 	"github.com/dartsc/dartsc/darts/space"
 )
 
-// Drawing is a picture that this package has composed.
-type Drawing struct{ dot string }
+// Drawing is a picture of a cell: boxes and the arrows between them, from left to right.
+type Drawing struct {
+	boxes  []box
+	arrows []arrow
+}
 
-// DOT returns the drawing as text in Graphviz' language.
-func (d Drawing) DOT() string { return d.dot }
+// box is an input, a node or the output of a cell.
+type box struct {
+	name string
+	kind kind
+}
 
-// The look of the original's drawings, in which inputs, nodes and output differ in colour.
-const cellHeader = `digraph cell {
-  graph [rankdir=LR];
-  node [shape=box, style=filled, fontname="Times,serif", fontsize=20, width=0.5, height=0.5, penwidth=2];
-  edge [fontname="Times,serif", fontsize=20];
-`
+// kind decides the colour of a box.
+type kind int
+
+const (
+	input kind = iota
+	node
+	output
+)
+
+// colours are those of the original's drawings, as Graphviz and SVG know them.
+var colours = [...]struct{ dot, svg string }{
+	input:  {"darkseagreen2", "#b4eeb4"},
+	node:   {"lightblue", "#add8e6"},
+	output: {"palegoldenrod", "#eee8aa"},
+}
+
+// arrow is an edge of a cell: from and to count boxes, label may be empty.
+type arrow struct {
+	from, to int
+	label    string
+}
 
 // Cell draws one convolutional cell from left to right, after the original's visualize.py: inputs c_{k-2} and c_{k-1},
 // the numbered intermediate nodes, edges labelled with their primitives, and the output c_{k}, which the concatenated
@@ -32,12 +53,11 @@ func Cell(edges []space.Edge, concat []int) (Drawing, error) {
 	if err := space.ValidateCell("cell", edges, concat); err != nil {
 		return Drawing{}, fmt.Errorf("draw: %w", err)
 	}
-	states := append([]string{"c_{k-2}", "c_{k-1}"}, numbers(len(edges)/space.EdgesPerNode)...)
-	d := begin(states[:space.InputStates], states[space.InputStates:], "c_{k}")
+	d := begin(len(edges)/space.EdgesPerNode, "c_{k-2}", "c_{k-1}")
 	for i, edge := range edges {
-		d.edge(states[edge.State], states[i/space.EdgesPerNode+space.InputStates], string(edge.Primitive))
+		d.arrow(edge.State, space.InputStates+i/space.EdgesPerNode, string(edge.Primitive))
 	}
-	return d.end(states, concat), nil
+	return d.end("c_{k}", concat, 0), nil
 }
 
 // Recurrent draws a recurrent cell from left to right, after the original's visualize.py: the input x_{t} and the hidden
@@ -47,62 +67,38 @@ func Recurrent(g space.Recurrent) (Drawing, error) {
 	if err := g.Validate(); err != nil {
 		return Drawing{}, fmt.Errorf("draw: %w", err)
 	}
-	inputs, states := []string{"x_{t}", "h_{t-1}"}, numbers(len(g.Edges)+1)
-	d := begin(inputs, states, "h_{t}")
-	for _, input := range inputs {
-		d.edge(input, states[0], "")
+	d := begin(len(g.Edges)+1, "x_{t}", "h_{t-1}")
+	state0 := len(d.boxes) - len(g.Edges) - 1 // the box of state 0, which stands behind the inputs
+	for from := range state0 {
+		d.arrow(from, state0, "")
 	}
 	for i, edge := range g.Edges {
-		d.edge(states[edge.State], states[i+1], string(edge.Primitive))
+		d.arrow(state0+edge.State, state0+i+1, string(edge.Primitive))
 	}
-	return d.end(states, g.Concat), nil
+	return d.end("h_{t}", g.Concat, state0), nil
 }
 
-func numbers(n int) []string {
-	names := make([]string, n)
-	for i := range names {
-		names[i] = fmt.Sprint(i)
+// begin makes the boxes of the inputs and of so many nodes.
+func begin(nodes int, inputs ...string) *Drawing {
+	d := &Drawing{}
+	for _, name := range inputs {
+		d.boxes = append(d.boxes, box{name, input})
 	}
-	return names
-}
-
-// drawer composes the DOT text of a cell.
-type drawer struct {
-	strings.Builder
-	output string
-}
-
-func begin(inputs, nodes []string, output string) *drawer {
-	d := &drawer{output: output}
-	d.WriteString(cellHeader)
-	d.nodes("darkseagreen2", inputs...)
-	d.nodes("lightblue", nodes...)
-	d.nodes("palegoldenrod", output)
+	for i := range nodes {
+		d.boxes = append(d.boxes, box{strconv.Itoa(i), node})
+	}
 	return d
 }
 
-func (d *drawer) nodes(colour string, names ...string) {
-	for _, name := range names {
-		fmt.Fprintf(d, "  %s [fillcolor=%s];\n", quoted(name), colour)
-	}
+func (d *Drawing) arrow(from, to int, label string) {
+	d.arrows = append(d.arrows, arrow{from, to, label})
 }
 
-func (d *drawer) edge(from, to, label string) {
-	fmt.Fprintf(d, "  %s -> %s", quoted(from), quoted(to))
-	if label != "" {
-		fmt.Fprintf(d, " [label=%s]", quoted(label))
-	}
-	d.WriteString(";\n")
-}
-
-// end draws the edges into the output.
-func (d *drawer) end(states []string, concat []int) Drawing {
+// end makes the box of the output and the arrows into it; state 0 is the box of that number.
+func (d *Drawing) end(name string, concat []int, state0 int) Drawing {
+	d.boxes = append(d.boxes, box{name, output})
 	for _, state := range concat {
-		d.edge(states[state], d.output, "")
+		d.arrow(state0+state, len(d.boxes)-1, "")
 	}
-	d.WriteString("}\n")
-	return Drawing{d.String()}
+	return *d
 }
-
-// quoted is a name in DOT; ours hold no quotes.
-func quoted(name string) string { return `"` + name + `"` }

@@ -2,15 +2,17 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"flag"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/dartsc/dartsc/darts/space"
@@ -56,10 +58,7 @@ func TestCell(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden(t, test.name+".dot", []byte(drawing.DOT()))
-			svg, err := drawing.SVG()
-			if err != nil {
-				t.Fatal(err)
-			}
+			svg := drawing.SVG()
 			golden(t, test.name+".svg", svg)
 
 			got := texts(t, svg)
@@ -95,10 +94,7 @@ func TestRecurrent(t *testing.T) {
 		}
 		file := strings.ToLower(name) + "_recurrent"
 		golden(t, file+".dot", []byte(drawing.DOT()))
-		svg, err := drawing.SVG()
-		if err != nil {
-			t.Fatal(err)
-		}
+		svg := drawing.SVG()
 		golden(t, file+".svg", svg)
 		got := texts(t, svg)
 		for state := range len(cell.Edges) + 1 {
@@ -136,31 +132,6 @@ func texts(t *testing.T, svg []byte) map[string]int {
 	}
 }
 
-func TestSVGFromManyGoroutines(t *testing.T) {
-	g, _ := space.Named("DARTS_V1")
-	drawing, err := Cell(g.Reduce, g.ReduceConcat)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pictures := make([][]byte, 8)
-	var group sync.WaitGroup
-	for i := range pictures {
-		group.Go(func() {
-			svg, err := drawing.SVG()
-			if err != nil {
-				t.Error(err)
-			}
-			pictures[i] = svg
-		})
-	}
-	group.Wait()
-	for i, svg := range pictures {
-		if len(svg) == 0 || !bytes.Equal(svg, pictures[0]) {
-			t.Errorf("picture %d has %d bytes and differs from picture 0", i, len(svg))
-		}
-	}
-}
-
 func TestErrors(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -178,7 +149,51 @@ func TestErrors(t *testing.T) {
 			t.Errorf("%s: got %v, error %v, want an error with %q", test.name, drawing, err, test.want)
 		}
 	}
-	if svg, err := (Drawing{}).SVG(); err == nil {
-		t.Errorf("an empty drawing rendered %d bytes, want an error", len(svg))
+	texts(t, Drawing{}.SVG())
+}
+
+// TestLayout: in drawings of random cells nothing stands on anything else, arrows go to the right, and the same cell is
+// the same picture.
+func TestLayout(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		nodes := 1 + random.IntN(9)
+		d := begin(nodes, "first", "second")
+		for i := range nodes {
+			for range 1 + random.IntN(3) {
+				d.arrow(random.IntN(2+i), 2+i, []string{"", "skip_connect", "sep_conv_5x5"}[random.IntN(3)])
+			}
+		}
+		drawing := d.end("out", []int{nodes + 1, random.IntN(nodes + 2)}, 0)
+		l := drawing.layout()
+		columns := map[int][]*place{}
+		for _, p := range l.boxes {
+			columns[p.rank] = append(columns[p.rank], p)
+		}
+		for _, route := range l.routes {
+			for i, p := range route[1:] {
+				if route[i].x+route[i].width/2 >= p.x-p.width/2 {
+					t.Fatalf("an arrow goes back in\n%s", drawing.DOT())
+				}
+			}
+			for _, p := range route[1 : len(route)-1] {
+				columns[p.rank] = append(columns[p.rank], p)
+			}
+		}
+		for _, column := range columns {
+			slices.SortFunc(column, func(a, b *place) int { return cmp.Compare(a.y, b.y) })
+			for i, p := range column {
+				if i > 0 && p.y-p.height/2 < column[i-1].y+column[i-1].height/2+boxGap-1e-6 {
+					t.Fatalf("two things stand on one another in\n%s", drawing.DOT())
+				}
+				if p.y-p.height/2 < -1e-6 || p.y+p.height/2 > l.height+1e-6 || p.x-p.width/2 < 0 || p.x+p.width/2 > l.width {
+					t.Fatalf("something stands outside the picture of\n%s", drawing.DOT())
+				}
+			}
+		}
+		texts(t, drawing.SVG())
+		if !bytes.Equal(drawing.SVG(), drawing.SVG()) {
+			t.Fatalf("two pictures of\n%s", drawing.DOT())
+		}
 	}
 }
