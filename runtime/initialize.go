@@ -17,7 +17,7 @@ const initialPiece = 1 << 16
 // function of the seed, the variable's name and the logical position alone, so the same model starts the same in every
 // layout, on every device, and with variables added or removed beside it.
 func (s *Session) Initialize(seed uint64) error {
-	piece := make([]float32, initialPiece)
+	piece, filter := make([]float32, initialPiece), []float32(nil)
 	for i := range s.plan.Variables {
 		v := &s.plan.Variables[i]
 		var err error
@@ -29,9 +29,9 @@ func (s *Session) Initialize(seed uint64) error {
 		case rowMajor(&v.Tensor):
 			err = s.setPieces(v, piece, fill)
 		default: // filters, which are small
-			values := make([]float32, v.Elements())
-			fill(values, 0)
-			err = s.Set(v.Name, values)
+			filter = slices.Grow(filter[:0], v.Elements())[:v.Elements()]
+			fill(filter, 0)
+			err = s.Set(v.Name, filter)
 		}
 		if err != nil {
 			return fmt.Errorf("initialize: %w", err)

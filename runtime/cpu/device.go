@@ -54,6 +54,11 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	if err := plan.Validate(p); err != nil {
 		return nil, err
 	}
+	if p.ArenaBytes > manyBytes {
+		// What compiling left behind goes, so that the tasks come to stand between what of it is kept and not behind it:
+		// 30 of 530 MiB in a search of second order.
+		goruntime.GC()
+	}
 	i := &instance{plan: p, version: 1}
 	for space, size := range [2]int64{plan.Arena: p.ArenaBytes, plan.Variables: p.VariableBytes} {
 		memory, free, err := allocate(size)
@@ -70,7 +75,7 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	}
 	i.pool = newPool(d.workers(), scratch)
 	if p.ArenaBytes > manyBytes {
-		debug.FreeOSMemory() // what compiling and binding left behind goes before the arena comes
+		debug.FreeOSMemory() // what binding left behind goes before the arena comes
 	}
 	return i, nil
 }

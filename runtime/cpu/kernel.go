@@ -49,6 +49,17 @@ type workspace struct {
 	loopSize int64 // elements that the launches of a loop keep while it runs, behind those that they take turns to use
 	loopData []float32
 	mutex    sync.Mutex
+
+	tables sync.Map // what several launches read and none changes, by what decides it
+}
+
+// table returns the numbers that a comparable key stands for, which are made once.
+func (w *workspace) table(key any, numbers func() []float32) []float32 {
+	table, found := w.tables.Load(key)
+	if !found {
+		table, _ = w.tables.LoadOrStore(key, numbers())
+	}
+	return table.([]float32)
 }
 
 // mostKept bounds the elements that the launches of a plan keep: beyond it they make them anew each time.

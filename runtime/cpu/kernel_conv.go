@@ -82,13 +82,13 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 	}
 	work, room := g.blocks(), g.scratch()
 	tasks := work.parts(g.macs())
-	nexts := make([]ahead, tasks)
 	run := func(part int, scratch []float32) {
+		next := aheads.Get().(*ahead)
+		defer aheads.Put(next)
 		from, to := span(part, tasks, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch[:room], image, first*g.sh, g.height(last-first))
-			next := &nexts[part]
 			g.lookAhead(work, unit, &source, next)
 			begin, end := (image*g.oh+first)*g.ow*g.o, (image*g.oh+last)*g.ow*g.o
 			out := y[begin:end]

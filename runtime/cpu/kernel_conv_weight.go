@@ -37,15 +37,15 @@ func conv2dWeightGrad(l *launch) (task, error) {
 		image, first, last := work.at(unit)
 		return dy.f32[(image*g.oh+first)*g.ow*g.o : (image*g.oh+last)*g.ow*g.o]
 	}
-	nexts := make([]ahead, parts)
 	phases := append(p.phases(), phase{parts, func(part int, scratch []float32) {
 		sum := sums()[part*size : (part+1)*size]
 		clear(sum)
+		next := aheads.Get().(*ahead)
+		defer aheads.Put(next)
 		from, to := span(part, parts, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch, image, first*g.sh, g.height(last-first))
-			next := &nexts[part]
 			g.lookAhead(work, unit, &source, next)
 			if unit+1 < work.count() {
 				next.add(cotangent(unit + 1))

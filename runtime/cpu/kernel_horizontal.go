@@ -73,17 +73,17 @@ func inTurns(list []byImage) (task, error) {
 		return task{}, err
 	}
 	units, parts := list[0].units, list[0].parts
-	nexts := make([]ahead, parts)
 	t.phases = []phase{first, {parts, func(part int, scratch []float32) {
 		for i := range list {
 			if begin := list[i].begin; begin != nil {
 				begin(part)
 			}
 		}
+		next := aheads.Get().(*ahead)
+		defer aheads.Put(next)
 		from, to := span(part, parts, units)
 		for unit := from; unit < to; unit++ {
 			for i := range list {
-				next := &nexts[part]
 				next.clear(list[i].work)
 				if i+1 < len(list) {
 					list[i+1].reads(unit, next)

@@ -93,14 +93,18 @@ func (p *pooling) shares() map[int][]float32 {
 	shares := map[int][]float32{}
 	p.windows(0, p.oh, func(_, _ int, s window) {
 		if size := s.kh * s.kw; shares[size] == nil {
-			counted := size
-			if p.countPads {
-				counted = p.kh * p.kw
-			}
-			shares[size] = slices.Repeat([]float32{1 / float32(counted)}, p.c)
+			shares[size] = p.share(size)
 		}
 	})
 	return shares
+}
+
+// share is that of every channel in a window of which so many pixels are inside.
+func (p *pooling) share(size int) []float32 {
+	if p.countPads {
+		size = p.kh * p.kw
+	}
+	return slices.Repeat([]float32{1 / float32(size)}, p.c)
 }
 
 // forward is the task that calls run for some rows of every image: y and x are those of the image.
@@ -137,7 +141,7 @@ func maxPool2D(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	if p.around() {
-		beside := p.row(float32(math.Inf(-1)))
+		beside := p.row(l, float32(math.Inf(-1)))
 		return p.forward(x.f32, y.f32, func(y, x []float32, first, last int) {
 			p.bands(first, last, func(row, rows int) {
 				vec.maxAround(y[row*len(beside):], p.three(x, beside, row), p.c, p.w, rows)
@@ -160,7 +164,7 @@ func maxPool2DGrad(l *launch) (task, error) {
 	}
 	size := p.h * p.w * p.c
 	if p.around() && vec.maxAroundGrad != nil {
-		beside := p.row(float32(math.Inf(-1)))
+		beside := p.row(l, float32(math.Inf(-1)))
 		line := len(beside)
 		return p.backward(dx.f32, dy.f32, line, func(dx, dy []float32, image int, scratch []float32) {
 			unused := scratch[:line] // what comes to the rows beside the image
@@ -188,16 +192,15 @@ func avgPool2D(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	shares := p.shares()
 	if p.around() {
-		beside, rowShares := p.row(0), p.rowShares(shares)
+		beside, rowShares := p.row(l, 0), p.rowShares(l)
 		return p.forward(x.f32, y.f32, func(y, x []float32, first, last int) {
 			p.bands(first, last, func(row, rows int) {
 				vec.sumAround(y[row*len(beside):], p.three(x, beside, row), rowShares[p.rowsInside(row)], p.c, p.w, rows)
 			})
 		}), nil
 	}
-	ones := slices.Repeat([]float32{1}, p.c)
+	ones, shares := slices.Repeat([]float32{1}, p.c), p.shares()
 	return p.forward(x.f32, y.f32, func(y, x []float32, first, last int) {
 		p.windows(first, last, func(xAt, yAt int, s window) {
 			vec.depthwise(y[yAt:], x[xAt:], ones, s)

@@ -10,7 +10,13 @@ func (p *pooling) around() bool {
 }
 
 // row is a row of one number.
-func (p *pooling) row(v float32) []float32 { return slices.Repeat([]float32{v}, p.w*p.c) }
+func (p *pooling) row(l *launch, v float32) []float32 {
+	type row struct {
+		value  float32
+		length int
+	}
+	return l.workspace.table(row{v, p.w * p.c}, func() []float32 { return slices.Repeat([]float32{v}, p.w*p.c) })
+}
 
 // rowsInside is how many of three rows around one are inside the image.
 func (p *pooling) rowsInside(row int) int { return min(row+2, p.h) - max(row-1, 0) }
@@ -38,13 +44,20 @@ func (p *pooling) three(image, beside []float32, row int) [3][]float32 {
 }
 
 // rowShares are shares of the windows of a row, by how many rows of them are inside.
-func (p *pooling) rowShares(shares map[int][]float32) (all [4][]float32) {
+func (p *pooling) rowShares(l *launch) (all [4][]float32) {
+	type row struct {
+		inside, channels, width int
+		countPads               bool
+	}
 	for _, rows := range p.rows {
-		for _, columns := range p.columns {
-			for range columns.count {
-				all[rows.size] = append(all[rows.size], shares[rows.size*columns.size]...)
+		all[rows.size] = l.workspace.table(row{rows.size, p.c, p.w, p.countPads}, func() (shares []float32) {
+			for _, columns := range p.columns {
+				for range columns.count {
+					shares = append(shares, p.share(rows.size*columns.size)...)
+				}
 			}
-		}
+			return shares
+		})
 	}
 	return all
 }
