@@ -2,6 +2,8 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -112,43 +114,52 @@ func horizontal(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	var list []byImage
-	for i := range members {
-		one := c.member(i)
+	list, params, all := make([]byImage, members), c.ofMembers(members), slices.Concat(l.in, l.out)
+	for i := range list {
+		one := *l.Launch
+		one.Params = params[i]
+		bound := &launch{Launch: &one, workspace: l.workspace, taken: l.taken}
+		bound.in, bound.out = c.pick(all, params[i], "operands", 0), c.pick(all, params[i], "results", len(l.in))
 		if c.err != nil {
-			return task{}, c.err
+			return task{}, fmt.Errorf("member %d: %w", i, c.err)
 		}
-		t, err := k(one)
-		if err != nil {
+		var err error
+		if list[i], err = k(bound); err != nil {
 			return task{}, fmt.Errorf("member %d %w", i, err)
 		}
-		l.taken = one.taken // members take turns, so each has memory of its own
-		list = append(list, t)
+		l.taken = bound.taken // members take turns, so each has memory of its own
 	}
 	return inTurns(list)
 }
 
-// member is a launch of a joined one.
-func (c *checker) member(i int) *launch {
-	prefix := fmt.Sprint(i, ".")
-	params := plan.Params{}
+// ofMembers are the parameters of every member.
+func (c *checker) ofMembers(members int) []plan.Params {
+	all := make([]plan.Params, members)
+	for i := range all {
+		all[i] = make(plan.Params, len(c.Params)/members)
+	}
 	for name, v := range c.Params {
-		if rest, mine := strings.CutPrefix(name, prefix); mine {
-			params[rest] = v
+		number, own, of := strings.Cut(name, ".")
+		if i, err := strconv.Atoi(number); of && err == nil && i >= 0 && i < members {
+			all[i][own] = v
 		}
 	}
-	all := append(append([]tensor(nil), c.in...), c.out...)
-	pick := func(list string, from int) (picked []tensor) {
-		for _, at := range c.intsParam(prefix + list) {
-			if at < from || at >= len(all) {
-				c.failf("parameter %s%s names tensor %d of %d", prefix, list, at, len(all))
-				return nil
-			}
-			picked = append(picked, all[at])
-		}
-		return picked
+	return all
+}
+
+// pick returns those of all tensors, from one on, that a parameter of a member lists.
+func (c *checker) pick(all []tensor, member plan.Params, list string, from int) []tensor {
+	places, ok := member[list].([]int)
+	if !ok {
+		c.failf("parameter %s is %v, wants a list of integers", list, member[list])
 	}
-	own := *c.Launch
-	own.Params = params
-	return &launch{Launch: &own, in: pick("operands", 0), out: pick("results", len(c.in)), workspace: c.workspace, taken: c.taken}
+	picked := make([]tensor, len(places))
+	for i, at := range places {
+		if at < from || at >= len(all) {
+			c.failf("parameter %s names tensor %d of %d", list, at, len(all))
+			return nil
+		}
+		picked[i] = all[at]
+	}
+	return picked
 }
