@@ -99,21 +99,19 @@ func weightedSum(l *launch) (task, error) {
 func mixing(sums []mixture) task {
 	n := sums[0].channels
 	size := len(sums[0].y) / n // in pixels, or elements where nothing is normalised
-	parts, block := min(size, partsOf(len(sums[0].y))), max(1, mixBlock/n)
+	block := max(1, mixBlock/n)
+	parts := (size + block - 1) / block
 	prepare := func(int, []float32) {
 		for i := range sums {
 			sums[i].prepare()
 		}
 	}
 	run := func(part int, scratch []float32) {
-		end := 0
-		for from, to := span(part, parts, size); from < to; from = end {
-			end = min(from+block, to)
-			sum := scratch[:(end-from)*n]
-			for i := range sums {
-				sums[i].sum(sum, from*n)
-				copy(sums[i].y[from*n:end*n], sum)
-			}
+		from, to := span(part, parts, size)
+		sum := scratch[:(to-from)*n]
+		for i := range sums {
+			sums[i].sum(sum, from*n)
+			copy(sums[i].y[from*n:to*n], sum)
 		}
 	}
 	return task{scratch: block * n, phases: []phase{{1, prepare}, {parts, run}}}

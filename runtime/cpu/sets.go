@@ -32,7 +32,8 @@ func joined(sets []task) (task, error) {
 }
 
 // sideBySide is one phase of several that have nothing to do with each other: their parts, so many to a part. Where all
-// have the same number, they go part by part: they may read one tensor, of which a part stays in a cache.
+// have the same number, a part of each comes before the next parts: they may read one tensor, of which these stay in a
+// cache, while each goes on long enough through its own for the processor to fetch ahead.
 func sideBySide(phases []phase, few int) (phase, error) {
 	starts, parts := make([]int, len(phases)), 0
 	alike := true
@@ -49,7 +50,12 @@ func sideBySide(phases []phase, few int) (phase, error) {
 		return after - 1, at - starts[after-1]
 	}
 	if alike {
-		find = func(at int) (phase, part int) { return at % len(phases), at / len(phases) }
+		find = func(at int) (phase, part int) {
+			block := at / (few * len(phases)) // the last may have fewer
+			own := min(few, phases[0].parts-block*few)
+			at -= block * few * len(phases)
+			return at / own, block*few + at%own
+		}
 	}
 	return phase{parts: (parts + few - 1) / few, run: func(part int, scratch []float32) {
 		for at := part * few; at < min(parts, (part+1)*few); at++ {
