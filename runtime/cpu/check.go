@@ -202,7 +202,7 @@ func partsOf(n int) int { return max(1, min(n/blockElements, maxParts)) }
 
 // maxParts bounds the parts of a phase whose parts keep partial sums: few enough to add them cheaply, enough for many
 // workers.
-const maxParts = 16
+const maxParts = 32
 
 // span returns the elements [from, to) of part i of n elements in so many parts.
 func span(i, parts, n int) (from, to int) { return i * n / parts, (i + 1) * n / parts }

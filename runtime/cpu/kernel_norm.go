@@ -24,8 +24,13 @@ func (c *checker) pixels(t tensor) (rows, channels int) {
 	return t.Elements() / t.Shape[1], t.Shape[1]
 }
 
-// pixelParts cuts rows of so many channels into parts: whole images are no better than others here.
-func pixelParts(rows, channels int) int { return min(rows, partsOf(rows*channels)) }
+// pixelParts cuts rows of so many channels into parts: whole images are no better than others here. Parts are long, so that
+// memory streams, but four of them, see sideBySide, are not much more than a second cache holds.
+func pixelParts(rows, channels int) int {
+	const few, long, most = 16, 1 << 16, 128
+	n := rows * channels
+	return min(rows, max(1, min(n/blockElements, few), min(n/long, most)))
+}
 
 // batch_stats(x) → mean, var
 func batchStats(l *launch) (task, error) {
