@@ -213,7 +213,19 @@ type padded struct {
 	c, h, w   int
 	top, left int
 	width     int // pixels of a padded row
+	height    int // rows of a padded image
 	prologue  prologue
+}
+
+// join makes the pads those of both, and says whether they read the same in the same way, all of it.
+func (p *padded) join(q *padded) bool {
+	if p.parts != nil || q.parts != nil || p.prologue.norm != nil || q.prologue != p.prologue || p.c != q.c || p.h != q.h || p.w != q.w || &p.x[0] != &q.x[0] {
+		return false
+	}
+	right, bottom := max(p.width-p.left, q.width-q.left), max(p.height-p.top, q.height-q.top)
+	p.top, p.left = max(p.top, q.top), max(p.left, q.left)
+	p.width, p.height = p.left+right, p.top+bottom
+	return true
 }
 
 // rows returns the padded rows [from, from+count) of an image and their distance. It reads x in place where nothing is
@@ -226,7 +238,7 @@ func (p *padded) rows(scratch []float32, image, from, count int) (rows []float32
 
 // source reads x, or parts of it, for a convolution.
 func (g *convolution) source(x []float32, parts []part, p prologue) padded {
-	return padded{x: x, parts: parts, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), prologue: p}
+	return padded{x: x, parts: parts, c: g.c, h: g.h, w: g.w, top: g.top, left: g.left, width: g.width(), height: g.height(g.oh), prologue: p}
 }
 
 // lookAhead begins a unit of work, and adds what the next one reads of the source.
@@ -246,6 +258,18 @@ type feed struct {
 	image  int
 	from   int // the image's row that the first one is, without pads
 	filled int // how many there are
+
+	wider *feed // whose rows these are, from that one on
+	skip  int
+}
+
+// within is a feed of a whole image, out of one with more pads unless that is nil.
+func (p *padded) within(wider *feed, scratch []float32, image int) feed {
+	if wider == nil {
+		return p.feed(scratch, image, 0, p.height)
+	}
+	skip := wider.top - p.top
+	return feed{rows: wider.rows[skip*wider.stride+(wider.left-p.left)*p.c:], stride: wider.stride, wider: wider, skip: skip}
 }
 
 // feed is for the same rows.
@@ -261,6 +285,10 @@ func (p *padded) feed(scratch []float32, image, from, count int) feed {
 
 // until fills the rows before a number.
 func (f *feed) until(row int) {
+	if f.wider != nil {
+		f.wider.until(f.skip + row)
+		return
+	}
 	for ; f.filled < row; f.filled++ {
 		f.row(f.rows[f.filled*f.stride:(f.filled+1)*f.stride], f.image, f.from+f.filled)
 	}

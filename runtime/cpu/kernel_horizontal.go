@@ -19,8 +19,9 @@ type byImage struct {
 	before       []phase // none depends on another, nor do those after
 	units, parts int
 	begin        func(part int) // nil: nothing
-	run          func(part, unit int, scratch []float32, next *ahead)
-	reads        func(unit int, into *ahead) // adds the memory of images that a unit goes through
+	source       *padded        // of which a unit is an image, or nil
+	run          func(part, unit int, scratch []float32, source *feed, next *ahead)
+	reads        func(unit int, into *ahead) // adds the memory of images that a unit goes through, but for the source
 	work         int                         // multiply-adds of a unit
 	after        []phase
 }
@@ -75,6 +76,14 @@ func inTurns(list []byImage) (task, error) {
 		return task{}, err
 	}
 	units, parts := list[0].units, list[0].parts
+	source, room := commonSource(list)
+	t.scratch += room
+	reads := func(i, unit int, into *ahead) {
+		if one := &list[i]; one.source != nil && (i == 0 || source == nil) {
+			one.source.reads(unit, 0, one.source.height, into)
+		}
+		list[i].reads(unit, into)
+	}
 	t.phases = []phase{first, {parts, func(part int, scratch []float32) {
 		for i := range list {
 			if begin := list[i].begin; begin != nil {
@@ -85,18 +94,44 @@ func inTurns(list []byImage) (task, error) {
 		defer aheads.Put(next)
 		from, to := span(part, parts, units)
 		for unit := from; unit < to; unit++ {
+			var image *feed
+			if source != nil {
+				image = new(source.feed(scratch[:room], unit, 0, source.height))
+			}
 			for i := range list {
 				next.clear(list[i].work)
 				if i+1 < len(list) {
-					list[i+1].reads(unit, next)
+					reads(i+1, unit, next)
 				} else if unit+1 < units { // also of the next part, which the same worker has
-					list[0].reads(unit+1, next)
+					reads(0, unit+1, next)
 				}
-				list[i].run(part, unit, scratch, next)
+				list[i].run(part, unit, scratch[room:], image, next)
 			}
 		}
 	}}, last}
 	return t, nil
+}
+
+// commonSource is the padded image that several tasks read which differ in their pads alone, and how many elements it
+// has; nil if there are not two of them.
+func commonSource(list []byImage) (common *padded, elements int) {
+	tasks := 0
+	for _, one := range list {
+		p := one.source
+		switch {
+		case p == nil:
+			continue
+		case common == nil:
+			common = new(*p)
+		case !common.join(p):
+			return nil, 0
+		}
+		tasks++
+	}
+	if tasks < 2 {
+		return nil, 0
+	}
+	return common, common.height * common.width * common.c
 }
 
 // horizontal(…) → … are several launches of one kernel at once. Parameter kernel names it, members is their number. Those of

@@ -61,15 +61,26 @@ func separable(l *launch) (byImage, error) {
 	}
 	tile := tileRows(g.ow * g.c)
 	t.scratch = room + tile*g.ow*g.c
+	whole := work.count() == g.n
+	if whole {
+		t.source = &s.source
+	}
 	t.reads = func(unit int, into *ahead) {
 		image, first, last := work.at(unit)
-		s.source.reads(image, first*g.sh, g.height(last-first), into)
+		if !whole {
+			s.source.reads(image, first*g.sh, g.height(last-first), into)
+		}
 		into.add(z.f32[(image*g.oh+first)*g.ow*s.o : (image*g.oh+last)*g.ow*s.o])
 	}
-	t.run = func(_, unit int, scratch []float32, next *ahead) {
+	t.run = func(_, unit int, scratch []float32, source *feed, next *ahead) {
 		padded, between := scratch[:room], scratch[room:]
 		image, first, last := work.at(unit)
-		in := s.source.feed(padded, image, first*g.sh, g.height(last-first))
+		var in feed
+		if whole {
+			in = s.source.within(source, padded, image)
+		} else {
+			in = s.source.feed(padded, image, first*g.sh, g.height(last-first))
+		}
 		out := z.f32[(image*g.oh+first)*g.ow*s.o : (image*g.oh+last)*g.ow*s.o]
 		for r := 0; r < last-first; r += tile {
 			rows := min(tile, last-first-r)

@@ -22,7 +22,9 @@ func separableGrad(l *launch) (byImage, error) {
 	}
 	t := byImage{
 		before: append(b.source.prologue.phases(), b.turn(), b.pack()), units: b.depthwise.n, parts: min(b.depthwise.n, maxParts), scratch: b.scratch(),
-		run:   func(_, image int, scratch []float32, next *ahead) { b.image(image, scratch, nil, nil, next) },
+		run: func(_, image int, scratch []float32, _ *feed, next *ahead) {
+			b.image(image, scratch, nil, nil, nil, next)
+		},
 		reads: b.reads, work: b.work(),
 	}
 	if b.norm != nil {
@@ -33,10 +35,11 @@ func separableGrad(l *launch) (byImage, error) {
 		size := len(b.weights) + len(b.pointwise)
 		t.parts = min(b.depthwise.n, b.mostParts())
 		parts, sums := t.parts, l.shared(t.parts*size)
+		t.source = &b.source
 		t.begin = func(part int) { clear(sums()[part*size : (part+1)*size]) }
-		t.run = func(part, image int, scratch []float32, next *ahead) {
+		t.run = func(part, image int, scratch []float32, source *feed, next *ahead) {
 			all := sums()[part*size : (part+1)*size]
-			b.image(image, scratch, all[:len(b.weights)], all[len(b.weights):], next)
+			b.image(image, scratch, source, all[:len(b.weights)], all[len(b.weights):], next)
 		}
 		pointwise := func() []float32 { return sums()[len(b.weights):] }
 		t.after = append(t.after, sumParts(b.dDepthwise, sums, parts, size), sumParts(b.dPointwise, pointwise, parts, size))
@@ -193,7 +196,7 @@ func (b *separableGradient) work() int {
 	return n
 }
 
-// reads adds the image's parts of g, z and x, as far as they are read.
+// reads adds the image's parts of g and z, and of x where only its mask is needed.
 func (b *separableGradient) reads(image int, into *ahead) {
 	g := &b.depthwise
 	size := g.oh * g.ow * b.o
@@ -201,13 +204,14 @@ func (b *separableGradient) reads(image int, into *ahead) {
 	if b.norm != nil {
 		into.add(b.z[image*size : (image+1)*size])
 	}
-	if b.mask || b.dDepthwise != nil {
+	if b.mask && b.dDepthwise == nil {
 		b.source.reads(image, 0, g.height(g.oh), into)
 	}
 }
 
-// image does one image; dw and dp get the filters' gradients added, unless they are nil.
-func (b *separableGradient) image(image int, scratch, dw, dp []float32, next *ahead) {
+// image does one image, whose padded x may be there already; dw and dp get the filters' gradients added, unless they are
+// nil.
+func (b *separableGradient) image(image int, scratch []float32, source *feed, dw, dp []float32, next *ahead) {
 	var room [6][]float32
 	for i, n := range b.rooms() {
 		room[i], scratch = scratch[:n], scratch[n:]
@@ -215,7 +219,7 @@ func (b *separableGradient) image(image int, scratch, dw, dp []float32, next *ah
 	g := &b.depthwise
 	var x feed
 	if dw != nil {
-		x = b.source.feed(room[0], image, 0, g.height(g.oh))
+		x = b.source.within(source, room[0], image)
 	}
 	between, tile := room[1], tileRows(g.ow*g.c)
 	for r := 0; r < g.oh; r += tile {
