@@ -3,6 +3,7 @@ package cpu
 import (
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 )
@@ -262,6 +263,9 @@ type feed struct {
 	wider *feed // whose rows these are, from that one on
 	skip  int
 }
+
+// feeds are those that no part of a task uses now.
+var feeds = sync.Pool{New: func() any { return new(feed) }}
 
 // within is a feed of a whole image, out of one with more pads unless that is nil.
 func (p *padded) within(wider *feed, scratch []float32, image int) feed {

@@ -93,10 +93,14 @@ func inTurns(list []byImage) (task, error) {
 		next := aheads.Get().(*ahead)
 		defer aheads.Put(next)
 		from, to := span(part, parts, units)
+		var image *feed
+		if source != nil {
+			image = feeds.Get().(*feed)
+			defer feeds.Put(image)
+		}
 		for unit := from; unit < to; unit++ {
-			var image *feed
 			if source != nil {
-				image = new(source.feed(scratch[:room], unit, 0, source.height))
+				*image = source.feed(scratch[:room], unit, 0, source.height)
 			}
 			for i := range list {
 				next.clear(list[i].work)
