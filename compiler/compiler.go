@@ -108,7 +108,7 @@ type Options struct {
 	// MemoryLimit is how many bytes the plan may take, variables and arena together; 0 is no limit. Under a limit,
 	// results of convolutions are computed twice instead of kept, no more of them than it takes, and no fewer than
 	// Recompute says. A plan for the CPU computes at least twice what one pass over memory makes, an eighth of its
-	// memory for 1 % of its time, and an eighth of the results of convolutions, as much for 2 %.
+	// memory for 1 % of its time, and a seventh of the results of convolutions, as much for 2 %.
 	MemoryLimit int64
 	Recompute   pass.Recomputation
 }
@@ -118,7 +118,7 @@ func (o Options) again() pass.Recomputation {
 	again := o.Recompute
 	again.Passes = again.Passes || o.MemoryLimit > 0
 	if o.Target == "" || o.Target == cpu.Name {
-		again.Passes, again.Convolutions = true, max(again.Convolutions, 1./8)
+		again.Passes, again.Convolutions = true, max(again.Convolutions, 1./7)
 	}
 	return again
 }
