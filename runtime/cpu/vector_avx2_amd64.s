@@ -3621,10 +3621,10 @@ while251:
 	VMOVUPS     (R11), Y9
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
 	JMP         while251
@@ -3813,10 +3813,10 @@ while265:
 	VMOVUPS     (R11)(CX*2), Y9
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
 	JMP         while265
@@ -4006,10 +4006,10 @@ while279:
 	VMOVUPS     (R11)(CX*2), Y9
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
 	JMP         while279
@@ -4397,10 +4397,10 @@ while310:
 	VMASKMOVPS  (R10), Y0, Y10
 	VFMADD231PS Y10, Y12, Y9
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
 	JMP         while310
@@ -4605,10 +4605,10 @@ while324:
 	VMASKMOVPS  (R10)(CX*2), Y0, Y10
 	VFMADD231PS Y10, Y12, Y9
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
 	JMP         while324
@@ -4814,10 +4814,10 @@ while338:
 	VMASKMOVPS  (R10)(CX*2), Y0, Y10
 	VFMADD231PS Y10, Y12, Y9
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
 	JMP         while338

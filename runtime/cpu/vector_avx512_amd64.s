@@ -5631,8 +5631,73 @@ loop363:
 	MOVQ pixels+32(FP), R8
 
 while364:
-	CMPQ        R8, $0x00000004
+	CMPQ        R8, $0x00000008
 	JL          done365
+	VMOVUPS     (DI), Z12
+	VMOVUPS     (DI)(CX*1), Z13
+	VMOVUPS     (DI)(CX*2), Z14
+	VMOVUPS     (DI)(R9*1), Z15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Z16
+	VMOVUPS     (DI)(CX*1), Z17
+	VMOVUPS     (DI)(CX*2), Z18
+	VMOVUPS     (DI)(R9*1), Z19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z12, Z0
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z12, Z1
+	VFMADD231PS Z20, Z13, Z3
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z12, Z2
+	VFMADD231PS Z20, Z13, Z4
+	VFMADD231PS Z20, Z14, Z6
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z7
+	VFMADD231PS Z12, Z15, Z9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z10
+	VFMADD231PS Z12, Z16, Z0
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z15, Z11
+	VFMADD231PS Z12, Z16, Z1
+	VFMADD231PS Z12, Z17, Z3
+	VMOVUPS     (R11)(CX*2), Z12
+	VFMADD231PS Z12, Z16, Z2
+	VFMADD231PS Z12, Z17, Z4
+	VFMADD231PS Z12, Z18, Z6
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z17, Z5
+	VFMADD231PS Z12, Z18, Z7
+	VFMADD231PS Z12, Z19, Z9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z18, Z8
+	VFMADD231PS Z12, Z19, Z10
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z19, Z11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while364
+
+done365:
+while366:
+	CMPQ        R8, $0x00000004
+	JL          done367
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -5658,20 +5723,20 @@ while364:
 	VMOVUPS     (R11)(CX*1), Z12
 	VFMADD231PS Z12, Z15, Z11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while364
+	JMP         while366
 
-done365:
-while366:
+done367:
+while368:
 	CMPQ        R8, $0x00000001
-	JL          done367
+	JL          done369
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -5679,9 +5744,9 @@ while366:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while366
+	JMP         while368
 
-done367:
+done369:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 64(SP)
@@ -5717,9 +5782,9 @@ done367:
 
 kind361:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind368
+	JNE  kind370
 
-loop369:
+loop371:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5747,14 +5812,97 @@ loop369:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 88(SP)
 
-loop370:
+loop372:
 	MOVQ R10, SI
 	MOVQ 80(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while371:
+while373:
+	CMPQ        R8, $0x00000008
+	JL          done374
+	VMOVUPS     (DI), Z20
+	VMOVUPS     (DI)(CX*1), Z21
+	VMOVUPS     (DI)(CX*2), Z22
+	VMOVUPS     (DI)(R9*1), Z23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Z24
+	VMOVUPS     (DI)(CX*1), Z25
+	VMOVUPS     (DI)(CX*2), Z26
+	VMOVUPS     (DI)(R9*1), Z27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z28
+	VFMADD231PS Z28, Z20, Z0
+	VMOVUPS     (R11)(CX*1), Z28
+	VFMADD231PS Z28, Z20, Z1
+	VFMADD231PS Z28, Z21, Z5
+	VMOVUPS     (R11)(CX*2), Z28
+	VFMADD231PS Z28, Z20, Z2
+	VFMADD231PS Z28, Z21, Z6
+	VFMADD231PS Z28, Z22, Z10
+	VMOVUPS     (R11)(R9*1), Z28
+	VFMADD231PS Z28, Z20, Z3
+	VFMADD231PS Z28, Z21, Z7
+	VFMADD231PS Z28, Z22, Z11
+	VFMADD231PS Z28, Z23, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z28
+	VFMADD231PS Z28, Z20, Z4
+	VFMADD231PS Z28, Z21, Z8
+	VFMADD231PS Z28, Z22, Z12
+	VFMADD231PS Z28, Z23, Z16
+	VFMADD231PS Z28, Z24, Z0
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z17
+	VFMADD231PS Z20, Z24, Z1
+	VFMADD231PS Z20, Z25, Z5
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z18
+	VFMADD231PS Z20, Z24, Z2
+	VFMADD231PS Z20, Z25, Z6
+	VFMADD231PS Z20, Z26, Z10
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z23, Z19
+	VFMADD231PS Z20, Z24, Z3
+	VFMADD231PS Z20, Z25, Z7
+	VFMADD231PS Z20, Z26, Z11
+	VFMADD231PS Z20, Z27, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z24, Z4
+	VFMADD231PS Z20, Z25, Z8
+	VFMADD231PS Z20, Z26, Z12
+	VFMADD231PS Z20, Z27, Z16
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z25, Z9
+	VFMADD231PS Z20, Z26, Z13
+	VFMADD231PS Z20, Z27, Z17
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z26, Z14
+	VFMADD231PS Z20, Z27, Z18
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z27, Z19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while373
+
+done374:
+while375:
 	CMPQ        R8, $0x00000004
-	JL          done372
+	JL          done376
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -5790,20 +5938,20 @@ while371:
 	VMOVUPS     (R11)(R9*1), Z20
 	VFMADD231PS Z20, Z23, Z19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while371
+	JMP         while375
 
-done372:
-while373:
+done376:
+while377:
 	CMPQ        R8, $0x00000001
-	JL          done374
+	JL          done378
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -5813,14 +5961,14 @@ while373:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while373
+	JMP         while377
 
-done374:
+done378:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 80(SP)
 	DECQ    88(SP)
-	JNZ     loop370
+	JNZ     loop372
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -5858,14 +6006,14 @@ done374:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop369
+	JNZ     loop371
 	JMP     block360
 
-kind368:
+kind370:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind375
+	JNE  kind379
 
-loop376:
+loop380:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5885,14 +6033,81 @@ loop376:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 104(SP)
 
-loop377:
+loop381:
 	MOVQ R10, SI
 	MOVQ 96(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while378:
+while382:
+	CMPQ        R8, $0x00000008
+	JL          done383
+	VMOVUPS     (DI), Z12
+	VMOVUPS     (DI)(CX*1), Z13
+	VMOVUPS     (DI)(CX*2), Z14
+	VMOVUPS     (DI)(R9*1), Z15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Z16
+	VMOVUPS     (DI)(CX*1), Z17
+	VMOVUPS     (DI)(CX*2), Z18
+	VMOVUPS     (DI)(R9*1), Z19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z12, Z0
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z13, Z3
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z12, Z1
+	VFMADD231PS Z20, Z14, Z6
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z13, Z4
+	VFMADD231PS Z20, Z15, Z9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z12, Z2
+	VFMADD231PS Z20, Z14, Z7
+	VFMADD231PS Z20, Z16, Z0
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z15, Z10
+	VFMADD231PS Z12, Z17, Z3
+	VMOVUPS     (R11)(CX*2), Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z16, Z1
+	VFMADD231PS Z12, Z18, Z6
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z15, Z11
+	VFMADD231PS Z12, Z17, Z4
+	VFMADD231PS Z12, Z19, Z9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z16, Z2
+	VFMADD231PS Z12, Z18, Z7
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z17, Z5
+	VFMADD231PS Z12, Z19, Z10
+	VMOVUPS     (R11)(CX*2), Z12
+	VFMADD231PS Z12, Z18, Z8
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z19, Z11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while382
+
+done383:
+while384:
 	CMPQ        R8, $0x00000004
-	JL          done379
+	JL          done385
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -5920,20 +6135,20 @@ while378:
 	VMOVUPS     (R11)(R9*1), Z12
 	VFMADD231PS Z12, Z15, Z11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while378
+	JMP         while384
 
-done379:
-while380:
+done385:
+while386:
 	CMPQ        R8, $0x00000001
-	JL          done381
+	JL          done387
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -5941,14 +6156,14 @@ while380:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while380
+	JMP         while386
 
-done381:
+done387:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 96(SP)
 	DECQ    104(SP)
-	JNZ     loop377
+	JNZ     loop381
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -5974,14 +6189,14 @@ done381:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop376
+	JNZ     loop380
 	JMP     block360
 
-kind375:
+kind379:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind382
+	JNE  kind388
 
-loop383:
+loop389:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6009,14 +6224,102 @@ loop383:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 120(SP)
 
-loop384:
+loop390:
 	MOVQ R10, SI
 	MOVQ 112(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while385:
+while391:
+	CMPQ        R8, $0x00000008
+	JL          done392
+	VMOVUPS     (DI), Z20
+	VMOVUPS     (DI)(CX*1), Z21
+	VMOVUPS     (DI)(CX*2), Z22
+	VMOVUPS     (DI)(R9*1), Z23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Z24
+	VMOVUPS     (DI)(CX*1), Z25
+	VMOVUPS     (DI)(CX*2), Z26
+	VMOVUPS     (DI)(R9*1), Z27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z28
+	VFMADD231PS Z28, Z20, Z0
+	VMOVUPS     (R11)(CX*1), Z28
+	VFMADD231PS Z28, Z21, Z5
+	VMOVUPS     (R11)(CX*2), Z28
+	VFMADD231PS Z28, Z20, Z1
+	VFMADD231PS Z28, Z22, Z10
+	VMOVUPS     (R11)(R9*1), Z28
+	VFMADD231PS Z28, Z21, Z6
+	VFMADD231PS Z28, Z23, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z28
+	VFMADD231PS Z28, Z20, Z2
+	VFMADD231PS Z28, Z22, Z11
+	VFMADD231PS Z28, Z24, Z0
+	VMOVUPS     (R11)(CX*1), Z28
+	VFMADD231PS Z28, Z21, Z7
+	VFMADD231PS Z28, Z23, Z16
+	VFMADD231PS Z28, Z25, Z5
+	VMOVUPS     (R11)(CX*2), Z28
+	VFMADD231PS Z28, Z20, Z3
+	VFMADD231PS Z28, Z22, Z12
+	VFMADD231PS Z28, Z24, Z1
+	VFMADD231PS Z28, Z26, Z10
+	VMOVUPS     (R11)(R9*1), Z28
+	VFMADD231PS Z28, Z21, Z8
+	VFMADD231PS Z28, Z23, Z17
+	VFMADD231PS Z28, Z25, Z6
+	VFMADD231PS Z28, Z27, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z28
+	VFMADD231PS Z28, Z20, Z4
+	VFMADD231PS Z28, Z22, Z13
+	VFMADD231PS Z28, Z24, Z2
+	VFMADD231PS Z28, Z26, Z11
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z23, Z18
+	VFMADD231PS Z20, Z25, Z7
+	VFMADD231PS Z20, Z27, Z16
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z24, Z3
+	VFMADD231PS Z20, Z26, Z12
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z23, Z19
+	VFMADD231PS Z20, Z25, Z8
+	VFMADD231PS Z20, Z27, Z17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z24, Z4
+	VFMADD231PS Z20, Z26, Z13
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z25, Z9
+	VFMADD231PS Z20, Z27, Z18
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z26, Z14
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z27, Z19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while391
+
+done392:
+while393:
 	CMPQ        R8, $0x00000004
-	JL          done386
+	JL          done394
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -6057,20 +6360,20 @@ while385:
 	VMOVUPS     (R11)(R9*1), Z20
 	VFMADD231PS Z20, Z23, Z19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while385
+	JMP         while393
 
-done386:
-while387:
+done394:
+while395:
 	CMPQ        R8, $0x00000001
-	JL          done388
+	JL          done396
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -6080,14 +6383,14 @@ while387:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while387
+	JMP         while395
 
-done388:
+done396:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 112(SP)
 	DECQ    120(SP)
-	JNZ     loop384
+	JNZ     loop390
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -6125,14 +6428,14 @@ done388:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop383
+	JNZ     loop389
 	JMP     block360
 
-kind382:
+kind388:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind389
+	JNE  kind397
 
-loop390:
+loop398:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6152,14 +6455,88 @@ loop390:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 136(SP)
 
-loop391:
+loop399:
 	MOVQ R10, SI
 	MOVQ 128(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while392:
+while400:
+	CMPQ        R8, $0x00000008
+	JL          done401
+	VMOVUPS     (DI), Z12
+	VMOVUPS     (DI)(CX*1), Z13
+	VMOVUPS     (DI)(CX*2), Z14
+	VMOVUPS     (DI)(R9*1), Z15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Z16
+	VMOVUPS     (DI)(CX*1), Z17
+	VMOVUPS     (DI)(CX*2), Z18
+	VMOVUPS     (DI)(R9*1), Z19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z12, Z0
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z12, Z1
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z12, Z2
+	VFMADD231PS Z20, Z13, Z3
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z13, Z4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z6
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z14, Z7
+	VMOVUPS     (R11)(CX*2), Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z9
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z15, Z10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z15, Z11
+	VFMADD231PS Z12, Z16, Z0
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z16, Z1
+	VMOVUPS     (R11)(CX*2), Z12
+	VFMADD231PS Z12, Z16, Z2
+	VFMADD231PS Z12, Z17, Z3
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z17, Z4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z17, Z5
+	VFMADD231PS Z12, Z18, Z6
+	VMOVUPS     (R11)(CX*1), Z12
+	VFMADD231PS Z12, Z18, Z7
+	VMOVUPS     (R11)(CX*2), Z12
+	VFMADD231PS Z12, Z18, Z8
+	VFMADD231PS Z12, Z19, Z9
+	VMOVUPS     (R11)(R9*1), Z12
+	VFMADD231PS Z12, Z19, Z10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z12
+	VFMADD231PS Z12, Z19, Z11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while400
+
+done401:
+while402:
 	CMPQ        R8, $0x00000004
-	JL          done393
+	JL          done403
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -6189,20 +6566,20 @@ while392:
 	VMOVUPS     (R11), Z12
 	VFMADD231PS Z12, Z15, Z11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while392
+	JMP         while402
 
-done393:
-while394:
+done403:
+while404:
 	CMPQ        R8, $0x00000001
-	JL          done395
+	JL          done405
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -6210,14 +6587,14 @@ while394:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while394
+	JMP         while404
 
-done395:
+done405:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 128(SP)
 	DECQ    136(SP)
-	JNZ     loop391
+	JNZ     loop399
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -6243,14 +6620,14 @@ done395:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop390
+	JNZ     loop398
 	JMP     block360
 
-kind389:
+kind397:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind396
+	JNE  kind406
 
-loop397:
+loop407:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6278,14 +6655,106 @@ loop397:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 152(SP)
 
-loop398:
+loop408:
 	MOVQ R10, SI
 	MOVQ 144(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while399:
+while409:
+	CMPQ        R8, $0x00000008
+	JL          done410
+	VMOVUPS     (DI), Z20
+	VMOVUPS     (DI)(CX*1), Z21
+	VMOVUPS     (DI)(CX*2), Z22
+	VMOVUPS     (DI)(R9*1), Z23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Z24
+	VMOVUPS     (DI)(CX*1), Z25
+	VMOVUPS     (DI)(CX*2), Z26
+	VMOVUPS     (DI)(R9*1), Z27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Z28
+	VFMADD231PS Z28, Z20, Z0
+	VMOVUPS     (R11)(CX*1), Z28
+	VFMADD231PS Z28, Z20, Z1
+	VMOVUPS     (R11)(CX*2), Z28
+	VFMADD231PS Z28, Z20, Z2
+	VFMADD231PS Z28, Z21, Z5
+	VMOVUPS     (R11)(R9*1), Z28
+	VFMADD231PS Z28, Z20, Z3
+	VFMADD231PS Z28, Z21, Z6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z28
+	VFMADD231PS Z28, Z20, Z4
+	VFMADD231PS Z28, Z21, Z7
+	VFMADD231PS Z28, Z22, Z10
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z21, Z8
+	VFMADD231PS Z20, Z22, Z11
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z20, Z23, Z15
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z17
+	VFMADD231PS Z20, Z24, Z0
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z23, Z18
+	VFMADD231PS Z20, Z24, Z1
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z23, Z19
+	VFMADD231PS Z20, Z24, Z2
+	VFMADD231PS Z20, Z25, Z5
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z24, Z3
+	VFMADD231PS Z20, Z25, Z6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z24, Z4
+	VFMADD231PS Z20, Z25, Z7
+	VFMADD231PS Z20, Z26, Z10
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z25, Z8
+	VFMADD231PS Z20, Z26, Z11
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z25, Z9
+	VFMADD231PS Z20, Z26, Z12
+	VFMADD231PS Z20, Z27, Z15
+	VMOVUPS     (R11)(R9*1), Z20
+	VFMADD231PS Z20, Z26, Z13
+	VFMADD231PS Z20, Z27, Z16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Z20
+	VFMADD231PS Z20, Z26, Z14
+	VFMADD231PS Z20, Z27, Z17
+	VMOVUPS     (R11)(CX*1), Z20
+	VFMADD231PS Z20, Z27, Z18
+	VMOVUPS     (R11)(CX*2), Z20
+	VFMADD231PS Z20, Z27, Z19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while409
+
+done410:
+while411:
 	CMPQ        R8, $0x00000004
-	JL          done400
+	JL          done412
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -6325,20 +6794,20 @@ while399:
 	VMOVUPS     (R11)(CX*2), Z20
 	VFMADD231PS Z20, Z23, Z19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while399
+	JMP         while411
 
-done400:
-while401:
+done412:
+while413:
 	CMPQ        R8, $0x00000001
-	JL          done402
+	JL          done414
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -6348,14 +6817,14 @@ while401:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while401
+	JMP         while413
 
-done402:
+done414:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 144(SP)
 	DECQ    152(SP)
-	JNZ     loop398
+	JNZ     loop408
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -6393,17 +6862,17 @@ done402:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop397
+	JNZ     loop407
 	JMP     block360
 
-kind396:
-loop403:
+kind406:
+loop415:
 	MOVQ kw+56(FP), SI
 	MOVQ SI, 56(SP)
 
-while404:
+while416:
 	CMPQ   56(SP), $0x00000003
-	JL     done405
+	JL     done417
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6422,14 +6891,14 @@ while404:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 168(SP)
 
-loop406:
+loop418:
 	MOVQ R9, SI
 	MOVQ 160(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while407:
+while419:
 	CMPQ        R8, $0x00000004
-	JL          done408
+	JL          done420
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -6455,12 +6924,12 @@ while407:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while407
+	JMP         while419
 
-done408:
-while409:
+done420:
+while421:
 	CMPQ        R8, $0x00000001
-	JL          done410
+	JL          done422
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -6468,14 +6937,14 @@ while409:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while409
+	JMP         while421
 
-done410:
+done422:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 160(SP)
 	DECQ    168(SP)
-	JNZ     loop406
+	JNZ     loop418
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -6499,12 +6968,12 @@ done410:
 	IMUL3Q  $0x00000003, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while404
+	JMP     while416
 
-done405:
-while411:
+done417:
+while423:
 	CMPQ   56(SP), $0x00000001
-	JL     done412
+	JL     done424
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6515,14 +6984,14 @@ while411:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 184(SP)
 
-loop413:
+loop425:
 	MOVQ R9, SI
 	MOVQ 176(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while414:
+while426:
 	CMPQ        R8, $0x00000004
-	JL          done415
+	JL          done427
 	VMOVUPS     (DI), Z4
 	VFMADD231PS (SI), Z4, Z0
 	ADDQ        CX, DI
@@ -6540,25 +7009,25 @@ while414:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while414
+	JMP         while426
 
-done415:
-while416:
+done427:
+while428:
 	CMPQ        R8, $0x00000001
-	JL          done417
+	JL          done429
 	VMOVUPS     (DI), Z4
 	VFMADD231PS (SI), Z4, Z0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while416
+	JMP         while428
 
-done417:
+done429:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 176(SP)
 	DECQ    184(SP)
-	JNZ     loop413
+	JNZ     loop425
 	MOVQ    8(SP), SI
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z2, Z0, Z0
@@ -6570,13 +7039,13 @@ done417:
 	IMUL3Q  $0x00000001, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while411
+	JMP     while423
 
-done412:
+done424:
 	MOVQ skip+80(FP), SI
 	ADDQ SI, (SP)
 	DECQ 48(SP)
-	JNZ  loop403
+	JNZ  loop415
 
 block360:
 	ADDQ $0x00000040, 24(SP)
@@ -6587,9 +7056,9 @@ block360:
 
 done359:
 	CMPQ  40(SP), $0x00000000
-	JE    zero418
+	JE    zero430
 	CMPQ  40(SP), $0x00000008
-	JG    more419
+	JG    more431
 	MOVQ  40(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -6601,9 +7070,9 @@ done359:
 	MOVQ  kh+48(FP), SI
 	MOVQ  SI, 48(SP)
 	CMPQ  kind+112(FP), $0x00000001
-	JNE   kind422
+	JNE   kind434
 
-loop423:
+loop435:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6623,14 +7092,79 @@ loop423:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 200(SP)
 
-loop424:
+loop436:
 	MOVQ R9, SI
 	MOVQ 192(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while425:
+while437:
+	CMPQ        R8, $0x00000008
+	JL          done438
+	VMOVUPS.Z   (DI), K1, Y12
+	VMOVUPS.Z   (DI)(CX*1), K1, Y13
+	VMOVUPS.Z   (DI)(CX*2), K1, Y14
+	VMOVUPS.Z   (DI)(BX*1), K1, Y15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Y16
+	VMOVUPS.Z   (DI)(CX*1), K1, Y17
+	VMOVUPS.Z   (DI)(CX*2), K1, Y18
+	VMOVUPS.Z   (DI)(BX*1), K1, Y19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Y20
+	VFMADD231PS Y20, Y12, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y12, Y1
+	VFMADD231PS Y20, Y13, Y3
+	VMOVUPS.Z   (R10)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y12, Y2
+	VFMADD231PS Y20, Y13, Y4
+	VFMADD231PS Y20, Y14, Y6
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y14, Y7
+	VFMADD231PS Y12, Y15, Y9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y15, Y10
+	VFMADD231PS Y12, Y16, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y15, Y11
+	VFMADD231PS Y12, Y16, Y1
+	VFMADD231PS Y12, Y17, Y3
+	VMOVUPS.Z   (R10)(CX*2), K1, Y12
+	VFMADD231PS Y12, Y16, Y2
+	VFMADD231PS Y12, Y17, Y4
+	VFMADD231PS Y12, Y18, Y6
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y17, Y5
+	VFMADD231PS Y12, Y18, Y7
+	VFMADD231PS Y12, Y19, Y9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y18, Y8
+	VFMADD231PS Y12, Y19, Y10
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y19, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while437
+
+done438:
+while439:
 	CMPQ        R8, $0x00000004
-	JL          done426
+	JL          done440
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -6656,20 +7190,20 @@ while425:
 	VMOVUPS.Z   (R10)(CX*1), K1, Y12
 	VFMADD231PS Y12, Y15, Y11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while425
+	JMP         while439
 
-done426:
-while427:
+done440:
+while441:
 	CMPQ        R8, $0x00000001
-	JL          done428
+	JL          done442
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -6677,14 +7211,14 @@ while427:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while427
+	JMP         while441
 
-done428:
+done442:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 192(SP)
 	DECQ    200(SP)
-	JNZ     loop424
+	JNZ     loop436
 	MOVQ    8(SP), BX
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -6710,14 +7244,14 @@ done428:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop423
-	JMP     block421
+	JNZ     loop435
+	JMP     block433
 
-kind422:
+kind434:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind429
+	JNE  kind443
 
-loop430:
+loop444:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6745,14 +7279,97 @@ loop430:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 216(SP)
 
-loop431:
+loop445:
 	MOVQ R10, SI
 	MOVQ 208(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while432:
+while446:
+	CMPQ        R8, $0x00000008
+	JL          done447
+	VMOVUPS.Z   (DI), K1, Y20
+	VMOVUPS.Z   (DI)(CX*1), K1, Y21
+	VMOVUPS.Z   (DI)(CX*2), K1, Y22
+	VMOVUPS.Z   (DI)(R9*1), K1, Y23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Y24
+	VMOVUPS.Z   (DI)(CX*1), K1, Y25
+	VMOVUPS.Z   (DI)(CX*2), K1, Y26
+	VMOVUPS.Z   (DI)(R9*1), K1, Y27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Y28
+	VFMADD231PS Y28, Y20, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y28
+	VFMADD231PS Y28, Y20, Y1
+	VFMADD231PS Y28, Y21, Y5
+	VMOVUPS.Z   (R11)(CX*2), K1, Y28
+	VFMADD231PS Y28, Y20, Y2
+	VFMADD231PS Y28, Y21, Y6
+	VFMADD231PS Y28, Y22, Y10
+	VMOVUPS.Z   (R11)(R9*1), K1, Y28
+	VFMADD231PS Y28, Y20, Y3
+	VFMADD231PS Y28, Y21, Y7
+	VFMADD231PS Y28, Y22, Y11
+	VFMADD231PS Y28, Y23, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y28
+	VFMADD231PS Y28, Y20, Y4
+	VFMADD231PS Y28, Y21, Y8
+	VFMADD231PS Y28, Y22, Y12
+	VFMADD231PS Y28, Y23, Y16
+	VFMADD231PS Y28, Y24, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y22, Y13
+	VFMADD231PS Y20, Y23, Y17
+	VFMADD231PS Y20, Y24, Y1
+	VFMADD231PS Y20, Y25, Y5
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y23, Y18
+	VFMADD231PS Y20, Y24, Y2
+	VFMADD231PS Y20, Y25, Y6
+	VFMADD231PS Y20, Y26, Y10
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y23, Y19
+	VFMADD231PS Y20, Y24, Y3
+	VFMADD231PS Y20, Y25, Y7
+	VFMADD231PS Y20, Y26, Y11
+	VFMADD231PS Y20, Y27, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y20
+	VFMADD231PS Y20, Y24, Y4
+	VFMADD231PS Y20, Y25, Y8
+	VFMADD231PS Y20, Y26, Y12
+	VFMADD231PS Y20, Y27, Y16
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y25, Y9
+	VFMADD231PS Y20, Y26, Y13
+	VFMADD231PS Y20, Y27, Y17
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y26, Y14
+	VFMADD231PS Y20, Y27, Y18
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y27, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while446
+
+done447:
+while448:
 	CMPQ        R8, $0x00000004
-	JL          done433
+	JL          done449
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -6788,20 +7405,20 @@ while432:
 	VMOVUPS.Z   (R11)(R9*1), K1, Y20
 	VFMADD231PS Y20, Y23, Y19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while432
+	JMP         while448
 
-done433:
-while434:
+done449:
+while450:
 	CMPQ        R8, $0x00000001
-	JL          done435
+	JL          done451
 	VMOVUPS.Z   (DI), K1, Y20
 	VFMADD231PS (SI), Y20, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
@@ -6811,14 +7428,14 @@ while434:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while434
+	JMP         while450
 
-done435:
+done451:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 208(SP)
 	DECQ    216(SP)
-	JNZ     loop431
+	JNZ     loop445
 	MOVQ    8(SP), SI
 	VADDPS  Y5, Y0, Y0
 	VADDPS  Y10, Y0, Y0
@@ -6856,14 +7473,14 @@ done435:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop430
-	JMP     block421
+	JNZ     loop444
+	JMP     block433
 
-kind429:
+kind443:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind436
+	JNE  kind452
 
-loop437:
+loop453:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -6883,14 +7500,81 @@ loop437:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 232(SP)
 
-loop438:
+loop454:
 	MOVQ R9, SI
 	MOVQ 224(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while439:
+while455:
+	CMPQ        R8, $0x00000008
+	JL          done456
+	VMOVUPS.Z   (DI), K1, Y12
+	VMOVUPS.Z   (DI)(CX*1), K1, Y13
+	VMOVUPS.Z   (DI)(CX*2), K1, Y14
+	VMOVUPS.Z   (DI)(BX*1), K1, Y15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Y16
+	VMOVUPS.Z   (DI)(CX*1), K1, Y17
+	VMOVUPS.Z   (DI)(CX*2), K1, Y18
+	VMOVUPS.Z   (DI)(BX*1), K1, Y19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Y20
+	VFMADD231PS Y20, Y12, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y13, Y3
+	VMOVUPS.Z   (R10)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y12, Y1
+	VFMADD231PS Y20, Y14, Y6
+	VMOVUPS.Z   (R10)(BX*1), K1, Y20
+	VFMADD231PS Y20, Y13, Y4
+	VFMADD231PS Y20, Y15, Y9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y20
+	VFMADD231PS Y20, Y12, Y2
+	VFMADD231PS Y20, Y14, Y7
+	VFMADD231PS Y20, Y16, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y15, Y10
+	VFMADD231PS Y12, Y17, Y3
+	VMOVUPS.Z   (R10)(CX*2), K1, Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y16, Y1
+	VFMADD231PS Y12, Y18, Y6
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y15, Y11
+	VFMADD231PS Y12, Y17, Y4
+	VFMADD231PS Y12, Y19, Y9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y16, Y2
+	VFMADD231PS Y12, Y18, Y7
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y17, Y5
+	VFMADD231PS Y12, Y19, Y10
+	VMOVUPS.Z   (R10)(CX*2), K1, Y12
+	VFMADD231PS Y12, Y18, Y8
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y19, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while455
+
+done456:
+while457:
 	CMPQ        R8, $0x00000004
-	JL          done440
+	JL          done458
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -6918,20 +7602,20 @@ while439:
 	VMOVUPS.Z   (R10)(BX*1), K1, Y12
 	VFMADD231PS Y12, Y15, Y11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while439
+	JMP         while457
 
-done440:
-while441:
+done458:
+while459:
 	CMPQ        R8, $0x00000001
-	JL          done442
+	JL          done460
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -6939,14 +7623,14 @@ while441:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while441
+	JMP         while459
 
-done442:
+done460:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 224(SP)
 	DECQ    232(SP)
-	JNZ     loop438
+	JNZ     loop454
 	MOVQ    8(SP), BX
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -6972,14 +7656,14 @@ done442:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop437
-	JMP     block421
+	JNZ     loop453
+	JMP     block433
 
-kind436:
+kind452:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind443
+	JNE  kind461
 
-loop444:
+loop462:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7007,14 +7691,102 @@ loop444:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 248(SP)
 
-loop445:
+loop463:
 	MOVQ R10, SI
 	MOVQ 240(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while446:
+while464:
+	CMPQ        R8, $0x00000008
+	JL          done465
+	VMOVUPS.Z   (DI), K1, Y20
+	VMOVUPS.Z   (DI)(CX*1), K1, Y21
+	VMOVUPS.Z   (DI)(CX*2), K1, Y22
+	VMOVUPS.Z   (DI)(R9*1), K1, Y23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Y24
+	VMOVUPS.Z   (DI)(CX*1), K1, Y25
+	VMOVUPS.Z   (DI)(CX*2), K1, Y26
+	VMOVUPS.Z   (DI)(R9*1), K1, Y27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Y28
+	VFMADD231PS Y28, Y20, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y28
+	VFMADD231PS Y28, Y21, Y5
+	VMOVUPS.Z   (R11)(CX*2), K1, Y28
+	VFMADD231PS Y28, Y20, Y1
+	VFMADD231PS Y28, Y22, Y10
+	VMOVUPS.Z   (R11)(R9*1), K1, Y28
+	VFMADD231PS Y28, Y21, Y6
+	VFMADD231PS Y28, Y23, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y28
+	VFMADD231PS Y28, Y20, Y2
+	VFMADD231PS Y28, Y22, Y11
+	VFMADD231PS Y28, Y24, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y28
+	VFMADD231PS Y28, Y21, Y7
+	VFMADD231PS Y28, Y23, Y16
+	VFMADD231PS Y28, Y25, Y5
+	VMOVUPS.Z   (R11)(CX*2), K1, Y28
+	VFMADD231PS Y28, Y20, Y3
+	VFMADD231PS Y28, Y22, Y12
+	VFMADD231PS Y28, Y24, Y1
+	VFMADD231PS Y28, Y26, Y10
+	VMOVUPS.Z   (R11)(R9*1), K1, Y28
+	VFMADD231PS Y28, Y21, Y8
+	VFMADD231PS Y28, Y23, Y17
+	VFMADD231PS Y28, Y25, Y6
+	VFMADD231PS Y28, Y27, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y28
+	VFMADD231PS Y28, Y20, Y4
+	VFMADD231PS Y28, Y22, Y13
+	VFMADD231PS Y28, Y24, Y2
+	VFMADD231PS Y28, Y26, Y11
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y23, Y18
+	VFMADD231PS Y20, Y25, Y7
+	VFMADD231PS Y20, Y27, Y16
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y24, Y3
+	VFMADD231PS Y20, Y26, Y12
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y23, Y19
+	VFMADD231PS Y20, Y25, Y8
+	VFMADD231PS Y20, Y27, Y17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y20
+	VFMADD231PS Y20, Y24, Y4
+	VFMADD231PS Y20, Y26, Y13
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y25, Y9
+	VFMADD231PS Y20, Y27, Y18
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y26, Y14
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y27, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while464
+
+done465:
+while466:
 	CMPQ        R8, $0x00000004
-	JL          done447
+	JL          done467
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -7055,20 +7827,20 @@ while446:
 	VMOVUPS.Z   (R11)(R9*1), K1, Y20
 	VFMADD231PS Y20, Y23, Y19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while446
+	JMP         while466
 
-done447:
-while448:
+done467:
+while468:
 	CMPQ        R8, $0x00000001
-	JL          done449
+	JL          done469
 	VMOVUPS.Z   (DI), K1, Y20
 	VFMADD231PS (SI), Y20, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
@@ -7078,14 +7850,14 @@ while448:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while448
+	JMP         while468
 
-done449:
+done469:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 240(SP)
 	DECQ    248(SP)
-	JNZ     loop445
+	JNZ     loop463
 	MOVQ    8(SP), SI
 	VADDPS  Y5, Y0, Y0
 	VADDPS  Y10, Y0, Y0
@@ -7123,14 +7895,14 @@ done449:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop444
-	JMP     block421
+	JNZ     loop462
+	JMP     block433
 
-kind443:
+kind461:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind450
+	JNE  kind470
 
-loop451:
+loop471:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7150,14 +7922,88 @@ loop451:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 264(SP)
 
-loop452:
+loop472:
 	MOVQ R9, SI
 	MOVQ 256(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while453:
+while473:
+	CMPQ        R8, $0x00000008
+	JL          done474
+	VMOVUPS.Z   (DI), K1, Y12
+	VMOVUPS.Z   (DI)(CX*1), K1, Y13
+	VMOVUPS.Z   (DI)(CX*2), K1, Y14
+	VMOVUPS.Z   (DI)(BX*1), K1, Y15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Y16
+	VMOVUPS.Z   (DI)(CX*1), K1, Y17
+	VMOVUPS.Z   (DI)(CX*2), K1, Y18
+	VMOVUPS.Z   (DI)(BX*1), K1, Y19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Y20
+	VFMADD231PS Y20, Y12, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y12, Y1
+	VMOVUPS.Z   (R10)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y12, Y2
+	VFMADD231PS Y20, Y13, Y3
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y13, Y4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y14, Y6
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y14, Y7
+	VMOVUPS.Z   (R10)(CX*2), K1, Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y15, Y9
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y15, Y10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y15, Y11
+	VFMADD231PS Y12, Y16, Y0
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y16, Y1
+	VMOVUPS.Z   (R10)(CX*2), K1, Y12
+	VFMADD231PS Y12, Y16, Y2
+	VFMADD231PS Y12, Y17, Y3
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y17, Y4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y17, Y5
+	VFMADD231PS Y12, Y18, Y6
+	VMOVUPS.Z   (R10)(CX*1), K1, Y12
+	VFMADD231PS Y12, Y18, Y7
+	VMOVUPS.Z   (R10)(CX*2), K1, Y12
+	VFMADD231PS Y12, Y18, Y8
+	VFMADD231PS Y12, Y19, Y9
+	VMOVUPS.Z   (R10)(BX*1), K1, Y12
+	VFMADD231PS Y12, Y19, Y10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Y12
+	VFMADD231PS Y12, Y19, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while473
+
+done474:
+while475:
 	CMPQ        R8, $0x00000004
-	JL          done454
+	JL          done476
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -7187,20 +8033,20 @@ while453:
 	VMOVUPS.Z   (R10), K1, Y12
 	VFMADD231PS Y12, Y15, Y11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while453
+	JMP         while475
 
-done454:
-while455:
+done476:
+while477:
 	CMPQ        R8, $0x00000001
-	JL          done456
+	JL          done478
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -7208,14 +8054,14 @@ while455:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while455
+	JMP         while477
 
-done456:
+done478:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 256(SP)
 	DECQ    264(SP)
-	JNZ     loop452
+	JNZ     loop472
 	MOVQ    8(SP), BX
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -7241,14 +8087,14 @@ done456:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop451
-	JMP     block421
+	JNZ     loop471
+	JMP     block433
 
-kind450:
+kind470:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind457
+	JNE  kind479
 
-loop458:
+loop480:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7276,14 +8122,106 @@ loop458:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 280(SP)
 
-loop459:
+loop481:
 	MOVQ R10, SI
 	MOVQ 272(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while460:
+while482:
+	CMPQ        R8, $0x00000008
+	JL          done483
+	VMOVUPS.Z   (DI), K1, Y20
+	VMOVUPS.Z   (DI)(CX*1), K1, Y21
+	VMOVUPS.Z   (DI)(CX*2), K1, Y22
+	VMOVUPS.Z   (DI)(R9*1), K1, Y23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Y24
+	VMOVUPS.Z   (DI)(CX*1), K1, Y25
+	VMOVUPS.Z   (DI)(CX*2), K1, Y26
+	VMOVUPS.Z   (DI)(R9*1), K1, Y27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Y28
+	VFMADD231PS Y28, Y20, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y28
+	VFMADD231PS Y28, Y20, Y1
+	VMOVUPS.Z   (R11)(CX*2), K1, Y28
+	VFMADD231PS Y28, Y20, Y2
+	VFMADD231PS Y28, Y21, Y5
+	VMOVUPS.Z   (R11)(R9*1), K1, Y28
+	VFMADD231PS Y28, Y20, Y3
+	VFMADD231PS Y28, Y21, Y6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y28
+	VFMADD231PS Y28, Y20, Y4
+	VFMADD231PS Y28, Y21, Y7
+	VFMADD231PS Y28, Y22, Y10
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y21, Y8
+	VFMADD231PS Y20, Y22, Y11
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y22, Y12
+	VFMADD231PS Y20, Y23, Y15
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y22, Y13
+	VFMADD231PS Y20, Y23, Y16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y23, Y17
+	VFMADD231PS Y20, Y24, Y0
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y23, Y18
+	VFMADD231PS Y20, Y24, Y1
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y23, Y19
+	VFMADD231PS Y20, Y24, Y2
+	VFMADD231PS Y20, Y25, Y5
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y24, Y3
+	VFMADD231PS Y20, Y25, Y6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y20
+	VFMADD231PS Y20, Y24, Y4
+	VFMADD231PS Y20, Y25, Y7
+	VFMADD231PS Y20, Y26, Y10
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y25, Y8
+	VFMADD231PS Y20, Y26, Y11
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y25, Y9
+	VFMADD231PS Y20, Y26, Y12
+	VFMADD231PS Y20, Y27, Y15
+	VMOVUPS.Z   (R11)(R9*1), K1, Y20
+	VFMADD231PS Y20, Y26, Y13
+	VFMADD231PS Y20, Y27, Y16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Y20
+	VFMADD231PS Y20, Y26, Y14
+	VFMADD231PS Y20, Y27, Y17
+	VMOVUPS.Z   (R11)(CX*1), K1, Y20
+	VFMADD231PS Y20, Y27, Y18
+	VMOVUPS.Z   (R11)(CX*2), K1, Y20
+	VFMADD231PS Y20, Y27, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while482
+
+done483:
+while484:
 	CMPQ        R8, $0x00000004
-	JL          done461
+	JL          done485
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -7323,20 +8261,20 @@ while460:
 	VMOVUPS.Z   (R11)(CX*2), K1, Y20
 	VFMADD231PS Y20, Y23, Y19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while460
+	JMP         while484
 
-done461:
-while462:
+done485:
+while486:
 	CMPQ        R8, $0x00000001
-	JL          done463
+	JL          done487
 	VMOVUPS.Z   (DI), K1, Y20
 	VFMADD231PS (SI), Y20, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
@@ -7346,14 +8284,14 @@ while462:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while462
+	JMP         while486
 
-done463:
+done487:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 272(SP)
 	DECQ    280(SP)
-	JNZ     loop459
+	JNZ     loop481
 	MOVQ    8(SP), SI
 	VADDPS  Y5, Y0, Y0
 	VADDPS  Y10, Y0, Y0
@@ -7391,17 +8329,17 @@ done463:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop458
-	JMP     block421
+	JNZ     loop480
+	JMP     block433
 
-kind457:
-loop464:
+kind479:
+loop488:
 	MOVQ kw+56(FP), BX
 	MOVQ BX, 56(SP)
 
-while465:
+while489:
 	CMPQ   56(SP), $0x00000003
-	JL     done466
+	JL     done490
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7420,14 +8358,14 @@ while465:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 296(SP)
 
-loop467:
+loop491:
 	MOVQ BX, SI
 	MOVQ 288(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while468:
+while492:
 	CMPQ        R8, $0x00000004
-	JL          done469
+	JL          done493
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -7453,12 +8391,12 @@ while468:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while468
+	JMP         while492
 
-done469:
-while470:
+done493:
+while494:
 	CMPQ        R8, $0x00000001
-	JL          done471
+	JL          done495
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -7466,14 +8404,14 @@ while470:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while470
+	JMP         while494
 
-done471:
+done495:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 288(SP)
 	DECQ    296(SP)
-	JNZ     loop467
+	JNZ     loop491
 	MOVQ    8(SP), BX
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -7497,12 +8435,12 @@ done471:
 	IMUL3Q  $0x00000003, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while465
+	JMP     while489
 
-done466:
-while472:
+done490:
+while496:
 	CMPQ   56(SP), $0x00000001
-	JL     done473
+	JL     done497
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7513,14 +8451,14 @@ while472:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 312(SP)
 
-loop474:
+loop498:
 	MOVQ BX, SI
 	MOVQ 304(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while475:
+while499:
 	CMPQ        R8, $0x00000004
-	JL          done476
+	JL          done500
 	VMOVUPS.Z   (DI), K1, Y4
 	VFMADD231PS (SI), Y4, K1, Y0
 	ADDQ        CX, DI
@@ -7538,25 +8476,25 @@ while475:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while475
+	JMP         while499
 
-done476:
-while477:
+done500:
+while501:
 	CMPQ        R8, $0x00000001
-	JL          done478
+	JL          done502
 	VMOVUPS.Z   (DI), K1, Y4
 	VFMADD231PS (SI), Y4, K1, Y0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while477
+	JMP         while501
 
-done478:
+done502:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 304(SP)
 	DECQ    312(SP)
-	JNZ     loop474
+	JNZ     loop498
 	MOVQ    8(SP), BX
 	VADDPS  Y1, Y0, Y0
 	VADDPS  Y2, Y0, Y0
@@ -7568,18 +8506,18 @@ done478:
 	IMUL3Q  $0x00000001, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while472
+	JMP     while496
 
-done473:
+done497:
 	MOVQ skip+80(FP), BX
 	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop464
+	JNZ  loop488
 
-block421:
-	JMP rest420
+block433:
+	JMP rest432
 
-more419:
+more431:
 	MOVQ  40(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -7591,9 +8529,9 @@ more419:
 	MOVQ  kh+48(FP), SI
 	MOVQ  SI, 48(SP)
 	CMPQ  kind+112(FP), $0x00000001
-	JNE   kind480
+	JNE   kind504
 
-loop481:
+loop505:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7613,14 +8551,79 @@ loop481:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 328(SP)
 
-loop482:
+loop506:
 	MOVQ R9, SI
 	MOVQ 320(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while483:
+while507:
+	CMPQ        R8, $0x00000008
+	JL          done508
+	VMOVUPS.Z   (DI), K1, Z12
+	VMOVUPS.Z   (DI)(CX*1), K1, Z13
+	VMOVUPS.Z   (DI)(CX*2), K1, Z14
+	VMOVUPS.Z   (DI)(BX*1), K1, Z15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Z16
+	VMOVUPS.Z   (DI)(CX*1), K1, Z17
+	VMOVUPS.Z   (DI)(CX*2), K1, Z18
+	VMOVUPS.Z   (DI)(BX*1), K1, Z19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Z20
+	VFMADD231PS Z20, Z12, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z12, Z1
+	VFMADD231PS Z20, Z13, Z3
+	VMOVUPS.Z   (R10)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z12, Z2
+	VFMADD231PS Z20, Z13, Z4
+	VFMADD231PS Z20, Z14, Z6
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z7
+	VFMADD231PS Z12, Z15, Z9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z10
+	VFMADD231PS Z12, Z16, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z15, Z11
+	VFMADD231PS Z12, Z16, Z1
+	VFMADD231PS Z12, Z17, Z3
+	VMOVUPS.Z   (R10)(CX*2), K1, Z12
+	VFMADD231PS Z12, Z16, Z2
+	VFMADD231PS Z12, Z17, Z4
+	VFMADD231PS Z12, Z18, Z6
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z17, Z5
+	VFMADD231PS Z12, Z18, Z7
+	VFMADD231PS Z12, Z19, Z9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z18, Z8
+	VFMADD231PS Z12, Z19, Z10
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z19, Z11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while507
+
+done508:
+while509:
 	CMPQ        R8, $0x00000004
-	JL          done484
+	JL          done510
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -7646,20 +8649,20 @@ while483:
 	VMOVUPS.Z   (R10)(CX*1), K1, Z12
 	VFMADD231PS Z12, Z15, Z11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while483
+	JMP         while509
 
-done484:
-while485:
+done510:
+while511:
 	CMPQ        R8, $0x00000001
-	JL          done486
+	JL          done512
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -7667,14 +8670,14 @@ while485:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while485
+	JMP         while511
 
-done486:
+done512:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 320(SP)
 	DECQ    328(SP)
-	JNZ     loop482
+	JNZ     loop506
 	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -7700,14 +8703,14 @@ done486:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop481
-	JMP     block479
+	JNZ     loop505
+	JMP     block503
 
-kind480:
+kind504:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind487
+	JNE  kind513
 
-loop488:
+loop514:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7735,14 +8738,97 @@ loop488:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 344(SP)
 
-loop489:
+loop515:
 	MOVQ R10, SI
 	MOVQ 336(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while490:
+while516:
+	CMPQ        R8, $0x00000008
+	JL          done517
+	VMOVUPS.Z   (DI), K1, Z20
+	VMOVUPS.Z   (DI)(CX*1), K1, Z21
+	VMOVUPS.Z   (DI)(CX*2), K1, Z22
+	VMOVUPS.Z   (DI)(R9*1), K1, Z23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Z24
+	VMOVUPS.Z   (DI)(CX*1), K1, Z25
+	VMOVUPS.Z   (DI)(CX*2), K1, Z26
+	VMOVUPS.Z   (DI)(R9*1), K1, Z27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Z28
+	VFMADD231PS Z28, Z20, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z28
+	VFMADD231PS Z28, Z20, Z1
+	VFMADD231PS Z28, Z21, Z5
+	VMOVUPS.Z   (R11)(CX*2), K1, Z28
+	VFMADD231PS Z28, Z20, Z2
+	VFMADD231PS Z28, Z21, Z6
+	VFMADD231PS Z28, Z22, Z10
+	VMOVUPS.Z   (R11)(R9*1), K1, Z28
+	VFMADD231PS Z28, Z20, Z3
+	VFMADD231PS Z28, Z21, Z7
+	VFMADD231PS Z28, Z22, Z11
+	VFMADD231PS Z28, Z23, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z28
+	VFMADD231PS Z28, Z20, Z4
+	VFMADD231PS Z28, Z21, Z8
+	VFMADD231PS Z28, Z22, Z12
+	VFMADD231PS Z28, Z23, Z16
+	VFMADD231PS Z28, Z24, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z17
+	VFMADD231PS Z20, Z24, Z1
+	VFMADD231PS Z20, Z25, Z5
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z18
+	VFMADD231PS Z20, Z24, Z2
+	VFMADD231PS Z20, Z25, Z6
+	VFMADD231PS Z20, Z26, Z10
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z23, Z19
+	VFMADD231PS Z20, Z24, Z3
+	VFMADD231PS Z20, Z25, Z7
+	VFMADD231PS Z20, Z26, Z11
+	VFMADD231PS Z20, Z27, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z20
+	VFMADD231PS Z20, Z24, Z4
+	VFMADD231PS Z20, Z25, Z8
+	VFMADD231PS Z20, Z26, Z12
+	VFMADD231PS Z20, Z27, Z16
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z25, Z9
+	VFMADD231PS Z20, Z26, Z13
+	VFMADD231PS Z20, Z27, Z17
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z26, Z14
+	VFMADD231PS Z20, Z27, Z18
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z27, Z19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while516
+
+done517:
+while518:
 	CMPQ        R8, $0x00000004
-	JL          done491
+	JL          done519
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -7778,20 +8864,20 @@ while490:
 	VMOVUPS.Z   (R11)(R9*1), K1, Z20
 	VFMADD231PS Z20, Z23, Z19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while490
+	JMP         while518
 
-done491:
-while492:
+done519:
+while520:
 	CMPQ        R8, $0x00000001
-	JL          done493
+	JL          done521
 	VMOVUPS.Z   (DI), K1, Z20
 	VFMADD231PS (SI), Z20, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
@@ -7801,14 +8887,14 @@ while492:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while492
+	JMP         while520
 
-done493:
+done521:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 336(SP)
 	DECQ    344(SP)
-	JNZ     loop489
+	JNZ     loop515
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -7846,14 +8932,14 @@ done493:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop488
-	JMP     block479
+	JNZ     loop514
+	JMP     block503
 
-kind487:
+kind513:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind494
+	JNE  kind522
 
-loop495:
+loop523:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7873,14 +8959,81 @@ loop495:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 360(SP)
 
-loop496:
+loop524:
 	MOVQ R9, SI
 	MOVQ 352(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while497:
+while525:
+	CMPQ        R8, $0x00000008
+	JL          done526
+	VMOVUPS.Z   (DI), K1, Z12
+	VMOVUPS.Z   (DI)(CX*1), K1, Z13
+	VMOVUPS.Z   (DI)(CX*2), K1, Z14
+	VMOVUPS.Z   (DI)(BX*1), K1, Z15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Z16
+	VMOVUPS.Z   (DI)(CX*1), K1, Z17
+	VMOVUPS.Z   (DI)(CX*2), K1, Z18
+	VMOVUPS.Z   (DI)(BX*1), K1, Z19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Z20
+	VFMADD231PS Z20, Z12, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z13, Z3
+	VMOVUPS.Z   (R10)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z12, Z1
+	VFMADD231PS Z20, Z14, Z6
+	VMOVUPS.Z   (R10)(BX*1), K1, Z20
+	VFMADD231PS Z20, Z13, Z4
+	VFMADD231PS Z20, Z15, Z9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z20
+	VFMADD231PS Z20, Z12, Z2
+	VFMADD231PS Z20, Z14, Z7
+	VFMADD231PS Z20, Z16, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z15, Z10
+	VFMADD231PS Z12, Z17, Z3
+	VMOVUPS.Z   (R10)(CX*2), K1, Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z16, Z1
+	VFMADD231PS Z12, Z18, Z6
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z15, Z11
+	VFMADD231PS Z12, Z17, Z4
+	VFMADD231PS Z12, Z19, Z9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z16, Z2
+	VFMADD231PS Z12, Z18, Z7
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z17, Z5
+	VFMADD231PS Z12, Z19, Z10
+	VMOVUPS.Z   (R10)(CX*2), K1, Z12
+	VFMADD231PS Z12, Z18, Z8
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z19, Z11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while525
+
+done526:
+while527:
 	CMPQ        R8, $0x00000004
-	JL          done498
+	JL          done528
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -7908,20 +9061,20 @@ while497:
 	VMOVUPS.Z   (R10)(BX*1), K1, Z12
 	VFMADD231PS Z12, Z15, Z11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while497
+	JMP         while527
 
-done498:
-while499:
+done528:
+while529:
 	CMPQ        R8, $0x00000001
-	JL          done500
+	JL          done530
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -7929,14 +9082,14 @@ while499:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while499
+	JMP         while529
 
-done500:
+done530:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 352(SP)
 	DECQ    360(SP)
-	JNZ     loop496
+	JNZ     loop524
 	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -7962,14 +9115,14 @@ done500:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop495
-	JMP     block479
+	JNZ     loop523
+	JMP     block503
 
-kind494:
+kind522:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind501
+	JNE  kind531
 
-loop502:
+loop532:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7997,14 +9150,102 @@ loop502:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 376(SP)
 
-loop503:
+loop533:
 	MOVQ R10, SI
 	MOVQ 368(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while504:
+while534:
+	CMPQ        R8, $0x00000008
+	JL          done535
+	VMOVUPS.Z   (DI), K1, Z20
+	VMOVUPS.Z   (DI)(CX*1), K1, Z21
+	VMOVUPS.Z   (DI)(CX*2), K1, Z22
+	VMOVUPS.Z   (DI)(R9*1), K1, Z23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Z24
+	VMOVUPS.Z   (DI)(CX*1), K1, Z25
+	VMOVUPS.Z   (DI)(CX*2), K1, Z26
+	VMOVUPS.Z   (DI)(R9*1), K1, Z27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Z28
+	VFMADD231PS Z28, Z20, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z28
+	VFMADD231PS Z28, Z21, Z5
+	VMOVUPS.Z   (R11)(CX*2), K1, Z28
+	VFMADD231PS Z28, Z20, Z1
+	VFMADD231PS Z28, Z22, Z10
+	VMOVUPS.Z   (R11)(R9*1), K1, Z28
+	VFMADD231PS Z28, Z21, Z6
+	VFMADD231PS Z28, Z23, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z28
+	VFMADD231PS Z28, Z20, Z2
+	VFMADD231PS Z28, Z22, Z11
+	VFMADD231PS Z28, Z24, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z28
+	VFMADD231PS Z28, Z21, Z7
+	VFMADD231PS Z28, Z23, Z16
+	VFMADD231PS Z28, Z25, Z5
+	VMOVUPS.Z   (R11)(CX*2), K1, Z28
+	VFMADD231PS Z28, Z20, Z3
+	VFMADD231PS Z28, Z22, Z12
+	VFMADD231PS Z28, Z24, Z1
+	VFMADD231PS Z28, Z26, Z10
+	VMOVUPS.Z   (R11)(R9*1), K1, Z28
+	VFMADD231PS Z28, Z21, Z8
+	VFMADD231PS Z28, Z23, Z17
+	VFMADD231PS Z28, Z25, Z6
+	VFMADD231PS Z28, Z27, Z15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z28
+	VFMADD231PS Z28, Z20, Z4
+	VFMADD231PS Z28, Z22, Z13
+	VFMADD231PS Z28, Z24, Z2
+	VFMADD231PS Z28, Z26, Z11
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z23, Z18
+	VFMADD231PS Z20, Z25, Z7
+	VFMADD231PS Z20, Z27, Z16
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z24, Z3
+	VFMADD231PS Z20, Z26, Z12
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z23, Z19
+	VFMADD231PS Z20, Z25, Z8
+	VFMADD231PS Z20, Z27, Z17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z20
+	VFMADD231PS Z20, Z24, Z4
+	VFMADD231PS Z20, Z26, Z13
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z25, Z9
+	VFMADD231PS Z20, Z27, Z18
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z26, Z14
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z27, Z19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while534
+
+done535:
+while536:
 	CMPQ        R8, $0x00000004
-	JL          done505
+	JL          done537
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -8045,20 +9286,20 @@ while504:
 	VMOVUPS.Z   (R11)(R9*1), K1, Z20
 	VFMADD231PS Z20, Z23, Z19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while504
+	JMP         while536
 
-done505:
-while506:
+done537:
+while538:
 	CMPQ        R8, $0x00000001
-	JL          done507
+	JL          done539
 	VMOVUPS.Z   (DI), K1, Z20
 	VFMADD231PS (SI), Z20, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
@@ -8068,14 +9309,14 @@ while506:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while506
+	JMP         while538
 
-done507:
+done539:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 368(SP)
 	DECQ    376(SP)
-	JNZ     loop503
+	JNZ     loop533
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -8113,14 +9354,14 @@ done507:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop502
-	JMP     block479
+	JNZ     loop532
+	JMP     block503
 
-kind501:
+kind531:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind508
+	JNE  kind540
 
-loop509:
+loop541:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -8140,14 +9381,88 @@ loop509:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 392(SP)
 
-loop510:
+loop542:
 	MOVQ R9, SI
 	MOVQ 384(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while511:
+while543:
+	CMPQ        R8, $0x00000008
+	JL          done544
+	VMOVUPS.Z   (DI), K1, Z12
+	VMOVUPS.Z   (DI)(CX*1), K1, Z13
+	VMOVUPS.Z   (DI)(CX*2), K1, Z14
+	VMOVUPS.Z   (DI)(BX*1), K1, Z15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Z16
+	VMOVUPS.Z   (DI)(CX*1), K1, Z17
+	VMOVUPS.Z   (DI)(CX*2), K1, Z18
+	VMOVUPS.Z   (DI)(BX*1), K1, Z19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, Z20
+	VFMADD231PS Z20, Z12, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z12, Z1
+	VMOVUPS.Z   (R10)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z12, Z2
+	VFMADD231PS Z20, Z13, Z3
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z13, Z4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z13, Z5
+	VFMADD231PS Z12, Z14, Z6
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z14, Z7
+	VMOVUPS.Z   (R10)(CX*2), K1, Z12
+	VFMADD231PS Z12, Z14, Z8
+	VFMADD231PS Z12, Z15, Z9
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z15, Z10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z15, Z11
+	VFMADD231PS Z12, Z16, Z0
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z16, Z1
+	VMOVUPS.Z   (R10)(CX*2), K1, Z12
+	VFMADD231PS Z12, Z16, Z2
+	VFMADD231PS Z12, Z17, Z3
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z17, Z4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z17, Z5
+	VFMADD231PS Z12, Z18, Z6
+	VMOVUPS.Z   (R10)(CX*1), K1, Z12
+	VFMADD231PS Z12, Z18, Z7
+	VMOVUPS.Z   (R10)(CX*2), K1, Z12
+	VFMADD231PS Z12, Z18, Z8
+	VFMADD231PS Z12, Z19, Z9
+	VMOVUPS.Z   (R10)(BX*1), K1, Z12
+	VFMADD231PS Z12, Z19, Z10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, Z12
+	VFMADD231PS Z12, Z19, Z11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while543
+
+done544:
+while545:
 	CMPQ        R8, $0x00000004
-	JL          done512
+	JL          done546
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -8177,20 +9492,20 @@ while511:
 	VMOVUPS.Z   (R10), K1, Z12
 	VFMADD231PS Z12, Z15, Z11
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while511
+	JMP         while545
 
-done512:
-while513:
+done546:
+while547:
 	CMPQ        R8, $0x00000001
-	JL          done514
+	JL          done548
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -8198,14 +9513,14 @@ while513:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while513
+	JMP         while547
 
-done514:
+done548:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 384(SP)
 	DECQ    392(SP)
-	JNZ     loop510
+	JNZ     loop542
 	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -8231,14 +9546,14 @@ done514:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop509
-	JMP     block479
+	JNZ     loop541
+	JMP     block503
 
-kind508:
+kind540:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind515
+	JNE  kind549
 
-loop516:
+loop550:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -8266,14 +9581,106 @@ loop516:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 408(SP)
 
-loop517:
+loop551:
 	MOVQ R10, SI
 	MOVQ 400(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while518:
+while552:
+	CMPQ        R8, $0x00000008
+	JL          done553
+	VMOVUPS.Z   (DI), K1, Z20
+	VMOVUPS.Z   (DI)(CX*1), K1, Z21
+	VMOVUPS.Z   (DI)(CX*2), K1, Z22
+	VMOVUPS.Z   (DI)(R9*1), K1, Z23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, Z24
+	VMOVUPS.Z   (DI)(CX*1), K1, Z25
+	VMOVUPS.Z   (DI)(CX*2), K1, Z26
+	VMOVUPS.Z   (DI)(R9*1), K1, Z27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, Z28
+	VFMADD231PS Z28, Z20, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z28
+	VFMADD231PS Z28, Z20, Z1
+	VMOVUPS.Z   (R11)(CX*2), K1, Z28
+	VFMADD231PS Z28, Z20, Z2
+	VFMADD231PS Z28, Z21, Z5
+	VMOVUPS.Z   (R11)(R9*1), K1, Z28
+	VFMADD231PS Z28, Z20, Z3
+	VFMADD231PS Z28, Z21, Z6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z28
+	VFMADD231PS Z28, Z20, Z4
+	VFMADD231PS Z28, Z21, Z7
+	VFMADD231PS Z28, Z22, Z10
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z21, Z8
+	VFMADD231PS Z20, Z22, Z11
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z21, Z9
+	VFMADD231PS Z20, Z22, Z12
+	VFMADD231PS Z20, Z23, Z15
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z22, Z13
+	VFMADD231PS Z20, Z23, Z16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z20
+	VFMADD231PS Z20, Z22, Z14
+	VFMADD231PS Z20, Z23, Z17
+	VFMADD231PS Z20, Z24, Z0
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z23, Z18
+	VFMADD231PS Z20, Z24, Z1
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z23, Z19
+	VFMADD231PS Z20, Z24, Z2
+	VFMADD231PS Z20, Z25, Z5
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z24, Z3
+	VFMADD231PS Z20, Z25, Z6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z20
+	VFMADD231PS Z20, Z24, Z4
+	VFMADD231PS Z20, Z25, Z7
+	VFMADD231PS Z20, Z26, Z10
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z25, Z8
+	VFMADD231PS Z20, Z26, Z11
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z25, Z9
+	VFMADD231PS Z20, Z26, Z12
+	VFMADD231PS Z20, Z27, Z15
+	VMOVUPS.Z   (R11)(R9*1), K1, Z20
+	VFMADD231PS Z20, Z26, Z13
+	VFMADD231PS Z20, Z27, Z16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, Z20
+	VFMADD231PS Z20, Z26, Z14
+	VFMADD231PS Z20, Z27, Z17
+	VMOVUPS.Z   (R11)(CX*1), K1, Z20
+	VFMADD231PS Z20, Z27, Z18
+	VMOVUPS.Z   (R11)(CX*2), K1, Z20
+	VFMADD231PS Z20, Z27, Z19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while552
+
+done553:
+while554:
 	CMPQ        R8, $0x00000004
-	JL          done519
+	JL          done555
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -8313,20 +9720,20 @@ while518:
 	VMOVUPS.Z   (R11)(CX*2), K1, Z20
 	VFMADD231PS Z20, Z23, Z19
 	ADDQ        CX, DI
-	ADDQ        AX, SI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
 	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
 	ADDQ        AX, SI
-	ADDQ        CX, DI
+	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while518
+	JMP         while554
 
-done519:
-while520:
+done555:
+while556:
 	CMPQ        R8, $0x00000001
-	JL          done521
+	JL          done557
 	VMOVUPS.Z   (DI), K1, Z20
 	VFMADD231PS (SI), Z20, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
@@ -8336,14 +9743,14 @@ while520:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while520
+	JMP         while556
 
-done521:
+done557:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 400(SP)
 	DECQ    408(SP)
-	JNZ     loop517
+	JNZ     loop551
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -8381,17 +9788,17 @@ done521:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop516
-	JMP     block479
+	JNZ     loop550
+	JMP     block503
 
-kind515:
-loop522:
+kind549:
+loop558:
 	MOVQ kw+56(FP), BX
 	MOVQ BX, 56(SP)
 
-while523:
+while559:
 	CMPQ   56(SP), $0x00000003
-	JL     done524
+	JL     done560
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -8410,14 +9817,14 @@ while523:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 424(SP)
 
-loop525:
+loop561:
 	MOVQ BX, SI
 	MOVQ 416(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while526:
+while562:
 	CMPQ        R8, $0x00000004
-	JL          done527
+	JL          done563
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -8443,12 +9850,12 @@ while526:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while526
+	JMP         while562
 
-done527:
-while528:
+done563:
+while564:
 	CMPQ        R8, $0x00000001
-	JL          done529
+	JL          done565
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -8456,14 +9863,14 @@ while528:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while528
+	JMP         while564
 
-done529:
+done565:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 416(SP)
 	DECQ    424(SP)
-	JNZ     loop525
+	JNZ     loop561
 	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -8487,12 +9894,12 @@ done529:
 	IMUL3Q  $0x00000003, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while523
+	JMP     while559
 
-done524:
-while530:
+done560:
+while566:
 	CMPQ   56(SP), $0x00000001
-	JL     done531
+	JL     done567
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -8503,14 +9910,14 @@ while530:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 440(SP)
 
-loop532:
+loop568:
 	MOVQ BX, SI
 	MOVQ 432(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while533:
+while569:
 	CMPQ        R8, $0x00000004
-	JL          done534
+	JL          done570
 	VMOVUPS.Z   (DI), K1, Z4
 	VFMADD231PS (SI), Z4, K1, Z0
 	ADDQ        CX, DI
@@ -8528,25 +9935,25 @@ while533:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while533
+	JMP         while569
 
-done534:
-while535:
+done570:
+while571:
 	CMPQ        R8, $0x00000001
-	JL          done536
+	JL          done572
 	VMOVUPS.Z   (DI), K1, Z4
 	VFMADD231PS (SI), Z4, K1, Z0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while535
+	JMP         while571
 
-done536:
+done572:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 432(SP)
 	DECQ    440(SP)
-	JNZ     loop532
+	JNZ     loop568
 	MOVQ    8(SP), BX
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z2, Z0, Z0
@@ -8558,17 +9965,17 @@ done536:
 	IMUL3Q  $0x00000001, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while530
+	JMP     while566
 
-done531:
+done567:
 	MOVQ skip+80(FP), BX
 	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop522
+	JNZ  loop558
 
-block479:
-rest420:
-zero418:
+block503:
+rest432:
+zero430:
 	VZEROUPPER
 	RET
 
@@ -8587,26 +9994,26 @@ TEXT ·maxPoolGradAVX512(SB), NOSPLIT, $40-80
 	MOVQ tap+64(FP), SI
 	MOVQ skip+72(FP), DI
 
-while537:
+while573:
 	CMPQ         8(SP), $0x00000010
-	JL           done538
+	JL           done574
 	VBROADCASTSS (SP), Z0
 	MOVQ         16(SP), AX
 	MOVQ         24(SP), CX
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop539:
+loop575:
 	VMOVUPS (AX), Z2
 	VXORPS  Z3, Z3, Z3
 	VXORPS  Z1, Z1, Z1
 	MOVQ    AX, R8
 	MOVQ    kh+40(FP), R9
 
-loop540:
+loop576:
 	MOVQ kw+48(FP), R10
 
-loop541:
+loop577:
 	VMOVUPS (R8), Z4
 	VCMPPS  $0x11, Z4, Z2, K1
 	VMOVAPS Z4, K1, Z2
@@ -8614,19 +10021,19 @@ loop541:
 	VADDPS  Z0, Z1, Z1
 	ADDQ    SI, R8
 	DECQ    R10
-	JNZ     loop541
+	JNZ     loop577
 	ADDQ    DI, R8
 	DECQ    R9
-	JNZ     loop540
+	JNZ     loop576
 	VMOVUPS (DX), Z2
 	VXORPS  Z1, Z1, Z1
 	MOVQ    CX, R8
 	MOVQ    kh+40(FP), R9
 
-loop542:
+loop578:
 	MOVQ kw+48(FP), R10
 
-loop543:
+loop579:
 	VCMPPS    $0x00, Z3, Z1, K1
 	VMOVAPS.Z Z2, K1, Z4
 	VADDPS    (R8), Z4, Z4
@@ -8634,27 +10041,27 @@ loop543:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop543
+	JNZ       loop579
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop542
+	JNZ       loop578
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop539
+	JNZ       loop575
 	ADDQ      $0x00000040, 16(SP)
 	ADDQ      $0x00000040, 24(SP)
 	ADDQ      $0x00000040, 32(SP)
 	SUBQ      $0x00000010, 8(SP)
-	JMP       while537
+	JMP       while573
 
-done538:
+done574:
 	CMPQ         8(SP), $0x00000000
-	JE           zero544
+	JE           zero580
 	CMPQ         8(SP), $0x00000008
-	JG           more545
+	JG           more581
 	MOVQ         8(SP), AX
 	MOVQ         $-1, CX
 	BZHIQ        AX, CX, CX
@@ -8665,17 +10072,17 @@ done538:
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop547:
+loop583:
 	VMOVUPS.Z (AX), K1, Y2
 	VXORPS    Y3, Y3, Y3
 	VXORPS    Y1, Y1, Y1
 	MOVQ      AX, R8
 	MOVQ      kh+40(FP), R9
 
-loop548:
+loop584:
 	MOVQ kw+48(FP), R10
 
-loop549:
+loop585:
 	VMOVUPS.Z (R8), K1, Y4
 	VCMPPS    $0x11, Y4, Y2, K2
 	VMOVAPS   Y4, K2, Y2
@@ -8683,19 +10090,19 @@ loop549:
 	VADDPS    Y0, Y1, Y1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop549
+	JNZ       loop585
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop548
+	JNZ       loop584
 	VMOVUPS.Z (DX), K1, Y2
 	VXORPS    Y1, Y1, Y1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop550:
+loop586:
 	MOVQ kw+48(FP), R10
 
-loop551:
+loop587:
 	VCMPPS    $0x00, Y3, Y1, K2
 	VMOVAPS.Z Y2, K2, Y4
 	VADDPS    (R8), Y4, K1, Y4
@@ -8703,19 +10110,19 @@ loop551:
 	VADDPS    Y0, Y1, Y1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop551
+	JNZ       loop587
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop550
+	JNZ       loop586
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop547
-	JMP       rest546
+	JNZ       loop583
+	JMP       rest582
 
-more545:
+more581:
 	MOVQ         8(SP), AX
 	MOVQ         $-1, CX
 	BZHIQ        AX, CX, CX
@@ -8726,17 +10133,17 @@ more545:
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop552:
+loop588:
 	VMOVUPS.Z (AX), K1, Z2
 	VXORPS    Z3, Z3, Z3
 	VXORPS    Z1, Z1, Z1
 	MOVQ      AX, R8
 	MOVQ      kh+40(FP), R9
 
-loop553:
+loop589:
 	MOVQ kw+48(FP), R10
 
-loop554:
+loop590:
 	VMOVUPS.Z (R8), K1, Z4
 	VCMPPS    $0x11, Z4, Z2, K2
 	VMOVAPS   Z4, K2, Z2
@@ -8744,19 +10151,19 @@ loop554:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop554
+	JNZ       loop590
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop553
+	JNZ       loop589
 	VMOVUPS.Z (DX), K1, Z2
 	VXORPS    Z1, Z1, Z1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop555:
+loop591:
 	MOVQ kw+48(FP), R10
 
-loop556:
+loop592:
 	VCMPPS    $0x00, Z3, Z1, K2
 	VMOVAPS.Z Z2, K2, Z4
 	VADDPS    (R8), Z4, K1, Z4
@@ -8764,19 +10171,19 @@ loop556:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop556
+	JNZ       loop592
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop555
+	JNZ       loop591
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop552
+	JNZ       loop588
 
-rest546:
-zero544:
+rest582:
+zero580:
 	VZEROUPPER
 	RET
 
@@ -8801,14 +10208,14 @@ TEXT ·sumAroundAVX512(SB), NOSPLIT, $72-64
 	IMULQ pixels+48(FP), CX
 	MOVQ  CX, 64(SP)
 
-while557:
+while593:
 	CMPQ 40(SP), $0x00000010
-	JL   done558
+	JL   done594
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+56(FP), CX
 	MOVQ CX, 56(SP)
 
-loop559:
+loop595:
 	MOVQ    (SP), DX
 	ADDQ    48(SP), DX
 	MOVQ    8(SP), BX
@@ -8855,9 +10262,9 @@ loop559:
 	MOVQ    pixels+48(FP), CX
 	SUBQ    $0x00000002, CX
 
-while560:
+while596:
 	CMPQ    CX, $0x00000003
-	JL      done561
+	JL      done597
 	VMOVUPS (BX), Z6
 	VMOVUPS (SI), Z7
 	VMOVUPS (DI), Z8
@@ -8916,12 +10323,12 @@ while560:
 	ADDQ    AX, DX
 	ADDQ    AX, R8
 	SUBQ    $0x00000003, CX
-	JMP     while560
+	JMP     while596
 
-done561:
-while562:
+done597:
+while598:
 	CMPQ    CX, $0x00000001
-	JL      done563
+	JL      done599
 	VMOVUPS (BX), Z6
 	VMOVUPS (SI), Z7
 	VMOVUPS (DI), Z8
@@ -8948,9 +10355,9 @@ while562:
 	VMOVAPS Z7, Z4
 	VMOVAPS Z8, Z5
 	SUBQ    $0x00000001, CX
-	JMP     while562
+	JMP     while598
 
-done563:
+done599:
 	VXORPS  Z6, Z6, Z6
 	VXORPS  Z7, Z7, Z7
 	VXORPS  Z8, Z8, Z8
@@ -8970,20 +10377,20 @@ done563:
 	MOVQ    64(SP), CX
 	ADDQ    CX, 48(SP)
 	DECQ    56(SP)
-	JNZ     loop559
+	JNZ     loop595
 	ADDQ    $0x00000040, (SP)
 	ADDQ    $0x00000040, 8(SP)
 	ADDQ    $0x00000040, 16(SP)
 	ADDQ    $0x00000040, 24(SP)
 	ADDQ    $0x00000040, 32(SP)
 	SUBQ    $0x00000010, 40(SP)
-	JMP     while557
+	JMP     while593
 
-done558:
+done594:
 	CMPQ  40(SP), $0x00000000
-	JE    zero564
+	JE    zero600
 	CMPQ  40(SP), $0x00000008
-	JG    more565
+	JG    more601
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -8992,7 +10399,7 @@ done558:
 	MOVQ  rows+56(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop567:
+loop603:
 	MOVQ      (SP), DX
 	ADDQ      48(SP), DX
 	MOVQ      8(SP), BX
@@ -9039,9 +10446,9 @@ loop567:
 	MOVQ      pixels+48(FP), CX
 	SUBQ      $0x00000002, CX
 
-while568:
+while604:
 	CMPQ      CX, $0x00000003
-	JL        done569
+	JL        done605
 	VMOVUPS.Z (BX), K1, Y6
 	VMOVUPS.Z (SI), K1, Y7
 	VMOVUPS.Z (DI), K1, Y8
@@ -9100,12 +10507,12 @@ while568:
 	ADDQ      AX, DX
 	ADDQ      AX, R8
 	SUBQ      $0x00000003, CX
-	JMP       while568
+	JMP       while604
 
-done569:
-while570:
+done605:
+while606:
 	CMPQ      CX, $0x00000001
-	JL        done571
+	JL        done607
 	VMOVUPS.Z (BX), K1, Y6
 	VMOVUPS.Z (SI), K1, Y7
 	VMOVUPS.Z (DI), K1, Y8
@@ -9132,9 +10539,9 @@ while570:
 	VMOVAPS   Y7, Y4
 	VMOVAPS   Y8, Y5
 	SUBQ      $0x00000001, CX
-	JMP       while570
+	JMP       while606
 
-done571:
+done607:
 	VXORPS    Y6, Y6, Y6
 	VXORPS    Y7, Y7, Y7
 	VXORPS    Y8, Y8, Y8
@@ -9154,10 +10561,10 @@ done571:
 	MOVQ      64(SP), CX
 	ADDQ      CX, 48(SP)
 	DECQ      56(SP)
-	JNZ       loop567
-	JMP       rest566
+	JNZ       loop603
+	JMP       rest602
 
-more565:
+more601:
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -9166,7 +10573,7 @@ more565:
 	MOVQ  rows+56(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop572:
+loop608:
 	MOVQ      (SP), DX
 	ADDQ      48(SP), DX
 	MOVQ      8(SP), BX
@@ -9213,9 +10620,9 @@ loop572:
 	MOVQ      pixels+48(FP), CX
 	SUBQ      $0x00000002, CX
 
-while573:
+while609:
 	CMPQ      CX, $0x00000003
-	JL        done574
+	JL        done610
 	VMOVUPS.Z (BX), K1, Z6
 	VMOVUPS.Z (SI), K1, Z7
 	VMOVUPS.Z (DI), K1, Z8
@@ -9274,12 +10681,12 @@ while573:
 	ADDQ      AX, DX
 	ADDQ      AX, R8
 	SUBQ      $0x00000003, CX
-	JMP       while573
+	JMP       while609
 
-done574:
-while575:
+done610:
+while611:
 	CMPQ      CX, $0x00000001
-	JL        done576
+	JL        done612
 	VMOVUPS.Z (BX), K1, Z6
 	VMOVUPS.Z (SI), K1, Z7
 	VMOVUPS.Z (DI), K1, Z8
@@ -9306,9 +10713,9 @@ while575:
 	VMOVAPS   Z7, Z4
 	VMOVAPS   Z8, Z5
 	SUBQ      $0x00000001, CX
-	JMP       while575
+	JMP       while611
 
-done576:
+done612:
 	VXORPS    Z6, Z6, Z6
 	VXORPS    Z7, Z7, Z7
 	VXORPS    Z8, Z8, Z8
@@ -9328,10 +10735,10 @@ done576:
 	MOVQ      64(SP), CX
 	ADDQ      CX, 48(SP)
 	DECQ      56(SP)
-	JNZ       loop572
+	JNZ       loop608
 
-rest566:
-zero564:
+rest602:
+zero600:
 	VZEROUPPER
 	RET
 
@@ -9355,14 +10762,14 @@ TEXT ·maxAroundAVX512(SB), NOSPLIT, $72-56
 	IMULQ pixels+40(FP), CX
 	MOVQ  CX, 64(SP)
 
-while577:
+while613:
 	CMPQ 40(SP), $0x00000010
-	JL   done578
+	JL   done614
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+48(FP), CX
 	MOVQ CX, 56(SP)
 
-loop579:
+loop615:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -9410,9 +10817,9 @@ loop579:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while580:
+while616:
 	CMPQ    CX, $0x00000003
-	JL      done581
+	JL      done617
 	VMOVUPS (BX), Z2
 	VMOVUPS (SI), Z3
 	VMAXPS  Z2, Z3, Z2
@@ -9477,12 +10884,12 @@ while580:
 	VMOVUPS Z2, (DX)
 	ADDQ    AX, DX
 	SUBQ    $0x00000003, CX
-	JMP     while580
+	JMP     while616
 
-done581:
-while582:
+done617:
+while618:
 	CMPQ    CX, $0x00000001
-	JL      done583
+	JL      done619
 	VMOVUPS (BX), Z2
 	VMOVUPS (SI), Z3
 	VMAXPS  Z2, Z3, Z2
@@ -9507,9 +10914,9 @@ while582:
 	VMOVAPS Z1, Z0
 	VMOVAPS Z2, Z1
 	SUBQ    $0x00000001, CX
-	JMP     while582
+	JMP     while618
 
-done583:
+done619:
 	VBROADCASTSS (SP), Z2
 	VMOVAPS      Z0, Z0
 	VMAXPS       Z0, Z1, Z0
@@ -9523,19 +10930,19 @@ done583:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop579
+	JNZ          loop615
 	ADDQ         $0x00000040, 8(SP)
 	ADDQ         $0x00000040, 16(SP)
 	ADDQ         $0x00000040, 24(SP)
 	ADDQ         $0x00000040, 32(SP)
 	SUBQ         $0x00000010, 40(SP)
-	JMP          while577
+	JMP          while613
 
-done578:
+done614:
 	CMPQ  40(SP), $0x00000000
-	JE    zero584
+	JE    zero620
 	CMPQ  40(SP), $0x00000008
-	JG    more585
+	JG    more621
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -9544,7 +10951,7 @@ done578:
 	MOVQ  rows+48(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop587:
+loop623:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -9592,9 +10999,9 @@ loop587:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while588:
+while624:
 	CMPQ      CX, $0x00000003
-	JL        done589
+	JL        done625
 	VMOVUPS.Z (BX), K1, Y2
 	VMOVUPS.Z (SI), K1, Y3
 	VMAXPS    Y2, Y3, Y2
@@ -9659,12 +11066,12 @@ while588:
 	VMOVUPS   Y2, K1, (DX)
 	ADDQ      AX, DX
 	SUBQ      $0x00000003, CX
-	JMP       while588
+	JMP       while624
 
-done589:
-while590:
+done625:
+while626:
 	CMPQ      CX, $0x00000001
-	JL        done591
+	JL        done627
 	VMOVUPS.Z (BX), K1, Y2
 	VMOVUPS.Z (SI), K1, Y3
 	VMAXPS    Y2, Y3, Y2
@@ -9689,9 +11096,9 @@ while590:
 	VMOVAPS   Y1, Y0
 	VMOVAPS   Y2, Y1
 	SUBQ      $0x00000001, CX
-	JMP       while590
+	JMP       while626
 
-done591:
+done627:
 	VBROADCASTSS (SP), Y2
 	VMOVAPS      Y0, Y0
 	VMAXPS       Y0, Y1, Y0
@@ -9705,10 +11112,10 @@ done591:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop587
-	JMP          rest586
+	JNZ          loop623
+	JMP          rest622
 
-more585:
+more621:
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -9717,7 +11124,7 @@ more585:
 	MOVQ  rows+48(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop592:
+loop628:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -9765,9 +11172,9 @@ loop592:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while593:
+while629:
 	CMPQ      CX, $0x00000003
-	JL        done594
+	JL        done630
 	VMOVUPS.Z (BX), K1, Z2
 	VMOVUPS.Z (SI), K1, Z3
 	VMAXPS    Z2, Z3, Z2
@@ -9832,12 +11239,12 @@ while593:
 	VMOVUPS   Z2, K1, (DX)
 	ADDQ      AX, DX
 	SUBQ      $0x00000003, CX
-	JMP       while593
+	JMP       while629
 
-done594:
-while595:
+done630:
+while631:
 	CMPQ      CX, $0x00000001
-	JL        done596
+	JL        done632
 	VMOVUPS.Z (BX), K1, Z2
 	VMOVUPS.Z (SI), K1, Z3
 	VMAXPS    Z2, Z3, Z2
@@ -9862,9 +11269,9 @@ while595:
 	VMOVAPS   Z1, Z0
 	VMOVAPS   Z2, Z1
 	SUBQ      $0x00000001, CX
-	JMP       while595
+	JMP       while631
 
-done596:
+done632:
 	VBROADCASTSS (SP), Z2
 	VMOVAPS      Z0, Z0
 	VMAXPS       Z0, Z1, Z0
@@ -9878,10 +11285,10 @@ done596:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop592
+	JNZ          loop628
 
-rest586:
-zero584:
+rest622:
+zero620:
 	VZEROUPPER
 	RET
 
@@ -9911,14 +11318,14 @@ TEXT ·maxAroundGradAVX512(SB), NOSPLIT, $96-80
 	IMULQ pixels+64(FP), CX
 	MOVQ  CX, 88(SP)
 
-while597:
+while633:
 	CMPQ 64(SP), $0x00000010
-	JL   done598
+	JL   done634
 	MOVQ $0x00000000, 72(SP)
 	MOVQ rows+72(FP), CX
 	MOVQ CX, 80(SP)
 
-loop599:
+loop635:
 	MOVQ         8(SP), DX
 	ADDQ         72(SP), DX
 	MOVQ         16(SP), BX
@@ -10017,9 +11424,9 @@ loop599:
 	MOVQ         pixels+64(FP), CX
 	SUBQ         $0x00000002, CX
 
-while600:
+while636:
 	CMPQ    CX, $0x00000003
-	JL      done601
+	JL      done637
 	VMOVUPS (R8), Z15
 	VMOVUPS (R11), Z19
 	VMOVUPS (R9), Z16
@@ -10174,12 +11581,12 @@ while600:
 	ADDQ    AX, BX
 	ADDQ    AX, SI
 	SUBQ    $0x00000003, CX
-	JMP     while600
+	JMP     while636
 
-done601:
-while602:
+done637:
+while638:
 	CMPQ    CX, $0x00000001
-	JL      done603
+	JL      done639
 	VMOVUPS (R8), Z15
 	VMOVUPS (R11), Z19
 	VMOVUPS (R9), Z16
@@ -10246,9 +11653,9 @@ while602:
 	VMOVAPS Z20, Z13
 	VMOVAPS Z21, Z14
 	SUBQ    $0x00000001, CX
-	JMP     while602
+	JMP     while638
 
-done603:
+done639:
 	VBROADCASTSS (SP), Z15
 	VBROADCASTSS (SP), Z16
 	VBROADCASTSS (SP), Z17
@@ -10299,7 +11706,7 @@ done603:
 	MOVQ         88(SP), CX
 	ADDQ         CX, 72(SP)
 	DECQ         80(SP)
-	JNZ          loop599
+	JNZ          loop635
 	ADDQ         $0x00000040, 8(SP)
 	ADDQ         $0x00000040, 16(SP)
 	ADDQ         $0x00000040, 24(SP)
@@ -10308,13 +11715,13 @@ done603:
 	ADDQ         $0x00000040, 48(SP)
 	ADDQ         $0x00000040, 56(SP)
 	SUBQ         $0x00000010, 64(SP)
-	JMP          while597
+	JMP          while633
 
-done598:
+done634:
 	CMPQ  64(SP), $0x00000000
-	JE    zero604
+	JE    zero640
 	CMPQ  64(SP), $0x00000008
-	JG    more605
+	JG    more641
 	MOVQ  64(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -10323,7 +11730,7 @@ done598:
 	MOVQ  rows+72(FP), CX
 	MOVQ  CX, 80(SP)
 
-loop607:
+loop643:
 	MOVQ         8(SP), DX
 	ADDQ         72(SP), DX
 	MOVQ         16(SP), BX
@@ -10422,9 +11829,9 @@ loop607:
 	MOVQ         pixels+64(FP), CX
 	SUBQ         $0x00000002, CX
 
-while608:
+while644:
 	CMPQ      CX, $0x00000003
-	JL        done609
+	JL        done645
 	VMOVUPS.Z (R8), K1, Y12
 	VMOVUPS.Z (R11), K1, Y16
 	VMOVUPS.Z (R9), K1, Y13
@@ -10579,12 +11986,12 @@ while608:
 	ADDQ      AX, BX
 	ADDQ      AX, SI
 	SUBQ      $0x00000003, CX
-	JMP       while608
+	JMP       while644
 
-done609:
-while610:
+done645:
+while646:
 	CMPQ      CX, $0x00000001
-	JL        done611
+	JL        done647
 	VMOVUPS.Z (R8), K1, Y12
 	VMOVUPS.Z (R11), K1, Y16
 	VMOVUPS.Z (R9), K1, Y13
@@ -10651,9 +12058,9 @@ while610:
 	VMOVAPS   Y17, Y10
 	VMOVAPS   Y18, Y11
 	SUBQ      $0x00000001, CX
-	JMP       while610
+	JMP       while646
 
-done611:
+done647:
 	VBROADCASTSS (SP), Y12
 	VBROADCASTSS (SP), Y13
 	VBROADCASTSS (SP), Y14
@@ -10704,10 +12111,10 @@ done611:
 	MOVQ         88(SP), CX
 	ADDQ         CX, 72(SP)
 	DECQ         80(SP)
-	JNZ          loop607
-	JMP          rest606
+	JNZ          loop643
+	JMP          rest642
 
-more605:
+more641:
 	MOVQ  64(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -10716,7 +12123,7 @@ more605:
 	MOVQ  rows+72(FP), CX
 	MOVQ  CX, 80(SP)
 
-loop612:
+loop648:
 	MOVQ         8(SP), DX
 	ADDQ         72(SP), DX
 	MOVQ         16(SP), BX
@@ -10815,9 +12222,9 @@ loop612:
 	MOVQ         pixels+64(FP), CX
 	SUBQ         $0x00000002, CX
 
-while613:
+while649:
 	CMPQ      CX, $0x00000003
-	JL        done614
+	JL        done650
 	VMOVUPS.Z (R8), K1, Z12
 	VMOVUPS.Z (R11), K1, Z16
 	VMOVUPS.Z (R9), K1, Z13
@@ -10972,12 +12379,12 @@ while613:
 	ADDQ      AX, BX
 	ADDQ      AX, SI
 	SUBQ      $0x00000003, CX
-	JMP       while613
+	JMP       while649
 
-done614:
-while615:
+done650:
+while651:
 	CMPQ      CX, $0x00000001
-	JL        done616
+	JL        done652
 	VMOVUPS.Z (R8), K1, Z12
 	VMOVUPS.Z (R11), K1, Z16
 	VMOVUPS.Z (R9), K1, Z13
@@ -11044,9 +12451,9 @@ while615:
 	VMOVAPS   Z17, Z10
 	VMOVAPS   Z18, Z11
 	SUBQ      $0x00000001, CX
-	JMP       while615
+	JMP       while651
 
-done616:
+done652:
 	VBROADCASTSS (SP), Z12
 	VBROADCASTSS (SP), Z13
 	VBROADCASTSS (SP), Z14
@@ -11097,10 +12504,10 @@ done616:
 	MOVQ         88(SP), CX
 	ADDQ         CX, 72(SP)
 	DECQ         80(SP)
-	JNZ          loop612
+	JNZ          loop648
 
-rest606:
-zero604:
+rest642:
+zero640:
 	VZEROUPPER
 	RET
 
@@ -11112,9 +12519,9 @@ TEXT ·addRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while617:
+while653:
 	CMPQ    BX, $0x00000040
-	JL      done618
+	JL      done654
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VADDPS  Z1, Z0, Z0
@@ -11135,12 +12542,12 @@ while617:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while617
+	JMP     while653
 
-done618:
-while619:
+done654:
+while655:
 	CMPQ    BX, $0x00000010
-	JL      done620
+	JL      done656
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VADDPS  Z1, Z0, Z0
@@ -11149,11 +12556,11 @@ while619:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while619
+	JMP     while655
 
-done620:
+done656:
 	CMPQ      BX, $0x00000000
-	JE        zero621
+	JE        zero657
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -11162,7 +12569,7 @@ done620:
 	VADDPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero621:
+zero657:
 	VZEROUPPER
 	RET
 
@@ -11174,9 +12581,9 @@ TEXT ·subRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while622:
+while658:
 	CMPQ    BX, $0x00000040
-	JL      done623
+	JL      done659
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VSUBPS  Z1, Z0, Z0
@@ -11197,12 +12604,12 @@ while622:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while622
+	JMP     while658
 
-done623:
-while624:
+done659:
+while660:
 	CMPQ    BX, $0x00000010
-	JL      done625
+	JL      done661
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VSUBPS  Z1, Z0, Z0
@@ -11211,11 +12618,11 @@ while624:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while624
+	JMP     while660
 
-done625:
+done661:
 	CMPQ      BX, $0x00000000
-	JE        zero626
+	JE        zero662
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -11224,7 +12631,7 @@ done625:
 	VSUBPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero626:
+zero662:
 	VZEROUPPER
 	RET
 
@@ -11236,9 +12643,9 @@ TEXT ·mulRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while627:
+while663:
 	CMPQ    BX, $0x00000040
-	JL      done628
+	JL      done664
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMULPS  Z1, Z0, Z0
@@ -11259,12 +12666,12 @@ while627:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while627
+	JMP     while663
 
-done628:
-while629:
+done664:
+while665:
 	CMPQ    BX, $0x00000010
-	JL      done630
+	JL      done666
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMULPS  Z1, Z0, Z0
@@ -11273,11 +12680,11 @@ while629:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while629
+	JMP     while665
 
-done630:
+done666:
 	CMPQ      BX, $0x00000000
-	JE        zero631
+	JE        zero667
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -11286,7 +12693,7 @@ done630:
 	VMULPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero631:
+zero667:
 	VZEROUPPER
 	RET
 
@@ -11298,9 +12705,9 @@ TEXT ·divRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while632:
+while668:
 	CMPQ    BX, $0x00000040
-	JL      done633
+	JL      done669
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VDIVPS  Z1, Z0, Z0
@@ -11321,12 +12728,12 @@ while632:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while632
+	JMP     while668
 
-done633:
-while634:
+done669:
+while670:
 	CMPQ    BX, $0x00000010
-	JL      done635
+	JL      done671
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VDIVPS  Z1, Z0, Z0
@@ -11335,11 +12742,11 @@ while634:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while634
+	JMP     while670
 
-done635:
+done671:
 	CMPQ      BX, $0x00000000
-	JE        zero636
+	JE        zero672
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -11348,7 +12755,7 @@ done635:
 	VDIVPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero636:
+zero672:
 	VZEROUPPER
 	RET
 
@@ -11359,9 +12766,9 @@ TEXT ·sqrtRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while637:
+while673:
 	CMPQ    DX, $0x00000040
-	JL      done638
+	JL      done674
 	VMOVUPS (CX), Z0
 	VSQRTPS Z0, Z0
 	VMOVUPS Z0, (AX)
@@ -11377,23 +12784,23 @@ while637:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while637
+	JMP     while673
 
-done638:
-while639:
+done674:
+while675:
 	CMPQ    DX, $0x00000010
-	JL      done640
+	JL      done676
 	VMOVUPS (CX), Z0
 	VSQRTPS Z0, Z0
 	VMOVUPS Z0, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while639
+	JMP     while675
 
-done640:
+done676:
 	CMPQ      DX, $0x00000000
-	JE        zero641
+	JE        zero677
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -11401,7 +12808,7 @@ done640:
 	VSQRTPS   Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero641:
+zero677:
 	VZEROUPPER
 	RET
 
@@ -11413,9 +12820,9 @@ TEXT ·maxRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while642:
+while678:
 	CMPQ    BX, $0x00000040
-	JL      done643
+	JL      done679
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMAXPS  Z1, Z0, Z0
@@ -11436,12 +12843,12 @@ while642:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while642
+	JMP     while678
 
-done643:
-while644:
+done679:
+while680:
 	CMPQ    BX, $0x00000010
-	JL      done645
+	JL      done681
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMAXPS  Z1, Z0, Z0
@@ -11450,11 +12857,11 @@ while644:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while644
+	JMP     while680
 
-done645:
+done681:
 	CMPQ      BX, $0x00000000
-	JE        zero646
+	JE        zero682
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -11463,7 +12870,7 @@ done645:
 	VMAXPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero646:
+zero682:
 	VZEROUPPER
 	RET
 
@@ -11474,9 +12881,9 @@ TEXT ·reluRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while647:
+while683:
 	CMPQ    DX, $0x00000040
-	JL      done648
+	JL      done684
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -11496,12 +12903,12 @@ while647:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while647
+	JMP     while683
 
-done648:
-while649:
+done684:
+while685:
 	CMPQ    DX, $0x00000010
-	JL      done650
+	JL      done686
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -11509,11 +12916,11 @@ while649:
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while649
+	JMP     while685
 
-done650:
+done686:
 	CMPQ      DX, $0x00000000
-	JE        zero651
+	JE        zero687
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -11522,7 +12929,7 @@ done650:
 	VMAXPS    Z0, Z1, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero651:
+zero687:
 	VZEROUPPER
 	RET
 
@@ -11534,9 +12941,9 @@ TEXT ·reluGradRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while652:
+while688:
 	CMPQ      BX, $0x00000040
-	JL        done653
+	JL        done689
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -11565,12 +12972,12 @@ while652:
 	ADDQ      $0x00000100, CX
 	ADDQ      $0x00000100, DX
 	SUBQ      $0x00000040, BX
-	JMP       while652
+	JMP       while688
 
-done653:
-while654:
+done689:
+while690:
 	CMPQ      BX, $0x00000010
-	JL        done655
+	JL        done691
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -11581,11 +12988,11 @@ while654:
 	ADDQ      $0x00000040, CX
 	ADDQ      $0x00000040, DX
 	SUBQ      $0x00000010, BX
-	JMP       while654
+	JMP       while690
 
-done655:
+done691:
 	CMPQ      BX, $0x00000000
-	JE        zero656
+	JE        zero692
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -11596,7 +13003,7 @@ done655:
 	VMOVAPS.Z Z0, K2, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero656:
+zero692:
 	VZEROUPPER
 	RET
 
@@ -11608,9 +13015,9 @@ TEXT ·scaleRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while657:
+while693:
 	CMPQ    DX, $0x00000040
-	JL      done658
+	JL      done694
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
@@ -11626,23 +13033,23 @@ while657:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while657
+	JMP     while693
 
-done658:
-while659:
+done694:
+while695:
 	CMPQ    DX, $0x00000010
-	JL      done660
+	JL      done696
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while659
+	JMP     while695
 
-done660:
+done696:
 	CMPQ      DX, $0x00000000
-	JE        zero661
+	JE        zero697
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -11650,7 +13057,7 @@ done660:
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (AX)
 
-zero661:
+zero697:
 	VZEROUPPER
 	RET
 
@@ -11663,9 +13070,9 @@ TEXT ·axpyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), BX
 
-while662:
+while698:
 	CMPQ        BX, $0x00000040
-	JL          done663
+	JL          done699
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -11686,12 +13093,12 @@ while662:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while662
+	JMP         while698
 
-done663:
-while664:
+done699:
+while700:
 	CMPQ        BX, $0x00000010
-	JL          done665
+	JL          done701
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -11700,11 +13107,11 @@ while664:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while664
+	JMP         while700
 
-done665:
+done701:
 	CMPQ        BX, $0x00000000
-	JE          zero666
+	JE          zero702
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -11713,7 +13120,7 @@ done665:
 	VFMADD231PS Z0, Z1, Z2
 	VMOVUPS     Z2, K1, (AX)
 
-zero666:
+zero702:
 	VZEROUPPER
 	RET
 
@@ -11727,9 +13134,9 @@ TEXT ·axpbyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Z1
 	MOVQ         n+24(FP), BX
 
-while667:
+while703:
 	CMPQ        BX, $0x00000040
-	JL          done668
+	JL          done704
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -11754,12 +13161,12 @@ while667:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while667
+	JMP         while703
 
-done668:
-while669:
+done704:
+while705:
 	CMPQ        BX, $0x00000010
-	JL          done670
+	JL          done706
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -11769,11 +13176,11 @@ while669:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while669
+	JMP         while705
 
-done670:
+done706:
 	CMPQ        BX, $0x00000000
-	JE          zero671
+	JE          zero707
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -11783,7 +13190,7 @@ done670:
 	VFMADD231PS Z0, Z2, Z3
 	VMOVUPS     Z3, K1, (AX)
 
-zero671:
+zero707:
 	VZEROUPPER
 	RET
 
@@ -11796,9 +13203,9 @@ TEXT ·dotAVX512(SB), NOSPLIT, $0-32
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-while672:
+while708:
 	CMPQ          DX, $0x00000100
-	JL            done673
+	JL            done709
 	VXORPS        Z2, Z2, Z2
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
@@ -11846,12 +13253,12 @@ while672:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000100, DX
-	JMP           while672
+	JMP           while708
 
-done673:
-while674:
+done709:
+while710:
 	CMPQ          DX, $0x00000010
-	JL            done675
+	JL            done711
 	VXORPS        Z2, Z2, Z2
 	VMOVUPS       (AX), Z3
 	VFMADD231PS   (CX), Z3, Z2
@@ -11863,11 +13270,11 @@ while674:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000010, DX
-	JMP           while674
+	JMP           while710
 
-done675:
+done711:
 	CMPQ          DX, $0x00000000
-	JE            zero676
+	JE            zero712
 	MOVQ          $-1, BX
 	BZHIQ         DX, BX, BX
 	KMOVW         BX, K1
@@ -11880,7 +13287,7 @@ done675:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 
-zero676:
+zero712:
 	VADDPD        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPD        Y1, Y0, Y0
@@ -11906,9 +13313,9 @@ TEXT ·sgdAVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Z3
 	MOVQ         n+40(FP), DI
 
-while677:
+while713:
 	CMPQ         DI, $0x00000040
-	JL           done678
+	JL           done714
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -11951,12 +13358,12 @@ while677:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000100, SI
 	SUBQ         $0x00000040, DI
-	JMP          while677
+	JMP          while713
 
-done678:
-while679:
+done714:
+while715:
 	CMPQ         DI, $0x00000010
-	JL           done680
+	JL           done716
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -11972,11 +13379,11 @@ while679:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000010, DI
-	JMP          while679
+	JMP          while715
 
-done680:
+done716:
 	CMPQ         DI, $0x00000000
-	JE           zero681
+	JE           zero717
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVW        R8, K1
@@ -11990,7 +13397,7 @@ done680:
 	VMOVUPS      Z5, K1, (CX)
 	VMOVUPS      Z4, K1, (AX)
 
-zero681:
+zero717:
 	VZEROUPPER
 	RET
 
@@ -12026,9 +13433,9 @@ TEXT ·expRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while682:
+while718:
 	CMPQ         DX, $0x00000040
-	JL           done683
+	JL           done719
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -12196,12 +13603,12 @@ while682:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while682
+	JMP          while718
 
-done683:
-while684:
+done719:
+while720:
 	CMPQ         DX, $0x00000010
-	JL           done685
+	JL           done721
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -12246,11 +13653,11 @@ while684:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while684
+	JMP          while720
 
-done685:
+done721:
 	CMPQ         DX, $0x00000000
-	JE           zero686
+	JE           zero722
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -12296,7 +13703,7 @@ done685:
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      Z3, K1, (AX)
 
-zero686:
+zero722:
 	VZEROUPPER
 	RET
 
@@ -12307,9 +13714,9 @@ TEXT ·sigmoidRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while687:
+while723:
 	CMPQ         DX, $0x00000040
-	JL           done688
+	JL           done724
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -12497,12 +13904,12 @@ while687:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while687
+	JMP          while723
 
-done688:
-while689:
+done724:
+while725:
 	CMPQ         DX, $0x00000010
-	JL           done690
+	JL           done726
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -12552,11 +13959,11 @@ while689:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while689
+	JMP          while725
 
-done690:
+done726:
 	CMPQ         DX, $0x00000000
-	JE           zero691
+	JE           zero727
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -12607,7 +14014,7 @@ done690:
 	VDIVPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero691:
+zero727:
 	VZEROUPPER
 	RET
 
@@ -12618,9 +14025,9 @@ TEXT ·tanhRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while692:
+while728:
 	CMPQ         DX, $0x00000040
-	JL           done693
+	JL           done729
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VANDNPS      Z0, Z1, Z1
@@ -12896,12 +14303,12 @@ while692:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while692
+	JMP          while728
 
-done693:
-while694:
+done729:
+while730:
 	CMPQ         DX, $0x00000010
-	JL           done695
+	JL           done731
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VANDNPS      Z0, Z1, Z1
@@ -12973,11 +14380,11 @@ while694:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while694
+	JMP          while730
 
-done695:
+done731:
 	CMPQ         DX, $0x00000000
-	JE           zero696
+	JE           zero732
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -13050,7 +14457,7 @@ done695:
 	VMOVAPS      Z4, K2, Z2
 	VMOVUPS      Z2, K1, (AX)
 
-zero696:
+zero732:
 	VZEROUPPER
 	RET
 
@@ -13064,9 +14471,9 @@ TEXT ·highwayAVX512(SB), NOSPLIT, $0-48
 	MOVQ mixture+32(FP), SI
 	MOVQ n+40(FP), DI
 
-while697:
+while733:
 	CMPQ         DI, $0x00000010
-	JL           done698
+	JL           done734
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -13208,11 +14615,11 @@ while697:
 	ADDQ         $0x00000040, DX
 	ADDQ         $0x00000040, BX
 	SUBQ         $0x00000010, DI
-	JMP          while697
+	JMP          while733
 
-done698:
+done734:
 	CMPQ         DI, $0x00000000
-	JE           zero699
+	JE           zero735
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVW        R8, K1
@@ -13353,7 +14760,7 @@ done698:
 	VFMADD231PS  Z1, Z4, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero699:
+zero735:
 	VZEROUPPER
 	RET
 
@@ -13369,9 +14776,9 @@ TEXT ·highwayProductGradAVX512(SB), NOSPLIT, $0-64
 	MOVQ mixture+48(FP), R8
 	MOVQ n+56(FP), R9
 
-while700:
+while736:
 	CMPQ         R9, $0x00000010
-	JL           done701
+	JL           done737
 	VMOVUPS      (DX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -13526,11 +14933,11 @@ while700:
 	ADDQ         $0x00000040, SI
 	ADDQ         $0x00000040, DI
 	SUBQ         $0x00000010, R9
-	JMP          while700
+	JMP          while736
 
-done701:
+done737:
 	CMPQ         R9, $0x00000000
-	JE           zero702
+	JE           zero738
 	MOVQ         $-1, R10
 	BZHIQ        R9, R10, R10
 	KMOVW        R10, K1
@@ -13682,7 +15089,7 @@ done701:
 	VMULPS       Z4, Z1, Z1
 	VMOVUPS      Z1, K1, (AX)
 
-zero702:
+zero738:
 	VZEROUPPER
 	RET
 
@@ -13695,9 +15102,9 @@ TEXT ·highwayStateGradAVX512(SB), NOSPLIT, $0-40
 	MOVQ mixture+24(FP), BX
 	MOVQ n+32(FP), SI
 
-while703:
+while739:
 	CMPQ         SI, $0x00000010
-	JL           done704
+	JL           done740
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -13752,11 +15159,11 @@ while703:
 	ADDQ         $0x00000040, CX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000010, SI
-	JMP          while703
+	JMP          while739
 
-done704:
+done740:
 	CMPQ         SI, $0x00000000
-	JE           zero705
+	JE           zero741
 	MOVQ         $-1, DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
@@ -13811,7 +15218,7 @@ done704:
 	VFMADD231PS  Z4, Z1, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero705:
+zero741:
 	VZEROUPPER
 	RET
 
@@ -13829,9 +15236,9 @@ TEXT ·highwayWeightGradAVX512(SB), NOSPLIT, $0-48
 	MOVQ   dy+32(FP), BX
 	MOVQ   n+40(FP), SI
 
-while706:
+while742:
 	CMPQ         SI, $0x00000010
-	JL           done707
+	JL           done743
 	VMOVUPS      (AX), Z5
 	VBROADCASTSS numbersAVX512<>+84(SB), Z6
 	VORPS        Z6, Z5, Z5
@@ -13966,11 +15373,11 @@ while706:
 	ADDQ         $0x00000040, DX
 	ADDQ         $0x00000040, BX
 	SUBQ         $0x00000010, SI
-	JMP          while706
+	JMP          while742
 
-done707:
+done743:
 	CMPQ         SI, $0x00000000
-	JE           zero708
+	JE           zero744
 	MOVQ         $-1, DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
@@ -14104,7 +15511,7 @@ done707:
 	VMAXPS       Z6, Z5, Z5
 	VFMADD231PS  Z5, Z9, Z2
 
-zero708:
+zero744:
 	MOVQ          sums+0(FP), AX
 	VEXTRACTF64X4 $0x01, Z0, Y5
 	VCVTPS2PD     Y0, Z0
@@ -14179,29 +15586,29 @@ TEXT ·columnSumsAVX512(SB), NOSPLIT, $16-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while709:
+while745:
 	CMPQ (SP), $0x00000040
-	JL   done710
+	JL   done746
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows711:
+rows747:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few712
+	JGE  few748
 	MOVQ 8(SP), SI
 
-few712:
+few748:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while713:
+while749:
 	CMPQ    SI, $0x00000001
-	JL      done714
+	JL      done750
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -14212,12 +15619,12 @@ while713:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while713
+	JMP     while749
 
-done714:
-while715:
+done750:
+while751:
 	CMPQ    SI, $0x00000001
-	JL      done716
+	JL      done752
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -14228,9 +15635,9 @@ while715:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while715
+	JMP     while751
 
-done716:
+done752:
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y4, Z4
@@ -14260,36 +15667,36 @@ done716:
 	VADDPD        448(DX), Z0, Z0
 	VMOVUPD       Z0, 448(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows711
+	JNE           rows747
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000200, DX
 	SUBQ          $0x00000040, (SP)
-	JMP           while709
+	JMP           while745
 
-done710:
-while717:
+done746:
+while753:
 	CMPQ (SP), $0x00000020
-	JL   done718
+	JL   done754
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows719:
+rows755:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few720
+	JGE  few756
 	MOVQ 8(SP), SI
 
-few720:
+few756:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while721:
+while757:
 	CMPQ    SI, $0x00000002
-	JL      done722
+	JL      done758
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -14301,21 +15708,21 @@ while721:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000002, SI
-	JMP     while721
+	JMP     while757
 
-done722:
-while723:
+done758:
+while759:
 	CMPQ    SI, $0x00000001
-	JL      done724
+	JL      done760
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
 	VADDPS  Z4, Z1, Z1
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while723
+	JMP     while759
 
-done724:
+done760:
 	VADDPS        Z2, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y2
 	VCVTPS2PD     Y0, Z0
@@ -14333,36 +15740,36 @@ done724:
 	VADDPD        192(DX), Z0, Z0
 	VMOVUPD       Z0, 192(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows719
+	JNE           rows755
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000100, DX
 	SUBQ          $0x00000020, (SP)
-	JMP           while717
+	JMP           while753
 
-done718:
-while725:
+done754:
+while761:
 	CMPQ (SP), $0x00000010
-	JL   done726
+	JL   done762
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows727:
+rows763:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few728
+	JGE  few764
 	MOVQ 8(SP), SI
 
-few728:
+few764:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while729:
+while765:
 	CMPQ    SI, $0x00000004
-	JL      done730
+	JL      done766
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
@@ -14376,19 +15783,19 @@ while729:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while729
+	JMP     while765
 
-done730:
-while731:
+done766:
+while767:
 	CMPQ    SI, $0x00000001
-	JL      done732
+	JL      done768
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while731
+	JMP     while767
 
-done732:
+done768:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -14400,17 +15807,17 @@ done732:
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows727
+	JNE           rows763
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x00000010, (SP)
-	JMP           while725
+	JMP           while761
 
-done726:
+done762:
 	CMPQ  (SP), $0x00000000
-	JE    zero733
+	JE    zero769
 	CMPQ  (SP), $0x00000008
-	JG    more734
+	JG    more770
 	MOVQ  (SP), CX
 	MOVQ  $-1, SI
 	BZHIQ CX, SI, SI
@@ -14419,22 +15826,22 @@ done726:
 	MOVQ  rows+24(FP), AX
 	MOVQ  AX, 8(SP)
 
-rows736:
+rows772:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few737
+	JGE  few773
 	MOVQ 8(SP), SI
 
-few737:
+few773:
 	SUBQ   SI, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-while738:
+while774:
 	CMPQ      SI, $0x00000004
-	JL        done739
+	JL        done775
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
@@ -14448,19 +15855,19 @@ while738:
 	VADDPS    Y4, Y3, Y3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while738
+	JMP       while774
 
-done739:
-while740:
+done775:
+while776:
 	CMPQ      SI, $0x00000001
-	JL        done741
+	JL        done777
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while740
+	JMP       while776
 
-done741:
+done777:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -14472,10 +15879,10 @@ done741:
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows736
-	JMP          rest735
+	JNE          rows772
+	JMP          rest771
 
-more734:
+more770:
 	MOVQ  (SP), CX
 	MOVQ  $-1, SI
 	BZHIQ CX, SI, SI
@@ -14484,22 +15891,22 @@ more734:
 	MOVQ  rows+24(FP), AX
 	MOVQ  AX, 8(SP)
 
-rows742:
+rows778:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few743
+	JGE  few779
 	MOVQ 8(SP), SI
 
-few743:
+few779:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while744:
+while780:
 	CMPQ      SI, $0x00000004
-	JL        done745
+	JL        done781
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
@@ -14513,19 +15920,19 @@ while744:
 	VADDPS    Z4, Z3, Z3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while744
+	JMP       while780
 
-done745:
-while746:
+done781:
+while782:
 	CMPQ      SI, $0x00000001
-	JL        done747
+	JL        done783
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while746
+	JMP       while782
 
-done747:
+done783:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -14537,10 +15944,10 @@ done747:
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows742
+	JNE           rows778
 
-rest735:
-zero733:
+rest771:
+zero769:
 	VZEROUPPER
 	RET
 
@@ -14556,9 +15963,9 @@ TEXT ·columnMomentsAVX512(SB), NOSPLIT, $16-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while748:
+while784:
 	CMPQ    (SP), $0x00000040
-	JL      done749
+	JL      done785
 	VMOVUPS (DX), Z8
 	VMOVUPS 64(DX), Z9
 	VMOVUPS 128(DX), Z10
@@ -14567,13 +15974,13 @@ while748:
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows750:
+rows786:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few751
+	JGE  few787
 	MOVQ 8(SP), R8
 
-few751:
+few787:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -14584,9 +15991,9 @@ few751:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while752:
+while788:
 	CMPQ        R8, $0x00000001
-	JL          done753
+	JL          done789
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -14605,12 +16012,12 @@ while752:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while752
+	JMP         while788
 
-done753:
-while754:
+done789:
+while790:
 	CMPQ        R8, $0x00000001
-	JL          done755
+	JL          done791
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -14629,9 +16036,9 @@ while754:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while754
+	JMP         while790
 
-done755:
+done791:
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y12, Z12
@@ -14689,31 +16096,31 @@ done755:
 	VADDPD        448(SI), Z0, Z0
 	VMOVUPD       Z0, 448(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows750
+	JNE           rows786
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000200, BX
 	ADDQ          $0x00000200, SI
 	SUBQ          $0x00000040, (SP)
-	JMP           while748
+	JMP           while784
 
-done749:
-while756:
+done785:
+while792:
 	CMPQ    (SP), $0x00000020
-	JL      done757
+	JL      done793
 	VMOVUPS (DX), Z8
 	VMOVUPS 64(DX), Z9
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows758:
+rows794:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few759
+	JGE  few795
 	MOVQ 8(SP), R8
 
-few759:
+few795:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -14724,9 +16131,9 @@ few759:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while760:
+while796:
 	CMPQ        R8, $0x00000002
-	JL          done761
+	JL          done797
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -14746,12 +16153,12 @@ while760:
 	VFMADD231PS Z10, Z10, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000002, R8
-	JMP         while760
+	JMP         while796
 
-done761:
-while762:
+done797:
+while798:
 	CMPQ        R8, $0x00000001
-	JL          done763
+	JL          done799
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -14762,9 +16169,9 @@ while762:
 	VFMADD231PS Z10, Z10, Z3
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while762
+	JMP         while798
 
-done763:
+done799:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -14798,30 +16205,30 @@ done763:
 	VADDPD        192(SI), Z0, Z0
 	VMOVUPD       Z0, 192(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows758
+	JNE           rows794
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000100, BX
 	ADDQ          $0x00000100, SI
 	SUBQ          $0x00000020, (SP)
-	JMP           while756
+	JMP           while792
 
-done757:
-while764:
+done793:
+while800:
 	CMPQ    (SP), $0x00000010
-	JL      done765
+	JL      done801
 	VMOVUPS (DX), Z8
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows766:
+rows802:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few767
+	JGE  few803
 	MOVQ 8(SP), R8
 
-few767:
+few803:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -14832,9 +16239,9 @@ few767:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while768:
+while804:
 	CMPQ        R8, $0x00000004
-	JL          done769
+	JL          done805
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -14856,21 +16263,21 @@ while768:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while768
+	JMP         while804
 
-done769:
-while770:
+done805:
+while806:
 	CMPQ        R8, $0x00000001
-	JL          done771
+	JL          done807
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while770
+	JMP         while806
 
-done771:
+done807:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -14892,19 +16299,19 @@ done771:
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows766
+	JNE           rows802
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000080, BX
 	ADDQ          $0x00000080, SI
 	SUBQ          $0x00000010, (SP)
-	JMP           while764
+	JMP           while800
 
-done765:
+done801:
 	CMPQ      (SP), $0x00000000
-	JE        zero772
+	JE        zero808
 	CMPQ      (SP), $0x00000008
-	JG        more773
+	JG        more809
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -14914,13 +16321,13 @@ done765:
 	MOVQ      rows+40(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows775:
+rows811:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few776
+	JGE  few812
 	MOVQ 8(SP), R8
 
-few776:
+few812:
 	SUBQ   R8, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -14931,9 +16338,9 @@ few776:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while777:
+while813:
 	CMPQ        R8, $0x00000004
-	JL          done778
+	JL          done814
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -14955,21 +16362,21 @@ while777:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while777
+	JMP         while813
 
-done778:
-while779:
+done814:
+while815:
 	CMPQ        R8, $0x00000001
-	JL          done780
+	JL          done816
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while779
+	JMP         while815
 
-done780:
+done816:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -14991,10 +16398,10 @@ done780:
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows775
-	JMP          rest774
+	JNE          rows811
+	JMP          rest810
 
-more773:
+more809:
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -15004,13 +16411,13 @@ more773:
 	MOVQ      rows+40(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows781:
+rows817:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few782
+	JGE  few818
 	MOVQ 8(SP), R8
 
-few782:
+few818:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -15021,9 +16428,9 @@ few782:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while783:
+while819:
 	CMPQ        R8, $0x00000004
-	JL          done784
+	JL          done820
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -15045,21 +16452,21 @@ while783:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while783
+	JMP         while819
 
-done784:
-while785:
+done820:
+while821:
 	CMPQ        R8, $0x00000001
-	JL          done786
+	JL          done822
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while785
+	JMP         while821
 
-done786:
+done822:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -15081,10 +16488,10 @@ done786:
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows781
+	JNE           rows817
 
-rest774:
-zero772:
+rest810:
+zero808:
 	VZEROUPPER
 	RET
 
@@ -15101,9 +16508,9 @@ TEXT ·columnProductsAVX512(SB), NOSPLIT, $16-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while787:
+while823:
 	CMPQ    (SP), $0x00000040
-	JL      done788
+	JL      done824
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
 	VMOVUPS 128(SI), Z10
@@ -15113,13 +16520,13 @@ while787:
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows789:
+rows825:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few790
+	JGE  few826
 	MOVQ 8(SP), R10
 
-few790:
+few826:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -15130,9 +16537,9 @@ few790:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while791:
+while827:
 	CMPQ        R10, $0x00000001
-	JL          done792
+	JL          done828
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -15156,12 +16563,12 @@ while791:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while791
+	JMP         while827
 
-done792:
-while793:
+done828:
+while829:
 	CMPQ        R10, $0x00000001
-	JL          done794
+	JL          done830
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -15185,9 +16592,9 @@ while793:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while793
+	JMP         while829
 
-done794:
+done830:
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y12, Z12
@@ -15245,19 +16652,19 @@ done794:
 	VADDPD        448(R8), Z0, Z0
 	VMOVUPD       Z0, 448(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows789
+	JNE           rows825
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000100, SI
 	ADDQ          $0x00000200, DI
 	ADDQ          $0x00000200, R8
 	SUBQ          $0x00000040, (SP)
-	JMP           while787
+	JMP           while823
 
-done788:
-while795:
+done824:
+while831:
 	CMPQ    (SP), $0x00000020
-	JL      done796
+	JL      done832
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
 	MOVQ    AX, CX
@@ -15265,13 +16672,13 @@ while795:
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows797:
+rows833:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few798
+	JGE  few834
 	MOVQ 8(SP), R10
 
-few798:
+few834:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -15282,9 +16689,9 @@ few798:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while799:
+while835:
 	CMPQ        R10, $0x00000002
-	JL          done800
+	JL          done836
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -15310,12 +16717,12 @@ while799:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000002, R10
-	JMP         while799
+	JMP         while835
 
-done800:
-while801:
+done836:
+while837:
 	CMPQ        R10, $0x00000001
-	JL          done802
+	JL          done838
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -15329,9 +16736,9 @@ while801:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while801
+	JMP         while837
 
-done802:
+done838:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -15365,32 +16772,32 @@ done802:
 	VADDPD        192(R8), Z0, Z0
 	VMOVUPD       Z0, 192(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows797
+	JNE           rows833
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000080, SI
 	ADDQ          $0x00000100, DI
 	ADDQ          $0x00000100, R8
 	SUBQ          $0x00000020, (SP)
-	JMP           while795
+	JMP           while831
 
-done796:
-while803:
+done832:
+while839:
 	CMPQ    (SP), $0x00000010
-	JL      done804
+	JL      done840
 	VMOVUPS (SI), Z8
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows805:
+rows841:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few806
+	JGE  few842
 	MOVQ 8(SP), R10
 
-few806:
+few842:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -15401,9 +16808,9 @@ few806:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while807:
+while843:
 	CMPQ        R10, $0x00000004
-	JL          done808
+	JL          done844
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -15433,12 +16840,12 @@ while807:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while807
+	JMP         while843
 
-done808:
-while809:
+done844:
+while845:
 	CMPQ        R10, $0x00000001
-	JL          done810
+	JL          done846
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -15447,9 +16854,9 @@ while809:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while809
+	JMP         while845
 
-done810:
+done846:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -15471,20 +16878,20 @@ done810:
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows805
+	JNE           rows841
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000040, SI
 	ADDQ          $0x00000080, DI
 	ADDQ          $0x00000080, R8
 	SUBQ          $0x00000010, (SP)
-	JMP           while803
+	JMP           while839
 
-done804:
+done840:
 	CMPQ      (SP), $0x00000000
-	JE        zero811
+	JE        zero847
 	CMPQ      (SP), $0x00000008
-	JG        more812
+	JG        more848
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -15495,13 +16902,13 @@ done804:
 	MOVQ      rows+48(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows814:
+rows850:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few815
+	JGE  few851
 	MOVQ 8(SP), R10
 
-few815:
+few851:
 	SUBQ   R10, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -15512,9 +16919,9 @@ few815:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while816:
+while852:
 	CMPQ        R10, $0x00000004
-	JL          done817
+	JL          done853
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -15544,12 +16951,12 @@ while816:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while816
+	JMP         while852
 
-done817:
-while818:
+done853:
+while854:
 	CMPQ        R10, $0x00000001
-	JL          done819
+	JL          done855
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -15558,9 +16965,9 @@ while818:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while818
+	JMP         while854
 
-done819:
+done855:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -15582,10 +16989,10 @@ done819:
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows814
-	JMP          rest813
+	JNE          rows850
+	JMP          rest849
 
-more812:
+more848:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -15596,13 +17003,13 @@ more812:
 	MOVQ      rows+48(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows820:
+rows856:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few821
+	JGE  few857
 	MOVQ 8(SP), R10
 
-few821:
+few857:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -15613,9 +17020,9 @@ few821:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while822:
+while858:
 	CMPQ        R10, $0x00000004
-	JL          done823
+	JL          done859
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -15645,12 +17052,12 @@ while822:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while822
+	JMP         while858
 
-done823:
-while824:
+done859:
+while860:
 	CMPQ        R10, $0x00000001
-	JL          done825
+	JL          done861
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -15659,9 +17066,9 @@ while824:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while824
+	JMP         while860
 
-done825:
+done861:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -15683,10 +17090,10 @@ done825:
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows820
+	JNE           rows856
 
-rest813:
-zero811:
+rest849:
+zero847:
 	VZEROUPPER
 	RET
 
@@ -15705,9 +17112,9 @@ TEXT ·maskedProductsAVX512(SB), NOSPLIT, $16-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while826:
+while862:
 	CMPQ    (SP), $0x00000040
-	JL      done827
+	JL      done863
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -15725,13 +17132,13 @@ while826:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows828:
+rows864:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few829
+	JGE  few865
 	MOVQ 8(SP), R12
 
-few829:
+few865:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -15742,9 +17149,9 @@ few829:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while830:
+while866:
 	CMPQ        R12, $0x00000001
-	JL          done831
+	JL          done867
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -15792,12 +17199,12 @@ while830:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while830
+	JMP         while866
 
-done831:
-while832:
+done867:
+while868:
 	CMPQ        R12, $0x00000001
-	JL          done833
+	JL          done869
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -15845,9 +17252,9 @@ while832:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while832
+	JMP         while868
 
-done833:
+done869:
 	VEXTRACTF64X4 $0x01, Z0, Y20
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y20, Z20
@@ -15905,7 +17312,7 @@ done833:
 	VADDPD        448(R10), Z0, Z0
 	VMOVUPD       Z0, 448(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows828
+	JNE           rows864
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000100, SI
@@ -15914,12 +17321,12 @@ done833:
 	ADDQ          $0x00000200, R9
 	ADDQ          $0x00000200, R10
 	SUBQ          $0x00000040, (SP)
-	JMP           while826
+	JMP           while862
 
-done827:
-while834:
+done863:
+while870:
 	CMPQ    (SP), $0x00000020
-	JL      done835
+	JL      done871
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -15931,13 +17338,13 @@ while834:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows836:
+rows872:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few837
+	JGE  few873
 	MOVQ 8(SP), R12
 
-few837:
+few873:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -15948,9 +17355,9 @@ few837:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while838:
+while874:
 	CMPQ        R12, $0x00000002
-	JL          done839
+	JL          done875
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -16000,12 +17407,12 @@ while838:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while838
+	JMP         while874
 
-done839:
-while840:
+done875:
+while876:
 	CMPQ        R12, $0x00000001
-	JL          done841
+	JL          done877
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -16031,9 +17438,9 @@ while840:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while840
+	JMP         while876
 
-done841:
+done877:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -16067,7 +17474,7 @@ done841:
 	VADDPD        192(R10), Z0, Z0
 	VMOVUPD       Z0, 192(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows836
+	JNE           rows872
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000080, SI
@@ -16076,12 +17483,12 @@ done841:
 	ADDQ          $0x00000100, R9
 	ADDQ          $0x00000100, R10
 	SUBQ          $0x00000020, (SP)
-	JMP           while834
+	JMP           while870
 
-done835:
-while842:
+done871:
+while878:
 	CMPQ    (SP), $0x00000010
-	JL      done843
+	JL      done879
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -16090,13 +17497,13 @@ while842:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows844:
+rows880:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few845
+	JGE  few881
 	MOVQ 8(SP), R12
 
-few845:
+few881:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -16107,9 +17514,9 @@ few845:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while846:
+while882:
 	CMPQ        R12, $0x00000004
-	JL          done847
+	JL          done883
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -16163,12 +17570,12 @@ while846:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while846
+	JMP         while882
 
-done847:
-while848:
+done883:
+while884:
 	CMPQ        R12, $0x00000001
-	JL          done849
+	JL          done885
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -16183,9 +17590,9 @@ while848:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while848
+	JMP         while884
 
-done849:
+done885:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -16207,7 +17614,7 @@ done849:
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows844
+	JNE           rows880
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000040, SI
@@ -16216,13 +17623,13 @@ done849:
 	ADDQ          $0x00000080, R9
 	ADDQ          $0x00000080, R10
 	SUBQ          $0x00000010, (SP)
-	JMP           while842
+	JMP           while878
 
-done843:
+done879:
 	CMPQ      (SP), $0x00000000
-	JE        zero850
+	JE        zero886
 	CMPQ      (SP), $0x00000008
-	JG        more851
+	JG        more887
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -16235,13 +17642,13 @@ done843:
 	MOVQ      rows+64(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows853:
+rows889:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few854
+	JGE  few890
 	MOVQ 8(SP), R12
 
-few854:
+few890:
 	SUBQ   R12, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -16252,9 +17659,9 @@ few854:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while855:
+while891:
 	CMPQ        R12, $0x00000004
-	JL          done856
+	JL          done892
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -16308,12 +17715,12 @@ while855:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while855
+	JMP         while891
 
-done856:
-while857:
+done892:
+while893:
 	CMPQ        R12, $0x00000001
-	JL          done858
+	JL          done894
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -16328,9 +17735,9 @@ while857:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while857
+	JMP         while893
 
-done858:
+done894:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -16352,10 +17759,10 @@ done858:
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows853
-	JMP          rest852
+	JNE          rows889
+	JMP          rest888
 
-more851:
+more887:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -16368,13 +17775,13 @@ more851:
 	MOVQ      rows+64(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows859:
+rows895:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few860
+	JGE  few896
 	MOVQ 8(SP), R12
 
-few860:
+few896:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -16385,9 +17792,9 @@ few860:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while861:
+while897:
 	CMPQ        R12, $0x00000004
-	JL          done862
+	JL          done898
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -16441,12 +17848,12 @@ while861:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while861
+	JMP         while897
 
-done862:
-while863:
+done898:
+while899:
 	CMPQ        R12, $0x00000001
-	JL          done864
+	JL          done900
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -16461,9 +17868,9 @@ while863:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while863
+	JMP         while899
 
-done864:
+done900:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -16485,10 +17892,10 @@ done864:
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows859
+	JNE           rows895
 
-rest852:
-zero850:
+rest888:
+zero886:
 	VZEROUPPER
 	RET
 
@@ -16503,9 +17910,9 @@ TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while865:
+while901:
 	CMPQ    (SP), $0x00000040
-	JL      done866
+	JL      done902
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -16525,9 +17932,9 @@ while865:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while867:
+while903:
 	CMPQ        SI, $0x00000001
-	JL          done868
+	JL          done904
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -16547,12 +17954,12 @@ while867:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while867
+	JMP         while903
 
-done868:
-while869:
+done904:
+while905:
 	CMPQ        SI, $0x00000001
-	JL          done870
+	JL          done906
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -16572,17 +17979,17 @@ while869:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while869
+	JMP         while905
 
-done870:
+done906:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while865
+	JMP  while901
 
-done866:
-while871:
+done902:
+while907:
 	CMPQ    (SP), $0x00000020
-	JL      done872
+	JL      done908
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -16596,9 +18003,9 @@ while871:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while873:
+while909:
 	CMPQ        SI, $0x00000002
-	JL          done874
+	JL          done910
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -16620,12 +18027,12 @@ while873:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while873
+	JMP         while909
 
-done874:
-while875:
+done910:
+while911:
 	CMPQ        SI, $0x00000001
-	JL          done876
+	JL          done912
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -16637,17 +18044,17 @@ while875:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while875
+	JMP         while911
 
-done876:
+done912:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while871
+	JMP  while907
 
-done872:
-while877:
+done908:
+while913:
 	CMPQ    (SP), $0x00000010
-	JL      done878
+	JL      done914
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -16658,9 +18065,9 @@ while877:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while879:
+while915:
 	CMPQ        SI, $0x00000004
-	JL          done880
+	JL          done916
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -16686,12 +18093,12 @@ while879:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while879
+	JMP         while915
 
-done880:
-while881:
+done916:
+while917:
 	CMPQ        SI, $0x00000001
-	JL          done882
+	JL          done918
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -16699,18 +18106,18 @@ while881:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while881
+	JMP         while917
 
-done882:
+done918:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while877
+	JMP  while913
 
-done878:
+done914:
 	CMPQ      (SP), $0x00000000
-	JE        zero883
+	JE        zero919
 	CMPQ      (SP), $0x00000008
-	JG        more884
+	JG        more920
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -16725,9 +18132,9 @@ done878:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while886:
+while922:
 	CMPQ        SI, $0x00000004
-	JL          done887
+	JL          done923
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -16753,12 +18160,12 @@ while886:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while886
+	JMP         while922
 
-done887:
-while888:
+done923:
+while924:
 	CMPQ        SI, $0x00000001
-	JL          done889
+	JL          done925
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -16766,12 +18173,12 @@ while888:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while888
+	JMP         while924
 
-done889:
-	JMP rest885
+done925:
+	JMP rest921
 
-more884:
+more920:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -16786,9 +18193,9 @@ more884:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while890:
+while926:
 	CMPQ        SI, $0x00000004
-	JL          done891
+	JL          done927
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -16814,12 +18221,12 @@ while890:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while890
+	JMP         while926
 
-done891:
-while892:
+done927:
+while928:
 	CMPQ        SI, $0x00000001
-	JL          done893
+	JL          done929
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -16827,11 +18234,11 @@ while892:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while892
+	JMP         while928
 
-done893:
-rest885:
-zero883:
+done929:
+rest921:
+zero919:
 	VZEROUPPER
 	RET
 
@@ -16846,9 +18253,9 @@ TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while894:
+while930:
 	CMPQ    (SP), $0x00000040
-	JL      done895
+	JL      done931
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -16868,9 +18275,9 @@ while894:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while896:
+while932:
 	CMPQ        SI, $0x00000001
-	JL          done897
+	JL          done933
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -16898,12 +18305,12 @@ while896:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while896
+	JMP         while932
 
-done897:
-while898:
+done933:
+while934:
 	CMPQ        SI, $0x00000001
-	JL          done899
+	JL          done935
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -16931,17 +18338,17 @@ while898:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while898
+	JMP         while934
 
-done899:
+done935:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while894
+	JMP  while930
 
-done895:
-while900:
+done931:
+while936:
 	CMPQ    (SP), $0x00000020
-	JL      done901
+	JL      done937
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -16955,9 +18362,9 @@ while900:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while902:
+while938:
 	CMPQ        SI, $0x00000002
-	JL          done903
+	JL          done939
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -16987,12 +18394,12 @@ while902:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while902
+	JMP         while938
 
-done903:
-while904:
+done939:
+while940:
 	CMPQ        SI, $0x00000001
-	JL          done905
+	JL          done941
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -17008,17 +18415,17 @@ while904:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while904
+	JMP         while940
 
-done905:
+done941:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while900
+	JMP  while936
 
-done901:
-while906:
+done937:
+while942:
 	CMPQ    (SP), $0x00000010
-	JL      done907
+	JL      done943
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -17029,9 +18436,9 @@ while906:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while908:
+while944:
 	CMPQ        SI, $0x00000004
-	JL          done909
+	JL          done945
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -17065,12 +18472,12 @@ while908:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while908
+	JMP         while944
 
-done909:
-while910:
+done945:
+while946:
 	CMPQ        SI, $0x00000001
-	JL          done911
+	JL          done947
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -17080,18 +18487,18 @@ while910:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while910
+	JMP         while946
 
-done911:
+done947:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while906
+	JMP  while942
 
-done907:
+done943:
 	CMPQ      (SP), $0x00000000
-	JE        zero912
+	JE        zero948
 	CMPQ      (SP), $0x00000008
-	JG        more913
+	JG        more949
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -17106,9 +18513,9 @@ done907:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while915:
+while951:
 	CMPQ        SI, $0x00000004
-	JL          done916
+	JL          done952
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -17142,12 +18549,12 @@ while915:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while915
+	JMP         while951
 
-done916:
-while917:
+done952:
+while953:
 	CMPQ        SI, $0x00000001
-	JL          done918
+	JL          done954
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -17157,12 +18564,12 @@ while917:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while917
+	JMP         while953
 
-done918:
-	JMP rest914
+done954:
+	JMP rest950
 
-more913:
+more949:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -17177,9 +18584,9 @@ more913:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while919:
+while955:
 	CMPQ        SI, $0x00000004
-	JL          done920
+	JL          done956
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -17213,12 +18620,12 @@ while919:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while919
+	JMP         while955
 
-done920:
-while921:
+done956:
+while957:
 	CMPQ        SI, $0x00000001
-	JL          done922
+	JL          done958
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -17228,11 +18635,11 @@ while921:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while921
+	JMP         while957
 
-done922:
-rest914:
-zero912:
+done958:
+rest950:
+zero948:
 	VZEROUPPER
 	RET
 
@@ -17248,9 +18655,9 @@ TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while923:
+while959:
 	CMPQ    (SP), $0x00000040
-	JL      done924
+	JL      done960
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -17276,9 +18683,9 @@ while923:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while925:
+while961:
 	CMPQ        DI, $0x00000001
-	JL          done926
+	JL          done962
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -17307,12 +18714,12 @@ while925:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while925
+	JMP         while961
 
-done926:
-while927:
+done962:
+while963:
 	CMPQ        DI, $0x00000001
-	JL          done928
+	JL          done964
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -17341,17 +18748,17 @@ while927:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while927
+	JMP         while963
 
-done928:
+done964:
 	ADDQ $0x00000100, BX
 	SUBQ $0x00000040, (SP)
-	JMP  while923
+	JMP  while959
 
-done924:
-while929:
+done960:
+while965:
 	CMPQ    (SP), $0x00000020
-	JL      done930
+	JL      done966
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -17369,9 +18776,9 @@ while929:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while931:
+while967:
 	CMPQ        DI, $0x00000002
-	JL          done932
+	JL          done968
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -17403,12 +18810,12 @@ while931:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000002, DI
-	JMP         while931
+	JMP         while967
 
-done932:
-while933:
+done968:
+while969:
 	CMPQ        DI, $0x00000001
-	JL          done934
+	JL          done970
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -17425,17 +18832,17 @@ while933:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while933
+	JMP         while969
 
-done934:
+done970:
 	ADDQ $0x00000080, BX
 	SUBQ $0x00000020, (SP)
-	JMP  while929
+	JMP  while965
 
-done930:
-while935:
+done966:
+while971:
 	CMPQ    (SP), $0x00000010
-	JL      done936
+	JL      done972
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	MOVQ    a+32(FP), DI
@@ -17449,9 +18856,9 @@ while935:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while937:
+while973:
 	CMPQ        DI, $0x00000004
-	JL          done938
+	JL          done974
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -17489,12 +18896,12 @@ while937:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while937
+	JMP         while973
 
-done938:
-while939:
+done974:
+while975:
 	CMPQ        DI, $0x00000001
-	JL          done940
+	JL          done976
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -17505,18 +18912,18 @@ while939:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while939
+	JMP         while975
 
-done940:
+done976:
 	ADDQ $0x00000040, BX
 	SUBQ $0x00000010, (SP)
-	JMP  while935
+	JMP  while971
 
-done936:
+done972:
 	CMPQ      (SP), $0x00000000
-	JE        zero941
+	JE        zero977
 	CMPQ      (SP), $0x00000008
-	JG        more942
+	JG        more978
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -17534,9 +18941,9 @@ done936:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while944:
+while980:
 	CMPQ        DI, $0x00000004
-	JL          done945
+	JL          done981
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -17574,12 +18981,12 @@ while944:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while944
+	JMP         while980
 
-done945:
-while946:
+done981:
+while982:
 	CMPQ        DI, $0x00000001
-	JL          done947
+	JL          done983
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -17590,12 +18997,12 @@ while946:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while946
+	JMP         while982
 
-done947:
-	JMP rest943
+done983:
+	JMP rest979
 
-more942:
+more978:
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -17613,9 +19020,9 @@ more942:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while948:
+while984:
 	CMPQ        DI, $0x00000004
-	JL          done949
+	JL          done985
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -17653,12 +19060,12 @@ while948:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while948
+	JMP         while984
 
-done949:
-while950:
+done985:
+while986:
 	CMPQ        DI, $0x00000001
-	JL          done951
+	JL          done987
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -17669,11 +19076,11 @@ while950:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while950
+	JMP         while986
 
-done951:
-rest943:
-zero941:
+done987:
+rest979:
+zero977:
 	VZEROUPPER
 	RET
 
@@ -17691,9 +19098,9 @@ TEXT ·mixAVX512(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while952:
+while988:
 	CMPQ    (SP), $0x00000020
-	JL      done953
+	JL      done989
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	VMOVUPS 64(R9)(DI*1), Z1
@@ -17725,9 +19132,9 @@ while952:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while954:
+while990:
 	CMPQ        R9, $0x00000002
-	JL          done955
+	JL          done991
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -17795,12 +19202,12 @@ while954:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000002, R9
-	JMP         while954
+	JMP         while990
 
-done955:
-while956:
+done991:
+while992:
 	CMPQ        R9, $0x00000001
-	JL          done957
+	JL          done993
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -17835,17 +19242,17 @@ while956:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while956
+	JMP         while992
 
-done957:
+done993:
 	ADDQ $0x00000080, DI
 	SUBQ $0x00000020, (SP)
-	JMP  while952
+	JMP  while988
 
-done953:
-while958:
+done989:
+while994:
 	CMPQ    (SP), $0x00000010
-	JL      done959
+	JL      done995
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	MOVQ    mean1+48(FP), R9
@@ -17869,9 +19276,9 @@ while958:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while960:
+while996:
 	CMPQ        R9, $0x00000004
-	JL          done961
+	JL          done997
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -17949,12 +19356,12 @@ while960:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while960
+	JMP         while996
 
-done961:
-while962:
+done997:
+while998:
 	CMPQ        R9, $0x00000001
-	JL          done963
+	JL          done999
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -17975,18 +19382,18 @@ while962:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while962
+	JMP         while998
 
-done963:
+done999:
 	ADDQ $0x00000040, DI
 	SUBQ $0x00000010, (SP)
-	JMP  while958
+	JMP  while994
 
-done959:
+done995:
 	CMPQ      (SP), $0x00000000
-	JE        zero964
+	JE        zero1000
 	CMPQ      (SP), $0x00000008
-	JG        more965
+	JG        more1001
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -18014,9 +19421,9 @@ done959:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while967:
+while1003:
 	CMPQ        R9, $0x00000004
-	JL          done968
+	JL          done1004
 	VMOVUPS.Z   (R10), K1, Y8
 	VMOVUPS.Z   (R11), K1, Y9
 	VSUBPS      Y0, Y9, Y9
@@ -18094,12 +19501,12 @@ while967:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while967
+	JMP         while1003
 
-done968:
-while969:
+done1004:
+while1005:
 	CMPQ        R9, $0x00000001
-	JL          done970
+	JL          done1006
 	VMOVUPS.Z   (R10), K1, Y8
 	VMOVUPS.Z   (R11), K1, Y9
 	VSUBPS      Y0, Y9, Y9
@@ -18120,12 +19527,12 @@ while969:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while969
+	JMP         while1005
 
-done970:
-	JMP rest966
+done1006:
+	JMP rest1002
 
-more965:
+more1001:
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -18153,9 +19560,9 @@ more965:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while971:
+while1007:
 	CMPQ        R9, $0x00000004
-	JL          done972
+	JL          done1008
 	VMOVUPS.Z   (R10), K1, Z8
 	VMOVUPS.Z   (R11), K1, Z9
 	VSUBPS      Z0, Z9, Z9
@@ -18233,12 +19640,12 @@ while971:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while971
+	JMP         while1007
 
-done972:
-while973:
+done1008:
+while1009:
 	CMPQ        R9, $0x00000001
-	JL          done974
+	JL          done1010
 	VMOVUPS.Z   (R10), K1, Z8
 	VMOVUPS.Z   (R11), K1, Z9
 	VSUBPS      Z0, Z9, Z9
@@ -18259,11 +19666,11 @@ while973:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while973
+	JMP         while1009
 
-done974:
-rest966:
-zero964:
+done1010:
+rest1002:
+zero1000:
 	VZEROUPPER
 	RET
 
@@ -18277,14 +19684,14 @@ TEXT ·copyRowsAVX512(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while975:
+while1011:
 	CMPQ (SP), $0x00000040
-	JL   done976
+	JL   done1012
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop977:
+loop1013:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -18296,21 +19703,21 @@ loop977:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop977
+	JNZ     loop1013
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, (SP)
-	JMP     while975
+	JMP     while1011
 
-done976:
-while978:
+done1012:
+while1014:
 	CMPQ (SP), $0x00000020
-	JL   done979
+	JL   done1015
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop980:
+loop1016:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -18318,37 +19725,37 @@ loop980:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop980
+	JNZ     loop1016
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, (SP)
-	JMP     while978
+	JMP     while1014
 
-done979:
-while981:
+done1015:
+while1017:
 	CMPQ (SP), $0x00000010
-	JL   done982
+	JL   done1018
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop983:
+loop1019:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop983
+	JNZ     loop1019
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, (SP)
-	JMP     while981
+	JMP     while1017
 
-done982:
+done1018:
 	CMPQ  (SP), $0x00000000
-	JE    zero984
+	JE    zero1020
 	CMPQ  (SP), $0x00000008
-	JG    more985
+	JG    more1021
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -18357,16 +19764,16 @@ done982:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop987:
+loop1023:
 	VMOVUPS.Z (BX), K1, Y0
 	VMOVUPS   Y0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop987
-	JMP       rest986
+	JNZ       loop1023
+	JMP       rest1022
 
-more985:
+more1021:
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -18375,15 +19782,15 @@ more985:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop988:
+loop1024:
 	VMOVUPS.Z (BX), K1, Z0
 	VMOVUPS   Z0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop988
+	JNZ       loop1024
 
-rest986:
-zero984:
+rest1022:
+zero1020:
 	VZEROUPPER
 	RET

@@ -369,28 +369,39 @@ func (c *correlation) taps(count int, part bool) {
 	c.store(sums, count, part)
 }
 
-// sliding adds to the weights of a row of taps, and loads an element once for all that it belongs to.
+// sliding adds to the weights of a row of taps, and loads an element once for all that it belongs to. The more pixels at
+// a time, the fewer loads; they take turns at the sums.
 func (c *correlation) sliding(shape slidingShape, part bool) {
-	unroll := 4
+	chains, groups := 4, []int{8, 4}
 	if !c.wide { // half of the registers
-		unroll = 12/shape.kw - 1
+		chains = 12/shape.kw - 1
+		groups = []int{chains}
 	}
-	sums := c.zeros(shape.kw * unroll)
+	sums := c.zeros(shape.kw * chains)
 	near := newSpaced(c.pixel, 4)
 	c.eachRow(func() {
-		c.while(c.pixels, unroll, func() {
-			var g []reg.VecVirtual
-			for i := range unroll {
-				g = append(g, c.loaded(near.at(c.g, i), part))
-			}
-			from := GP64()
-			MOVQ(c.x, from)
-			shape.elements(c.set, unroll, from, near, part, func(v reg.VecVirtual, i, t int) { VFMADD231PS(v, g[i], sums[i*shape.kw+t]) })
-			for range unroll {
-				ADDQ(c.pixel, c.g)
-				ADDQ(c.step, c.x)
-			}
-		})
+		for _, pixels := range groups {
+			c.while(c.pixels, pixels, func() {
+				var g []reg.VecVirtual
+				for i := range pixels {
+					if i > 0 && i%4 == 0 {
+						LEAQ(at(c.g, c.pixel, 4, 0), c.g)
+					}
+					g = append(g, c.loaded(near.at(c.g, i%4), part))
+				}
+				from := GP64()
+				MOVQ(c.x, from)
+				shape.elements(c.set, pixels, from, near, part, func(v reg.VecVirtual, i, t int) {
+					VFMADD231PS(v, g[i], sums[i%chains*shape.kw+t])
+				})
+				for range (pixels-1)%4 + 1 {
+					ADDQ(c.pixel, c.g)
+				}
+				for range pixels {
+					ADDQ(c.step, c.x)
+				}
+			})
+		}
 		c.while(c.pixels, 1, func() { c.one(sums[:shape.kw], part) })
 	})
 	c.store(sums, shape.kw, part)
