@@ -48,9 +48,7 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 	if err := o.check(flags, o.flags.given(flags)); err != nil {
 		return err
 	}
-	for _, line := range o.flags.warnings(flags) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, deadSearchFlags)
 	config, folder, err := o.settings(flags)
 	if err != nil {
 		return err

@@ -98,9 +98,7 @@ func (o *runText) prepare(cmd *cobra.Command, b binder, dead []deadFlag) error {
 	if err := o.check(flags, given); err != nil {
 		return err
 	}
-	for _, line := range warnings(flags, dead) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, dead)
 	return nil
 }
 

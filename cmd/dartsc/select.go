@@ -114,9 +114,7 @@ func (o *selectCells) run(cmd *cobra.Command) error {
 	if err := o.check(flags, given); err != nil {
 		return err
 	}
-	for _, line := range o.search.warnings(flags) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, deadSearchFlags)
 	config, folder, err := o.settings(flags)
 	if err != nil {
 		return err
