@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,7 +49,7 @@ finishes the step and saves; --resume RUN goes on exactly, also after a kill.`,
 func (o *runText) bindAll(cmd *cobra.Command, usage, command string, dead []deadFlag, presets ...string) {
 	bindEqualSizes(cmd)
 	bindDead(cmd, dead)
-	cmd.Flags().StringVar(&o.preset, "preset", "", "settings to start from")
+	cmd.Flags().StringVar(&o.preset, "preset", "", "settings to start from: "+strings.Join(presets, ", ")+" (default paper with --data, quick without)")
 	complete(cmd, "preset", presets...)
 	complete(cmd, "precision", cuda.Precisions...)
 	o.bind(cmd, usage)
