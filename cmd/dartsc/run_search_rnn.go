@@ -35,7 +35,11 @@ case.
 
 A run folder comes out (--save; search-DATE-TIME where that is not given): config.json, metrics.jsonl, genotypes.jsonl
 (one line an epoch), checkpoints, and at the end genotype.json, recurrent.svg and results.json. Interrupted by Ctrl-C it
-finishes the step and saves; --resume RUN goes on exactly, also after a kill.`,
+finishes the step and saves; --resume RUN goes on exactly, also after a kill.
+
+It differs from the original on purpose in this: it evaluates with batch statistics, counts only words that were
+predicted, reads as long a window of the validation text as of the training text, and has two defects of the second order
+only with --as-original.`,
 		Example: `  dartsc run search rnn
   dartsc run search rnn --data penn --unrolled`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.search(cmd) },
