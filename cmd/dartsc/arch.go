@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -85,14 +84,18 @@ func newArchShow() *cobra.Command {
 	var channels, layers int
 	var task taskFlag
 	cmd := &cobra.Command{
-		Use: "show GENOTYPE", Short: "Show a genotype", Args: oneArg("a genotype's name, text or file"),
-		Long:              "Show a genotype, given by name, text or file: in the original's words, which it reads back, or as JSON; and the size of\nits network for CIFAR-10.",
+		Use: "show GENOTYPE", Short: "Show a genotype", Args: oneArg("a genotype's name, text or file, or the folder of a run"),
+		Long:              "Show a genotype, given by name, text, file or the folder of a run: in the original's words, which it reads back, or as\nJSON; and the size of its network for CIFAR-10.",
 		ValidArgsFunction: cobra.FixedCompletions(space.Names(), cobra.ShellCompDirectiveDefault),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if recurrent, err := task.recurrent(); err != nil || recurrent {
-				return cmp.Or(err, showRecurrent(cmd, args[0], &task, asJSON))
+			recurrent, err := task.recurrent()
+			if err != nil {
+				return err
 			}
-			g, err := space.Load(args[0])
+			if recurrent {
+				return showRecurrent(cmd, args[0], &task, asJSON)
+			}
+			g, err := loadGenotype(args[0])
 			if err != nil {
 				return err
 			}
@@ -126,8 +129,8 @@ func newArchDraw() *cobra.Command {
 	var dot bool
 	var task taskFlag
 	cmd := &cobra.Command{
-		Use: "draw GENOTYPE", Short: "Draw both cells of a genotype", Args: oneArg("a genotype's name, text or file"),
-		Long:              "Draw both cells of a genotype, given by name, text or file, to normal.svg and reduction.svg in the folder -o; with\n--task rnn a recurrent cell, to recurrent.svg.",
+		Use: "draw GENOTYPE", Short: "Draw both cells of a genotype", Args: oneArg("a genotype's name, text or file, or the folder of a run"),
+		Long:              "Draw both cells of a genotype, given by name, text, file or the folder of a run, to normal.svg and reduction.svg in the\nfolder -o; with --task rnn a recurrent cell, to recurrent.svg.",
 		ValidArgsFunction: cobra.FixedCompletions(space.Names(), cobra.ShellCompDirectiveDefault),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cells, err := task.cells(args[0])

@@ -52,7 +52,7 @@ type formCost struct {
 func newArchCost() *cobra.Command {
 	var o archCost
 	cmd := &cobra.Command{
-		Use: "cost GENOTYPE", Short: "Say what a genotype's networks cost", Args: oneArg("a genotype's name, text or file"),
+		Use: "cost GENOTYPE", Short: "Say what a genotype's networks cost", Args: oneArg("a genotype's name, text or file, or the folder of a run"),
 		Long: `Say what the networks of a genotype cost in the two forms of the papers, for CIFAR (36 channels, 20 layers, 32x32) and
 for ImageNet (48 channels, 14 layers, 224x224): parameters without the auxiliary head; multiply-adds of convolutions and
 linear layers for one image; the memory of the inference plan and of the training plan with the auxiliary head; and the
@@ -126,9 +126,9 @@ func (o *archCost) predictedOn(costs []formCost) string {
 // costs are those of the genotype in the forms asked for, or in all that its kind has.
 func (o *archCost) costs(ctx context.Context, flags *pflag.FlagSet, argument string) ([]formCost, error) {
 	texts := slices.DeleteFunc(budget.TextForms(), func(f budget.TextForm) bool { return o.form != "" && f.Name != o.form })
-	genotype, err := space.Load(argument)
+	genotype, err := loadGenotype(argument)
 	if wanted := o.form != "" && len(texts) > 0; wanted || err != nil && o.form == "" {
-		recurrent, failed := space.LoadRecurrent(argument)
+		recurrent, failed := recurrentOf(argument)
 		if failed == nil {
 			return o.textCosts(ctx, flags, texts, recurrent)
 		}

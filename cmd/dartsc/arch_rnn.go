@@ -47,7 +47,7 @@ func (t *taskFlag) cells(argument string) ([]drawnCell, error) {
 		g, err := recurrentOf(argument)
 		return []drawnCell{{"recurrent", func() (report.Drawing, error) { return report.Recurrent(g) }}}, err
 	}
-	g, err := space.Load(argument)
+	g, err := loadGenotype(argument)
 	return []drawnCell{
 		{"normal", func() (report.Drawing, error) { return report.Cell(g.Normal, g.NormalConcat) }},
 		{"reduction", func() (report.Drawing, error) { return report.Cell(g.Reduce, g.ReduceConcat) }},

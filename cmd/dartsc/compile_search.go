@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/darts/recipe"
@@ -43,9 +41,7 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 	if err := o.check(o.flags.config.Precision); err != nil {
 		return err
 	}
-	for _, line := range o.flags.warnings(cmd.Flags()) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, deadSearchFlags)
 	if o.flags.preset == "" {
 		o.flags.preset = presetPaper
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
@@ -25,9 +23,7 @@ changes.`,
 			if err := o.check(config.Precision); err != nil {
 				return err
 			}
-			for _, line := range warnings(cmd.Flags(), deadTextSearchFlags) {
-				fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-			}
+			warn(cmd, deadTextSearchFlags)
 			if preset == "" {
 				preset = presetPaper
 			}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/darts/budget"
@@ -41,9 +39,7 @@ func (o *compileTrain) run(cmd *cobra.Command) error {
 	if err := o.check(o.flags.config.Precision); err != nil {
 		return err
 	}
-	for _, line := range warnings(cmd.Flags(), deadTrainFlags) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, deadTrainFlags)
 	if o.flags.preset == "" {
 		o.flags.preset = presetPaper
 	}

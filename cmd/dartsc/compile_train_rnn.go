@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
@@ -26,9 +24,7 @@ Treebank's size, which --vocabulary changes.`,
 			if err := o.check(config.Precision); err != nil {
 				return err
 			}
-			for _, line := range warnings(cmd.Flags(), deadTextFlags) {
-				fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-			}
+			warn(cmd, deadTextFlags)
 			if preset == "" {
 				preset = presetPaper
 			}

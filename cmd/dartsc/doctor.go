@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,7 +50,11 @@ it comes out too low.`,
 			if r.Roofline, err = rooflineOf(cmd.Context(), cpu.New(0), again); err != nil {
 				return err
 			}
-			r.RooflineFile, _ = roofline.Path(r.Roofline.Key)
+			if path, err := roofline.Path(r.Roofline.Key); err == nil {
+				if _, err := os.Stat(path); err == nil {
+					r.RooflineFile = path
+				}
+			}
 			if err := r.write(cmd, asJSON); err != nil {
 				return err
 			}
@@ -135,5 +140,9 @@ func (r doctorReport) rooflineRows() [][]string {
 		rows = append(rows, []string{l.Name + " read", both("GB/s", l.Read, all.Levels[i].Read)},
 			[]string{l.Name + " update", both("GB/s", l.Update, all.Levels[i].Update)})
 	}
-	return append(rows, []string{"launch", fmt.Sprintf("%.2f µs", r.Roofline.Launch)}, []string{"kept in", r.RooflineFile})
+	rows = append(rows, []string{"launch", fmt.Sprintf("%.2f µs", r.Roofline.Launch)})
+	if r.RooflineFile == "" {
+		return rows
+	}
+	return append(rows, []string{"kept in", r.RooflineFile})
 }

@@ -72,7 +72,7 @@ reduces the image, the first normal one between others of its kind, or the one o
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.execute(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.genotype, "genotype", "", "name, text or file of a genotype")
+	flags.StringVar(&o.genotype, "genotype", "", "name, text or file of a genotype, or the folder of a run")
 	flags.StringVar(&o.run, "run", "", "folder of a run, for its genotype and its data")
 	flags.IntVar(&o.channels, "init-channels", 36, "channels of the first cell")
 	flags.IntVar(&o.layers, "layers", 20, "cells")
@@ -128,7 +128,7 @@ func (o *exportONNX) model(flags *pflag.FlagSet) (export.Model, error) {
 			return o.trained(m, found, flags)
 		}
 	} else {
-		if m.Network.Genotype, err = space.Load(o.genotype); err != nil {
+		if m.Network.Genotype, err = loadGenotype(o.genotype); err != nil {
 			return m, err
 		}
 		if o.imagenet {

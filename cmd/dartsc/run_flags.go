@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -14,8 +15,10 @@ import (
 
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
+	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/recipe"
 	"github.com/dartsc/dartsc/darts/run"
+	"github.com/dartsc/dartsc/darts/text"
 )
 
 // runFlags are the flags of every command that makes a run folder, none of which changes what comes out.
@@ -169,6 +172,9 @@ func (o *runFlags) options(step func(recipe.Progress), precision string) (recipe
 func (o *runFlags) failed(err error, folder string) error {
 	if errors.Is(err, recipe.ErrStopped) {
 		return fmt.Errorf("stopped; the state is saved: go on with dartsc %s --resume %s", o.usage, folder)
+	}
+	if o.resume != "" && (errors.Is(err, data.ErrNoFolder) || errors.Is(err, text.ErrNoFolder)) {
+		return fmt.Errorf(`%w; where it has moved, write its new path as "data" into %s`, err, filepath.Join(o.resume, "config.json"))
 	}
 	return err
 }

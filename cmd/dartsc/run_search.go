@@ -29,8 +29,13 @@ With --data it reads CIFAR-10 or CIFAR-100 in the binary version, or a folder tr
 paper's settings. --preset chooses the other settings; flags that are given count in any case.
 
 A run folder comes out (--save; search-DATE-TIME where that is not given): config.json, metrics.jsonl, genotypes.jsonl
-(one line an epoch), checkpoints, and at the end genotype.json, normal.svg, reduction.svg, model.onnx and
-results.json. Interrupted by Ctrl-C it finishes the step and saves; --resume RUN goes on exactly, also after a kill.`,
+(one line an epoch), checkpoints, and at the end genotype.json, normal.svg, reduction.svg, model.onnx (the derived
+network, with fresh weights) and results.json. Interrupted by Ctrl-C it finishes the step and saves; --resume RUN goes
+on exactly, also after a kill.
+
+It differs from the original on purpose in this: the validation half is evaluated without augmentation, alphas are in
+every checkpoint, and odd image sizes are reduced by rounding up. As the original's code, and unlike the paper, it starts
+alphas at 1e-3·N(0,1) and evaluates with running statistics.`,
 		Example: `  dartsc run search
   dartsc run search --data cifar-10-batches-bin --epochs 50 --unrolled
   dartsc run search --resume search-20260102-150405`,
@@ -48,9 +53,7 @@ func (o *runSearch) run(cmd *cobra.Command) error {
 	if err := o.check(flags, o.flags.given(flags)); err != nil {
 		return err
 	}
-	for _, line := range o.flags.warnings(flags) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, deadSearchFlags)
 	config, folder, err := o.settings(flags)
 	if err != nil {
 		return err

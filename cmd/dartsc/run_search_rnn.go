@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +35,11 @@ case.
 
 A run folder comes out (--save; search-DATE-TIME where that is not given): config.json, metrics.jsonl, genotypes.jsonl
 (one line an epoch), checkpoints, and at the end genotype.json, recurrent.svg and results.json. Interrupted by Ctrl-C it
-finishes the step and saves; --resume RUN goes on exactly, also after a kill.`,
+finishes the step and saves; --resume RUN goes on exactly, also after a kill.
+
+It differs from the original on purpose in this: it evaluates with batch statistics, counts only words that were
+predicted, reads as long a window of the validation text as of the training text, and has two defects of the second order
+only with --as-original.`,
 		Example: `  dartsc run search rnn
   dartsc run search rnn --data penn --unrolled`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.search(cmd) },
@@ -48,7 +53,7 @@ finishes the step and saves; --resume RUN goes on exactly, also after a kill.`,
 func (o *runText) bindAll(cmd *cobra.Command, usage, command string, dead []deadFlag, presets ...string) {
 	bindEqualSizes(cmd)
 	bindDead(cmd, dead)
-	cmd.Flags().StringVar(&o.preset, "preset", "", "settings to start from")
+	cmd.Flags().StringVar(&o.preset, "preset", "", "settings to start from: "+strings.Join(presets, ", ")+" (default paper with --data, quick without)")
 	complete(cmd, "preset", presets...)
 	complete(cmd, "precision", cuda.Precisions...)
 	o.bind(cmd, usage)
@@ -98,9 +103,7 @@ func (o *runText) prepare(cmd *cobra.Command, b binder, dead []deadFlag) error {
 	if err := o.check(flags, given); err != nil {
 		return err
 	}
-	for _, line := range warnings(flags, dead) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, dead)
 	return nil
 }
 

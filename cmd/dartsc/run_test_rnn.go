@@ -32,11 +32,12 @@ saved: a whole pickled model, which knows its cell, or a state_dict, whose cell 
 	}
 	flags, c := cmd.Flags(), &o.config
 	flags.StringVar(&c.Model, "model-path", "", "run folder, or file of weights (required)")
-	flags.StringVar(&o.arch, "arch", "DARTS", "recurrent cell: a name, a text, a file, or the folder of a run (default for a model that knows its own: that)")
+	flags.StringVar(&o.arch, "arch", "", "recurrent cell: a name, a text, a file, or the folder of a run (default for a model that knows its own: that)")
 	flags.StringVar(&c.Data, "data", text.Grammar, "folder of the text that the model was trained on, or grammar (default for a run: its own)")
 	flags.IntVar(&c.BatchSize, "batch-size", 1, "rows that the test text is cut into, each of which begins anew")
 	flags.IntVar(&c.BPTT, "bptt", 35, "words at a time, which changes no result")
 	flags.Uint64Var(&c.Seed, "seed", 0, "of generated text")
+	bindDead(cmd, deadTextTestFlags)
 	o.deviceFlags.bind(cmd)
 	bindPrecision(flags, &c.Precision)
 	flags.BoolVar(&o.json, "json", false, "print JSON")
@@ -45,8 +46,23 @@ saved: a whole pickled model, which knows its cell, or a state_dict, whose cell 
 	return cmd
 }
 
+const notTrained = "a test does not train the model, which knows its own sizes"
+
+// deadTextTestFlags are the original's flags of rnn/test.py that it parses and does not use, or that mean nothing here.
+var deadTextTestFlags = []deadFlag{
+	{"emsize", true, notTrained}, {"nhid", true, notTrained}, {"nhidlast", true, notTrained}, {"n-experts", true, notTrained},
+	{"dropout", true, notTrained}, {"dropouth", true, notTrained}, {"dropouti", true, notTrained}, {"dropoute", true, notTrained},
+	{"lr", true, notTrained}, {"clip", true, notTrained}, {"epochs", true, notTrained}, {"nonmono", true, notTrained},
+	{"alpha", true, notTrained}, {"beta", true, notTrained}, {"wdecay", true, notTrained}, {"max-seq-len-delta", true, notTrained},
+	{"continue-train", false, notTrained},
+	{"cuda", false, "--device says where the test takes place"},
+	{"log-interval", true, "the result comes at the end"},
+	{"save", true, "--model-path names the model"},
+}
+
 func (o *runTestRNN) run(cmd *cobra.Command) error {
 	flags := cmd.Flags()
+	warn(cmd, deadTextTestFlags)
 	if o.config.Model == "" {
 		return usagef("--model-path is missing: want a run folder or a file of weights")
 	}
@@ -57,7 +73,10 @@ func (o *runTestRNN) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if flags.Changed("arch") || len(c.Genotype.Edges) == 0 {
+	if o.arch == "" && len(c.Genotype.Edges) == 0 { // weights fit every cell of their size, so no default would be told from the right one
+		return usagef("%s does not say of which cell it is: want --arch", o.config.Model)
+	}
+	if o.arch != "" {
 		if c.Genotype, err = recurrentOf(o.arch); err != nil {
 			return err
 		}

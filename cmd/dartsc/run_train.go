@@ -65,9 +65,7 @@ func (o *runTrain) run(cmd *cobra.Command) error {
 	if err := o.check(flags, given); err != nil {
 		return err
 	}
-	for _, line := range warnings(flags, deadTrainFlags) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, deadTrainFlags)
 	config, folder, err := o.settings(flags)
 	if err != nil {
 		return err

@@ -73,7 +73,14 @@ func (o *runText) train(cmd *cobra.Command) error {
 	if err != nil {
 		return unbegun(ctx, err)
 	}
-	path, err := drive(ctx, listener, training, training.Data(), func() (*run.Checkpoint, *run.Folder, error) { return o.begin(config, folder) })
+	path, err := drive(ctx, listener, training, training.Data(), func() (*run.Checkpoint, *run.Folder, error) {
+		if folder == nil { // weights that do not fit leave no folder behind
+			if err := training.LoadFinetune(); err != nil {
+				return nil, nil, err
+			}
+		}
+		return o.begin(config, folder)
+	})
 	return o.failed(err, path)
 }
 

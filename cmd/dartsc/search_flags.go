@@ -34,7 +34,7 @@ func (f *searchFlags) bind(cmd *cobra.Command) {
 	if err := cmd.MarkFlagDirname("data"); err != nil {
 		panic(err)
 	}
-	bindDead(cmd, deadFlags)
+	bindDead(cmd, deadSearchFlags)
 }
 
 func searchBinder(c *recipe.SearchConfig) binder {
@@ -67,14 +67,11 @@ func bindSearch(fs *pflag.FlagSet, c *recipe.SearchConfig) {
 	bindPrecision(fs, &c.Precision)
 }
 
-// deadFlags are the original's train_search flags that it parses and does not use, or that mean nothing here.
-var deadFlags = []deadFlag{
-	{"model-path", "the original's search never reads it; --save names the run folder"},
-	{"drop-path-prob", "the original's search never reads it; paths are dropped when a derived network is trained"},
+// deadSearchFlags are the original's train_search flags that it parses and does not use, or that mean nothing here.
+var deadSearchFlags = []deadFlag{
+	{"model-path", true, "the original's search never reads it; --save names the run folder"},
+	{"drop-path-prob", true, "the original's search never reads it; paths are dropped when a derived network is trained"},
 }
-
-// warnings says which given flags have no effect, and why.
-func (f *searchFlags) warnings(flags *pflag.FlagSet) []string { return warnings(flags, deadFlags) }
 
 // resolve returns the preset's settings with the flags that were given. Without --preset, the shapes get the quick
 // settings and other data the paper's.

@@ -97,12 +97,17 @@ func (o *selectCells) resolve(flags *pflag.FlagSet) (recipe.SelectConfig, error)
 		return config, err
 	}
 	config.Retrain.Data, config.Retrain.ImageSize, config.Retrain.Precision = search.Data, search.ImageSize, search.Precision
-	check := config.Retrain
-	check.Genotype, _ = space.Named(defaultArch) // of the cells that come, one cannot know yet
-	if err := check.Validate(); err != nil {
+	if err := representative(config).Validate(); err != nil {
 		return config, usagef("of the short trainings, as --%sFLAG: %w", retrainPrefix, err)
 	}
 	return config, nil
+}
+
+// representative is a training like those to come, whose cells one cannot know yet.
+func representative(config recipe.SelectConfig) recipe.TrainConfig {
+	training := config.Retrain
+	training.Genotype, _ = space.Named(defaultArch)
+	return training
 }
 
 func (o *selectCells) run(cmd *cobra.Command) error {
@@ -114,14 +119,18 @@ func (o *selectCells) run(cmd *cobra.Command) error {
 	if err := o.check(flags, given); err != nil {
 		return err
 	}
-	for _, line := range o.search.warnings(flags) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, deadSearchFlags)
 	config, folder, err := o.settings(flags)
 	if err != nil {
 		return err
 	}
 	s := &series{flags: &o.runFlags, config: config, folder: folder}
+	s.check = func() error { // searches would be in vain if no training could follow
+		if err := recipe.CheckTraining(cmd.Context(), representative(config)); err != nil {
+			return unbegun(cmd.Context(), fmt.Errorf("of the short trainings, as --%sFLAG: %w", retrainPrefix, err))
+		}
+		return nil
+	}
 	defer s.close()
 	candidates, err := s.candidates(cmd, config)
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 type series struct {
 	flags  *runFlags
 	config any
-	folder *run.Folder // nil until the first run begins: nothing is left of a series that cannot
+	folder *run.Folder  // nil until the first run begins: nothing is left of a series that cannot
+	check  func() error // what else must hold before that, or nil
 }
 
 // path is where the series, or a run of it, has its folder.
@@ -38,10 +39,16 @@ func (s *series) result(name string, into any) (found bool, err error) {
 
 // begin makes the folder of the series, unless it has been opened.
 func (s *series) begin() (err error) {
-	if s.folder == nil {
-		s.flags.defaultSave()
-		s.folder, err = run.Create(s.flags.save, s.config)
+	if s.folder != nil {
+		return nil
 	}
+	if s.check != nil {
+		if err := s.check(); err != nil {
+			return err
+		}
+	}
+	s.flags.defaultSave()
+	s.folder, err = run.Create(s.flags.save, s.config)
 	return err
 }
 

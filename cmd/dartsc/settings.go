@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,23 +57,30 @@ func (b binder) differences(from binder) string {
 }
 
 // deadFlag is a flag of the original's that means nothing here.
-type deadFlag struct{ name, reason string }
+type deadFlag struct {
+	name       string
+	takesValue bool
+	reason     string
+}
 
 func bindDead(cmd *cobra.Command, flags []deadFlag) {
 	for _, flag := range flags {
-		cmd.Flags().String(flag.name, "", "")
+		if flag.takesValue {
+			cmd.Flags().String(flag.name, "", "")
+		} else {
+			cmd.Flags().Bool(flag.name, false, "")
+		}
 		cmd.Flags().Lookup(flag.name).Hidden = true
 	}
 }
 
-// warnings says which given flags have no effect, and why.
-func warnings(flags *pflag.FlagSet, dead []deadFlag) (lines []string) {
+// warn says which given flags have no effect, and why.
+func warn(cmd *cobra.Command, dead []deadFlag) {
 	for _, flag := range dead {
-		if flags.Changed(flag.name) {
-			lines = append(lines, "--"+flag.name+" has no effect: "+flag.reason)
+		if cmd.Flags().Changed(flag.name) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "dartsc: --%s has no effect: %s\n", flag.name, flag.reason)
 		}
 	}
-	return lines
 }
 
 // absoluteData names a data set so that its run can be resumed from anywhere.

@@ -73,15 +73,13 @@ For other files --arch, --init-channels and --layers say which network they are 
 
 // deadTestFlags are the original's flags of test.py that mean nothing here.
 var deadTestFlags = []deadFlag{
-	{"report-freq", "the result comes at the end"},
-	{"drop-path-prob", "no path is dropped in a test, nor does the original"},
-	{"cutout-length", "test images are not cut, nor does the original"},
+	{"report-freq", true, "the result comes at the end"},
+	{"drop-path-prob", true, "no path is dropped in a test, nor does the original"},
+	{"cutout-length", true, "test images are not cut, nor does the original"},
 }
 
 func (o *runTest) run(cmd *cobra.Command) error {
-	for _, line := range warnings(cmd.Flags(), deadTestFlags) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "dartsc:", line)
-	}
+	warn(cmd, deadTestFlags)
 	if o.config.Model == "" {
 		return usagef("--model-path is missing: want a run folder or a file of weights")
 	}

@@ -52,6 +52,18 @@ func bindEqualSizes(cmd *cobra.Command) {
 	}
 }
 
+// overlayText takes the flags that were given over a preset's settings, of which c are those for text, in the original's
+// words too.
+func overlayText(b binder, flags *pflag.FlagSet, c *recipe.TextSettings) error {
+	if err := b.overlay(flags); err != nil {
+		return err
+	}
+	if c.SmallBatchSize == -1 { // the original's way to say all
+		c.SmallBatchSize = 0
+	}
+	return checkEqualSizes(flags, c)
+}
+
 // checkEqualSizes takes the size from any of its names.
 func checkEqualSizes(flags *pflag.FlagSet, c *recipe.TextSettings) error {
 	given := ""
@@ -96,16 +108,16 @@ func textSearchBinder(c *recipe.TextSearchConfig) binder {
 
 // deadTextFlags are the original's flags for text that mean nothing here.
 var deadTextFlags = []deadFlag{
-	{"cuda", "--device says where a run takes place"},
-	{"single-gpu", "a run takes place on one device"},
-	{"continue-train", "--resume goes on with a run"},
-	{"model-path", "--save names the run folder"},
+	{"cuda", false, "--device says where a run takes place"},
+	{"single-gpu", false, "a run takes place on one device"},
+	{"continue-train", false, "--resume goes on with a run"},
+	{"model-path", true, "--save names the run folder"},
 }
 
 // deadTextSearchFlags are those of the search besides.
 var deadTextSearchFlags = append([]deadFlag{
-	{"nonmono", "the original's search never reads it"},
-	{"max-seq-len-delta", "the original's search never reads it"},
+	{"nonmono", true, "the original's search never reads it"},
+	{"max-seq-len-delta", true, "the original's search never reads it"},
 }, deadTextFlags...)
 
 // resolveTextSearch returns the preset's settings with the flags that were given. Without --preset, the grammar gets the
@@ -123,10 +135,7 @@ func resolveTextSearch(preset string, flags *pflag.FlagSet) (recipe.TextSearchCo
 	default:
 		return config, usagef("--preset %q: want quick or paper", preset)
 	}
-	err := textSearchBinder(&config).overlay(flags)
-	if err == nil {
-		err = checkEqualSizes(flags, &config.TextSettings)
-	}
+	err := overlayText(textSearchBinder(&config), flags, &config.TextSettings)
 	if err != nil {
 		return config, err
 	}
@@ -179,10 +188,7 @@ func resolveTextTrain(preset string, flags *pflag.FlagSet) (recipe.TextTrainConf
 	default:
 		return config, usagef("--preset %q: want quick, paper or %s", preset, presetWikiText)
 	}
-	err := textTrainBinder(&config).overlay(flags)
-	if err == nil {
-		err = checkEqualSizes(flags, &config.TextSettings)
-	}
+	err := overlayText(textTrainBinder(&config), flags, &config.TextSettings)
 	if err != nil {
 		return config, err
 	}

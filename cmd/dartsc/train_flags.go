@@ -73,8 +73,8 @@ func bindTrain(fs *pflag.FlagSet, c *recipe.TrainConfig) {
 
 // deadTrainFlags are the original's flags of train.py and train_imagenet.py that mean nothing here.
 var deadTrainFlags = []deadFlag{
-	{"model-path", "the original's training never reads it; --save names the run folder"},
-	{"parallel", "a training runs on one device; --workers says how many processors it uses"},
+	{"model-path", true, "the original's training never reads it; --save names the run folder"},
+	{"parallel", false, "a training runs on one device; --workers says how many processors it uses"},
 }
 
 // resolve returns the preset's settings with the flags that were given. Without --preset, the shapes get the quick

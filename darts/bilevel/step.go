@@ -146,8 +146,30 @@ func (s *search) updateAlphas() (loss *ir.Value, gradients []*ir.Value) {
 func (s *search) unrolledGradients() (alphas *model.Weights, loss *ir.Value, gradients []*ir.Value) {
 	b := s.Builder
 	now := &model.Weights{} // weights and alphas as they are
-	unrolled := &model.Weights{}
-	var clipped *ir.Value // what the second-order term is scaled by; nil: 1
+	unrolled, clipped := s.unroll(now)
+	alphas = now.Of(ir.Alpha)
+	for i, v := range alphas.Variables {
+		unrolled.Set(v, alphas.Values[i])
+	}
+	var direction []*ir.Value // v
+	b.In("alpha", func() {
+		p := s.task.valid(unrolled, true)
+		loss = p.loss
+		all := b.Gradient(p.loss, append(append([]*ir.Value{}, alphas.Values...), unrolled.Of(ir.Weight).Values...)...)
+		gradients, direction = all[:len(alphas.Values)], all[len(alphas.Values):]
+	})
+	if b.Err() != nil {
+		return alphas, loss, gradients
+	}
+	s.subtractSecondOrder(gradients, now, direction, clipped)
+	return alphas, loss, gradients
+}
+
+// unroll returns the weights after one SGD step on the training batch, w', and what the second-order term is scaled by
+// where that step is clipped, else nil. Weights and alphas as they are go into now.
+func (s *search) unroll(now *model.Weights) (unrolled *model.Weights, clipped *ir.Value) {
+	b := s.Builder
+	unrolled = &model.Weights{}
 	b.In("unroll", func() {
 		p := s.task.train(now)
 		weights := now.Of(ir.Weight)
@@ -168,26 +190,19 @@ func (s *search) unrolledGradients() (alphas *model.Weights, loss *ir.Value, gra
 			unrolled.Set(weights.Variables[i], b.Detach(next))
 		}
 	})
-	alphas = now.Of(ir.Alpha)
-	for i, v := range alphas.Variables {
-		unrolled.Set(v, alphas.Values[i])
-	}
-	weights := now.Of(ir.Weight)
-	var direction []*ir.Value // v
-	b.In("alpha", func() {
-		p := s.task.valid(unrolled, true)
-		loss = p.loss
-		all := b.Gradient(p.loss, append(append([]*ir.Value{}, alphas.Values...), unrolled.Of(ir.Weight).Values...)...)
-		gradients, direction = all[:len(alphas.Values)], all[len(alphas.Values):]
-	})
-	if b.Err() != nil {
-		return alphas, loss, gradients
-	}
+	return unrolled, clipped
+}
+
+// subtractSecondOrder takes rate·clipped·(∇α L_train(w+εv, α) - ∇α L_train(w-εv, α))/2ε off the gradients of the alphas,
+// where v is the direction, and ε·|v| is unrolledStep. Without clipped there is none.
+func (s *search) subtractSecondOrder(gradients []*ir.Value, now *model.Weights, direction []*ir.Value, clipped *ir.Value) {
+	b := s.Builder
+	alphas, weights := now.Of(ir.Alpha), now.Of(ir.Weight)
 	var epsilon *ir.Value
 	b.In("alpha", func() {
 		norm := b.GlobalNorm(direction...)
 		epsilon = b.Div(b.Constant(ir.T(ir.F32), unrolledStep), norm)
-		if s.levels.ClipUnrolled { // a shorter direction moves the weights as far, but its product with the Hessian is smaller
+		if clipped != nil { // a shorter direction moves the weights as far, but its product with the Hessian is smaller
 			clipped = b.Mul(clipped, b.ClipScale(norm, s.levels.SGD.GradClip))
 		}
 	})
@@ -215,7 +230,6 @@ func (s *search) unrolledGradients() (alphas *model.Weights, loss *ir.Value, gra
 			gradients[i] = b.Sub(gradients[i], b.Mul(b.Sub(plus[i], minus[i]), scale))
 		}
 	})
-	return alphas, loss, gradients
 }
 
 // updateWeights is the lower level: SGD on the weights, their gradients clipped together.

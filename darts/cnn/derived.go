@@ -1,7 +1,9 @@
 package cnn
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/dartsc/dartsc/darts/model"
 	"github.com/dartsc/dartsc/darts/space"
@@ -25,7 +27,20 @@ func (n Derived) Validate() error {
 	if err := n.Genotype.Validate(); err != nil {
 		return err
 	}
+	if err := cmp.Or(checkNodes("normal", n.Genotype.Normal), checkNodes("reduce", n.Genotype.Reduce)); err != nil {
+		return err
+	}
 	return checkSizes(n.Channels, n.Layers, n.Classes)
+}
+
+// checkNodes refuses nodes that would always be zero.
+func checkNodes(cell string, edges []space.Edge) error {
+	for node, pair := range slices.Collect(slices.Chunk(edges, space.EdgesPerNode)) {
+		if !slices.ContainsFunc(pair, func(e space.Edge) bool { return e.Primitive != space.None }) {
+			return fmt.Errorf("genotype: %s node %d: all of its edges are %q, so there is nothing in it", cell, node, space.None)
+		}
+	}
+	return nil
 }
 
 // Forward builds the network. In training, Scope.DropPath drops paths, and the auxiliary head gives a second value.
@@ -190,6 +205,9 @@ func (c derivedCell) build(s *Scope, before, last *ir.Value) *ir.Value {
 		for k := range space.EdgesPerNode {
 			at := node*space.EdgesPerNode + k
 			edge := c.edges[at]
+			if edge.Primitive == space.None { // which adds nothing, and would be a constant of this batch in an exported network
+				continue
+			}
 			b.At(fmt.Sprintf("edge %d→%d", edge.State, node+space.InputStates), func() {
 				y := c.path(s, at, edge, states[edge.State])
 				if sum == nil {

@@ -72,11 +72,14 @@ func Open(ctx context.Context, options Options) (*Dataset, error) {
 	return d, nil
 }
 
+// ErrNoFolder is the error of a data set whose folder is not there.
+var ErrNoFolder = errors.New("no such folder")
+
 func openPath(ctx context.Context, options Options) (*Dataset, error) {
 	info, err := os.Stat(options.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: no such folder; --data takes a folder, or the word shapes", options.Path)
+		return nil, fmt.Errorf("%s: %w; --data takes a folder, or the word shapes", options.Path, ErrNoFolder)
 	case err != nil:
 		return nil, err
 	case !info.IsDir():

@@ -59,6 +59,19 @@ func trained(t *testing.T, m Model) *weights.Weights {
 	return weights.New("test", "safetensors", tensors)
 }
 
+// TestNone: an edge that carries nothing is left out, for any batch; a node of such edges alone is refused.
+func TestNone(t *testing.T) {
+	for text, want := range map[string]string{
+		"Genotype(normal=[('none', 0), ('sep_conv_3x3', 1)], normal_concat=[2], reduce=[('skip_connect', 0), ('none', 1)], reduce_concat=[2])": "",
+		"Genotype(normal=[('none', 0), ('none', 1)], normal_concat=[2], reduce=[('skip_connect', 0), ('none', 1)], reduce_concat=[2])":         `normal node 0: all of its edges are "none"`,
+	} {
+		_, err := ONNX(context.Background(), named(t, text, false), Options{})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, want %q", text, err, want)
+		}
+	}
+}
+
 // TestRuntime compares what onnxruntime makes of exported networks with the float64 reference, for all published
 // genotypes in both forms, odd image sizes, and batches other than the one they were built for.
 func TestRuntime(t *testing.T) {

@@ -106,9 +106,6 @@ func ParseList(text string) ([]float32, error) {
 	return list, nil
 }
 
-// Size is that of the images, and their number in a batch.
-func (c *Classifier) Size() (batch, channels int, size data.Size) { return c.batch, c.channels, c.size }
-
 // Close frees the device.
 func (c *Classifier) Close() error { return c.session.Close() }
 

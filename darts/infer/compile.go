@@ -49,6 +49,9 @@ func ReadONNX(path string, o reader.Options) (n *reader.Network, content []byte,
 		return nil, nil, err
 	}
 	defer file.Close()
+	if info, err := file.Stat(); err == nil && info.IsDir() {
+		return nil, nil, fmt.Errorf("%s: a folder; want an ONNX file: of a run, the model.onnx in it", path)
+	}
 	if content, err = io.ReadAll(io.LimitReader(file, largestFile+1)); err != nil {
 		return nil, nil, err
 	}

@@ -47,11 +47,11 @@ func TestValidate(t *testing.T) {
 // TestDifference names the first field that two configurations differ in, as config.json has it.
 func TestDifference(t *testing.T) {
 	a, b := Paper(), Paper()
-	if field, _, _ := difference(a, b, ""); field != "" {
+	if field, _, _ := difference(a, b); field != "" {
 		t.Errorf("equal configurations differ in %q", field)
 	}
 	b.Layers = 3
-	if field, x, y := difference(a, b, ""); field != "layers" || x != 8 || y != 3 {
+	if field, x, y := difference(a, b); field != "layers" || x != 8 || y != 3 {
 		t.Errorf("difference %q, %v and %v; want layers, 8 and 3", field, x, y)
 	}
 }

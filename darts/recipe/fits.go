@@ -27,7 +27,7 @@ func fits(p *plan.Plan, metadata map[string]string, limit int64) error {
 		}
 	}
 	if len(different) > 0 {
-		return errors.New("--plan is of other settings: " + strings.Join(different, "; "))
+		return errors.New("--plan is of other settings: " + strings.Join(different, "; ") + ": compile it with the settings and the --data of this run")
 	}
 	if need := p.VariableBytes + p.ArenaBytes; limit > 0 && need > limit {
 		return fmt.Errorf("--plan takes %.1f MiB, --memory-limit is %.1f MiB: compile it with that limit", float64(need)/(1<<20), float64(limit)/(1<<20))

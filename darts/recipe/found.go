@@ -66,7 +66,7 @@ func ReadFound(path string) (Found, error) {
 			err = fmt.Errorf("%s has chosen no cell yet", path)
 		}
 		return f, err
-	default:
+	case "":
 		var config SearchConfig
 		if err := folder.Config(&config); err != nil {
 			return Found{}, err
@@ -75,11 +75,14 @@ func ReadFound(path string) (Found, error) {
 			return Found{}, err
 		}
 		f.Data, err = dataOf[SearchConfig](folder)
+	default:
+		err = fmt.Errorf("%s is not a run of convolutional cells: want one that dartsc run search, select or run train made", path)
 	}
 	return f, err
 }
 
-// Task says what a folder is the run of: TaskTrain, TaskRepeat, TaskSelect, or "" for a search.
+// Task says what a folder is the run of: TaskTrain, TaskRepeat, TaskSelect, TaskTextSearch, TaskTextTrain, or "" for a search
+// on images.
 func Task(folder *run.Folder) (string, error) {
 	var fields map[string]json.RawMessage
 	if err := folder.Config(&fields); err != nil {

@@ -48,28 +48,28 @@ func (d *driver[C, D, R]) start(from *run.Checkpoint) (*standing, error) {
 	if err := from.DecodeState(&saved); err != nil {
 		return nil, err
 	}
-	// Where the data set lies now does not matter; whether it is the same is asked next.
+	// Where the data set lies now, in a folder of whatever name, does not matter; whether it is the same is asked next.
 	if field, got, want := difference(saved.Config, d.config, "data"); field != "" {
 		return nil, fmt.Errorf("the checkpoint at step %d is of another configuration: its %s is %v, config.json says %v", from.Step, field, got, want)
 	}
-	if field, got, want := difference(saved.Data, d.data, "path"); field != "" {
+	if field, got, want := difference(saved.Data, d.data, "path", "name"); field != "" {
 		return nil, fmt.Errorf("the data set has changed since the checkpoint at step %d: its %s was %v and is %v now", from.Step, field, got, want)
 	}
 	return &saved.standing, d.restore(from)
 }
 
-// difference names the first field, as JSON has it, in which two structs differ, but for one that may.
-func difference(a, b any, but string) (field string, x, y any) {
+// difference names the first field, as JSON has it, in which two structs differ, but for those that may.
+func difference(a, b any, but ...string) (field string, x, y any) {
 	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
 	for i := range va.NumField() {
 		if va.Type().Field(i).Anonymous {
-			if field, x, y := difference(va.Field(i).Interface(), vb.Field(i).Interface(), but); field != "" {
+			if field, x, y := difference(va.Field(i).Interface(), vb.Field(i).Interface(), but...); field != "" {
 				return field, x, y
 			}
 			continue
 		}
 		name, _, _ := strings.Cut(va.Type().Field(i).Tag.Get("json"), ",")
-		if x, y := va.Field(i).Interface(), vb.Field(i).Interface(); name != but && !reflect.DeepEqual(x, y) {
+		if x, y := va.Field(i).Interface(), vb.Field(i).Interface(); !slices.Contains(but, name) && !reflect.DeepEqual(x, y) {
 			return name, x, y
 		}
 	}

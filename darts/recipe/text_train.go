@@ -111,22 +111,28 @@ func (t *TextTraining) begin(s *standing) (end int64, err error) {
 	if s.Text == nil {
 		s.Text = &textStanding{Average: t.config.Finetune != ""}
 	}
-	if s.Step == 0 && t.config.Finetune != "" {
-		if err := t.load(t.config.Finetune); err != nil {
-			return 0, fmt.Errorf("--finetune: %w", err)
+	if s.Step == 0 {
+		if err := t.LoadFinetune(); err != nil {
+			return 0, err
 		}
 	}
 	return t.textLoop.begin(s)
 }
 
-// load sets the weights from a file.
-func (t *TextTraining) load(path string) error {
-	w, err := weights.Read(path)
-	if err != nil {
-		return err
+// LoadFinetune sets the weights from the file that a finetuning starts from, if it is one. Run does so by itself, when it
+// has a folder; before that, it tells whether they fit.
+func (t *TextTraining) LoadFinetune() error {
+	if t.config.Finetune == "" {
+		return nil
 	}
-	_, err = setText(t.session, t.config.language(t.data.Vocabulary, &t.config.Genotype), w)
-	return err
+	w, err := weights.Read(t.config.Finetune)
+	if err == nil {
+		_, err = setText(t.session, t.config.language(t.data.Vocabulary, &t.config.Genotype), w)
+	}
+	if err != nil {
+		return fmt.Errorf("--finetune: %w", err)
+	}
+	return nil
 }
 
 // weights lists the variables that are weights of the model.

@@ -65,12 +65,8 @@ func (c TrainConfig) metadata() map[string]string {
 
 // NewTraining opens the data, compiles the training and places it on the device. Nothing is written.
 func NewTraining(ctx context.Context, config TrainConfig, o Options) (*Training, error) {
-	if err := config.Validate(); err != nil {
-		return nil, err
-	}
-	t := &Training{}
-	t.set(t, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed, config.Precision}, o)
-	if err := t.openData(ctx); err != nil {
+	t, err := prepareTraining(ctx, config, o)
+	if err != nil {
 		return nil, err
 	}
 	build := func() (*ir.Module, error) { return TrainModule(config, t.data) }
@@ -84,6 +80,27 @@ func NewTraining(ctx context.Context, config TrainConfig, o Options) (*Training,
 		return nil, err
 	}
 	return t, nil
+}
+
+// CheckTraining returns the error that a training under these settings would end with before its first step, of its data
+// or of the shapes in its network. Nothing is compiled.
+func CheckTraining(ctx context.Context, config TrainConfig) error {
+	t, err := prepareTraining(ctx, config, Options{})
+	if err != nil {
+		return err
+	}
+	_, err = TrainModule(config, t.data)
+	return err
+}
+
+// prepareTraining is a training with its data, before it has programs.
+func prepareTraining(ctx context.Context, config TrainConfig, o Options) (*Training, error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	t := &Training{}
+	t.set(t, config, size{config.Epochs, config.BatchSize, config.ReportFreq, config.Seed, config.Precision}, o)
+	return t, t.openData(ctx)
 }
 
 // openData opens the images to train and to evaluate on.

@@ -69,6 +69,9 @@ func find(dir string) (form, bool) {
 	return form{}, false
 }
 
+// ErrNoFolder is the error of a corpus whose folder is not there.
+var ErrNoFolder = errors.New("no such folder")
+
 // Open reads a corpus from a folder, or writes one by the seed where path is Grammar (or "").
 func Open(path string, seed uint64) (*Corpus, error) {
 	if path == "" || path == Grammar {
@@ -77,7 +80,7 @@ func Open(path string, seed uint64) (*Corpus, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("text: %s: no such folder; --data takes a folder, or the word %s", path, Grammar)
+		return nil, fmt.Errorf("text: %s: %w; --data takes a folder, or the word %s", path, ErrNoFolder, Grammar)
 	case err != nil:
 		return nil, fmt.Errorf("text: %w", err)
 	case !info.IsDir():

@@ -39,7 +39,8 @@ const (
 	PyTorch     = "PyTorch"
 )
 
-// format is a kind of file that weights may be in. It is recognised by the first bytes.
+// format is a kind of file that weights may be in. It is recognised by the first bytes, by the first format that does: the
+// length that a safetensors file begins with may look like a pickle's first byte, but no pickle has its header's brace.
 type format struct {
 	name       string
 	recognised func(start []byte) bool
@@ -47,19 +48,19 @@ type format struct {
 }
 
 var formats = []format{
-	{PyTorch, torchfile.Recognised, func(path string) ([]safetensors.Tensor, map[string]string, error) {
-		f, err := torchfile.Read(path)
-		if err != nil {
-			return nil, nil, err
-		}
-		return f.Tensors, metadataOf(f), nil
-	}},
 	{Safetensors, func(start []byte) bool { return len(start) > 8 && start[8] == '{' }, func(path string) ([]safetensors.Tensor, map[string]string, error) {
 		f, err := safetensors.Read(path)
 		if err != nil {
 			return nil, nil, err
 		}
 		return f.Tensors, f.Metadata, nil
+	}},
+	{PyTorch, torchfile.Recognised, func(path string) ([]safetensors.Tensor, map[string]string, error) {
+		f, err := torchfile.Read(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		return f.Tensors, metadataOf(f), nil
 	}},
 }
 

@@ -161,6 +161,26 @@ func TestReadRun(t *testing.T) {
 	}
 }
 
+// TestPickleLikeLength: a safetensors file is one whatever the length of its header, also where that begins as a pickle does.
+func TestPickleLikeLength(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w.safetensors")
+	tensors := []safetensors.Tensor{safetensors.FromFloat32s("stem.0.weight", []int{1}, []float32{1})}
+	var padding strings.Builder
+	for start := byte(0); start != 0x80; padding.WriteString("12345678") {
+		if err := safetensors.Write(path, tensors, map[string]string{"padding": padding.String()}); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start = data[0]
+	}
+	if w, err := Read(path); err != nil || w.Format != Safetensors || len(w.Tensors) != 1 {
+		t.Errorf("%+v, error %v, want one tensor of a safetensors file", w, err)
+	}
+}
+
 func TestBadFiles(t *testing.T) {
 	folder := t.TempDir()
 	for name, c := range map[string]struct{ content, want string }{
