@@ -118,11 +118,19 @@ func (l *textListener[R]) start(path string, of running, data any, from *run.Che
 	} else {
 		fmt.Fprintln(l.out, "compiled before")
 	}
-	fmt.Fprintf(l.out, "%s: %d epochs of %d steps, batch %d, %s\n", path, l.terms.epochs, of.StepsPerEpoch(), l.terms.batch, l.terms.summary)
+	fmt.Fprintf(l.out, "%s: %s of %s, batch %d, %s\n", path, counted(l.terms.epochs, "epoch"), counted(of.StepsPerEpoch(), "step"), l.terms.batch, l.terms.summary)
 	if from != nil {
 		fmt.Fprintf(l.out, "goes on after step %d\n", from.Step)
 	}
 	l.pace = pace{since: time.Now()}
+}
+
+// counted is "1 epoch" or "2 epochs".
+func counted(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
 }
 
 func (l *textListener[R]) step(p recipe.Progress) {

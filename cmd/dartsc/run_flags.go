@@ -42,7 +42,7 @@ func (o *runFlags) bind(cmd *cobra.Command, usage string) {
 	flags.DurationVar(&o.interval, "checkpoint-interval", time.Minute, "time between checkpoints within an epoch; 0 for the ends of epochs only")
 	bindMemoryLimit(flags, &o.limit)
 	flags.StringVar(&o.dump, "dump", "", "folder for the text of the program after every pass of the compiler")
-	flags.BoolVar(&o.json, "json", false, "print one JSON object a line: start, step, epoch, done")
+	flags.BoolVar(&o.json, "json", false, "print one JSON object a line: start, step, epoch, done; epochs count from 0")
 	for _, folder := range []string{"save", "resume", "dump"} {
 		if err := cmd.MarkFlagDirname(folder); err != nil {
 			panic(err)

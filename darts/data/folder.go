@@ -97,7 +97,7 @@ func listFolder(root string) (classes []string, train, test []imageFile, err err
 		return nil, nil, nil, err
 	}
 	if len(classes) < 2 {
-		return nil, nil, nil, fmt.Errorf("%s: %d class folders, want two or more, one for each class", trainRoot, len(classes))
+		return nil, nil, nil, fmt.Errorf("%s: the number of class folders is %d, want two or more, one for each class", trainRoot, len(classes))
 	}
 	ordered, err := listImages(trainRoot, classes, classes)
 	if err != nil {

@@ -317,10 +317,10 @@ func TestFolderClassCount(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(t.Context(), Options{Path: dir})
-	wantError(t, "no class", err, "train: 0 class folders, want two or more")
+	wantError(t, "no class", err, "train: the number of class folders is 0, want two or more")
 	write(t, pngBytes(t, image.NewRGBA(square(4))), dir, "train", "cat", "0.png")
 	_, err = Open(t.Context(), Options{Path: dir})
-	wantError(t, "one class", err, "train: 1 class folders, want two or more")
+	wantError(t, "one class", err, "train: the number of class folders is 1, want two or more")
 }
 
 func TestFolderDanglingLink(t *testing.T) {

@@ -81,7 +81,9 @@ func Read(path string) (*Weights, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	start = start[:n]
+	if start = start[:n]; n == 0 {
+		return nil, fmt.Errorf("%s is empty: want a run folder, a safetensors file, or a PyTorch file", path)
+	}
 	for _, f := range formats {
 		if f.recognised(start) {
 			tensors, metadata, err := f.read(path)

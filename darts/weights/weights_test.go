@@ -184,7 +184,7 @@ func TestPickleLikeLength(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	folder := t.TempDir()
 	for name, c := range map[string]struct{ content, want string }{
-		"empty":       {"", "holds no weights that dartsc reads"},
+		"empty":       {"", "is empty"},
 		"html":        {"<!DOCTYPE html>", `it begins with "<!DOCTYPE html>"`},
 		"safetensors": {"\x02\x00\x00\x00\x00\x00\x00\x00{]", "header"},
 		"pytorch":     {"PK\x03\x04", "not a whole zip archive"},

@@ -77,7 +77,7 @@ func TestBadFiles(t *testing.T) {
 		{"unknown operations", func(m *onnxpb.ModelProto) {
 			m.Graph.Node[0].OpType = proto.String("If")
 			m.Graph.Node[1].Domain = proto.String("com.example")
-		}, `2 operations are not supported: node "conv" (If), node "relu" (Relu) of domain com.example`},
+		}, `unsupported operations (2): node "conv" (If), node "relu" (Relu) of domain com.example`},
 		{"cycle", func(m *onnxpb.ModelProto) { m.Graph.Node[0].Input[0] = "y" }, `node "conv" (Conv): its inputs depend on its outputs: the graph has a cycle`},
 		{"missing input", func(m *onnxpb.ModelProto) { m.Graph.Node[1].Input[0] = "z" }, `node "relu" (Relu): input "z" is defined nowhere`},
 		{"missing output", func(m *onnxpb.ModelProto) { m.Graph.Output[0].Name = proto.String("z") }, `output "z" is defined nowhere`},

@@ -90,7 +90,7 @@ func supported(nodes []*onnxpb.NodeProto) error {
 	if count > mostListed {
 		list = append(list[:mostListed], fmt.Sprintf("and %d more", count-mostListed))
 	}
-	return fmt.Errorf("%d operations are not supported: %s", count, strings.Join(list, ", "))
+	return fmt.Errorf("unsupported operations (%d): %s", count, strings.Join(list, ", "))
 }
 
 // node checks a node and keeps it, or what it says where it is a Constant.
