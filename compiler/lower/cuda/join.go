@@ -22,8 +22,10 @@ const (
 	window = 1500
 	// small is how many bytes a launch may keep alive until the end of its program.
 	small = 1 << 16
-	// far is how much deeper a launch is than one that could have run as early as it, where it stands for the sake of memory; see holdBack.
-	far = 64
+	// Of a launch that is held back: how much deeper those around it are than it need be, and how far before its place it may run, so
+	// that others like it are ready by then and join it.
+	far  = 64
+	lead = 32
 	// The argument bytes and results that package plan allows a launch, which several have to share.
 	mostArgumentBytes = 4096
 	mostResults       = 256
@@ -53,7 +55,7 @@ type agenda struct {
 	missing  []int   // how many a launch waits for
 	depth    []int
 	waiting  map[signature]*waiting
-	held     []bool // back, to where it stands
+	held     []bool // back; see holdBack
 	done     []bool
 	left     int // launches that are not done
 	oldest   int // the first of them that is not late
@@ -98,7 +100,9 @@ func (l *lowering) agenda() *agenda {
 			a.missing[i]++
 			a.depth[i] = max(a.depth[i], a.depth[m]+1)
 		}
-		a.holdBack(i, l.resultBytes(launch) > small)
+		if l.resultBytes(launch) > small {
+			a.holdBack(i)
+		}
 		for _, t := range launch.Results {
 			maker[t] = i + 1
 		}
@@ -111,17 +115,16 @@ func (l *lowering) agenda() *agenda {
 	return a
 }
 
-// holdBack makes a launch wait for those just before it, if it could run long before them and what it makes is large: where it
-// stands, a value is made again rather than kept (see pass.Recompute), and to run it as soon as what it reads is there would
-// keep two.
-func (a *agenda) holdBack(i int, large bool) {
-	front := -1 // the deepest of those before it that are not held back themselves
-	for j := max(0, i-far); j < i; j++ {
+// holdBack makes a launch wait for one a little before it, if it could run long before that: where it stands, a value is made
+// again rather than kept (see pass.Recompute), and to run it as soon as what it reads is there would keep it after all.
+func (a *agenda) holdBack(i int) {
+	front := -1 // the deepest of those that are not held back themselves
+	for j := max(0, i-far-lead); j < i-lead; j++ {
 		if !a.held[j] && (front < 0 || a.depth[j] > a.depth[front]) {
 			front = j
 		}
 	}
-	if !large || front < 0 || a.depth[front] <= a.depth[i]+far {
+	if front < 0 || a.depth[front] <= a.depth[i]+far {
 		return
 	}
 	a.held[i] = true
@@ -270,6 +273,7 @@ func (l *lowering) joined(f function, members []int, launches []lower.Launch) lo
 	return out
 }
 
+// resultBytes is the size of what a launch makes.
 func (l *lowering) resultBytes(launch *lower.Launch) (sum int64) {
 	for _, t := range launch.Results {
 		sum += l.out.Tensors[t].Bytes()
