@@ -108,17 +108,26 @@ type Options struct {
 	// MemoryLimit is how many bytes the plan may take, variables and arena together; 0 is no limit. Under a limit,
 	// results of convolutions are computed twice instead of kept, no more of them than it takes, and no fewer than
 	// Recompute says. A plan for the CPU computes at least twice what one pass over memory makes, an eighth of its
-	// memory for 1 % of its time, and a seventh of the results of convolutions, as much for 2 %.
+	// memory for 1 % of its time, and a seventh of the results of convolutions, as much for 2 %. A plan for a GPU that has
+	// neither a limit nor a Recompute does so with values of largeOnGPU and more, and with half of the results of
+	// convolutions: half the memory of a training at the paper's size for a predicted 8 % of its time.
 	MemoryLimit int64
 	Recompute   pass.Recomputation
 }
 
+// largeOnGPU is the size in bytes from which values are made again on a GPU without being asked for: a launch that makes less
+// takes about as long to start.
+const largeOnGPU = 6 << 20
+
 // again is the least that is computed twice.
 func (o Options) again() pass.Recomputation {
 	again := o.Recompute
-	again.Passes = again.Passes || o.MemoryLimit > 0
-	if o.Target == "" || o.Target == cpu.Name {
-		again.Passes, again.Convolutions = true, max(again.Convolutions, 1./7)
+	again.Passes = true
+	switch {
+	case o.Target == "" || o.Target == cpu.Name:
+		again.Convolutions = max(again.Convolutions, 1./7)
+	case o.MemoryLimit <= 0 && o.Recompute == pass.Recomputation{}:
+		again.Convolutions, again.Least = 1./2, largeOnGPU
 	}
 	return again
 }

@@ -11,7 +11,7 @@
 //	mixture       batch_norm of some or all terms → weighted_sum: a node of a supernet in one pass over memory
 //	scaled        batch_norm_input_grad → weighted_sum of one term: its way back
 //	accumulate    conv2d_input_grad or matmul → add: the cotangent of a value with several uses grows where it is
-//	elementwise   a tree of pointwise operations, one pass over memory; batch_norm and slices of channels may be in it
+//	elementwise   a tree of pointwise operations, one pass over memory; batch_norm, drop_path and slices of channels may be in it
 //
 // The package knows the operations through package ops, and no target; a target that has no kernel for a pattern may
 // lower the body operation by operation.
@@ -246,13 +246,13 @@ func (g *grouping) accumulations() {
 // accumulates says whether a kernel can add onto a value.
 func accumulates(op *ir.Op) bool { return op.Kind == "conv2d_input_grad" || op.Kind == "matmul" }
 
-// elementwise joins pointwise operations, BatchNorms and slices of channels to their only user. An operation on two whole
+// elementwise joins pointwise operations, BatchNorms, drop paths and slices of channels to their only user. An operation on two whole
 // tensors stays where it is: to join it would keep both alive until its user runs, for the sake of one pass over memory.
 func (g *grouping) elementwise() {
 	root := map[*ir.Op]*ir.Op{}
 	for i := len(g.program.Ops) - 1; i >= 0; i-- {
 		op := g.program.Ops[i]
-		if !Pointwise(op) && !byChannel(op) || g.gone[op] || g.pattern[op] != "" {
+		if !Pointwise(op) && !OnImages(op) || g.gone[op] || g.pattern[op] != "" {
 			continue
 		}
 		if Pointwise(op) {
@@ -280,10 +280,10 @@ func Pointwise(op *ir.Op) bool {
 	return def != nil && def.Pointwise && len(op.Results) == 1
 }
 
-// byChannel says whether an operation can be in an elementwise group although what it does depends on the channel.
-func byChannel(op *ir.Op) bool {
+// OnImages says whether an operation can be in an elementwise group although what it does depends on the channel or the image.
+func OnImages(op *ir.Op) bool {
 	switch op.Kind {
-	case "batch_norm":
+	case "batch_norm", "drop_path":
 		return len(op.Result().Type.Shape) == 4
 	case "slice":
 		x, y := op.Operands[0].Type.Shape, op.Result().Type.Shape

@@ -19,7 +19,7 @@ func TestPasses(t *testing.T) {
 	passes := map[string]Func{
 		"variables": Variables, "dead": Dead, "share": Share, "differentiate": Differentiate,
 		"simplify": Simplify, "decompose": Decompose, "schedule": Schedule, "commute": Commute,
-		"recompute": Recompute(Recomputation{true, 1}),
+		"recompute": Recompute(Recomputation{Passes: true, Convolutions: 1}),
 	}
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {

@@ -13,6 +13,7 @@ import (
 type Recomputation struct {
 	Passes       bool    // what one pass over memory makes: normalisation, pooling, sums, joined states
 	Convolutions float64 // the share, up to 1, of the bytes that depthwise and separable convolutions make and the way back needs; those first that take the least to compute for a byte
+	Least        int     // of bytes: smaller values are kept
 }
 
 // recomputeGap is how many operations must lie between two uses of a value for it to be worth computing anew; forward
@@ -28,12 +29,12 @@ const recomputeBytes = 4096
 // (normalise, then convolve) are made again from their beginning.
 func Recompute(what Recomputation) Func {
 	return outermost(func(m *ir.Module, p *ir.Program) error {
-		r := newRecomputation(p)
+		r := newRecomputation(p, max(what.Least, recomputeBytes))
 		convolutions := r.cheapest(what.Convolutions)
 		for i := len(p.Ops) - 1; i >= 0; i-- {
 			op := p.Ops[i]
 			for at, v := range op.Results {
-				if convolutions[v] || what.Passes && isPass(op) {
+				if convolutions[v] || what.Passes && r.isPass(op) {
 					r.split(op, at)
 				}
 			}
@@ -44,9 +45,9 @@ func Recompute(what Recomputation) Func {
 	})
 }
 
-// isPass says whether an operation is one pass over memory.
-func isPass(op *ir.Op) bool {
-	if op.Kind == ir.Scan || len(op.Results) != 1 || op.Result().Type.Bytes() < recomputeBytes {
+// isPass says whether an operation is one pass over memory, over enough of it.
+func (r *recomputation) isPass(op *ir.Op) bool {
+	if op.Kind == ir.Scan || len(op.Results) != 1 || op.Result().Type.Bytes() < r.least {
 		return false
 	}
 	switch maker(op, 0).Kind {
@@ -91,8 +92,11 @@ func (r *recomputation) cheapest(share float64) map[*ir.Value]bool {
 	var all []candidate
 	for _, op := range r.p.Ops {
 		for at, v := range op.Results {
-			if v.Type.Bytes() >= recomputeBytes && isConvolution(op, at) && r.late(v) > 0 {
-				total += float64(v.Type.Bytes())
+			if !isConvolution(op, at) || r.late(v) == 0 {
+				continue
+			}
+			total += float64(v.Type.Bytes())
+			if v.Type.Bytes() >= r.least {
 				all = append(all, candidate{v, ops.FLOPs(part(op, at)) / float64(v.Type.Bytes())})
 			}
 		}
@@ -151,6 +155,7 @@ func part(op *ir.Op, at int) *ir.Op {
 // before the position it has.
 type recomputation struct {
 	p        *ir.Program
+	least    int // bytes of what is made again
 	uses     map[*ir.Value][]use
 	returned map[*ir.Value]bool
 	before   map[int][]*ir.Op // added operations by the position they stand before, last added first
@@ -161,8 +166,8 @@ type use struct {
 	at int
 }
 
-func newRecomputation(p *ir.Program) *recomputation {
-	r := &recomputation{p: p, uses: make(map[*ir.Value][]use, len(p.Ops)), returned: map[*ir.Value]bool{}, before: map[int][]*ir.Op{}}
+func newRecomputation(p *ir.Program, least int) *recomputation {
+	r := &recomputation{p: p, least: least, uses: make(map[*ir.Value][]use, len(p.Ops)), returned: map[*ir.Value]bool{}, before: map[int][]*ir.Op{}}
 	for i, op := range p.Ops {
 		for _, v := range op.Operands {
 			r.uses[v] = append(r.uses[v], use{op, i})

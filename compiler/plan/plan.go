@@ -170,7 +170,7 @@ func part(list []int, i, parts int) []int {
 type Instruction struct {
 	Op        string
 	Args      []int     // registers
-	Constants []float64 // of axpby: a and b; of constant: the value
+	Constants []float64 // of axpby: a and b; of constant: the value; of batch_norm: eps; of slice: the first channel; of drop_path: the stream
 }
 
 // Params are the constants of a launch: int, float64, bool, string, []int or []float64 by name.

@@ -1,13 +1,20 @@
 package cpu
 
-import "github.com/dartsc/dartsc/compiler/plan"
+import (
+	"slices"
 
-// Two instructions of elementwise chains go by channel. Their operands are images, channels last:
+	"github.com/dartsc/dartsc/compiler/plan"
+)
+
+// Three instructions of elementwise chains go by channel or by image. Their operands are images, channels last:
 //
 //	batch_norm(x, mean, var[, gamma, beta])   with constant eps; all but x are operands of one element a channel
 //	slice(x)                                  the channels from a constant on; x is an operand with more of them
+//	drop_path(x, p, seed, step)               with constant stream; all but x are operands of one element, the last two i64
 
-func byChannel(c plan.Instruction) bool { return c.Op == "batch_norm" || c.Op == "slice" }
+func onImages(c plan.Instruction) bool {
+	return c.Op == "batch_norm" || c.Op == "slice" || c.Op == "drop_path"
+}
 
 // readByChannel says whether an instruction reads operand i otherwise than as a tensor like the results.
 func (c *checker) readByChannel(i int) bool {
@@ -21,17 +28,43 @@ func (c *checker) readByChannel(i int) bool {
 	return false
 }
 
-// unit is the number of elements that blocks have a multiple of: a pixel's channels, or 1.
-func (p *placer) unit() int {
-	for _, in := range p.Code {
-		if byChannel(in) {
-			p.image(p.out[0])
-			if p.err == nil {
-				return p.out[0].Shape[1]
+// isSeed says whether operand i is read as the seed or the step of drop paths, and as nothing else.
+func (c *checker) isSeed(i int, results []int) (seed bool) {
+	for _, in := range c.Code {
+		for k, r := range in.Args {
+			if r != i {
+				continue
 			}
+			if in.Op != "drop_path" || k < 2 {
+				return false
+			}
+			seed = true
 		}
 	}
-	return 1
+	return seed && !slices.Contains(results, i)
+}
+
+// units are the number of elements that parts have a multiple of, and that of a block: whole pixels where an instruction is on
+// images, and such that an image has a multiple of them where a path drops some.
+func (p *placer) units() (unit, block int) {
+	if !slices.ContainsFunc(p.Code, onImages) {
+		return 1, blockSize
+	}
+	if p.image(p.out[0]); p.err != nil {
+		return 1, blockSize
+	}
+	channels := p.out[0].Shape[1]
+	if !slices.ContainsFunc(p.Code, func(in plan.Instruction) bool { return in.Op == "drop_path" }) {
+		return channels, max(channels, blockSize/channels*channels)
+	}
+	image := p.n / p.out[0].Shape[0]
+	unit = channels
+	for n := channels; n <= min(blockSize, image); n += channels {
+		if image%n == 0 {
+			unit = n
+		}
+	}
+	return unit, unit
 }
 
 // operands requires that registers are operands.
@@ -69,18 +102,61 @@ func (p *placer) normalize(in plan.Instruction) step {
 
 // prepare is what must run before the first block.
 func (p *placer) prepare() []phase {
-	norms := p.norms
-	if len(norms) == 0 {
+	norms, drops := p.norms, p.drops
+	if len(norms)+len(drops) == 0 {
 		return nil
 	}
 	return []phase{{1, func(int, []float32) {
 		for _, n := range norms {
 			n.fill()
 		}
+		for _, d := range drops {
+			d.fill()
+		}
 	}}}
 }
 
-// channels are some of an image's.
+// drops is what a path multiplies each image by, 0 where it drops it.
+type drops struct {
+	p       []float32
+	random  randomness
+	factors []float32
+}
+
+func (d *drops) fill() {
+	keep, stream := 1-d.p[0], d.random.stream()
+	for image := range d.factors {
+		d.factors[image] = 0
+		if stream.Float32(uint64(image)) < keep {
+			d.factors[image] = 1 / keep
+		}
+	}
+}
+
+// drop is the step of a drop_path. Blocks are parts of an image.
+func (p *placer) drop(in plan.Instruction) step {
+	if len(in.Args) != 4 {
+		p.failf("drop_path has %d registers, wants 4", len(in.Args))
+	}
+	p.operands("drop_path", in.Args[min(1, len(in.Args)):])
+	if p.err != nil {
+		return step{}
+	}
+	probability, seed, at := p.scalar(in.Args[1], plan.F32), p.scalar(in.Args[2], plan.I64), p.scalar(in.Args[3], plan.I64)
+	images := p.out[0].Shape[0]
+	d := &drops{p: probability.f32, random: randomness{seed.i64, at.i64, uint64(in.Constants[0])}, factors: make([]float32, images)}
+	p.drops = append(p.drops, d)
+	factor := location{memory: d.factors, channels: channels{count: p.n / images, of: 1}}
+	return step{run: func(dst, x, factor []float32, _, _ float32) {
+		if factor[0] == 0 {
+			clear(dst)
+			return
+		}
+		vec.scale(dst, factor[0], x)
+	}, x: p.locations[in.Args[0]], y: factor}
+}
+
+// channels are some of an image's. Images that have one for count elements of the results are of 1.
 type channels struct{ from, count, of int }
 
 // rows begins at those of the pixel that element number i of them belongs to.

@@ -10,7 +10,7 @@ import (
 func init() { register("elementwise", bindElementwise) }
 
 // A chain of elementwise operations is a program for a register machine whose registers are blocks of some blockSize
-// elements, whole pixels where an instruction goes by channels. All instructions run on one block before the next, so that
+// elements, whole pixels where an instruction goes by channels, and parts of an image where one goes by images. All instructions run on one block before the next, so that
 // what passes between them stays in the first-level cache and the operands are read and the results written once. Results
 // may be operands.
 const blockSize = 512
@@ -19,7 +19,7 @@ const blockSize = 512
 const longestChain = 4096
 
 // bindElementwise binds Code (see plan.Instruction). Operands have the type, shape and layout of the results or are
-// single elements, but for those that only instructions by channel read (see channelwise).
+// single elements, but for those that only instructions on images read (see onImages).
 func bindElementwise(l *launch) (task, error) {
 	c := check(l, 0, longestChain, len(l.out))
 	results := c.intsOf("results", len(l.out), 0, len(l.in)+len(l.Code)-1)
@@ -35,6 +35,8 @@ func bindElementwise(l *launch) (task, error) {
 	}
 	for i, x := range l.in {
 		switch {
+		case c.isSeed(i, results):
+			c.scalar(i, plan.I64)
 		case x.Elements() == 1, c.readByChannel(i):
 			c.operand(i, y.DType)
 		default:
@@ -112,6 +114,7 @@ type placer struct {
 	*checker
 	chain
 	norms     []*normalisation
+	drops     []*drops
 	results   []int
 	n         int // elements
 	locations []location
@@ -125,12 +128,15 @@ func bindChain(c *checker, results []int) (task, error) {
 	if err := p.findLastUses(); err != nil {
 		return task{}, err
 	}
-	unit := p.unit() // elements that belong together
-	p.block = max(unit, blockSize/unit*unit)
+	unit, block := p.units()
+	p.block = block
 	for _, x := range c.in {
-		if len(x.f32) == 1 && p.n > 1 {
+		switch {
+		case x.DType == plan.I64: // a seed is no register
+			p.locations = append(p.locations, location{memory: []float32{}})
+		case len(x.f32) == 1 && p.n > 1:
 			p.locations = append(p.locations, p.uniform(uniform{memory: x.f32}))
-		} else {
+		default:
 			p.locations = append(p.locations, location{memory: x.f32})
 		}
 	}
@@ -157,7 +163,7 @@ func (p *placer) findLastUses() error {
 	}
 	for i, c := range p.Code {
 		op, known := pointwise[c.Op]
-		if byChannel(c) {
+		if onImages(c) {
 			op, known = pointwiseOp{args: len(c.Args), constants: 1}, true
 		}
 		if err := checkInstruction(i, c, known, op.args, op.constants, len(p.in)+i); err != nil {
@@ -202,6 +208,8 @@ func (p *placer) instruction(i int) {
 		s = p.normalize(c)
 	case c.Op == "slice":
 		s = p.slice(c)
+	case c.Op == "drop_path":
+		s = p.drop(c)
 	default:
 		s = step{run: pointwiseRow(c.Op), x: p.locations[c.Args[0]], y: p.locations[c.Args[op.args-1]]}
 	}
@@ -236,7 +244,7 @@ func (p *placer) destination(i int) location {
 // readsAfter says whether an operand in the same memory as y is read after instruction i.
 func (p *placer) readsAfter(i int, y []float32) bool {
 	for r, x := range p.in {
-		if &x.f32[0] == &y[0] && p.lastUse[r] > i {
+		if len(x.f32) > 0 && &x.f32[0] == &y[0] && p.lastUse[r] > i {
 			return true
 		}
 	}

@@ -43,6 +43,8 @@ func meaning(b *ops.Builder, c plan.Instruction, registers []*ir.Value) *ir.Valu
 		return b.Axpby(args[0], args[1], c.Constants[0], c.Constants[1])
 	case "batch_norm":
 		return b.BatchNorm(args[0], args[1], args[2], args[3:], c.Constants[0])
+	case "drop_path":
+		return b.DropPath(args[0], args[1], args[2], args[3], int(c.Constants[0]))
 	case "slice":
 		starts, ends := make([]int, 4), slices.Clone(args[0].Type.Shape)
 		starts[1], ends[1] = int(c.Constants[0]), int(c.Constants[0])+registers[0].Type.Shape[1]
@@ -103,8 +105,8 @@ func init() {
 	}
 }
 
-// channelChains are a node of a derived network and a part of its way back: sums of normalised images, and what is left of
-// some channels of a cotangent.
+// channelChains are a node of a derived network and a part of its way back: sums of normalised images, of which paths drop some, and
+// what is left of some channels of a cotangent.
 func channelChains(n int) {
 	x, vector := image(2, n, 7, 5), plain(n)
 	norm := func(args ...int) plan.Instruction {
@@ -117,6 +119,12 @@ func channelChains(n int) {
 		norm(0, 2, 3, 4, 5), norm(1, 2, 3), do("add", 6, 7),
 	}, 8)
 	node.inPlace = []int{0, 1}
+	images := image(9, n, 6, 4)
+	dropped := chainCase(fmt.Sprint("dropped, ", n), []operand{images, images, vector, positive(n), filled(ir.F32, 0.4), integers(ir.I64, 1<<20), integers(ir.I64, 99)}, []plan.Instruction{
+		norm(0, 2, 3), {Op: "drop_path", Args: []int{7, 4, 5, 6}, Constants: []float64{3}},
+		{Op: "drop_path", Args: []int{1, 4, 5, 6}, Constants: []float64{8}}, do("add", 8, 9),
+	}, 10)
+	dropped.inPlace = []int{0, 1}
 	inner := chainCase(fmt.Sprint("normalised inside, ", n), []operand{x, vector, positive(n)}, []plan.Instruction{
 		do("relu", 0), norm(3, 1, 2), do("neg", 4),
 	}, 5, 4)
@@ -124,7 +132,7 @@ func channelChains(n int) {
 		slice(1, n), do("relu_grad", 2, 0), slice(1, 0), do("add", 3, 4),
 	}, 5)
 	masked.inPlace = []int{0}
-	kernelCases = append(kernelCases, node, inner, masked, chainCase(fmt.Sprint("slice alone, ", n), []operand{x, image(2, n+2, 7, 5)}, []plan.Instruction{slice(1, 2)}, 2))
+	kernelCases = append(kernelCases, node, dropped, inner, masked, chainCase(fmt.Sprint("slice alone, ", n), []operand{x, image(2, n+2, 7, 5)}, []plan.Instruction{slice(1, 2)}, 2))
 }
 
 // randomChain is a program of operations that keep numbers small, over one to three images and a scalar.
@@ -283,6 +291,8 @@ func TestBadCode(t *testing.T) {
 		{"statistics of an image", picture, []plan.Instruction{{Op: "batch_norm", Args: []int{0, 0, 0}, Constants: []float64{1}}}, []int{1}, "wants [2]"},
 		{"half of scale and shift", picture, []plan.Instruction{{Op: "batch_norm", Args: []int{0, 0, 0, 0}, Constants: []float64{1}}}, []int{1}, "batch_norm has 4 registers"},
 		{"nothing to normalise", picture, []plan.Instruction{{Op: "batch_norm", Constants: []float64{1}}}, []int{1}, "batch_norm has 0 registers"},
+		{"half of what a path drops by", picture, []plan.Instruction{{Op: "drop_path", Args: []int{0, 0}, Constants: []float64{1}}}, []int{1}, "drop_path has 2 registers"},
+		{"a seed that is an image", picture, []plan.Instruction{{Op: "drop_path", Args: []int{0, 0, 0, 0}, Constants: []float64{1}}}, []int{1}, "wants a scalar"},
 		{"other type", plan.Tensor{DType: plan.I32, Shape: []int{2}}, nil, []int{0}, "wants f32 or i64"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -31,6 +31,9 @@ func elementwiseCases() (list []kernelCase) {
 	add("chain", []ir.Type{f32(1000), f32(1000), f32()}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value {
 		return b.Mul(b.Relu(b.Axpby(in[0], b.Constant(f32(1000), 0.5), 2, 1)), b.Add(in[1], in[2]))
 	})
+	for _, shape := range [][]int{{5, 36, 6, 5}, {9, 3, 4, 4}, {2, 300, 3, 3}, {40, 16, 8, 8}} {
+		list = append(list, nodeCases(shape)...)
+	}
 	add("many blocks", []ir.Type{f32(300001)}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Neg(in[0]) })
 	add("counter", []ir.Type{ir.T(ir.I64), ir.T(ir.I64)}, fills{0: whole(1 << 20), 1: whole(9)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Add(in[0], in[1]) })
 	add("detach", []ir.Type{f32(6)}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Detach(b.Neg(in[0])) })
@@ -38,6 +41,38 @@ func elementwiseCases() (list []kernelCase) {
 	add("cast", []ir.Type{ir.T(ir.I32, 9)}, fills{0: whole(99)}, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Cast(in[0], ir.F32) })
 	add("cast down", []ir.Type{f32(9)}, nil, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Cast(in[0], ir.I64) })
 	return list
+}
+
+// nodeCases are nodes of a derived network and parts of its way back: sums of normalised images, of which paths drop some, and what is
+// left of some channels of a cotangent.
+func nodeCases(shape []int) []kernelCase {
+	n, c, h, w := shape[0], shape[1], shape[2], shape[3]
+	x, channel, seed := f32(shape...), f32(c), ir.T(ir.I64)
+	return []kernelCase{
+		{
+			name: fmt.Sprint("node ", shape), in: []ir.Type{x, x, channel, channel, channel, channel, f32(), seed, seed},
+			fill: fills{3: between(0.2, 3), 6: between(0.3, 0.4), 7: whole(1 << 20), 8: whole(99)},
+			build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value {
+				drop := func(x *ir.Value, stream int) *ir.Value { return b.DropPath(x, in[6], in[7], in[8], stream) }
+				first := drop(b.BatchNorm(in[0], in[2], in[3], in[4:6], 1e-5), 3)
+				return b.Add(first, drop(b.BatchNorm(in[1], in[2], in[3], nil, 1e-3), 8))
+			}),
+		},
+		{
+			name: fmt.Sprint("half a node ", shape), in: []ir.Type{x, x, channel, channel, f32()}, fill: fills{3: between(0.2, 3)},
+			build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value {
+				return b.Mul(in[4], b.Add(in[1], b.BatchNorm(in[0], in[2], in[3], nil, 1e-5)))
+			}),
+		},
+		{
+			name: fmt.Sprint("parts of a cotangent ", shape), in: []ir.Type{f32(n, 3*c, h, w), x, f32(n, c+1, h, w)},
+			build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value {
+				part := b.Slice(in[0], []int{0, c, 0, 0}, []int{n, 2 * c, h, w})
+				other := b.Slice(in[2], []int{0, 1, 0, 0}, []int{n, c + 1, h, w})
+				return b.Add(b.ReluGrad(part, in[1]), b.Neg(other))
+			}),
+		},
+	}
 }
 
 func moveCases() (list []kernelCase) {

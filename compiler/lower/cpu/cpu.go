@@ -311,9 +311,9 @@ func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]
 		}
 	}
 	var external []*ir.Value
-	seen, byChannel := map[*ir.Value]bool{}, false
+	seen, onImages := map[*ir.Value]bool{}, false
 	for _, inner := range body.Ops {
-		byChannel = byChannel || !fuse.Pointwise(inner) && inner.Kind != "constant"
+		onImages = onImages || fuse.OnImages(inner)
 		for _, v := range inner.Operands {
 			if inside[v] || seen[v] || ops.IsConstant(v) {
 				continue
@@ -322,7 +322,7 @@ func (l *lowering) elementwise(op *ir.Op, body *ir.Program, outer map[*ir.Value]
 			external = append(external, v)
 		}
 	}
-	order, known := channelsLast, byChannel
+	order, known := channelsLast, onImages
 	for _, v := range external {
 		if source := outerOf(v, outer); !known && len(source.Type.Shape) == 4 {
 			order, known = l.out.Tensors[l.operand(source)].Order, true
@@ -378,6 +378,8 @@ func constants(op *ir.Op) []float64 {
 		return []float64{op.Attrs.Float("eps")}
 	case "slice": // of channels
 		return []float64{float64(op.Attrs.Ints("starts")[1])}
+	case "drop_path":
+		return []float64{float64(op.Attrs.Int("stream"))}
 	}
 	return nil
 }

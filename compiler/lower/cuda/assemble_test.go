@@ -40,7 +40,8 @@ func TestAssemble(t *testing.T) {
 	search := cnn.Supernet{Channels: 4, Layers: 2, Classes: 10}
 	batch := bilevel.Batch{Size: 8, Channels: 3, Height: 16, Width: 16}
 	sizes := map[string]func(t *testing.T) *ir.Module{
-		"small": func(t *testing.T) *ir.Module { return searchModule(t, search, batch, false) },
+		"small":          func(t *testing.T) *ir.Module { return searchModule(t, search, batch, false) },
+		"small training": func(t *testing.T) *ir.Module { return trainingOf(t, 8, 3, 8) },
 	}
 	recurrent := rnn.Language{Vocabulary: 50, Hidden: 12, Dropout: rnn.Dropout{Embedding: 0.2, Hidden: 0.25}}
 	text := bilevel.TextDefaults()
@@ -115,17 +116,20 @@ func augmented(b bilevel.Batch) bilevel.Batch {
 }
 
 // trainingModule is the training of DARTS_V2 on CIFAR-10 at the size of the paper.
-func trainingModule(t *testing.T) *ir.Module {
+func trainingModule(t *testing.T) *ir.Module { return trainingOf(t, 36, 20, 96) }
+
+// trainingOf is one with so many channels, cells and images in a batch.
+func trainingOf(t *testing.T, channels, layers, batch int) *ir.Module {
 	t.Helper()
 	m := ir.NewModule("train")
 	genotype, ok := space.Named("DARTS_V2")
 	if !ok {
 		t.Fatal("DARTS_V2 is unknown")
 	}
-	network := cnn.Derived{Genotype: genotype, Channels: 36, Layers: 20, Classes: 10, Auxiliary: true}
+	network := cnn.Derived{Genotype: genotype, Channels: channels, Layers: layers, Classes: 10, Auxiliary: true}
 	config := bilevel.TrainConfig{
 		SGD: bilevel.Defaults().SGD, AuxiliaryWeight: 0.4, DropPath: true,
-		Batch: augmented(bilevel.Batch{Size: 96, Channels: 3, Height: 32, Width: 32}),
+		Batch: augmented(bilevel.Batch{Size: batch, Channels: 3, Height: 32, Width: 32}),
 	}
 	if err := bilevel.BuildTrainStep(m, network, config); err != nil {
 		t.Fatal(err)

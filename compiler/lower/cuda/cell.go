@@ -134,20 +134,19 @@ func (l *lowering) normGrad(sums, grad *ir.Op) {
 		tree.Ops = l.trees[l.makers[g]]
 	}
 	c := l.call("norm_grad", "NormGrad")
-	wholes, ones, names := leavesOf(tree)
-	for i, v := range wholes {
-		c.in(l.operand(v))
+	x := leavesOf(tree)
+	for i, whole := range x.wholes {
+		c.in(l.operand(whole.Value))
 		c.inPlace(0, i)
 	}
-	for _, v := range ones {
+	for _, v := range x.ones {
 		c.in(l.operand(v))
 	}
 	c.in(l.operand(sums.Operands[1]), l.operand(sums.Operands[2]), l.operand(sums.Operands[3]))
 	c.out(l.result(grad.Result(), nil))
 	c.typename("T", g.Type.DType)
-	c.text(l.apply(tree, names))
-	c.int("inputs", len(wholes)+len(ones))
-	c.int("wholes", len(wholes))
+	c.apply(tree, x)
+	c.int("inputs", len(x.wholes)+len(x.ones))
 	c.column(g.Type, sums.Attrs.Float("eps"))
 	c.emit()
 }

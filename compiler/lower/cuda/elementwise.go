@@ -60,36 +60,33 @@ func formula(text string) func(*ir.Op, []string) string {
 // elementwise lowers a tree of pointwise operations to one kernel, whose function apply is written here.
 func (l *lowering) elementwise(body *ir.Program) error {
 	result := body.Results[0].Value
+	leaves := leavesOf(body)
+	if leaves.onImages {
+		l.node(body, leaves)
+		return nil
+	}
 	n := result.Type.Elements()
-	wholes, ones, names := leavesOf(body)
 	c := l.call("elementwise", "Elementwise")
 	c.typename("T", result.Type.DType)
 	order := usualOrder(result.Type)
-	for _, v := range wholes {
-		if len(v.Type.Shape) == 4 {
-			order = l.order(l.operand(v))
+	for _, x := range leaves.wholes {
+		if len(x.Type.Shape) == 4 {
+			order = l.order(l.operand(x.Value))
 			break
 		}
 	}
-	for i, v := range wholes {
-		c.in(l.in(v, order))
+	for i, x := range leaves.wholes {
+		c.in(l.in(x.Value, order))
 		c.inPlace(0, i)
 	}
-	if len(wholes) == 0 {
+	if len(leaves.wholes) == 0 {
 		c.none(1)
 	}
-	for _, v := range ones {
-		c.in(l.exact(l.operand(v)))
-	}
-	if len(ones) == 0 {
-		c.none(1)
-	}
+	c.ones(leaves)
 	y := l.result(result, order)
 	c.out(y)
 	c.image(y)
-	c.int("wholes", len(wholes))
-	c.int("ones", len(ones))
-	c.text(l.apply(body, names))
+	c.apply(body, leaves)
 	v := 1
 	if result.Type.DType == ir.F32 {
 		v = pack(n)
@@ -99,58 +96,119 @@ func (l *lowering) elementwise(body *ir.Program) error {
 	return nil
 }
 
-// leavesOf lists what a tree reads: values like its result, and those of one element; and the name that apply has for each.
-func leavesOf(body *ir.Program) (wholes, ones []*ir.Value, names map[*ir.Value]string) {
+// ones adds the leaves of one element.
+func (c *call) ones(x *leaves) {
+	for _, v := range x.ones {
+		c.in(c.l.exact(c.l.operand(v)))
+	}
+	if len(x.ones) == 0 {
+		c.none(1)
+	}
+}
+
+// leaves are what a tree reads: tensors like its result, parts of such with more channels, single elements, and what kernel
+// Node makes numbers of.
+type leaves struct {
+	wholes       []whole
+	ones         []*ir.Value
+	norms, drops []*ir.Op
+	names        map[*ir.Value]string // that apply has for leaves and results
+	onImages     bool
+}
+
+// whole is a tensor that has an element, from channel start on, for each of the result.
+type whole struct {
+	*ir.Value
+	start int
+}
+
+func leavesOf(body *ir.Program) *leaves {
 	result := body.Results[0].Value
-	names = map[*ir.Value]string{}
+	x := &leaves{names: map[*ir.Value]string{}}
 	inside := map[*ir.Value]bool{}
 	for _, op := range body.Ops {
+		x.onImages = x.onImages || fuse.OnImages(op)
 		for _, v := range op.Results {
 			inside[v] = true
 		}
 	}
 	for _, op := range body.Ops {
-		for _, v := range op.Operands {
-			if inside[v] || names[v] != "" || ops.IsConstant(v) {
+		operands := op.Operands
+		switch op.Kind {
+		case "slice": // is a leaf itself
+			x.names[op.Result()] = x.whole(op.Operands[0], op.Attrs.Ints("starts")[1])
+			continue
+		case "batch_norm":
+			x.norms, operands = append(x.norms, op), operands[:1]
+		case "drop_path":
+			x.drops, operands = append(x.drops, op), operands[:1]
+		}
+		for _, v := range operands {
+			if inside[v] || x.names[v] != "" || ops.IsConstant(v) {
 				continue
 			}
 			if v.Type.Equal(result.Type) {
-				names[v] = fmt.Sprintf("x[%d]", len(wholes))
-				wholes = append(wholes, v)
+				x.names[v] = x.whole(v, 0)
 			} else {
-				names[v] = fmt.Sprintf("one[%d]", len(ones))
-				ones = append(ones, v)
+				x.names[v] = fmt.Sprintf("one[%d]", len(x.ones))
+				x.ones = append(x.ones, v)
 			}
 		}
 	}
 	if len(body.Ops) == 0 { // the value itself
-		names[result] = "x[0]"
-		wholes = append(wholes, result)
+		x.names[result] = x.whole(result, 0)
 	}
-	return wholes, ones, names
+	return x
 }
 
-// apply writes the function of one element.
-func (l *lowering) apply(body *ir.Program, names map[*ir.Value]string) string {
+// whole adds a tensor and returns its name.
+func (x *leaves) whole(v *ir.Value, start int) string {
+	x.wholes = append(x.wholes, whole{v, start})
+	return fmt.Sprintf("x[%d]", len(x.wholes)-1)
+}
+
+// apply writes the function of one element, which finds the leaves in x in the order of their kinds.
+func (c *call) apply(body *ir.Program, x *leaves) {
+	c.int("wholes", len(x.wholes))
+	c.int("ones", len(x.ones))
 	var w strings.Builder
 	w.WriteString("  __device__ static inline T apply(const T* x) {\n    const T* one = x + wholes;\n")
+	if x.onImages {
+		w.WriteString("    const T *norm = one + ones, *drop = norm + 3 * norms;\n")
+	}
+	norms, drops := 0, 0
 	for _, op := range body.Ops {
-		name := fmt.Sprintf("r%d", len(names))
 		var text string
-		if op.Kind == "constant" {
+		switch op.Kind {
+		case "slice":
+			continue
+		case "constant":
 			text = "T(" + literal(op.Attrs.Float("value")) + ")"
-		} else {
-			x := make([]string, len(op.Operands))
-			for i, v := range op.Operands {
-				if x[i] = names[v]; x[i] == "" { // a constant outside of the group
-					x[i] = "T(" + literal(v.Def.Attrs.Float("value")) + ")"
-				}
+		case "batch_norm":
+			text = fmt.Sprintf("(%s - norm[%d]) * norm[%d] + norm[%d]", x.name(op.Operands[0]), 3*norms, 3*norms+1, 3*norms+2)
+			norms++
+		case "drop_path":
+			text = fmt.Sprintf("drop[%d] > T(0) ? %s * drop[%d] : T(0)", drops, x.name(op.Operands[0]), drops)
+			drops++
+		default:
+			var arguments []string
+			for _, v := range op.Operands {
+				arguments = append(arguments, x.name(v))
 			}
-			text = expressions[op.Kind](op, x)
+			text = expressions[op.Kind](op, arguments)
 		}
-		names[op.Result()] = name
+		name := fmt.Sprintf("r%d", len(x.names))
+		x.names[op.Result()] = name
 		fmt.Fprintf(&w, "    T %s = %s;\n", name, text)
 	}
-	fmt.Fprintf(&w, "    return %s;\n  }\n", names[body.Results[0].Value])
-	return w.String()
+	fmt.Fprintf(&w, "    return %s;\n  }\n", x.name(body.Results[0].Value))
+	c.text(w.String())
+}
+
+// name is that of a value in apply, or the number where it is a constant outside of the tree.
+func (x *leaves) name(v *ir.Value) string {
+	if name := x.names[v]; name != "" {
+		return name
+	}
+	return "T(" + literal(v.Def.Attrs.Float("value")) + ")"
 }

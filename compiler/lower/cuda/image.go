@@ -46,7 +46,7 @@ var images = map[string]func(l *lowering, op *ir.Op) error{
 		c.image(y)
 		n := op.Result().Type.Elements()
 		c.int("row", n/op.Result().Type.Shape[0])
-		c.int("stream", op.Attrs.Int("stream"))
+		c.integers(op.Attrs.Int("stream"))
 		c.elements(n, 1)
 		c.emit()
 		return nil

@@ -22,6 +22,10 @@ const (
 	window = 1500
 	// small is how many bytes a launch may keep alive until the end of its program.
 	small = 1 << 16
+	// Of a launch that is held back: how much deeper those around it are than it need be, and how far before its place it may run, so
+	// that others like it are ready by then and join it.
+	far  = 64
+	lead = 32
 	// The argument bytes and results that package plan allows a launch, which several have to share.
 	mostArgumentBytes = 4096
 	mostResults       = 256
@@ -51,6 +55,7 @@ type agenda struct {
 	missing  []int   // how many a launch waits for
 	depth    []int
 	waiting  map[signature]*waiting
+	held     []bool // back; see holdBack
 	done     []bool
 	left     int // launches that are not done
 	oldest   int // the first of them that is not late
@@ -75,7 +80,7 @@ func (l *lowering) agenda() *agenda {
 	n := len(l.out.Launches)
 	a := &agenda{
 		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n),
-		waiting: map[signature]*waiting{}, done: make([]bool, n), left: n,
+		waiting: map[signature]*waiting{}, held: make([]bool, n), done: make([]bool, n), left: n,
 	}
 	maker := make([]int, len(l.out.Tensors)) // 1 + the launch that makes a tensor; 0: it is there before the first
 	for i := range a.launches {
@@ -95,6 +100,9 @@ func (l *lowering) agenda() *agenda {
 			a.missing[i]++
 			a.depth[i] = max(a.depth[i], a.depth[m]+1)
 		}
+		if l.resultBytes(launch) > small {
+			a.holdBack(i)
+		}
 		for _, t := range launch.Results {
 			maker[t] = i + 1
 		}
@@ -105,6 +113,24 @@ func (l *lowering) agenda() *agenda {
 		a.of[i].late = !update && a.launches[i].Bytes <= small && !slices.ContainsFunc(a.users[i], waits)
 	}
 	return a
+}
+
+// holdBack makes a launch wait for one a little before it, if it could run long before that: where it stands, a value is made
+// again rather than kept (see pass.Recompute), and to run it as soon as what it reads is there would keep it after all.
+func (a *agenda) holdBack(i int) {
+	front := -1 // the deepest of those that are not held back themselves
+	for j := max(0, i-far-lead); j < i-lead; j++ {
+		if !a.held[j] && (front < 0 || a.depth[j] > a.depth[front]) {
+			front = j
+		}
+	}
+	if front < 0 || a.depth[front] <= a.depth[i]+far {
+		return
+	}
+	a.held[i] = true
+	a.users[front] = append(a.users[front], i)
+	a.missing[i]++
+	a.depth[i] = a.depth[front] + 1
 }
 
 // look moves the window to the first launch that is left.
@@ -245,6 +271,14 @@ func (l *lowering) joined(f function, members []int, launches []lower.Launch) lo
 	}
 	out.Bytes = l.bytes(&out)
 	return out
+}
+
+// resultBytes is the size of what a launch makes.
+func (l *lowering) resultBytes(launch *lower.Launch) (sum int64) {
+	for _, t := range launch.Results {
+		sum += l.out.Tensors[t].Bytes()
+	}
+	return sum
 }
 
 // bytes is the size of the tensors of a launch, each counted once.

@@ -51,7 +51,11 @@ func pixels(v *ir.Value) (rows, channels int) {
 
 // rows divides rows by channels among threads that each keep to a pack of channels: the fields of Rows.
 func (c *call) rows(rows, channels, batch int) {
-	v := pack(channels)
+	c.packedRows(rows, channels, pack(channels), batch)
+}
+
+// packedRows is rows for packs of v channels.
+func (c *call) packedRows(rows, channels, v, batch int) {
 	lane := lanes(channels / v)
 	tiles, rowLanes := ceiling(channels/v, lane), threads/lane
 	c.int("rows", rows)

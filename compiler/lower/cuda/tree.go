@@ -115,7 +115,7 @@ func copied(inner, group *ir.Op, outer map[*ir.Value]*ir.Value) *ir.Op {
 // treesOf grows the trees of pointwise operations: each joins its only user, even where both read whole tensors. Package
 // fuse leaves those apart, for joining them keeps what they read alive longer; here a launch costs more than the memory,
 // and the sum of a state's cotangents is one instead of one for every term. An operation that is inside another's tree has an
-// empty one.
+// empty one; those on images that are in none have kernels of their own.
 func treesOf(list []*ir.Op, results []ir.Result) map[*ir.Op][]*ir.Op {
 	uses, made := map[*ir.Value]int{}, map[*ir.Value]*ir.Op{}
 	for _, op := range list {
@@ -131,23 +131,24 @@ func treesOf(list []*ir.Op, results []ir.Result) map[*ir.Op][]*ir.Op {
 	}
 	trees := map[*ir.Op][]*ir.Op{}
 	for _, op := range list {
-		if !pointwise(op) {
+		if !pointwise(op) && !fuse.OnImages(op) {
 			continue
 		}
 		tree := []*ir.Op{op}
 		for _, v := range op.Operands {
 			maker := made[v]
 			member := trees[maker]
-			if len(member) == 0 || uses[v] != 1 || maker.Phase != op.Phase || !v.Type.Equal(op.Result().Type) {
+			if len(member) == 0 || op.Kind == "slice" || uses[v] != 1 || maker.Phase != op.Phase || !v.Type.Equal(op.Result().Type) {
 				continue
 			}
-			if joined := append(append([]*ir.Op{}, member...), tree...); leaves(joined) <= mostLeaves {
+			if joined := append(append([]*ir.Op{}, member...), tree...); countLeaves(joined) <= mostLeaves {
 				tree = joined
 				trees[maker] = []*ir.Op{}
 			}
 		}
 		trees[op] = tree
 	}
+	maps.DeleteFunc(trees, func(op *ir.Op, tree []*ir.Op) bool { return len(tree) == 1 && !pointwise(op) })
 	return trees
 }
 
@@ -161,8 +162,8 @@ func replaced(values []*ir.Value, by map[*ir.Value]*ir.Value) []*ir.Value {
 	return out
 }
 
-// leaves counts the values that a tree reads.
-func leaves(tree []*ir.Op) int {
+// countLeaves counts the values that a tree reads.
+func countLeaves(tree []*ir.Op) int {
 	read, made := map[*ir.Value]bool{}, map[*ir.Value]bool{}
 	for _, op := range tree {
 		for _, v := range op.Operands {

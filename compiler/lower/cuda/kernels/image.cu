@@ -61,15 +61,16 @@ template <class S> struct Cutout {
   }
 };
 
-// DropPath: rows dropped with probability p, the others divided by 1-p. S: size, row (elements), stream, blocks.
+// DropPath: rows dropped with probability p, the others divided by 1-p. S: size, row (elements), blocks.
 template <class S> struct DropPath {
   In<typename S::Image> x;
   In<float> p;
   In<i64> seed, step;
   Out<typename S::Image> y;
+  int stream;
 
   __device__ void run(int block) const {
-    Philox random(seed[0], step[0], S::stream);
+    Philox random(seed[0], step[0], stream);
     float keep = 1 - p[0];
     for (int i = block * Threads + thread(); i < S::size; i += S::blocks * Threads)
       y[i] = random.uniform((u64)(i / S::row)) < keep ? x[i] / keep : 0.0f;
