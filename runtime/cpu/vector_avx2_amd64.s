@@ -2319,14 +2319,14 @@ done131:
 	MOVQ    rows+48(FP), AX
 	MOVQ    AX, 56(SP)
 
-loop164:
+loop165:
 	MOVQ 40(SP), CX
 	MOVQ 48(SP), DX
 	MOVQ pixels+40(FP), BX
 
-while165:
+while166:
 	CMPQ       BX, $0x00000008
-	JL         done166
+	JL         done167
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
@@ -2336,7 +2336,7 @@ while165:
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
 	CMPQ       add+144(FP), $0x00000000
-	JE         plain167
+	JE         plain168
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
 	ADDQ       yStep+112(FP), AX
@@ -2355,18 +2355,18 @@ while165:
 	VMASKMOVPS (AX), Y0, Y8
 	ADDQ       yStep+112(FP), AX
 
-plain167:
+plain168:
 	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
 	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
-	JNE  kind169
+	JNE  kind170
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop170:
+loop171:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2420,18 +2420,18 @@ loop170:
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop170
-	JMP         taps168
+	JNZ         loop171
+	JMP         taps169
 
-kind169:
+kind170:
 	CMPQ AX, $0x00000002
-	JNE  kind171
+	JNE  kind172
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop172:
+loop173:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2511,18 +2511,18 @@ loop172:
 	VFMADD231PS Y9, Y13, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop172
-	JMP         taps168
+	JNZ         loop173
+	JMP         taps169
 
-kind171:
+kind172:
 	CMPQ AX, $0x00000003
-	JNE  kind173
+	JNE  kind174
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop174:
+loop175:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2578,18 +2578,18 @@ loop174:
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop174
-	JMP         taps168
+	JNZ         loop175
+	JMP         taps169
 
-kind173:
+kind174:
 	CMPQ AX, $0x00000004
-	JNE  kind175
+	JNE  kind176
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop176:
+loop177:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2674,18 +2674,18 @@ loop176:
 	VFMADD231PS Y9, Y13, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop176
-	JMP         taps168
+	JNZ         loop177
+	JMP         taps169
 
-kind175:
+kind176:
 	CMPQ AX, $0x00000005
-	JNE  kind177
+	JNE  kind178
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop178:
+loop179:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2748,18 +2748,18 @@ loop178:
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop178
-	JMP         taps168
+	JNZ         loop179
+	JMP         taps169
 
-kind177:
+kind178:
 	CMPQ AX, $0x00000006
-	JNE  kind179
+	JNE  kind180
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop180:
+loop181:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2848,19 +2848,19 @@ loop180:
 	VFMADD231PS Y9, Y13, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop180
-	JMP         taps168
+	JNZ         loop181
+	JMP         taps169
 
-kind179:
+kind180:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R11
 
-loop181:
+loop182:
 	MOVQ kw+64(FP), R12
 
-loop182:
+loop183:
 	VMASKMOVPS  (AX), Y0, Y9
 	VMASKMOVPS  (R9), Y0, Y10
 	VFMADD231PS Y10, Y9, Y1
@@ -2882,13 +2882,13 @@ loop182:
 	ADDQ        R8, R10
 	ADDQ        wTap+120(FP), AX
 	DECQ        R12
-	JNZ         loop182
+	JNZ         loop183
 	ADDQ        skip+88(FP), R9
 	ADDQ        skip+88(FP), R10
 	DECQ        R11
-	JNZ         loop181
+	JNZ         loop182
 
-taps168:
+taps169:
 	VMASKMOVPS Y1, Y0, (DX)
 	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y2, Y0, (DX)
@@ -2907,18 +2907,18 @@ taps168:
 	ADDQ       yStep+112(FP), DX
 	LEAQ       (CX)(SI*8), CX
 	SUBQ       $0x00000008, BX
-	JMP        while165
+	JMP        while166
 
-done166:
-while183:
+done167:
+while184:
 	CMPQ       BX, $0x00000004
-	JL         done184
+	JL         done185
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
 	CMPQ       add+144(FP), $0x00000000
-	JE         plain185
+	JE         plain186
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
 	ADDQ       yStep+112(FP), AX
@@ -2929,15 +2929,15 @@ while183:
 	VMASKMOVPS (AX), Y0, Y4
 	ADDQ       yStep+112(FP), AX
 
-plain185:
+plain186:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop187:
+loop188:
 	MOVQ kw+64(FP), R11
 
-loop188:
+loop189:
 	VMASKMOVPS  (AX), Y0, Y5
 	VMASKMOVPS  (R9), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
@@ -2950,10 +2950,10 @@ loop188:
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop188
+	JNZ         loop189
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop187
+	JNZ         loop188
 	VMASKMOVPS  Y1, Y0, (DX)
 	ADDQ        yStep+112(FP), DX
 	VMASKMOVPS  Y2, Y0, (DX)
@@ -2964,51 +2964,51 @@ loop188:
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while183
+	JMP         while184
 
-done184:
-while189:
+done185:
+while190:
 	CMPQ       BX, $0x00000001
-	JL         done190
+	JL         done191
 	VXORPS     Y1, Y1, Y1
 	CMPQ       add+144(FP), $0x00000000
-	JE         plain191
+	JE         plain192
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
 	ADDQ       yStep+112(FP), AX
 
-plain191:
+plain192:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop193:
+loop194:
 	MOVQ kw+64(FP), R11
 
-loop194:
+loop195:
 	VMASKMOVPS  (AX), Y0, Y2
 	VMASKMOVPS  (R9), Y0, Y3
 	VFMADD231PS Y3, Y2, Y1
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop194
+	JNZ         loop195
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop193
+	JNZ         loop194
 	VMASKMOVPS  Y1, Y0, (DX)
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while189
+	JMP         while190
 
-done190:
+done191:
 	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	MOVQ yRow+104(FP), AX
 	ADDQ AX, 48(SP)
 	DECQ 56(SP)
-	JNZ  loop164
+	JNZ  loop165
 
 zero163:
 	VZEROUPPER
@@ -3028,9 +3028,9 @@ TEXT ·maxPoolAVX2(SB), NOSPLIT, $56-104
 	LEAQ (BX)(BX*2), SI
 	MOVQ tap+64(FP), DI
 
-while195:
+while196:
 	CMPQ 24(SP), $0x00000008
-	JL   done196
+	JL   done197
 	MOVQ 8(SP), AX
 	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
@@ -3038,14 +3038,14 @@ while195:
 	MOVQ rows+32(FP), AX
 	MOVQ AX, 48(SP)
 
-loop197:
+loop198:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while198:
+while199:
 	CMPQ         DX, $0x00000008
-	JL           done199
+	JL           done200
 	VBROADCASTSS (SP), Y0
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
@@ -3058,10 +3058,10 @@ while198:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop201:
+loop202:
 	MOVQ kw+48(FP), R11
 
-loop202:
+loop203:
 	VMOVUPS   (R8), Y8
 	VMAXPS    Y0, Y8, Y0
 	VCMPPS    $0x03, Y8, Y8, Y9
@@ -3097,11 +3097,11 @@ loop202:
 	ADDQ      DI, R8
 	ADDQ      DI, R9
 	DECQ      R11
-	JNZ       loop202
+	JNZ       loop203
 	ADDQ      skip+72(FP), R8
 	ADDQ      skip+72(FP), R9
 	DECQ      R10
-	JNZ       loop201
+	JNZ       loop202
 	VMOVUPS   Y0, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y1, (CX)
@@ -3120,12 +3120,12 @@ loop202:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*8), AX
 	SUBQ      $0x00000008, DX
-	JMP       while198
+	JMP       while199
 
-done199:
-while203:
+done200:
+while204:
 	CMPQ         DX, $0x00000004
-	JL           done204
+	JL           done205
 	VBROADCASTSS (SP), Y0
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
@@ -3133,10 +3133,10 @@ while203:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop206:
+loop207:
 	MOVQ kw+48(FP), R10
 
-loop207:
+loop208:
 	VMOVUPS   (R8), Y4
 	VMAXPS    Y0, Y4, Y0
 	VCMPPS    $0x03, Y4, Y4, Y5
@@ -3155,10 +3155,10 @@ loop207:
 	VBLENDVPS Y5, Y4, Y3, Y3
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop207
+	JNZ       loop208
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop206
+	JNZ       loop207
 	VMOVUPS   Y0, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y1, (CX)
@@ -3169,51 +3169,51 @@ loop207:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*4), AX
 	SUBQ      $0x00000004, DX
-	JMP       while203
+	JMP       while204
 
-done204:
-while208:
+done205:
+while209:
 	CMPQ         DX, $0x00000001
-	JL           done209
+	JL           done210
 	VBROADCASTSS (SP), Y0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop211:
+loop212:
 	MOVQ kw+48(FP), R10
 
-loop212:
+loop213:
 	VMOVUPS   (R8), Y1
 	VMAXPS    Y0, Y1, Y0
 	VCMPPS    $0x03, Y1, Y1, Y2
 	VBLENDVPS Y2, Y1, Y0, Y0
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop212
+	JNZ       loop213
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop211
+	JNZ       loop212
 	VMOVUPS   Y0, (CX)
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*1), AX
 	SUBQ      $0x00000001, DX
-	JMP       while208
+	JMP       while209
 
-done209:
+done210:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop197
+	JNZ  loop198
 	ADDQ $0x00000020, 8(SP)
 	ADDQ $0x00000020, 16(SP)
 	SUBQ $0x00000008, 24(SP)
-	JMP  while195
+	JMP  while196
 
-done196:
+done197:
 	CMPQ    24(SP), $0x00000000
-	JE      zero213
+	JE      zero214
 	MOVQ    24(SP), AX
 	LEAQ    edgeAVX2<>+0(SB), CX
 	NEGQ    AX
@@ -3225,14 +3225,14 @@ done196:
 	MOVQ    rows+32(FP), AX
 	MOVQ    AX, 48(SP)
 
-loop214:
+loop216:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while215:
+while217:
 	CMPQ         DX, $0x00000008
-	JL           done216
+	JL           done218
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
 	VBROADCASTSS (SP), Y3
@@ -3245,10 +3245,10 @@ while215:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop218:
+loop220:
 	MOVQ kw+48(FP), R11
 
-loop219:
+loop221:
 	VMASKMOVPS (R8), Y0, Y9
 	VMAXPS     Y1, Y9, Y1
 	VCMPPS     $0x03, Y9, Y9, Y10
@@ -3284,11 +3284,11 @@ loop219:
 	ADDQ       DI, R8
 	ADDQ       DI, R9
 	DECQ       R11
-	JNZ        loop219
+	JNZ        loop221
 	ADDQ       skip+72(FP), R8
 	ADDQ       skip+72(FP), R9
 	DECQ       R10
-	JNZ        loop218
+	JNZ        loop220
 	VMASKMOVPS Y1, Y0, (CX)
 	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y2, Y0, (CX)
@@ -3307,12 +3307,12 @@ loop219:
 	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*8), AX
 	SUBQ       $0x00000008, DX
-	JMP        while215
+	JMP        while217
 
-done216:
-while220:
+done218:
+while222:
 	CMPQ         DX, $0x00000004
-	JL           done221
+	JL           done223
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
 	VBROADCASTSS (SP), Y3
@@ -3320,10 +3320,10 @@ while220:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop223:
+loop225:
 	MOVQ kw+48(FP), R10
 
-loop224:
+loop226:
 	VMASKMOVPS (R8), Y0, Y5
 	VMAXPS     Y1, Y5, Y1
 	VCMPPS     $0x03, Y5, Y5, Y6
@@ -3342,10 +3342,10 @@ loop224:
 	VBLENDVPS  Y6, Y5, Y4, Y4
 	ADDQ       DI, R8
 	DECQ       R10
-	JNZ        loop224
+	JNZ        loop226
 	ADDQ       skip+72(FP), R8
 	DECQ       R9
-	JNZ        loop223
+	JNZ        loop225
 	VMASKMOVPS Y1, Y0, (CX)
 	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y2, Y0, (CX)
@@ -3356,45 +3356,45 @@ loop224:
 	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*4), AX
 	SUBQ       $0x00000004, DX
-	JMP        while220
+	JMP        while222
 
-done221:
-while225:
+done223:
+while227:
 	CMPQ         DX, $0x00000001
-	JL           done226
+	JL           done228
 	VBROADCASTSS (SP), Y1
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop228:
+loop230:
 	MOVQ kw+48(FP), R10
 
-loop229:
+loop231:
 	VMASKMOVPS (R8), Y0, Y2
 	VMAXPS     Y1, Y2, Y1
 	VCMPPS     $0x03, Y2, Y2, Y3
 	VBLENDVPS  Y3, Y2, Y1, Y1
 	ADDQ       DI, R8
 	DECQ       R10
-	JNZ        loop229
+	JNZ        loop231
 	ADDQ       skip+72(FP), R8
 	DECQ       R9
-	JNZ        loop228
+	JNZ        loop230
 	VMASKMOVPS Y1, Y0, (CX)
 	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*1), AX
 	SUBQ       $0x00000001, DX
-	JMP        while225
+	JMP        while227
 
-done226:
+done228:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop214
+	JNZ  loop216
 
-zero213:
+zero214:
 	VZEROUPPER
 	RET
 
@@ -3415,25 +3415,25 @@ TEXT ·scatterAVX2(SB), NOSPLIT, $32-88
 	SHLQ $0x02, DX
 	LEAQ (DX)(DX*2), BX
 
-while230:
+while232:
 	CMPQ 24(SP), $0x00000008
-	JL   done231
+	JL   done233
 	MOVQ (SP), SI
 	MOVQ 16(SP), DI
 	MOVQ kh+40(FP), R8
 
-loop232:
+loop234:
 	MOVQ kw+48(FP), R9
 
-loop233:
+loop235:
 	VMOVUPS (DI), Y0
 	MOVQ    SI, R10
 	MOVQ    8(SP), R11
 	MOVQ    pixels+32(FP), R12
 
-while234:
+while236:
 	CMPQ        R12, $0x00000004
-	JL          done235
+	JL          done237
 	VMOVUPS     (R10), Y1
 	VFMADD231PS (R11), Y0, Y1
 	VMOVUPS     (R10)(AX*1), Y2
@@ -3449,37 +3449,37 @@ while234:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while234
+	JMP         while236
 
-done235:
-while236:
+done237:
+while238:
 	CMPQ        R12, $0x00000001
-	JL          done237
+	JL          done239
 	VMOVUPS     (R10), Y1
 	VFMADD231PS (R11), Y0, Y1
 	VMOVUPS     Y1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while236
+	JMP         while238
 
-done237:
+done239:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop233
+	JNZ  loop235
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop232
+	JNZ  loop234
 	ADDQ $0x00000020, (SP)
 	ADDQ $0x00000020, 8(SP)
 	ADDQ $0x00000020, 16(SP)
 	SUBQ $0x00000008, 24(SP)
-	JMP  while230
+	JMP  while232
 
-done231:
+done233:
 	CMPQ    24(SP), $0x00000000
-	JE      zero238
+	JE      zero240
 	MOVQ    24(SP), SI
 	LEAQ    edgeAVX2<>+0(SB), DI
 	NEGQ    SI
@@ -3488,18 +3488,18 @@ done231:
 	MOVQ    16(SP), DI
 	MOVQ    kh+40(FP), R8
 
-loop239:
+loop242:
 	MOVQ kw+48(FP), R9
 
-loop240:
+loop243:
 	VMASKMOVPS (DI), Y0, Y1
 	MOVQ       SI, R10
 	MOVQ       8(SP), R11
 	MOVQ       pixels+32(FP), R12
 
-while241:
+while244:
 	CMPQ        R12, $0x00000004
-	JL          done242
+	JL          done245
 	VMASKMOVPS  (R10), Y0, Y2
 	VMASKMOVPS  (R11), Y0, Y3
 	VFMADD231PS Y3, Y1, Y2
@@ -3519,12 +3519,12 @@ while241:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while241
+	JMP         while244
 
-done242:
-while243:
+done245:
+while246:
 	CMPQ        R12, $0x00000001
-	JL          done244
+	JL          done247
 	VMASKMOVPS  (R10), Y0, Y2
 	VMASKMOVPS  (R11), Y0, Y3
 	VFMADD231PS Y3, Y1, Y2
@@ -3532,18 +3532,18 @@ while243:
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while243
+	JMP         while246
 
-done244:
+done247:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop240
+	JNZ  loop243
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop239
+	JNZ  loop242
 
-zero238:
+zero240:
 	VZEROUPPER
 	RET
 
@@ -3564,9 +3564,9 @@ TEXT ·correlateAVX2(SB), NOSPLIT, $320-120
 	MOVQ channels+24(FP), CX
 	SHLQ $0x02, CX
 
-while245:
+while248:
 	CMPQ 40(SP), $0x00000008
-	JL   done246
+	JL   done249
 	MOVQ 24(SP), SI
 	MOVQ SI, (SP)
 	MOVQ 32(SP), SI
@@ -3574,9 +3574,9 @@ while245:
 	MOVQ kh+48(FP), SI
 	MOVQ SI, 48(SP)
 	CMPQ kind+112(FP), $0x00000001
-	JNE  kind248
+	JNE  kind251
 
-loop249:
+loop252:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3593,14 +3593,14 @@ loop249:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 72(SP)
 
-loop250:
+loop253:
 	MOVQ R10, SI
 	MOVQ 64(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while251:
+while254:
 	CMPQ        R8, $0x00000003
-	JL          done252
+	JL          done255
 	VMOVUPS     (DI), Y9
 	VMOVUPS     (DI)(CX*1), Y10
 	VMOVUPS     (DI)(CX*2), Y11
@@ -3627,12 +3627,12 @@ while251:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while251
+	JMP         while254
 
-done252:
-while253:
+done255:
+while256:
 	CMPQ        R8, $0x00000001
-	JL          done254
+	JL          done257
 	VMOVUPS     (DI), Y9
 	VFMADD231PS (SI), Y9, Y0
 	VFMADD231PS (SI)(DX*1), Y9, Y1
@@ -3640,14 +3640,14 @@ while253:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while253
+	JMP         while256
 
-done254:
+done257:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 64(SP)
 	DECQ    72(SP)
-	JNZ     loop250
+	JNZ     loop253
 	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -3670,14 +3670,14 @@ done254:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop249
-	JMP     block247
+	JNZ     loop252
+	JMP     block250
 
-kind248:
+kind251:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind255
+	JNE  kind258
 
-loop256:
+loop259:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3690,14 +3690,14 @@ loop256:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 88(SP)
 
-loop257:
+loop260:
 	MOVQ R10, SI
 	MOVQ 80(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while258:
+while261:
 	CMPQ        R8, $0x00000001
-	JL          done259
+	JL          done262
 	VMOVUPS     (DI), Y5
 	MOVQ        SI, R11
 	VMOVUPS     (R11), Y6
@@ -3714,12 +3714,12 @@ while258:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while258
+	JMP         while261
 
-done259:
-while260:
+done262:
+while263:
 	CMPQ        R8, $0x00000001
-	JL          done261
+	JL          done264
 	VMOVUPS     (DI), Y5
 	VFMADD231PS (SI), Y5, Y0
 	VFMADD231PS (SI)(DX*1), Y5, Y1
@@ -3729,14 +3729,14 @@ while260:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while260
+	JMP         while263
 
-done261:
+done264:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 80(SP)
 	DECQ    88(SP)
-	JNZ     loop257
+	JNZ     loop260
 	MOVQ    8(SP), SI
 	VADDPS  (SI), Y0, Y0
 	VMOVUPS Y0, (SI)
@@ -3759,14 +3759,14 @@ done261:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop256
-	JMP     block247
+	JNZ     loop259
+	JMP     block250
 
-kind255:
+kind258:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind262
+	JNE  kind265
 
-loop263:
+loop266:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3783,14 +3783,14 @@ loop263:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 104(SP)
 
-loop264:
+loop267:
 	MOVQ R10, SI
 	MOVQ 96(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while265:
+while268:
 	CMPQ        R8, $0x00000003
-	JL          done266
+	JL          done269
 	VMOVUPS     (DI), Y9
 	VMOVUPS     (DI)(CX*1), Y10
 	VMOVUPS     (DI)(CX*2), Y11
@@ -3819,12 +3819,12 @@ while265:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while265
+	JMP         while268
 
-done266:
-while267:
+done269:
+while270:
 	CMPQ        R8, $0x00000001
-	JL          done268
+	JL          done271
 	VMOVUPS     (DI), Y9
 	VFMADD231PS (SI), Y9, Y0
 	VFMADD231PS (SI)(DX*1), Y9, Y1
@@ -3832,14 +3832,14 @@ while267:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while267
+	JMP         while270
 
-done268:
+done271:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 96(SP)
 	DECQ    104(SP)
-	JNZ     loop264
+	JNZ     loop267
 	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -3862,14 +3862,14 @@ done268:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop263
-	JMP     block247
+	JNZ     loop266
+	JMP     block250
 
-kind262:
+kind265:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind269
+	JNE  kind272
 
-loop270:
+loop273:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3882,14 +3882,14 @@ loop270:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 120(SP)
 
-loop271:
+loop274:
 	MOVQ R9, SI
 	MOVQ 112(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while272:
+while275:
 	CMPQ        R8, $0x00000001
-	JL          done273
+	JL          done276
 	VMOVUPS     (DI), Y5
 	MOVQ        SI, R10
 	VMOVUPS     (R10), Y6
@@ -3907,12 +3907,12 @@ while272:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while272
+	JMP         while275
 
-done273:
-while274:
+done276:
+while277:
 	CMPQ        R8, $0x00000001
-	JL          done275
+	JL          done278
 	VMOVUPS     (DI), Y5
 	VFMADD231PS (SI), Y5, Y0
 	VFMADD231PS (SI)(DX*1), Y5, Y1
@@ -3922,14 +3922,14 @@ while274:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while274
+	JMP         while277
 
-done275:
+done278:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 112(SP)
 	DECQ    120(SP)
-	JNZ     loop271
+	JNZ     loop274
 	MOVQ    8(SP), SI
 	VADDPS  (SI), Y0, Y0
 	VMOVUPS Y0, (SI)
@@ -3952,14 +3952,14 @@ done275:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop270
-	JMP     block247
+	JNZ     loop273
+	JMP     block250
 
-kind269:
+kind272:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind276
+	JNE  kind279
 
-loop277:
+loop280:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3976,14 +3976,14 @@ loop277:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 136(SP)
 
-loop278:
+loop281:
 	MOVQ R10, SI
 	MOVQ 128(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while279:
+while282:
 	CMPQ        R8, $0x00000003
-	JL          done280
+	JL          done283
 	VMOVUPS     (DI), Y9
 	VMOVUPS     (DI)(CX*1), Y10
 	VMOVUPS     (DI)(CX*2), Y11
@@ -4012,12 +4012,12 @@ while279:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while279
+	JMP         while282
 
-done280:
-while281:
+done283:
+while284:
 	CMPQ        R8, $0x00000001
-	JL          done282
+	JL          done285
 	VMOVUPS     (DI), Y9
 	VFMADD231PS (SI), Y9, Y0
 	VFMADD231PS (SI)(DX*1), Y9, Y1
@@ -4025,14 +4025,14 @@ while281:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while281
+	JMP         while284
 
-done282:
+done285:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 128(SP)
 	DECQ    136(SP)
-	JNZ     loop278
+	JNZ     loop281
 	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -4055,14 +4055,14 @@ done282:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop277
-	JMP     block247
+	JNZ     loop280
+	JMP     block250
 
-kind276:
+kind279:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind283
+	JNE  kind286
 
-loop284:
+loop287:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4075,14 +4075,14 @@ loop284:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 152(SP)
 
-loop285:
+loop288:
 	MOVQ R10, SI
 	MOVQ 144(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while286:
+while289:
 	CMPQ        R8, $0x00000001
-	JL          done287
+	JL          done290
 	VMOVUPS     (DI), Y5
 	MOVQ        SI, R11
 	VMOVUPS     (R11), Y6
@@ -4099,12 +4099,12 @@ while286:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while286
+	JMP         while289
 
-done287:
-while288:
+done290:
+while291:
 	CMPQ        R8, $0x00000001
-	JL          done289
+	JL          done292
 	VMOVUPS     (DI), Y5
 	VFMADD231PS (SI), Y5, Y0
 	VFMADD231PS (SI)(DX*1), Y5, Y1
@@ -4114,14 +4114,14 @@ while288:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while288
+	JMP         while291
 
-done289:
+done292:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 144(SP)
 	DECQ    152(SP)
-	JNZ     loop285
+	JNZ     loop288
 	MOVQ    8(SP), SI
 	VADDPS  (SI), Y0, Y0
 	VMOVUPS Y0, (SI)
@@ -4144,17 +4144,17 @@ done289:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop284
-	JMP     block247
+	JNZ     loop287
+	JMP     block250
 
-kind283:
-loop290:
+kind286:
+loop293:
 	MOVQ kw+56(FP), SI
 	MOVQ SI, 56(SP)
 
-while291:
+while294:
 	CMPQ   56(SP), $0x00000003
-	JL     done292
+	JL     done295
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4173,14 +4173,14 @@ while291:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 168(SP)
 
-loop293:
+loop296:
 	MOVQ R9, SI
 	MOVQ 160(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while294:
+while297:
 	CMPQ        R8, $0x00000004
-	JL          done295
+	JL          done298
 	VMOVUPS     (DI), Y12
 	VFMADD231PS (SI), Y12, Y0
 	VFMADD231PS (SI)(DX*1), Y12, Y1
@@ -4206,12 +4206,12 @@ while294:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while294
+	JMP         while297
 
-done295:
-while296:
+done298:
+while299:
 	CMPQ        R8, $0x00000001
-	JL          done297
+	JL          done300
 	VMOVUPS     (DI), Y12
 	VFMADD231PS (SI), Y12, Y0
 	VFMADD231PS (SI)(DX*1), Y12, Y1
@@ -4219,14 +4219,14 @@ while296:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while296
+	JMP         while299
 
-done297:
+done300:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 160(SP)
 	DECQ    168(SP)
-	JNZ     loop293
+	JNZ     loop296
 	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -4250,12 +4250,12 @@ done297:
 	IMUL3Q  $0x00000003, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while291
+	JMP     while294
 
-done292:
-while298:
+done295:
+while301:
 	CMPQ   56(SP), $0x00000001
-	JL     done299
+	JL     done302
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4266,14 +4266,14 @@ while298:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 184(SP)
 
-loop300:
+loop303:
 	MOVQ R9, SI
 	MOVQ 176(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while301:
+while304:
 	CMPQ        R8, $0x00000004
-	JL          done302
+	JL          done305
 	VMOVUPS     (DI), Y4
 	VFMADD231PS (SI), Y4, Y0
 	ADDQ        CX, DI
@@ -4291,25 +4291,25 @@ while301:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while301
+	JMP         while304
 
-done302:
-while303:
+done305:
+while306:
 	CMPQ        R8, $0x00000001
-	JL          done304
+	JL          done307
 	VMOVUPS     (DI), Y4
 	VFMADD231PS (SI), Y4, Y0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while303
+	JMP         while306
 
-done304:
+done307:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 176(SP)
 	DECQ    184(SP)
-	JNZ     loop300
+	JNZ     loop303
 	MOVQ    8(SP), SI
 	VADDPS  Y1, Y0, Y0
 	VADDPS  Y2, Y0, Y0
@@ -4321,24 +4321,24 @@ done304:
 	IMUL3Q  $0x00000001, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while298
+	JMP     while301
 
-done299:
+done302:
 	MOVQ skip+80(FP), SI
 	ADDQ SI, (SP)
 	DECQ 48(SP)
-	JNZ  loop290
+	JNZ  loop293
 
-block247:
+block250:
 	ADDQ $0x00000020, 24(SP)
 	ADDQ $0x00000020, 16(SP)
 	ADDQ $0x00000020, 32(SP)
 	SUBQ $0x00000008, 40(SP)
-	JMP  while245
+	JMP  while248
 
-done246:
+done249:
 	CMPQ    40(SP), $0x00000000
-	JE      zero305
+	JE      zero308
 	MOVQ    40(SP), SI
 	LEAQ    edgeAVX2<>+0(SB), DI
 	NEGQ    SI
@@ -4350,9 +4350,9 @@ done246:
 	MOVQ    kh+48(FP), SI
 	MOVQ    SI, 48(SP)
 	CMPQ    kind+112(FP), $0x00000001
-	JNE     kind307
+	JNE     kind311
 
-loop308:
+loop312:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4369,14 +4369,14 @@ loop308:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 200(SP)
 
-loop309:
+loop313:
 	MOVQ R9, SI
 	MOVQ 192(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while310:
+while314:
 	CMPQ        R8, $0x00000003
-	JL          done311
+	JL          done315
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (DI)(CX*1), Y0, Y11
 	VMASKMOVPS  (DI)(CX*2), Y0, Y12
@@ -4403,12 +4403,12 @@ while310:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while310
+	JMP         while314
 
-done311:
-while312:
+done315:
+while316:
 	CMPQ        R8, $0x00000001
-	JL          done313
+	JL          done317
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (SI), Y0, Y11
 	VFMADD231PS Y11, Y10, Y1
@@ -4419,14 +4419,14 @@ while312:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while312
+	JMP         while316
 
-done313:
+done317:
 	ADDQ       xRow+88(FP), R9
 	MOVQ       yRow+96(FP), SI
 	ADDQ       SI, 192(SP)
 	DECQ       200(SP)
-	JNZ        loop309
+	JNZ        loop313
 	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
@@ -4452,14 +4452,14 @@ done313:
 	MOVQ       skip+80(FP), BX
 	ADDQ       BX, (SP)
 	DECQ       48(SP)
-	JNZ        loop308
-	JMP        block306
+	JNZ        loop312
+	JMP        block310
 
-kind307:
+kind311:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind314
+	JNE  kind318
 
-loop315:
+loop319:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4472,14 +4472,14 @@ loop315:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 216(SP)
 
-loop316:
+loop320:
 	MOVQ R10, SI
 	MOVQ 208(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while317:
+while321:
 	CMPQ        R8, $0x00000001
-	JL          done318
+	JL          done322
 	VMASKMOVPS  (DI), Y0, Y6
 	MOVQ        SI, R11
 	VMASKMOVPS  (R11), Y0, Y7
@@ -4496,12 +4496,12 @@ while317:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while317
+	JMP         while321
 
-done318:
-while319:
+done322:
+while323:
 	CMPQ        R8, $0x00000001
-	JL          done320
+	JL          done324
 	VMASKMOVPS  (DI), Y0, Y6
 	VMASKMOVPS  (SI), Y0, Y7
 	VFMADD231PS Y7, Y6, Y1
@@ -4516,14 +4516,14 @@ while319:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while319
+	JMP         while323
 
-done320:
+done324:
 	ADDQ       xRow+88(FP), R10
 	MOVQ       yRow+96(FP), SI
 	ADDQ       SI, 208(SP)
 	DECQ       216(SP)
-	JNZ        loop316
+	JNZ        loop320
 	MOVQ       8(SP), SI
 	VMASKMOVPS (SI), Y0, Y6
 	VADDPS     Y6, Y1, Y1
@@ -4551,14 +4551,14 @@ done320:
 	MOVQ       skip+80(FP), SI
 	ADDQ       SI, (SP)
 	DECQ       48(SP)
-	JNZ        loop315
-	JMP        block306
+	JNZ        loop319
+	JMP        block310
 
-kind314:
+kind318:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind321
+	JNE  kind325
 
-loop322:
+loop326:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4575,14 +4575,14 @@ loop322:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 232(SP)
 
-loop323:
+loop327:
 	MOVQ R9, SI
 	MOVQ 224(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while324:
+while328:
 	CMPQ        R8, $0x00000003
-	JL          done325
+	JL          done329
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (DI)(CX*1), Y0, Y11
 	VMASKMOVPS  (DI)(CX*2), Y0, Y12
@@ -4611,12 +4611,12 @@ while324:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while324
+	JMP         while328
 
-done325:
-while326:
+done329:
+while330:
 	CMPQ        R8, $0x00000001
-	JL          done327
+	JL          done331
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (SI), Y0, Y11
 	VFMADD231PS Y11, Y10, Y1
@@ -4627,14 +4627,14 @@ while326:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while326
+	JMP         while330
 
-done327:
+done331:
 	ADDQ       xRow+88(FP), R9
 	MOVQ       yRow+96(FP), SI
 	ADDQ       SI, 224(SP)
 	DECQ       232(SP)
-	JNZ        loop323
+	JNZ        loop327
 	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
@@ -4660,14 +4660,14 @@ done327:
 	MOVQ       skip+80(FP), BX
 	ADDQ       BX, (SP)
 	DECQ       48(SP)
-	JNZ        loop322
-	JMP        block306
+	JNZ        loop326
+	JMP        block310
 
-kind321:
+kind325:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind328
+	JNE  kind332
 
-loop329:
+loop333:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4680,14 +4680,14 @@ loop329:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 248(SP)
 
-loop330:
+loop334:
 	MOVQ R9, SI
 	MOVQ 240(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while331:
+while335:
 	CMPQ        R8, $0x00000001
-	JL          done332
+	JL          done336
 	VMASKMOVPS  (DI), Y0, Y6
 	MOVQ        SI, R10
 	VMASKMOVPS  (R10), Y0, Y7
@@ -4705,12 +4705,12 @@ while331:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while331
+	JMP         while335
 
-done332:
-while333:
+done336:
+while337:
 	CMPQ        R8, $0x00000001
-	JL          done334
+	JL          done338
 	VMASKMOVPS  (DI), Y0, Y6
 	VMASKMOVPS  (SI), Y0, Y7
 	VFMADD231PS Y7, Y6, Y1
@@ -4725,14 +4725,14 @@ while333:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while333
+	JMP         while337
 
-done334:
+done338:
 	ADDQ       xRow+88(FP), R9
 	MOVQ       yRow+96(FP), SI
 	ADDQ       SI, 240(SP)
 	DECQ       248(SP)
-	JNZ        loop330
+	JNZ        loop334
 	MOVQ       8(SP), SI
 	VMASKMOVPS (SI), Y0, Y6
 	VADDPS     Y6, Y1, Y1
@@ -4760,14 +4760,14 @@ done334:
 	MOVQ       skip+80(FP), SI
 	ADDQ       SI, (SP)
 	DECQ       48(SP)
-	JNZ        loop329
-	JMP        block306
+	JNZ        loop333
+	JMP        block310
 
-kind328:
+kind332:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind335
+	JNE  kind339
 
-loop336:
+loop340:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4784,14 +4784,14 @@ loop336:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 264(SP)
 
-loop337:
+loop341:
 	MOVQ R9, SI
 	MOVQ 256(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while338:
+while342:
 	CMPQ        R8, $0x00000003
-	JL          done339
+	JL          done343
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (DI)(CX*1), Y0, Y11
 	VMASKMOVPS  (DI)(CX*2), Y0, Y12
@@ -4820,12 +4820,12 @@ while338:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while338
+	JMP         while342
 
-done339:
-while340:
+done343:
+while344:
 	CMPQ        R8, $0x00000001
-	JL          done341
+	JL          done345
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (SI), Y0, Y11
 	VFMADD231PS Y11, Y10, Y1
@@ -4836,14 +4836,14 @@ while340:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while340
+	JMP         while344
 
-done341:
+done345:
 	ADDQ       xRow+88(FP), R9
 	MOVQ       yRow+96(FP), SI
 	ADDQ       SI, 256(SP)
 	DECQ       264(SP)
-	JNZ        loop337
+	JNZ        loop341
 	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
@@ -4869,14 +4869,14 @@ done341:
 	MOVQ       skip+80(FP), BX
 	ADDQ       BX, (SP)
 	DECQ       48(SP)
-	JNZ        loop336
-	JMP        block306
+	JNZ        loop340
+	JMP        block310
 
-kind335:
+kind339:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind342
+	JNE  kind346
 
-loop343:
+loop347:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4889,14 +4889,14 @@ loop343:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 280(SP)
 
-loop344:
+loop348:
 	MOVQ R10, SI
 	MOVQ 272(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while345:
+while349:
 	CMPQ        R8, $0x00000001
-	JL          done346
+	JL          done350
 	VMASKMOVPS  (DI), Y0, Y6
 	MOVQ        SI, R11
 	VMASKMOVPS  (R11), Y0, Y7
@@ -4913,12 +4913,12 @@ while345:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while345
+	JMP         while349
 
-done346:
-while347:
+done350:
+while351:
 	CMPQ        R8, $0x00000001
-	JL          done348
+	JL          done352
 	VMASKMOVPS  (DI), Y0, Y6
 	VMASKMOVPS  (SI), Y0, Y7
 	VFMADD231PS Y7, Y6, Y1
@@ -4933,14 +4933,14 @@ while347:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while347
+	JMP         while351
 
-done348:
+done352:
 	ADDQ       xRow+88(FP), R10
 	MOVQ       yRow+96(FP), SI
 	ADDQ       SI, 272(SP)
 	DECQ       280(SP)
-	JNZ        loop344
+	JNZ        loop348
 	MOVQ       8(SP), SI
 	VMASKMOVPS (SI), Y0, Y6
 	VADDPS     Y6, Y1, Y1
@@ -4968,17 +4968,17 @@ done348:
 	MOVQ       skip+80(FP), SI
 	ADDQ       SI, (SP)
 	DECQ       48(SP)
-	JNZ        loop343
-	JMP        block306
+	JNZ        loop347
+	JMP        block310
 
-kind342:
-loop349:
+kind346:
+loop353:
 	MOVQ kw+56(FP), BX
 	MOVQ BX, 56(SP)
 
-while350:
+while354:
 	CMPQ   56(SP), $0x00000003
-	JL     done351
+	JL     done355
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4997,14 +4997,14 @@ while350:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 296(SP)
 
-loop352:
+loop356:
 	MOVQ BX, SI
 	MOVQ 288(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while353:
+while357:
 	CMPQ        R8, $0x00000004
-	JL          done354
+	JL          done358
 	VMASKMOVPS  (DI), Y0, Y13
 	VMASKMOVPS  (SI), Y0, Y14
 	VFMADD231PS Y14, Y13, Y1
@@ -5042,12 +5042,12 @@ while353:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while353
+	JMP         while357
 
-done354:
-while355:
+done358:
+while359:
 	CMPQ        R8, $0x00000001
-	JL          done356
+	JL          done360
 	VMASKMOVPS  (DI), Y0, Y13
 	VMASKMOVPS  (SI), Y0, Y14
 	VFMADD231PS Y14, Y13, Y1
@@ -5058,14 +5058,14 @@ while355:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while355
+	JMP         while359
 
-done356:
+done360:
 	ADDQ       xRow+88(FP), BX
 	MOVQ       yRow+96(FP), SI
 	ADDQ       SI, 288(SP)
 	DECQ       296(SP)
-	JNZ        loop352
+	JNZ        loop356
 	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
@@ -5092,12 +5092,12 @@ done356:
 	IMUL3Q     $0x00000003, DX, BX
 	ADDQ       BX, (SP)
 	SUBQ       $0x00000003, 56(SP)
-	JMP        while350
+	JMP        while354
 
-done351:
-while357:
+done355:
+while361:
 	CMPQ   56(SP), $0x00000001
-	JL     done358
+	JL     done362
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -5108,14 +5108,14 @@ while357:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 312(SP)
 
-loop359:
+loop363:
 	MOVQ BX, SI
 	MOVQ 304(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while360:
+while364:
 	CMPQ        R8, $0x00000004
-	JL          done361
+	JL          done365
 	VMASKMOVPS  (DI), Y0, Y5
 	VMASKMOVPS  (SI), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
@@ -5137,26 +5137,26 @@ while360:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while360
+	JMP         while364
 
-done361:
-while362:
+done365:
+while366:
 	CMPQ        R8, $0x00000001
-	JL          done363
+	JL          done367
 	VMASKMOVPS  (DI), Y0, Y5
 	VMASKMOVPS  (SI), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while362
+	JMP         while366
 
-done363:
+done367:
 	ADDQ       xRow+88(FP), BX
 	MOVQ       yRow+96(FP), SI
 	ADDQ       SI, 304(SP)
 	DECQ       312(SP)
-	JNZ        loop359
+	JNZ        loop363
 	MOVQ       8(SP), BX
 	VADDPS     Y2, Y1, Y1
 	VADDPS     Y3, Y1, Y1
@@ -5169,16 +5169,16 @@ done363:
 	IMUL3Q     $0x00000001, DX, BX
 	ADDQ       BX, (SP)
 	SUBQ       $0x00000001, 56(SP)
-	JMP        while357
+	JMP        while361
 
-done358:
+done362:
 	MOVQ skip+80(FP), BX
 	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop349
+	JNZ  loop353
 
-block306:
-zero305:
+block310:
+zero308:
 	VZEROUPPER
 	RET
 
@@ -5197,26 +5197,26 @@ TEXT ·maxPoolGradAVX2(SB), NOSPLIT, $40-80
 	MOVQ tap+64(FP), SI
 	MOVQ skip+72(FP), DI
 
-while364:
+while368:
 	CMPQ         8(SP), $0x00000008
-	JL           done365
+	JL           done369
 	VBROADCASTSS (SP), Y0
 	MOVQ         16(SP), AX
 	MOVQ         24(SP), CX
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop366:
+loop370:
 	VMOVUPS (AX), Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y1, Y1, Y1
 	MOVQ    AX, R8
 	MOVQ    kh+40(FP), R9
 
-loop367:
+loop371:
 	MOVQ kw+48(FP), R10
 
-loop368:
+loop372:
 	VMOVUPS   (R8), Y4
 	VCMPPS    $0x11, Y4, Y2, Y5
 	VBLENDVPS Y5, Y4, Y2, Y2
@@ -5224,19 +5224,19 @@ loop368:
 	VADDPS    Y0, Y1, Y1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop368
+	JNZ       loop372
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop367
+	JNZ       loop371
 	VMOVUPS   (DX), Y2
 	VXORPS    Y1, Y1, Y1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop369:
+loop373:
 	MOVQ kw+48(FP), R10
 
-loop370:
+loop374:
 	VCMPPS  $0x00, Y3, Y1, Y4
 	VANDPS  Y4, Y2, Y4
 	VADDPS  (R8), Y4, Y4
@@ -5244,25 +5244,25 @@ loop370:
 	VADDPS  Y0, Y1, Y1
 	ADDQ    SI, R8
 	DECQ    R10
-	JNZ     loop370
+	JNZ     loop374
 	ADDQ    DI, R8
 	DECQ    R9
-	JNZ     loop369
+	JNZ     loop373
 	ADDQ    step+56(FP), AX
 	ADDQ    step+56(FP), CX
 	MOVQ    channels+24(FP), R8
 	LEAQ    (DX)(R8*4), DX
 	DECQ    BX
-	JNZ     loop366
+	JNZ     loop370
 	ADDQ    $0x00000020, 16(SP)
 	ADDQ    $0x00000020, 24(SP)
 	ADDQ    $0x00000020, 32(SP)
 	SUBQ    $0x00000008, 8(SP)
-	JMP     while364
+	JMP     while368
 
-done365:
+done369:
 	CMPQ         8(SP), $0x00000000
-	JE           zero371
+	JE           zero375
 	MOVQ         8(SP), AX
 	LEAQ         edgeAVX2<>+0(SB), CX
 	NEGQ         AX
@@ -5273,17 +5273,17 @@ done365:
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop372:
+loop377:
 	VMASKMOVPS (AX), Y0, Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y2, Y2, Y2
 	MOVQ       AX, R8
 	MOVQ       kh+40(FP), R9
 
-loop373:
+loop378:
 	MOVQ kw+48(FP), R10
 
-loop374:
+loop379:
 	VMASKMOVPS (R8), Y0, Y5
 	VCMPPS     $0x11, Y5, Y3, Y6
 	VBLENDVPS  Y6, Y5, Y3, Y3
@@ -5291,19 +5291,19 @@ loop374:
 	VADDPS     Y1, Y2, Y2
 	ADDQ       SI, R8
 	DECQ       R10
-	JNZ        loop374
+	JNZ        loop379
 	ADDQ       DI, R8
 	DECQ       R9
-	JNZ        loop373
+	JNZ        loop378
 	VMASKMOVPS (DX), Y0, Y3
 	VXORPS     Y2, Y2, Y2
 	MOVQ       CX, R8
 	MOVQ       kh+40(FP), R9
 
-loop375:
+loop380:
 	MOVQ kw+48(FP), R10
 
-loop376:
+loop381:
 	VCMPPS     $0x00, Y4, Y2, Y5
 	VANDPS     Y5, Y3, Y5
 	VMASKMOVPS (R8), Y0, Y6
@@ -5312,18 +5312,18 @@ loop376:
 	VADDPS     Y1, Y2, Y2
 	ADDQ       SI, R8
 	DECQ       R10
-	JNZ        loop376
+	JNZ        loop381
 	ADDQ       DI, R8
 	DECQ       R9
-	JNZ        loop375
+	JNZ        loop380
 	ADDQ       step+56(FP), AX
 	ADDQ       step+56(FP), CX
 	MOVQ       channels+24(FP), R8
 	LEAQ       (DX)(R8*4), DX
 	DECQ       BX
-	JNZ        loop372
+	JNZ        loop377
 
-zero371:
+zero375:
 	VZEROUPPER
 	RET
 
@@ -5348,14 +5348,14 @@ TEXT ·sumAroundAVX2(SB), NOSPLIT, $72-64
 	IMULQ pixels+48(FP), CX
 	MOVQ  CX, 64(SP)
 
-while377:
+while382:
 	CMPQ 40(SP), $0x00000008
-	JL   done378
+	JL   done383
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+56(FP), CX
 	MOVQ CX, 56(SP)
 
-loop379:
+loop384:
 	MOVQ    (SP), DX
 	ADDQ    48(SP), DX
 	MOVQ    8(SP), BX
@@ -5402,9 +5402,9 @@ loop379:
 	MOVQ    pixels+48(FP), CX
 	SUBQ    $0x00000002, CX
 
-while380:
+while385:
 	CMPQ    CX, $0x00000003
-	JL      done381
+	JL      done386
 	VMOVUPS (BX), Y6
 	VMOVUPS (SI), Y7
 	VMOVUPS (DI), Y8
@@ -5463,12 +5463,12 @@ while380:
 	ADDQ    AX, DX
 	ADDQ    AX, R8
 	SUBQ    $0x00000003, CX
-	JMP     while380
+	JMP     while385
 
-done381:
-while382:
+done386:
+while387:
 	CMPQ    CX, $0x00000001
-	JL      done383
+	JL      done388
 	VMOVUPS (BX), Y6
 	VMOVUPS (SI), Y7
 	VMOVUPS (DI), Y8
@@ -5495,9 +5495,9 @@ while382:
 	VMOVAPS Y7, Y4
 	VMOVAPS Y8, Y5
 	SUBQ    $0x00000001, CX
-	JMP     while382
+	JMP     while387
 
-done383:
+done388:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
@@ -5517,18 +5517,18 @@ done383:
 	MOVQ    64(SP), CX
 	ADDQ    CX, 48(SP)
 	DECQ    56(SP)
-	JNZ     loop379
+	JNZ     loop384
 	ADDQ    $0x00000020, (SP)
 	ADDQ    $0x00000020, 8(SP)
 	ADDQ    $0x00000020, 16(SP)
 	ADDQ    $0x00000020, 24(SP)
 	ADDQ    $0x00000020, 32(SP)
 	SUBQ    $0x00000008, 40(SP)
-	JMP     while377
+	JMP     while382
 
-done378:
+done383:
 	CMPQ    40(SP), $0x00000000
-	JE      zero384
+	JE      zero389
 	MOVQ    40(SP), CX
 	LEAQ    edgeAVX2<>+0(SB), DX
 	NEGQ    CX
@@ -5537,7 +5537,7 @@ done378:
 	MOVQ    rows+56(FP), CX
 	MOVQ    CX, 56(SP)
 
-loop385:
+loop391:
 	MOVQ       (SP), DX
 	ADDQ       48(SP), DX
 	MOVQ       8(SP), BX
@@ -5584,9 +5584,9 @@ loop385:
 	MOVQ       pixels+48(FP), CX
 	SUBQ       $0x00000002, CX
 
-while386:
+while392:
 	CMPQ       CX, $0x00000003
-	JL         done387
+	JL         done393
 	VMASKMOVPS (BX), Y0, Y7
 	VMASKMOVPS (SI), Y0, Y8
 	VMASKMOVPS (DI), Y0, Y9
@@ -5645,12 +5645,12 @@ while386:
 	ADDQ       AX, DX
 	ADDQ       AX, R8
 	SUBQ       $0x00000003, CX
-	JMP        while386
+	JMP        while392
 
-done387:
-while388:
+done393:
+while394:
 	CMPQ       CX, $0x00000001
-	JL         done389
+	JL         done395
 	VMASKMOVPS (BX), Y0, Y7
 	VMASKMOVPS (SI), Y0, Y8
 	VMASKMOVPS (DI), Y0, Y9
@@ -5677,9 +5677,9 @@ while388:
 	VMOVAPS    Y8, Y5
 	VMOVAPS    Y9, Y6
 	SUBQ       $0x00000001, CX
-	JMP        while388
+	JMP        while394
 
-done389:
+done395:
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
 	VXORPS     Y9, Y9, Y9
@@ -5699,9 +5699,9 @@ done389:
 	MOVQ       64(SP), CX
 	ADDQ       CX, 48(SP)
 	DECQ       56(SP)
-	JNZ        loop385
+	JNZ        loop391
 
-zero384:
+zero389:
 	VZEROUPPER
 	RET
 
@@ -5725,14 +5725,14 @@ TEXT ·maxAroundAVX2(SB), NOSPLIT, $72-56
 	IMULQ pixels+40(FP), CX
 	MOVQ  CX, 64(SP)
 
-while390:
+while396:
 	CMPQ 40(SP), $0x00000008
-	JL   done391
+	JL   done397
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+48(FP), CX
 	MOVQ CX, 56(SP)
 
-loop392:
+loop398:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -5780,9 +5780,9 @@ loop392:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while393:
+while399:
 	CMPQ      CX, $0x00000003
-	JL        done394
+	JL        done400
 	VMOVUPS   (BX), Y2
 	VMOVUPS   (SI), Y3
 	VMAXPS    Y2, Y3, Y2
@@ -5847,12 +5847,12 @@ while393:
 	VMOVUPS   Y2, (DX)
 	ADDQ      AX, DX
 	SUBQ      $0x00000003, CX
-	JMP       while393
+	JMP       while399
 
-done394:
-while395:
+done400:
+while401:
 	CMPQ      CX, $0x00000001
-	JL        done396
+	JL        done402
 	VMOVUPS   (BX), Y2
 	VMOVUPS   (SI), Y3
 	VMAXPS    Y2, Y3, Y2
@@ -5877,9 +5877,9 @@ while395:
 	VMOVAPS   Y1, Y0
 	VMOVAPS   Y2, Y1
 	SUBQ      $0x00000001, CX
-	JMP       while395
+	JMP       while401
 
-done396:
+done402:
 	VBROADCASTSS (SP), Y2
 	VMOVAPS      Y0, Y0
 	VMAXPS       Y0, Y1, Y0
@@ -5893,17 +5893,17 @@ done396:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop392
+	JNZ          loop398
 	ADDQ         $0x00000020, 8(SP)
 	ADDQ         $0x00000020, 16(SP)
 	ADDQ         $0x00000020, 24(SP)
 	ADDQ         $0x00000020, 32(SP)
 	SUBQ         $0x00000008, 40(SP)
-	JMP          while390
+	JMP          while396
 
-done391:
+done397:
 	CMPQ    40(SP), $0x00000000
-	JE      zero397
+	JE      zero403
 	MOVQ    40(SP), CX
 	LEAQ    edgeAVX2<>+0(SB), DX
 	NEGQ    CX
@@ -5912,7 +5912,7 @@ done391:
 	MOVQ    rows+48(FP), CX
 	MOVQ    CX, 56(SP)
 
-loop398:
+loop405:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -5960,9 +5960,9 @@ loop398:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while399:
+while406:
 	CMPQ       CX, $0x00000003
-	JL         done400
+	JL         done407
 	VMASKMOVPS (BX), Y0, Y3
 	VMASKMOVPS (SI), Y0, Y4
 	VMAXPS     Y3, Y4, Y3
@@ -6027,12 +6027,12 @@ while399:
 	VMASKMOVPS Y3, Y0, (DX)
 	ADDQ       AX, DX
 	SUBQ       $0x00000003, CX
-	JMP        while399
+	JMP        while406
 
-done400:
-while401:
+done407:
+while408:
 	CMPQ       CX, $0x00000001
-	JL         done402
+	JL         done409
 	VMASKMOVPS (BX), Y0, Y3
 	VMASKMOVPS (SI), Y0, Y4
 	VMAXPS     Y3, Y4, Y3
@@ -6057,9 +6057,9 @@ while401:
 	VMOVAPS    Y2, Y1
 	VMOVAPS    Y3, Y2
 	SUBQ       $0x00000001, CX
-	JMP        while401
+	JMP        while408
 
-done402:
+done409:
 	VBROADCASTSS (SP), Y3
 	VMOVAPS      Y1, Y1
 	VMAXPS       Y1, Y2, Y1
@@ -6073,9 +6073,9 @@ done402:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop398
+	JNZ          loop405
 
-zero397:
+zero403:
 	VZEROUPPER
 	RET
 
@@ -6087,9 +6087,9 @@ TEXT ·addRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while403:
+while410:
 	CMPQ    BX, $0x00000020
-	JL      done404
+	JL      done411
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -6110,12 +6110,12 @@ while403:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while403
+	JMP     while410
 
-done404:
-while405:
+done411:
+while412:
 	CMPQ    BX, $0x00000008
-	JL      done406
+	JL      done413
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -6124,11 +6124,11 @@ while405:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while405
+	JMP     while412
 
-done406:
+done413:
 	CMPQ       BX, $0x00000000
-	JE         zero407
+	JE         zero414
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6137,7 +6137,7 @@ done406:
 	VADDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero407:
+zero414:
 	VZEROUPPER
 	RET
 
@@ -6149,9 +6149,9 @@ TEXT ·subRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while408:
+while415:
 	CMPQ    BX, $0x00000020
-	JL      done409
+	JL      done416
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -6172,12 +6172,12 @@ while408:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while408
+	JMP     while415
 
-done409:
-while410:
+done416:
+while417:
 	CMPQ    BX, $0x00000008
-	JL      done411
+	JL      done418
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -6186,11 +6186,11 @@ while410:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while410
+	JMP     while417
 
-done411:
+done418:
 	CMPQ       BX, $0x00000000
-	JE         zero412
+	JE         zero419
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6199,7 +6199,7 @@ done411:
 	VSUBPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero412:
+zero419:
 	VZEROUPPER
 	RET
 
@@ -6211,9 +6211,9 @@ TEXT ·mulRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while413:
+while420:
 	CMPQ    BX, $0x00000020
-	JL      done414
+	JL      done421
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -6234,12 +6234,12 @@ while413:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while413
+	JMP     while420
 
-done414:
-while415:
+done421:
+while422:
 	CMPQ    BX, $0x00000008
-	JL      done416
+	JL      done423
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -6248,11 +6248,11 @@ while415:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while415
+	JMP     while422
 
-done416:
+done423:
 	CMPQ       BX, $0x00000000
-	JE         zero417
+	JE         zero424
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6261,7 +6261,7 @@ done416:
 	VMULPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero417:
+zero424:
 	VZEROUPPER
 	RET
 
@@ -6273,9 +6273,9 @@ TEXT ·divRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while418:
+while425:
 	CMPQ    BX, $0x00000020
-	JL      done419
+	JL      done426
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -6296,12 +6296,12 @@ while418:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while418
+	JMP     while425
 
-done419:
-while420:
+done426:
+while427:
 	CMPQ    BX, $0x00000008
-	JL      done421
+	JL      done428
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -6310,11 +6310,11 @@ while420:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while420
+	JMP     while427
 
-done421:
+done428:
 	CMPQ       BX, $0x00000000
-	JE         zero422
+	JE         zero429
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6323,7 +6323,7 @@ done421:
 	VDIVPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero422:
+zero429:
 	VZEROUPPER
 	RET
 
@@ -6334,9 +6334,9 @@ TEXT ·sqrtRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while423:
+while430:
 	CMPQ    DX, $0x00000020
-	JL      done424
+	JL      done431
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
@@ -6352,23 +6352,23 @@ while423:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while423
+	JMP     while430
 
-done424:
-while425:
+done431:
+while432:
 	CMPQ    DX, $0x00000008
-	JL      done426
+	JL      done433
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while425
+	JMP     while432
 
-done426:
+done433:
 	CMPQ       DX, $0x00000000
-	JE         zero427
+	JE         zero434
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -6376,7 +6376,7 @@ done426:
 	VSQRTPS    Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero427:
+zero434:
 	VZEROUPPER
 	RET
 
@@ -6388,9 +6388,9 @@ TEXT ·maxRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while428:
+while435:
 	CMPQ    BX, $0x00000020
-	JL      done429
+	JL      done436
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMAXPS  Y1, Y0, Y0
@@ -6411,12 +6411,12 @@ while428:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while428
+	JMP     while435
 
-done429:
-while430:
+done436:
+while437:
 	CMPQ    BX, $0x00000008
-	JL      done431
+	JL      done438
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMAXPS  Y1, Y0, Y0
@@ -6425,11 +6425,11 @@ while430:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while430
+	JMP     while437
 
-done431:
+done438:
 	CMPQ       BX, $0x00000000
-	JE         zero432
+	JE         zero439
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6438,7 +6438,7 @@ done431:
 	VMAXPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero432:
+zero439:
 	VZEROUPPER
 	RET
 
@@ -6449,9 +6449,9 @@ TEXT ·reluRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while433:
+while440:
 	CMPQ    DX, $0x00000020
-	JL      done434
+	JL      done441
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -6471,12 +6471,12 @@ while433:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while433
+	JMP     while440
 
-done434:
-while435:
+done441:
+while442:
 	CMPQ    DX, $0x00000008
-	JL      done436
+	JL      done443
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -6484,11 +6484,11 @@ while435:
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while435
+	JMP     while442
 
-done436:
+done443:
 	CMPQ       DX, $0x00000000
-	JE         zero437
+	JE         zero444
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -6497,7 +6497,7 @@ done436:
 	VMAXPS     Y1, Y2, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero437:
+zero444:
 	VZEROUPPER
 	RET
 
@@ -6509,9 +6509,9 @@ TEXT ·reluGradRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while438:
+while445:
 	CMPQ    BX, $0x00000020
-	JL      done439
+	JL      done446
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -6540,12 +6540,12 @@ while438:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while438
+	JMP     while445
 
-done439:
-while440:
+done446:
+while447:
 	CMPQ    BX, $0x00000008
-	JL      done441
+	JL      done448
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -6556,11 +6556,11 @@ while440:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while440
+	JMP     while447
 
-done441:
+done448:
 	CMPQ       BX, $0x00000000
-	JE         zero442
+	JE         zero449
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6571,7 +6571,7 @@ done441:
 	VANDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero442:
+zero449:
 	VZEROUPPER
 	RET
 
@@ -6583,9 +6583,9 @@ TEXT ·scaleRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while443:
+while450:
 	CMPQ    DX, $0x00000020
-	JL      done444
+	JL      done451
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
@@ -6601,23 +6601,23 @@ while443:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while443
+	JMP     while450
 
-done444:
-while445:
+done451:
+while452:
 	CMPQ    DX, $0x00000008
-	JL      done446
+	JL      done453
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while445
+	JMP     while452
 
-done446:
+done453:
 	CMPQ       DX, $0x00000000
-	JE         zero447
+	JE         zero454
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y1
@@ -6625,7 +6625,7 @@ done446:
 	VMULPS     Y0, Y2, Y2
 	VMASKMOVPS Y2, Y1, (AX)
 
-zero447:
+zero454:
 	VZEROUPPER
 	RET
 
@@ -6638,9 +6638,9 @@ TEXT ·axpyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), BX
 
-while448:
+while455:
 	CMPQ        BX, $0x00000020
-	JL          done449
+	JL          done456
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -6661,12 +6661,12 @@ while448:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while448
+	JMP         while455
 
-done449:
-while450:
+done456:
+while457:
 	CMPQ        BX, $0x00000008
-	JL          done451
+	JL          done458
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -6675,11 +6675,11 @@ while450:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while450
+	JMP         while457
 
-done451:
+done458:
 	CMPQ        BX, $0x00000000
-	JE          zero452
+	JE          zero459
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y1
@@ -6688,7 +6688,7 @@ done451:
 	VFMADD231PS Y0, Y2, Y3
 	VMASKMOVPS  Y3, Y1, (AX)
 
-zero452:
+zero459:
 	VZEROUPPER
 	RET
 
@@ -6702,9 +6702,9 @@ TEXT ·axpbyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Y1
 	MOVQ         n+24(FP), BX
 
-while453:
+while460:
 	CMPQ        BX, $0x00000020
-	JL          done454
+	JL          done461
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -6729,12 +6729,12 @@ while453:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while453
+	JMP         while460
 
-done454:
-while455:
+done461:
+while462:
 	CMPQ        BX, $0x00000008
-	JL          done456
+	JL          done463
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -6744,11 +6744,11 @@ while455:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while455
+	JMP         while462
 
-done456:
+done463:
 	CMPQ        BX, $0x00000000
-	JE          zero457
+	JE          zero464
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y2
@@ -6758,7 +6758,7 @@ done456:
 	VFMADD231PS Y0, Y3, Y4
 	VMASKMOVPS  Y4, Y2, (AX)
 
-zero457:
+zero464:
 	VZEROUPPER
 	RET
 
@@ -6771,9 +6771,9 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-while458:
+while465:
 	CMPQ         DX, $0x00000100
-	JL           done459
+	JL           done466
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -6853,12 +6853,12 @@ while458:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000100, DX
-	JMP          while458
+	JMP          while465
 
-done459:
-while460:
+done466:
+while467:
 	CMPQ         DX, $0x00000008
-	JL           done461
+	JL           done468
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      (AX), Y3
 	VFMADD231PS  (CX), Y3, Y2
@@ -6870,11 +6870,11 @@ while460:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000008, DX
-	JMP          while460
+	JMP          while467
 
-done461:
+done468:
 	CMPQ         DX, $0x00000000
-	JE           zero462
+	JE           zero469
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y2
@@ -6888,7 +6888,7 @@ done461:
 	VADDPD       Y3, Y0, Y0
 	VADDPD       Y2, Y1, Y1
 
-zero462:
+zero469:
 	VADDPD       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPD       X1, X0, X0
@@ -6912,9 +6912,9 @@ TEXT ·sgdAVX2(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Y3
 	MOVQ         n+40(FP), DI
 
-while463:
+while470:
 	CMPQ         DI, $0x00000020
-	JL           done464
+	JL           done471
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -6957,12 +6957,12 @@ while463:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x00000020, DI
-	JMP          while463
+	JMP          while470
 
-done464:
-while465:
+done471:
+while472:
 	CMPQ         DI, $0x00000008
-	JL           done466
+	JL           done473
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -6978,11 +6978,11 @@ while465:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, SI
 	SUBQ         $0x00000008, DI
-	JMP          while465
+	JMP          while472
 
-done466:
+done473:
 	CMPQ         DI, $0x00000000
-	JE           zero467
+	JE           zero474
 	LEAQ         edgeAVX2<>+0(SB), R8
 	NEGQ         DI
 	VMOVUPS      32(R8)(DI*4), Y4
@@ -6996,7 +6996,7 @@ done466:
 	VMASKMOVPS   Y6, Y4, (CX)
 	VMASKMOVPS   Y5, Y4, (AX)
 
-zero467:
+zero474:
 	VZEROUPPER
 	RET
 
@@ -7032,9 +7032,9 @@ TEXT ·expRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while468:
+while475:
 	CMPQ         DX, $0x00000020
-	JL           done469
+	JL           done476
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -7202,12 +7202,12 @@ while468:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while468
+	JMP          while475
 
-done469:
-while470:
+done476:
+while477:
 	CMPQ         DX, $0x00000008
-	JL           done471
+	JL           done478
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -7252,11 +7252,11 @@ while470:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while470
+	JMP          while477
 
-done471:
+done478:
 	CMPQ         DX, $0x00000000
-	JE           zero472
+	JE           zero479
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y1
@@ -7302,7 +7302,7 @@ done471:
 	VMULPS       Y0, Y4, Y4
 	VMASKMOVPS   Y4, Y1, (AX)
 
-zero472:
+zero479:
 	VZEROUPPER
 	RET
 
@@ -7313,9 +7313,9 @@ TEXT ·sigmoidRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while473:
+while480:
 	CMPQ         DX, $0x00000020
-	JL           done474
+	JL           done481
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -7503,12 +7503,12 @@ while473:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while473
+	JMP          while480
 
-done474:
-while475:
+done481:
+while482:
 	CMPQ         DX, $0x00000008
-	JL           done476
+	JL           done483
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -7558,11 +7558,11 @@ while475:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while475
+	JMP          while482
 
-done476:
+done483:
 	CMPQ         DX, $0x00000000
-	JE           zero477
+	JE           zero484
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -7613,7 +7613,7 @@ done476:
 	VDIVPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero477:
+zero484:
 	VZEROUPPER
 	RET
 
@@ -7624,9 +7624,9 @@ TEXT ·tanhRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while478:
+while485:
 	CMPQ         DX, $0x00000020
-	JL           done479
+	JL           done486
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VANDNPS      Y0, Y1, Y1
@@ -7902,12 +7902,12 @@ while478:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while478
+	JMP          while485
 
-done479:
-while480:
+done486:
+while487:
 	CMPQ         DX, $0x00000008
-	JL           done481
+	JL           done488
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VANDNPS      Y0, Y1, Y1
@@ -7979,11 +7979,11 @@ while480:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while480
+	JMP          while487
 
-done481:
+done488:
 	CMPQ         DX, $0x00000000
-	JE           zero482
+	JE           zero489
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -8056,7 +8056,7 @@ done481:
 	VBLENDVPS    Y1, Y5, Y3, Y3
 	VMASKMOVPS   Y3, Y0, (AX)
 
-zero482:
+zero489:
 	VZEROUPPER
 	RET
 
@@ -8070,9 +8070,9 @@ TEXT ·highwayAVX2(SB), NOSPLIT, $0-48
 	MOVQ mixture+32(FP), SI
 	MOVQ n+40(FP), DI
 
-while483:
+while490:
 	CMPQ         DI, $0x00000008
-	JL           done484
+	JL           done491
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VORPS        Y1, Y0, Y0
@@ -8214,11 +8214,11 @@ while483:
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, BX
 	SUBQ         $0x00000008, DI
-	JMP          while483
+	JMP          while490
 
-done484:
+done491:
 	CMPQ         DI, $0x00000000
-	JE           zero485
+	JE           zero492
 	LEAQ         edgeAVX2<>+0(SB), R8
 	NEGQ         DI
 	VMOVUPS      32(R8)(DI*4), Y0
@@ -8359,7 +8359,7 @@ done484:
 	VFMADD231PS  Y2, Y5, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero485:
+zero492:
 	VZEROUPPER
 	RET
 
@@ -8375,9 +8375,9 @@ TEXT ·highwayProductGradAVX2(SB), NOSPLIT, $0-64
 	MOVQ mixture+48(FP), R8
 	MOVQ n+56(FP), R9
 
-while486:
+while493:
 	CMPQ         R9, $0x00000008
-	JL           done487
+	JL           done494
 	VMOVUPS      (DX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VORPS        Y1, Y0, Y0
@@ -8532,11 +8532,11 @@ while486:
 	ADDQ         $0x00000020, SI
 	ADDQ         $0x00000020, DI
 	SUBQ         $0x00000008, R9
-	JMP          while486
+	JMP          while493
 
-done487:
+done494:
 	CMPQ         R9, $0x00000000
-	JE           zero488
+	JE           zero495
 	LEAQ         edgeAVX2<>+0(SB), R10
 	NEGQ         R9
 	VMOVUPS      32(R10)(R9*4), Y0
@@ -8688,7 +8688,7 @@ done487:
 	VMULPS       Y5, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (AX)
 
-zero488:
+zero495:
 	VZEROUPPER
 	RET
 
@@ -8701,9 +8701,9 @@ TEXT ·highwayStateGradAVX2(SB), NOSPLIT, $0-40
 	MOVQ mixture+24(FP), BX
 	MOVQ n+32(FP), SI
 
-while489:
+while496:
 	CMPQ         SI, $0x00000008
-	JL           done490
+	JL           done497
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VORPS        Y1, Y0, Y0
@@ -8758,11 +8758,11 @@ while489:
 	ADDQ         $0x00000020, CX
 	ADDQ         $0x00000020, DX
 	SUBQ         $0x00000008, SI
-	JMP          while489
+	JMP          while496
 
-done490:
+done497:
 	CMPQ         SI, $0x00000000
-	JE           zero491
+	JE           zero498
 	LEAQ         edgeAVX2<>+0(SB), DI
 	NEGQ         SI
 	VMOVUPS      32(DI)(SI*4), Y0
@@ -8817,7 +8817,7 @@ done490:
 	VFMADD231PS  Y5, Y2, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero491:
+zero498:
 	VZEROUPPER
 	RET
 
@@ -8835,9 +8835,9 @@ TEXT ·highwayWeightGradAVX2(SB), NOSPLIT, $0-48
 	MOVQ   dy+32(FP), BX
 	MOVQ   n+40(FP), SI
 
-while492:
+while499:
 	CMPQ         SI, $0x00000008
-	JL           done493
+	JL           done500
 	VMOVUPS      (AX), Y5
 	VBROADCASTSS numbersAVX2<>+84(SB), Y6
 	VORPS        Y6, Y5, Y5
@@ -8972,11 +8972,11 @@ while492:
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, BX
 	SUBQ         $0x00000008, SI
-	JMP          while492
+	JMP          while499
 
-done493:
+done500:
 	CMPQ         SI, $0x00000000
-	JE           zero494
+	JE           zero501
 	LEAQ         edgeAVX2<>+0(SB), DI
 	NEGQ         SI
 	VMOVUPS      32(DI)(SI*4), Y5
@@ -9110,7 +9110,7 @@ done493:
 	VMAXPS       Y5, Y6, Y6
 	VFMADD231PS  Y6, Y10, Y2
 
-zero494:
+zero501:
 	MOVQ         sums+0(FP), AX
 	VEXTRACTF128 $0x01, Y0, X5
 	VCVTPS2PD    X0, Y0
@@ -9175,29 +9175,29 @@ TEXT ·columnSumsAVX2(SB), NOSPLIT, $16-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while495:
+while502:
 	CMPQ (SP), $0x00000008
-	JL   done496
+	JL   done503
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows497:
+rows504:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few498
+	JGE  few505
 	MOVQ 8(SP), SI
 
-few498:
+few505:
 	SUBQ   SI, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-while499:
+while506:
 	CMPQ    SI, $0x00000004
-	JL      done500
+	JL      done507
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
@@ -9211,19 +9211,19 @@ while499:
 	VADDPS  Y4, Y3, Y3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while499
+	JMP     while506
 
-done500:
-while501:
+done507:
+while508:
 	CMPQ    SI, $0x00000001
-	JL      done502
+	JL      done509
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while501
+	JMP     while508
 
-done502:
+done509:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -9235,15 +9235,15 @@ done502:
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows497
+	JNE          rows504
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000008, (SP)
-	JMP          while495
+	JMP          while502
 
-done496:
+done503:
 	CMPQ    (SP), $0x00000000
-	JE      zero503
+	JE      zero510
 	MOVQ    (SP), CX
 	LEAQ    edgeAVX2<>+0(SB), SI
 	NEGQ    CX
@@ -9252,22 +9252,22 @@ done496:
 	MOVQ    rows+24(FP), AX
 	MOVQ    AX, 8(SP)
 
-rows504:
+rows512:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few505
+	JGE  few513
 	MOVQ 8(SP), SI
 
-few505:
+few513:
 	SUBQ   SI, 8(SP)
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 
-while506:
+while514:
 	CMPQ       SI, $0x00000004
-	JL         done507
+	JL         done515
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
@@ -9281,19 +9281,19 @@ while506:
 	VADDPS     Y5, Y4, Y4
 	ADDQ       BX, CX
 	SUBQ       $0x00000004, SI
-	JMP        while506
+	JMP        while514
 
-done507:
-while508:
+done515:
+while516:
 	CMPQ       SI, $0x00000001
-	JL         done509
+	JL         done517
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
 	SUBQ       $0x00000001, SI
-	JMP        while508
+	JMP        while516
 
-done509:
+done517:
 	VADDPS       Y2, Y1, Y1
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y1, Y1
@@ -9305,9 +9305,9 @@ done509:
 	VADDPD       32(DX), Y2, Y2
 	VMOVUPD      Y2, 32(DX)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows504
+	JNE          rows512
 
-zero503:
+zero510:
 	VZEROUPPER
 	RET
 
@@ -9323,21 +9323,21 @@ TEXT ·columnMomentsAVX2(SB), NOSPLIT, $16-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while510:
+while518:
 	CMPQ    (SP), $0x00000008
-	JL      done511
+	JL      done519
 	VMOVUPS (DX), Y8
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows512:
+rows520:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few513
+	JGE  few521
 	MOVQ 8(SP), R8
 
-few513:
+few521:
 	SUBQ   R8, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -9348,9 +9348,9 @@ few513:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while514:
+while522:
 	CMPQ        R8, $0x00000004
-	JL          done515
+	JL          done523
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -9372,21 +9372,21 @@ while514:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while514
+	JMP         while522
 
-done515:
-while516:
+done523:
+while524:
 	CMPQ        R8, $0x00000001
-	JL          done517
+	JL          done525
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while516
+	JMP         while524
 
-done517:
+done525:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -9408,17 +9408,17 @@ done517:
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows512
+	JNE          rows520
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000008, (SP)
-	JMP          while510
+	JMP          while518
 
-done511:
+done519:
 	CMPQ       (SP), $0x00000000
-	JE         zero518
+	JE         zero526
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       CX
@@ -9428,13 +9428,13 @@ done511:
 	MOVQ       rows+40(FP), AX
 	MOVQ       AX, 8(SP)
 
-rows519:
+rows528:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few520
+	JGE  few529
 	MOVQ 8(SP), R8
 
-few520:
+few529:
 	SUBQ   R8, 8(SP)
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -9445,9 +9445,9 @@ few520:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 
-while521:
+while530:
 	CMPQ        R8, $0x00000004
-	JL          done522
+	JL          done531
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
@@ -9469,21 +9469,21 @@ while521:
 	VFMADD231PS Y10, Y10, Y8
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while521
+	JMP         while530
 
-done522:
-while523:
+done531:
+while532:
 	CMPQ        R8, $0x00000001
-	JL          done524
+	JL          done533
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
 	VFMADD231PS Y10, Y10, Y2
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while523
+	JMP         while532
 
-done524:
+done533:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -9505,9 +9505,9 @@ done524:
 	VADDPD       32(SI), Y1, Y1
 	VMOVUPD      Y1, 32(SI)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows519
+	JNE          rows528
 
-zero518:
+zero526:
 	VZEROUPPER
 	RET
 
@@ -9524,22 +9524,22 @@ TEXT ·columnProductsAVX2(SB), NOSPLIT, $16-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while525:
+while534:
 	CMPQ    (SP), $0x00000008
-	JL      done526
+	JL      done535
 	VMOVUPS (SI), Y8
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows527:
+rows536:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few528
+	JGE  few537
 	MOVQ 8(SP), R10
 
-few528:
+few537:
 	SUBQ   R10, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -9550,9 +9550,9 @@ few528:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while529:
+while538:
 	CMPQ        R10, $0x00000004
-	JL          done530
+	JL          done539
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -9582,12 +9582,12 @@ while529:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while529
+	JMP         while538
 
-done530:
-while531:
+done539:
+while540:
 	CMPQ        R10, $0x00000001
-	JL          done532
+	JL          done541
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -9596,9 +9596,9 @@ while531:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while531
+	JMP         while540
 
-done532:
+done541:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -9620,18 +9620,18 @@ done532:
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows527
+	JNE          rows536
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, SI
 	ADDQ         $0x00000040, DI
 	ADDQ         $0x00000040, R8
 	SUBQ         $0x00000008, (SP)
-	JMP          while525
+	JMP          while534
 
-done526:
+done535:
 	CMPQ       (SP), $0x00000000
-	JE         zero533
+	JE         zero542
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -9642,13 +9642,13 @@ done526:
 	MOVQ       rows+48(FP), AX
 	MOVQ       AX, 8(SP)
 
-rows534:
+rows544:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few535
+	JGE  few545
 	MOVQ 8(SP), R10
 
-few535:
+few545:
 	SUBQ   R10, 8(SP)
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -9659,9 +9659,9 @@ few535:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 
-while536:
+while546:
 	CMPQ        R10, $0x00000004
-	JL          done537
+	JL          done547
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -9691,12 +9691,12 @@ while536:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while536
+	JMP         while546
 
-done537:
-while538:
+done547:
+while548:
 	CMPQ        R10, $0x00000001
-	JL          done539
+	JL          done549
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -9705,9 +9705,9 @@ while538:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while538
+	JMP         while548
 
-done539:
+done549:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -9729,9 +9729,9 @@ done539:
 	VADDPD       32(R8), Y1, Y1
 	VMOVUPD      Y1, 32(R8)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows534
+	JNE          rows544
 
-zero533:
+zero542:
 	VZEROUPPER
 	RET
 
@@ -9750,9 +9750,9 @@ TEXT ·maskedProductsAVX2(SB), NOSPLIT, $16-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while540:
+while550:
 	CMPQ    (SP), $0x00000008
-	JL      done541
+	JL      done551
 	VMOVUPS (SI), Y4
 	VMOVUPS (DI), Y5
 	VMOVUPS (R8), Y6
@@ -9761,22 +9761,22 @@ while540:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows542:
+rows552:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few543
+	JGE  few553
 	MOVQ 8(SP), R12
 
-few543:
+few553:
 	SUBQ   R12, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-while544:
+while554:
 	CMPQ        R12, $0x00000002
-	JL          done545
+	JL          done555
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -9804,12 +9804,12 @@ while544:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while544
+	JMP         while554
 
-done545:
-while546:
+done555:
+while556:
 	CMPQ        R12, $0x00000001
-	JL          done547
+	JL          done557
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -9824,9 +9824,9 @@ while546:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while546
+	JMP         while556
 
-done547:
+done557:
 	VADDPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X2
 	VCVTPS2PD    X0, Y0
@@ -9844,7 +9844,7 @@ done547:
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows542
+	JNE          rows552
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, SI
@@ -9853,11 +9853,11 @@ done547:
 	ADDQ         $0x00000040, R9
 	ADDQ         $0x00000040, R10
 	SUBQ         $0x00000008, (SP)
-	JMP          while540
+	JMP          while550
 
-done541:
+done551:
 	CMPQ       (SP), $0x00000000
-	JE         zero548
+	JE         zero558
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -9870,22 +9870,22 @@ done541:
 	MOVQ       rows+64(FP), AX
 	MOVQ       AX, 8(SP)
 
-rows549:
+rows560:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few550
+	JGE  few561
 	MOVQ 8(SP), R12
 
-few550:
+few561:
 	SUBQ   R12, 8(SP)
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 
-while551:
+while562:
 	CMPQ        R12, $0x00000002
-	JL          done552
+	JL          done563
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -9913,12 +9913,12 @@ while551:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while551
+	JMP         while562
 
-done552:
-while553:
+done563:
+while564:
 	CMPQ        R12, $0x00000001
-	JL          done554
+	JL          done565
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -9933,9 +9933,9 @@ while553:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while553
+	JMP         while564
 
-done554:
+done565:
 	VADDPS       Y3, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X3
 	VCVTPS2PD    X1, Y1
@@ -9953,152 +9953,15 @@ done554:
 	VADDPD       32(R10), Y1, Y1
 	VMOVUPD      Y1, 32(R10)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows549
+	JNE          rows560
 
-zero548:
+zero558:
 	VZEROUPPER
 	RET
 
 // func normalizeAVX2(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
 // Requires: AVX, FMA3
 TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
-	MOVQ y+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+40(FP), DX
-	MOVQ DX, (SP)
-	MOVQ (SP), BX
-	SHLQ $0x02, BX
-	XORQ DX, DX
-
-while555:
-	CMPQ    (SP), $0x00000008
-	JL      done556
-	MOVQ    mean+16(FP), SI
-	VMOVUPS (SI)(DX*1), Y0
-	MOVQ    scale+24(FP), SI
-	VMOVUPS (SI)(DX*1), Y1
-	MOVQ    beta+32(FP), SI
-	VMOVUPS (SI)(DX*1), Y2
-	LEAQ    (AX)(DX*1), DI
-	LEAQ    (CX)(DX*1), R8
-	MOVQ    rows+48(FP), SI
-
-while557:
-	CMPQ        SI, $0x00000004
-	JL          done558
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
-	JMP         while557
-
-done558:
-while559:
-	CMPQ        SI, $0x00000001
-	JL          done560
-	VMOVUPS     (R8), Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
-	JMP         while559
-
-done560:
-	ADDQ $0x00000020, DX
-	SUBQ $0x00000008, (SP)
-	JMP  while555
-
-done556:
-	CMPQ       (SP), $0x00000000
-	JE         zero561
-	MOVQ       (SP), SI
-	LEAQ       edgeAVX2<>+0(SB), DI
-	NEGQ       SI
-	VMOVUPS    32(DI)(SI*4), Y0
-	MOVQ       mean+16(FP), SI
-	VMASKMOVPS (SI)(DX*1), Y0, Y1
-	MOVQ       scale+24(FP), SI
-	VMASKMOVPS (SI)(DX*1), Y0, Y2
-	MOVQ       beta+32(FP), SI
-	VMASKMOVPS (SI)(DX*1), Y0, Y3
-	LEAQ       (AX)(DX*1), DI
-	LEAQ       (CX)(DX*1), R8
-	MOVQ       rows+48(FP), SI
-
-while562:
-	CMPQ        SI, $0x00000004
-	JL          done563
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
-	JMP         while562
-
-done563:
-while564:
-	CMPQ        SI, $0x00000001
-	JL          done565
-	VMASKMOVPS  (R8), Y0, Y4
-	VSUBPS      Y1, Y4, Y4
-	VFMADD213PS Y3, Y2, Y4
-	VMASKMOVPS  Y4, Y0, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
-	JMP         while564
-
-done565:
-zero561:
-	VZEROUPPER
-	RET
-
-// func normalizeReluAVX2(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
-// Requires: AVX, FMA3
-TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
 	MOVQ y+0(FP), AX
 	MOVQ x+8(FP), CX
 	MOVQ n+40(FP), DX
@@ -10124,34 +9987,26 @@ while568:
 	CMPQ        SI, $0x00000004
 	JL          done569
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
@@ -10163,10 +10018,8 @@ while570:
 	CMPQ        SI, $0x00000001
 	JL          done571
 	VMOVUPS     (R8), Y3
-	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
 	VMOVUPS     Y3, (DI)
 	ADDQ        BX, DI
 	ADDQ        BX, R8
@@ -10195,9 +10048,156 @@ done567:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while573:
+while574:
 	CMPQ        SI, $0x00000004
-	JL          done574
+	JL          done575
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while574
+
+done575:
+while576:
+	CMPQ        SI, $0x00000001
+	JL          done577
+	VMASKMOVPS  (R8), Y0, Y4
+	VSUBPS      Y1, Y4, Y4
+	VFMADD213PS Y3, Y2, Y4
+	VMASKMOVPS  Y4, Y0, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while576
+
+done577:
+zero572:
+	VZEROUPPER
+	RET
+
+// func normalizeReluAVX2(y *float32, x *float32, mean *float32, scale *float32, beta *float32, n int, rows int)
+// Requires: AVX, FMA3
+TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
+	MOVQ y+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ n+40(FP), DX
+	MOVQ DX, (SP)
+	MOVQ (SP), BX
+	SHLQ $0x02, BX
+	XORQ DX, DX
+
+while578:
+	CMPQ    (SP), $0x00000008
+	JL      done579
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Y0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Y1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Y2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while580:
+	CMPQ        SI, $0x00000004
+	JL          done581
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while580
+
+done581:
+while582:
+	CMPQ        SI, $0x00000001
+	JL          done583
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while582
+
+done583:
+	ADDQ $0x00000020, DX
+	SUBQ $0x00000008, (SP)
+	JMP  while578
+
+done579:
+	CMPQ       (SP), $0x00000000
+	JE         zero584
+	MOVQ       (SP), SI
+	LEAQ       edgeAVX2<>+0(SB), DI
+	NEGQ       SI
+	VMOVUPS    32(DI)(SI*4), Y0
+	MOVQ       mean+16(FP), SI
+	VMASKMOVPS (SI)(DX*1), Y0, Y1
+	MOVQ       scale+24(FP), SI
+	VMASKMOVPS (SI)(DX*1), Y0, Y2
+	MOVQ       beta+32(FP), SI
+	VMASKMOVPS (SI)(DX*1), Y0, Y3
+	LEAQ       (AX)(DX*1), DI
+	LEAQ       (CX)(DX*1), R8
+	MOVQ       rows+48(FP), SI
+
+while586:
+	CMPQ        SI, $0x00000004
+	JL          done587
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -10231,12 +10231,12 @@ while573:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while573
+	JMP         while586
 
-done574:
-while575:
+done587:
+while588:
 	CMPQ        SI, $0x00000001
-	JL          done576
+	JL          done589
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -10246,10 +10246,10 @@ while575:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while575
+	JMP         while588
 
-done576:
-zero572:
+done589:
+zero584:
 	VZEROUPPER
 	RET
 
@@ -10265,9 +10265,9 @@ TEXT ·affineAVX2(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while577:
+while590:
 	CMPQ    (SP), $0x00000008
-	JL      done578
+	JL      done591
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Y0
 	MOVQ    a+32(FP), DI
@@ -10281,9 +10281,9 @@ while577:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while579:
+while592:
 	CMPQ        DI, $0x00000004
-	JL          done580
+	JL          done593
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -10321,12 +10321,12 @@ while579:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while579
+	JMP         while592
 
-done580:
-while581:
+done593:
+while594:
 	CMPQ        DI, $0x00000001
-	JL          done582
+	JL          done595
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -10337,16 +10337,16 @@ while581:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while581
+	JMP         while594
 
-done582:
+done595:
 	ADDQ $0x00000020, BX
 	SUBQ $0x00000008, (SP)
-	JMP  while577
+	JMP  while590
 
-done578:
+done591:
 	CMPQ       (SP), $0x00000000
-	JE         zero583
+	JE         zero596
 	MOVQ       (SP), DI
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       DI
@@ -10364,9 +10364,9 @@ done578:
 	LEAQ       (DX)(BX*1), R10
 	MOVQ       rows+64(FP), DI
 
-while584:
+while598:
 	CMPQ        DI, $0x00000004
-	JL          done585
+	JL          done599
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -10404,12 +10404,12 @@ while584:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while584
+	JMP         while598
 
-done585:
-while586:
+done599:
+while600:
 	CMPQ        DI, $0x00000001
-	JL          done587
+	JL          done601
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -10420,10 +10420,10 @@ while586:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while586
+	JMP         while600
 
-done587:
-zero583:
+done601:
+zero596:
 	VZEROUPPER
 	RET
 
@@ -10441,9 +10441,9 @@ TEXT ·mixAVX2(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while588:
+while602:
 	CMPQ    (SP), $0x00000008
-	JL      done589
+	JL      done603
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Y0
 	MOVQ    mean1+48(FP), R9
@@ -10467,9 +10467,9 @@ while588:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while590:
+while604:
 	CMPQ        R9, $0x00000004
-	JL          done591
+	JL          done605
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -10547,12 +10547,12 @@ while590:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while590
+	JMP         while604
 
-done591:
-while592:
+done605:
+while606:
 	CMPQ        R9, $0x00000001
-	JL          done593
+	JL          done607
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -10573,16 +10573,16 @@ while592:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while592
+	JMP         while606
 
-done593:
+done607:
 	ADDQ $0x00000020, DI
 	SUBQ $0x00000008, (SP)
-	JMP  while588
+	JMP  while602
 
-done589:
+done603:
 	CMPQ       (SP), $0x00000000
-	JE         zero594
+	JE         zero608
 	MOVQ       (SP), R9
 	LEAQ       edgeAVX2<>+0(SB), R10
 	NEGQ       R9
@@ -10610,9 +10610,9 @@ done589:
 	LEAQ       (SI)(DI*1), R14
 	MOVQ       rows+112(FP), R9
 
-while595:
+while610:
 	CMPQ        R9, $0x00000004
-	JL          done596
+	JL          done611
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -10690,12 +10690,12 @@ while595:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while595
+	JMP         while610
 
-done596:
-while597:
+done611:
+while612:
 	CMPQ        R9, $0x00000001
-	JL          done598
+	JL          done613
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -10716,10 +10716,10 @@ while597:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while597
+	JMP         while612
 
-done598:
-zero594:
+done613:
+zero608:
 	VZEROUPPER
 	RET
 
@@ -10733,28 +10733,28 @@ TEXT ·copyRowsAVX2(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while599:
+while614:
 	CMPQ (SP), $0x00000008
-	JL   done600
+	JL   done615
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop601:
+loop616:
 	VMOVUPS (BX), Y0
 	VMOVUPS Y0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop601
+	JNZ     loop616
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, (SP)
-	JMP     while599
+	JMP     while614
 
-done600:
+done615:
 	CMPQ    (SP), $0x00000000
-	JE      zero602
+	JE      zero617
 	MOVQ    (SP), DX
 	LEAQ    edgeAVX2<>+0(SB), BX
 	NEGQ    DX
@@ -10763,14 +10763,14 @@ done600:
 	MOVQ    CX, BX
 	MOVQ    rows+24(FP), R8
 
-loop603:
+loop619:
 	VMASKMOVPS (BX), Y0, Y1
 	VMASKMOVPS Y1, Y0, (DX)
 	ADDQ       SI, DX
 	ADDQ       DI, BX
 	DECQ       R8
-	JNZ        loop603
+	JNZ        loop619
 
-zero602:
+zero617:
 	VZEROUPPER
 	RET

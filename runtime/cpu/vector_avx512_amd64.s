@@ -3413,8 +3413,8 @@ done212:
 done185:
 	CMPQ  32(SP), $0x00000000
 	JE    zero217
-	CMPQ  32(SP), $0x00000008
-	JG    more218
+	CMPQ  32(SP), $0x00000004
+	JG    more219
 	MOVQ  32(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
@@ -3434,6 +3434,699 @@ loop220:
 while221:
 	CMPQ      BX, $0x00000008
 	JL        done222
+	VXORPS    X0, X0, X0
+	VXORPS    X1, X1, X1
+	VXORPS    X2, X2, X2
+	VXORPS    X3, X3, X3
+	VXORPS    X4, X4, X4
+	VXORPS    X5, X5, X5
+	VXORPS    X6, X6, X6
+	VXORPS    X7, X7, X7
+	CMPQ      add+144(FP), $0x00000000
+	JE        plain223
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, X0
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X1
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X2
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X3
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X4
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X5
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X6
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X7
+	ADDQ      yStep+112(FP), AX
+
+plain223:
+	MOVQ channels+32(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+136(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind225
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop226:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS.Z   (R10), K1, X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS.Z   (R11)(R9*1), K1, X11
+	VFMADD231PS X11, X9, X0
+	VFMADD231PS X11, X8, X1
+	VMOVUPS.Z   (R11)(R9*2), K1, X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X9, X1
+	VFMADD231PS X11, X8, X2
+	VMOVUPS.Z   (R11)(R13*1), K1, X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X9, X2
+	VFMADD231PS X11, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X9, X3
+	VFMADD231PS X11, X8, X4
+	VMOVUPS.Z   (R11)(R9*1), K1, X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X9, X4
+	VFMADD231PS X11, X8, X5
+	VMOVUPS.Z   (R11)(R9*2), K1, X11
+	VFMADD231PS X11, X10, X4
+	VFMADD231PS X11, X9, X5
+	VFMADD231PS X11, X8, X6
+	VMOVUPS.Z   (R11)(R13*1), K1, X11
+	VFMADD231PS X11, X10, X5
+	VFMADD231PS X11, X9, X6
+	VFMADD231PS X11, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X8
+	VFMADD231PS X8, X10, X6
+	VFMADD231PS X8, X9, X7
+	VMOVUPS.Z   (R11)(R9*1), K1, X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop226
+	JMP         taps224
+
+kind225:
+	CMPQ AX, $0x00000002
+	JNE  kind227
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop228:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS.Z   (R10), K1, X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS.Z   (R11)(R9*1), K1, X13
+	VFMADD231PS X13, X9, X0
+	VFMADD231PS X13, X8, X1
+	VMOVUPS.Z   (R11)(R9*2), K1, X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X9, X1
+	VFMADD231PS X13, X8, X2
+	VMOVUPS.Z   (R11)(R13*1), K1, X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X9, X2
+	VFMADD231PS X13, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X13
+	VFMADD231PS X13, X12, X0
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X9, X3
+	VFMADD231PS X13, X8, X4
+	VMOVUPS.Z   (R11)(R9*1), K1, X13
+	VFMADD231PS X13, X12, X1
+	VFMADD231PS X13, X11, X2
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X9, X4
+	VFMADD231PS X13, X8, X5
+	VMOVUPS.Z   (R11)(R9*2), K1, X13
+	VFMADD231PS X13, X12, X2
+	VFMADD231PS X13, X11, X3
+	VFMADD231PS X13, X10, X4
+	VFMADD231PS X13, X9, X5
+	VFMADD231PS X13, X8, X6
+	VMOVUPS.Z   (R11)(R13*1), K1, X13
+	VFMADD231PS X13, X12, X3
+	VFMADD231PS X13, X11, X4
+	VFMADD231PS X13, X10, X5
+	VFMADD231PS X13, X9, X6
+	VFMADD231PS X13, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X8
+	VFMADD231PS X8, X12, X4
+	VFMADD231PS X8, X11, X5
+	VFMADD231PS X8, X10, X6
+	VFMADD231PS X8, X9, X7
+	VMOVUPS.Z   (R11)(R9*1), K1, X8
+	VFMADD231PS X8, X12, X5
+	VFMADD231PS X8, X11, X6
+	VFMADD231PS X8, X10, X7
+	VMOVUPS.Z   (R11)(R9*2), K1, X8
+	VFMADD231PS X8, X12, X6
+	VFMADD231PS X8, X11, X7
+	VMOVUPS.Z   (R11)(R13*1), K1, X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop228
+	JMP         taps224
+
+kind227:
+	CMPQ AX, $0x00000003
+	JNE  kind229
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop230:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS.Z   (R10), K1, X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS.Z   (R11)(R9*1), K1, X11
+	VFMADD231PS X11, X8, X1
+	VMOVUPS.Z   (R11)(R9*2), K1, X11
+	VFMADD231PS X11, X9, X0
+	VFMADD231PS X11, X8, X2
+	VMOVUPS.Z   (R11)(R13*1), K1, X11
+	VFMADD231PS X11, X9, X1
+	VFMADD231PS X11, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X9, X2
+	VFMADD231PS X11, X8, X4
+	VMOVUPS.Z   (R11)(R9*1), K1, X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X9, X3
+	VFMADD231PS X11, X8, X5
+	VMOVUPS.Z   (R11)(R9*2), K1, X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X9, X4
+	VFMADD231PS X11, X8, X6
+	VMOVUPS.Z   (R11)(R13*1), K1, X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X9, X5
+	VFMADD231PS X11, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X8
+	VFMADD231PS X8, X10, X4
+	VFMADD231PS X8, X9, X6
+	VMOVUPS.Z   (R11)(R9*1), K1, X8
+	VFMADD231PS X8, X10, X5
+	VFMADD231PS X8, X9, X7
+	VMOVUPS.Z   (R11)(R9*2), K1, X8
+	VFMADD231PS X8, X10, X6
+	VMOVUPS.Z   (R11)(R13*1), K1, X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop230
+	JMP         taps224
+
+kind229:
+	CMPQ AX, $0x00000004
+	JNE  kind231
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop232:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS.Z   (R10), K1, X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS.Z   (R11)(R9*1), K1, X13
+	VFMADD231PS X13, X8, X1
+	VMOVUPS.Z   (R11)(R9*2), K1, X13
+	VFMADD231PS X13, X9, X0
+	VFMADD231PS X13, X8, X2
+	VMOVUPS.Z   (R11)(R13*1), K1, X13
+	VFMADD231PS X13, X9, X1
+	VFMADD231PS X13, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X9, X2
+	VFMADD231PS X13, X8, X4
+	VMOVUPS.Z   (R11)(R9*1), K1, X13
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X9, X3
+	VFMADD231PS X13, X8, X5
+	VMOVUPS.Z   (R11)(R9*2), K1, X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X9, X4
+	VFMADD231PS X13, X8, X6
+	VMOVUPS.Z   (R11)(R13*1), K1, X13
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X9, X5
+	VFMADD231PS X13, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X8
+	VFMADD231PS X8, X12, X0
+	VFMADD231PS X8, X11, X2
+	VFMADD231PS X8, X10, X4
+	VFMADD231PS X8, X9, X6
+	VMOVUPS.Z   (R11)(R9*1), K1, X8
+	VFMADD231PS X8, X12, X1
+	VFMADD231PS X8, X11, X3
+	VFMADD231PS X8, X10, X5
+	VFMADD231PS X8, X9, X7
+	VMOVUPS.Z   (R11)(R9*2), K1, X8
+	VFMADD231PS X8, X12, X2
+	VFMADD231PS X8, X11, X4
+	VFMADD231PS X8, X10, X6
+	VMOVUPS.Z   (R11)(R13*1), K1, X8
+	VFMADD231PS X8, X12, X3
+	VFMADD231PS X8, X11, X5
+	VFMADD231PS X8, X10, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X8
+	VFMADD231PS X8, X12, X4
+	VFMADD231PS X8, X11, X6
+	VMOVUPS.Z   (R11)(R9*1), K1, X8
+	VFMADD231PS X8, X12, X5
+	VFMADD231PS X8, X11, X7
+	VMOVUPS.Z   (R11)(R9*2), K1, X8
+	VFMADD231PS X8, X12, X6
+	VMOVUPS.Z   (R11)(R13*1), K1, X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop232
+	JMP         taps224
+
+kind231:
+	CMPQ AX, $0x00000005
+	JNE  kind233
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop234:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS.Z   (R10), K1, X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS.Z   (R11)(R9*1), K1, X11
+	VFMADD231PS X11, X9, X0
+	VMOVUPS.Z   (R11)(R9*2), K1, X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X8, X1
+	VMOVUPS.Z   (R11)(R13*1), K1, X11
+	VFMADD231PS X11, X9, X1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X8, X2
+	VMOVUPS.Z   (R11)(R9*1), K1, X11
+	VFMADD231PS X11, X9, X2
+	VMOVUPS.Z   (R11)(R9*2), K1, X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X8, X3
+	VMOVUPS.Z   (R11)(R13*1), K1, X11
+	VFMADD231PS X11, X9, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X8, X4
+	VMOVUPS.Z   (R11)(R9*1), K1, X11
+	VFMADD231PS X11, X9, X4
+	VMOVUPS.Z   (R11)(R9*2), K1, X11
+	VFMADD231PS X11, X10, X4
+	VFMADD231PS X11, X8, X5
+	VMOVUPS.Z   (R11)(R13*1), K1, X11
+	VFMADD231PS X11, X9, X5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X11
+	VFMADD231PS X11, X10, X5
+	VFMADD231PS X11, X8, X6
+	VMOVUPS.Z   (R11)(R9*1), K1, X11
+	VFMADD231PS X11, X9, X6
+	VMOVUPS.Z   (R11)(R9*2), K1, X11
+	VFMADD231PS X11, X10, X6
+	VFMADD231PS X11, X8, X7
+	VMOVUPS.Z   (R11)(R13*1), K1, X8
+	VFMADD231PS X8, X9, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop234
+	JMP         taps224
+
+kind233:
+	CMPQ AX, $0x00000006
+	JNE  kind235
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop236:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS.Z   (R10), K1, X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS.Z   (R10), K1, X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS.Z   (R11), K1, X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS.Z   (R11)(R9*1), K1, X13
+	VFMADD231PS X13, X9, X0
+	VMOVUPS.Z   (R11)(R9*2), K1, X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X8, X1
+	VMOVUPS.Z   (R11)(R13*1), K1, X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X9, X1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X13
+	VFMADD231PS X13, X12, X0
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X8, X2
+	VMOVUPS.Z   (R11)(R9*1), K1, X13
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X9, X2
+	VMOVUPS.Z   (R11)(R9*2), K1, X13
+	VFMADD231PS X13, X12, X1
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X8, X3
+	VMOVUPS.Z   (R11)(R13*1), K1, X13
+	VFMADD231PS X13, X11, X2
+	VFMADD231PS X13, X9, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X13
+	VFMADD231PS X13, X12, X2
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X8, X4
+	VMOVUPS.Z   (R11)(R9*1), K1, X13
+	VFMADD231PS X13, X11, X3
+	VFMADD231PS X13, X9, X4
+	VMOVUPS.Z   (R11)(R9*2), K1, X13
+	VFMADD231PS X13, X12, X3
+	VFMADD231PS X13, X10, X4
+	VFMADD231PS X13, X8, X5
+	VMOVUPS.Z   (R11)(R13*1), K1, X13
+	VFMADD231PS X13, X11, X4
+	VFMADD231PS X13, X9, X5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X13
+	VFMADD231PS X13, X12, X4
+	VFMADD231PS X13, X10, X5
+	VFMADD231PS X13, X8, X6
+	VMOVUPS.Z   (R11)(R9*1), K1, X13
+	VFMADD231PS X13, X11, X5
+	VFMADD231PS X13, X9, X6
+	VMOVUPS.Z   (R11)(R9*2), K1, X13
+	VFMADD231PS X13, X12, X5
+	VFMADD231PS X13, X10, X6
+	VFMADD231PS X13, X8, X7
+	VMOVUPS.Z   (R11)(R13*1), K1, X8
+	VFMADD231PS X8, X11, X6
+	VFMADD231PS X8, X9, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS.Z   (R11), K1, X8
+	VFMADD231PS X8, X12, X6
+	VFMADD231PS X8, X10, X7
+	VMOVUPS.Z   (R11)(R9*1), K1, X8
+	VFMADD231PS X8, X11, X7
+	VMOVUPS.Z   (R11)(R9*2), K1, X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop236
+	JMP         taps224
+
+kind235:
+	MOVQ CX, R9
+	LEAQ (CX)(SI*4), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
+
+loop237:
+	MOVQ kw+64(FP), R12
+
+loop238:
+	VMOVUPS.Z   (AX), K1, X8
+	VFMADD231PS (R9), X8, K1, X0
+	VFMADD231PS (R9)(SI*1), X8, K1, X1
+	VFMADD231PS (R9)(SI*2), X8, K1, X2
+	VFMADD231PS (R9)(DI*1), X8, K1, X3
+	VFMADD231PS (R10), X8, K1, X4
+	VFMADD231PS (R10)(SI*1), X8, K1, X5
+	VFMADD231PS (R10)(SI*2), X8, K1, X6
+	VFMADD231PS (R10)(DI*1), X8, K1, X7
+	ADDQ        R8, R9
+	ADDQ        R8, R10
+	ADDQ        wTap+120(FP), AX
+	DECQ        R12
+	JNZ         loop238
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
+	DECQ        R11
+	JNZ         loop237
+
+taps224:
+	VMOVUPS X0, K1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X1, K1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X2, K1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X3, K1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X4, K1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X5, K1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X6, K1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X7, K1, (DX)
+	ADDQ    yStep+112(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	SUBQ    $0x00000008, BX
+	JMP     while221
+
+done222:
+while239:
+	CMPQ      BX, $0x00000004
+	JL        done240
+	VXORPS    X0, X0, X0
+	VXORPS    X1, X1, X1
+	VXORPS    X2, X2, X2
+	VXORPS    X3, X3, X3
+	CMPQ      add+144(FP), $0x00000000
+	JE        plain241
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, X0
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X1
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X2
+	ADDQ      yStep+112(FP), AX
+	VMOVUPS.Z (AX), K1, X3
+	ADDQ      yStep+112(FP), AX
+
+plain241:
+	MOVQ CX, R9
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
+
+loop243:
+	MOVQ kw+64(FP), R11
+
+loop244:
+	VMOVUPS.Z   (AX), K1, X4
+	VFMADD231PS (R9), X4, K1, X0
+	VFMADD231PS (R9)(SI*1), X4, K1, X1
+	VFMADD231PS (R9)(SI*2), X4, K1, X2
+	VFMADD231PS (R9)(DI*1), X4, K1, X3
+	ADDQ        R8, R9
+	ADDQ        wTap+120(FP), AX
+	DECQ        R11
+	JNZ         loop244
+	ADDQ        skip+88(FP), R9
+	DECQ        R10
+	JNZ         loop243
+	VMOVUPS     X0, K1, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X1, K1, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X2, K1, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X3, K1, (DX)
+	ADDQ        yStep+112(FP), DX
+	LEAQ        (CX)(SI*4), CX
+	SUBQ        $0x00000004, BX
+	JMP         while239
+
+done240:
+while245:
+	CMPQ      BX, $0x00000001
+	JL        done246
+	VXORPS    X0, X0, X0
+	CMPQ      add+144(FP), $0x00000000
+	JE        plain247
+	MOVQ      DX, AX
+	VMOVUPS.Z (AX), K1, X0
+	ADDQ      yStep+112(FP), AX
+
+plain247:
+	MOVQ CX, R9
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
+
+loop249:
+	MOVQ kw+64(FP), R11
+
+loop250:
+	VMOVUPS.Z   (AX), K1, X1
+	VFMADD231PS (R9), X1, K1, X0
+	ADDQ        R8, R9
+	ADDQ        wTap+120(FP), AX
+	DECQ        R11
+	JNZ         loop250
+	ADDQ        skip+88(FP), R9
+	DECQ        R10
+	JNZ         loop249
+	VMOVUPS     X0, K1, (DX)
+	ADDQ        yStep+112(FP), DX
+	LEAQ        (CX)(SI*1), CX
+	SUBQ        $0x00000001, BX
+	JMP         while245
+
+done246:
+	MOVQ xRow+96(FP), AX
+	ADDQ AX, 40(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
+	JNZ  loop220
+	JMP  rest218
+
+more219:
+	CMPQ  32(SP), $0x00000008
+	JG    more251
+	MOVQ  32(SP), AX
+	MOVQ  $-1, CX
+	BZHIQ AX, CX, CX
+	KMOVW CX, K1
+	MOVQ  16(SP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  24(SP), AX
+	MOVQ  AX, 48(SP)
+	MOVQ  rows+48(FP), AX
+	MOVQ  AX, 56(SP)
+
+loop252:
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
+
+while253:
+	CMPQ      BX, $0x00000008
+	JL        done254
 	VXORPS    Y0, Y0, Y0
 	VXORPS    Y1, Y1, Y1
 	VXORPS    Y2, Y2, Y2
@@ -3443,7 +4136,7 @@ while221:
 	VXORPS    Y6, Y6, Y6
 	VXORPS    Y7, Y7, Y7
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain223
+	JE        plain255
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Y0
 	ADDQ      yStep+112(FP), AX
@@ -3462,18 +4155,18 @@ while221:
 	VMOVUPS.Z (AX), K1, Y7
 	ADDQ      yStep+112(FP), AX
 
-plain223:
+plain255:
 	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
 	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
-	JNE  kind225
+	JNE  kind257
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop226:
+loop258:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3527,18 +4220,18 @@ loop226:
 	VFMADD231PS Y8, Y10, Y7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop226
-	JMP         taps224
+	JNZ         loop258
+	JMP         taps256
 
-kind225:
+kind257:
 	CMPQ AX, $0x00000002
-	JNE  kind227
+	JNE  kind259
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop228:
+loop260:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3618,18 +4311,18 @@ loop228:
 	VFMADD231PS Y8, Y12, Y7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop228
-	JMP         taps224
+	JNZ         loop260
+	JMP         taps256
 
-kind227:
+kind259:
 	CMPQ AX, $0x00000003
-	JNE  kind229
+	JNE  kind261
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop230:
+loop262:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3685,18 +4378,18 @@ loop230:
 	VFMADD231PS Y8, Y10, Y7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop230
-	JMP         taps224
+	JNZ         loop262
+	JMP         taps256
 
-kind229:
+kind261:
 	CMPQ AX, $0x00000004
-	JNE  kind231
+	JNE  kind263
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop232:
+loop264:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3781,18 +4474,18 @@ loop232:
 	VFMADD231PS Y8, Y12, Y7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop232
-	JMP         taps224
+	JNZ         loop264
+	JMP         taps256
 
-kind231:
+kind263:
 	CMPQ AX, $0x00000005
-	JNE  kind233
+	JNE  kind265
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop234:
+loop266:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3855,18 +4548,18 @@ loop234:
 	VFMADD231PS Y8, Y10, Y7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop234
-	JMP         taps224
+	JNZ         loop266
+	JMP         taps256
 
-kind233:
+kind265:
 	CMPQ AX, $0x00000006
-	JNE  kind235
+	JNE  kind267
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop236:
+loop268:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3955,19 +4648,19 @@ loop236:
 	VFMADD231PS Y8, Y12, Y7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop236
-	JMP         taps224
+	JNZ         loop268
+	JMP         taps256
 
-kind235:
+kind267:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R11
 
-loop237:
+loop269:
 	MOVQ kw+64(FP), R12
 
-loop238:
+loop270:
 	VMOVUPS.Z   (AX), K1, Y8
 	VFMADD231PS (R9), Y8, K1, Y0
 	VFMADD231PS (R9)(SI*1), Y8, K1, Y1
@@ -3981,13 +4674,13 @@ loop238:
 	ADDQ        R8, R10
 	ADDQ        wTap+120(FP), AX
 	DECQ        R12
-	JNZ         loop238
+	JNZ         loop270
 	ADDQ        skip+88(FP), R9
 	ADDQ        skip+88(FP), R10
 	DECQ        R11
-	JNZ         loop237
+	JNZ         loop269
 
-taps224:
+taps256:
 	VMOVUPS Y0, K1, (DX)
 	ADDQ    yStep+112(FP), DX
 	VMOVUPS Y1, K1, (DX)
@@ -4006,18 +4699,18 @@ taps224:
 	ADDQ    yStep+112(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
-	JMP     while221
+	JMP     while253
 
-done222:
-while239:
+done254:
+while271:
 	CMPQ      BX, $0x00000004
-	JL        done240
+	JL        done272
 	VXORPS    Y0, Y0, Y0
 	VXORPS    Y1, Y1, Y1
 	VXORPS    Y2, Y2, Y2
 	VXORPS    Y3, Y3, Y3
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain241
+	JE        plain273
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Y0
 	ADDQ      yStep+112(FP), AX
@@ -4028,15 +4721,15 @@ while239:
 	VMOVUPS.Z (AX), K1, Y3
 	ADDQ      yStep+112(FP), AX
 
-plain241:
+plain273:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop243:
+loop275:
 	MOVQ kw+64(FP), R11
 
-loop244:
+loop276:
 	VMOVUPS.Z   (AX), K1, Y4
 	VFMADD231PS (R9), Y4, K1, Y0
 	VFMADD231PS (R9)(SI*1), Y4, K1, Y1
@@ -4045,10 +4738,10 @@ loop244:
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop244
+	JNZ         loop276
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop243
+	JNZ         loop275
 	VMOVUPS     Y0, K1, (DX)
 	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Y1, K1, (DX)
@@ -4059,53 +4752,53 @@ loop244:
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while239
+	JMP         while271
 
-done240:
-while245:
+done272:
+while277:
 	CMPQ      BX, $0x00000001
-	JL        done246
+	JL        done278
 	VXORPS    Y0, Y0, Y0
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain247
+	JE        plain279
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Y0
 	ADDQ      yStep+112(FP), AX
 
-plain247:
+plain279:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop249:
+loop281:
 	MOVQ kw+64(FP), R11
 
-loop250:
+loop282:
 	VMOVUPS.Z   (AX), K1, Y1
 	VFMADD231PS (R9), Y1, K1, Y0
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop250
+	JNZ         loop282
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop249
+	JNZ         loop281
 	VMOVUPS     Y0, K1, (DX)
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while245
+	JMP         while277
 
-done246:
+done278:
 	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	MOVQ yRow+104(FP), AX
 	ADDQ AX, 48(SP)
 	DECQ 56(SP)
-	JNZ  loop220
-	JMP  rest219
+	JNZ  loop252
+	JMP  rest218
 
-more218:
+more251:
 	MOVQ  32(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
@@ -4117,14 +4810,14 @@ more218:
 	MOVQ  rows+48(FP), AX
 	MOVQ  AX, 56(SP)
 
-loop251:
+loop283:
 	MOVQ 40(SP), CX
 	MOVQ 48(SP), DX
 	MOVQ pixels+40(FP), BX
 
-while252:
+while284:
 	CMPQ      BX, $0x00000008
-	JL        done253
+	JL        done285
 	VXORPS    Z0, Z0, Z0
 	VXORPS    Z1, Z1, Z1
 	VXORPS    Z2, Z2, Z2
@@ -4134,7 +4827,7 @@ while252:
 	VXORPS    Z6, Z6, Z6
 	VXORPS    Z7, Z7, Z7
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain254
+	JE        plain286
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Z0
 	ADDQ      yStep+112(FP), AX
@@ -4153,18 +4846,18 @@ while252:
 	VMOVUPS.Z (AX), K1, Z7
 	ADDQ      yStep+112(FP), AX
 
-plain254:
+plain286:
 	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
 	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
-	JNE  kind256
+	JNE  kind288
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop257:
+loop289:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -4218,18 +4911,18 @@ loop257:
 	VFMADD231PS Z8, Z10, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop257
-	JMP         taps255
+	JNZ         loop289
+	JMP         taps287
 
-kind256:
+kind288:
 	CMPQ AX, $0x00000002
-	JNE  kind258
+	JNE  kind290
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop259:
+loop291:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -4309,18 +5002,18 @@ loop259:
 	VFMADD231PS Z8, Z12, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop259
-	JMP         taps255
+	JNZ         loop291
+	JMP         taps287
 
-kind258:
+kind290:
 	CMPQ AX, $0x00000003
-	JNE  kind260
+	JNE  kind292
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop261:
+loop293:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -4376,18 +5069,18 @@ loop261:
 	VFMADD231PS Z8, Z10, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop261
-	JMP         taps255
+	JNZ         loop293
+	JMP         taps287
 
-kind260:
+kind292:
 	CMPQ AX, $0x00000004
-	JNE  kind262
+	JNE  kind294
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop263:
+loop295:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -4472,18 +5165,18 @@ loop263:
 	VFMADD231PS Z8, Z12, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop263
-	JMP         taps255
+	JNZ         loop295
+	JMP         taps287
 
-kind262:
+kind294:
 	CMPQ AX, $0x00000005
-	JNE  kind264
+	JNE  kind296
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop265:
+loop297:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -4546,18 +5239,18 @@ loop265:
 	VFMADD231PS Z8, Z10, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop265
-	JMP         taps255
+	JNZ         loop297
+	JMP         taps287
 
-kind264:
+kind296:
 	CMPQ AX, $0x00000006
-	JNE  kind266
+	JNE  kind298
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop267:
+loop299:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -4646,19 +5339,19 @@ loop267:
 	VFMADD231PS Z8, Z12, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop267
-	JMP         taps255
+	JNZ         loop299
+	JMP         taps287
 
-kind266:
+kind298:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R11
 
-loop268:
+loop300:
 	MOVQ kw+64(FP), R12
 
-loop269:
+loop301:
 	VMOVUPS.Z   (AX), K1, Z8
 	VFMADD231PS (R9), Z8, K1, Z0
 	VFMADD231PS (R9)(SI*1), Z8, K1, Z1
@@ -4672,13 +5365,13 @@ loop269:
 	ADDQ        R8, R10
 	ADDQ        wTap+120(FP), AX
 	DECQ        R12
-	JNZ         loop269
+	JNZ         loop301
 	ADDQ        skip+88(FP), R9
 	ADDQ        skip+88(FP), R10
 	DECQ        R11
-	JNZ         loop268
+	JNZ         loop300
 
-taps255:
+taps287:
 	VMOVUPS Z0, K1, (DX)
 	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z1, K1, (DX)
@@ -4697,18 +5390,18 @@ taps255:
 	ADDQ    yStep+112(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
-	JMP     while252
+	JMP     while284
 
-done253:
-while270:
+done285:
+while302:
 	CMPQ      BX, $0x00000004
-	JL        done271
+	JL        done303
 	VXORPS    Z0, Z0, Z0
 	VXORPS    Z1, Z1, Z1
 	VXORPS    Z2, Z2, Z2
 	VXORPS    Z3, Z3, Z3
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain272
+	JE        plain304
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Z0
 	ADDQ      yStep+112(FP), AX
@@ -4719,15 +5412,15 @@ while270:
 	VMOVUPS.Z (AX), K1, Z3
 	ADDQ      yStep+112(FP), AX
 
-plain272:
+plain304:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop274:
+loop306:
 	MOVQ kw+64(FP), R11
 
-loop275:
+loop307:
 	VMOVUPS.Z   (AX), K1, Z4
 	VFMADD231PS (R9), Z4, K1, Z0
 	VFMADD231PS (R9)(SI*1), Z4, K1, Z1
@@ -4736,10 +5429,10 @@ loop275:
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop275
+	JNZ         loop307
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop274
+	JNZ         loop306
 	VMOVUPS     Z0, K1, (DX)
 	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Z1, K1, (DX)
@@ -4750,52 +5443,52 @@ loop275:
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while270
+	JMP         while302
 
-done271:
-while276:
+done303:
+while308:
 	CMPQ      BX, $0x00000001
-	JL        done277
+	JL        done309
 	VXORPS    Z0, Z0, Z0
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain278
+	JE        plain310
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, Z0
 	ADDQ      yStep+112(FP), AX
 
-plain278:
+plain310:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop280:
+loop312:
 	MOVQ kw+64(FP), R11
 
-loop281:
+loop313:
 	VMOVUPS.Z   (AX), K1, Z1
 	VFMADD231PS (R9), Z1, K1, Z0
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop281
+	JNZ         loop313
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop280
+	JNZ         loop312
 	VMOVUPS     Z0, K1, (DX)
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while276
+	JMP         while308
 
-done277:
+done309:
 	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	MOVQ yRow+104(FP), AX
 	ADDQ AX, 48(SP)
 	DECQ 56(SP)
-	JNZ  loop251
+	JNZ  loop283
 
-rest219:
+rest218:
 zero217:
 	VZEROUPPER
 	RET
@@ -4814,9 +5507,9 @@ TEXT ·maxPoolAVX512(SB), NOSPLIT, $56-104
 	LEAQ (BX)(BX*2), SI
 	MOVQ tap+64(FP), DI
 
-while282:
+while314:
 	CMPQ 24(SP), $0x00000010
-	JL   done283
+	JL   done315
 	MOVQ 8(SP), AX
 	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
@@ -4824,14 +5517,14 @@ while282:
 	MOVQ rows+32(FP), AX
 	MOVQ AX, 48(SP)
 
-loop284:
+loop316:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while285:
+while317:
 	CMPQ         DX, $0x00000008
-	JL           done286
+	JL           done318
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -4844,10 +5537,10 @@ while285:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop288:
+loop320:
 	MOVQ kw+48(FP), R11
 
-loop289:
+loop321:
 	VMOVUPS (R8), Z8
 	VMAXPS  Z0, Z8, Z0
 	VCMPPS  $0x03, Z8, Z8, K1
@@ -4883,11 +5576,11 @@ loop289:
 	ADDQ    DI, R8
 	ADDQ    DI, R9
 	DECQ    R11
-	JNZ     loop289
+	JNZ     loop321
 	ADDQ    skip+72(FP), R8
 	ADDQ    skip+72(FP), R9
 	DECQ    R10
-	JNZ     loop288
+	JNZ     loop320
 	VMOVUPS Z0, (CX)
 	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z1, (CX)
@@ -4906,12 +5599,12 @@ loop289:
 	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*8), AX
 	SUBQ    $0x00000008, DX
-	JMP     while285
+	JMP     while317
 
-done286:
-while290:
+done318:
+while322:
 	CMPQ         DX, $0x00000004
-	JL           done291
+	JL           done323
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -4919,10 +5612,10 @@ while290:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop293:
+loop325:
 	MOVQ kw+48(FP), R10
 
-loop294:
+loop326:
 	VMOVUPS (R8), Z4
 	VMAXPS  Z0, Z4, Z0
 	VCMPPS  $0x03, Z4, Z4, K1
@@ -4941,10 +5634,10 @@ loop294:
 	VMOVAPS Z4, K1, Z3
 	ADDQ    DI, R8
 	DECQ    R10
-	JNZ     loop294
+	JNZ     loop326
 	ADDQ    skip+72(FP), R8
 	DECQ    R9
-	JNZ     loop293
+	JNZ     loop325
 	VMOVUPS Z0, (CX)
 	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z1, (CX)
@@ -4955,53 +5648,53 @@ loop294:
 	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*4), AX
 	SUBQ    $0x00000004, DX
-	JMP     while290
+	JMP     while322
 
-done291:
-while295:
+done323:
+while327:
 	CMPQ         DX, $0x00000001
-	JL           done296
+	JL           done328
 	VBROADCASTSS (SP), Z0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop298:
+loop330:
 	MOVQ kw+48(FP), R10
 
-loop299:
+loop331:
 	VMOVUPS (R8), Z1
 	VMAXPS  Z0, Z1, Z0
 	VCMPPS  $0x03, Z1, Z1, K1
 	VMOVAPS Z1, K1, Z0
 	ADDQ    DI, R8
 	DECQ    R10
-	JNZ     loop299
+	JNZ     loop331
 	ADDQ    skip+72(FP), R8
 	DECQ    R9
-	JNZ     loop298
+	JNZ     loop330
 	VMOVUPS Z0, (CX)
 	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*1), AX
 	SUBQ    $0x00000001, DX
-	JMP     while295
+	JMP     while327
 
-done296:
+done328:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop284
+	JNZ  loop316
 	ADDQ $0x00000040, 8(SP)
 	ADDQ $0x00000040, 16(SP)
 	SUBQ $0x00000010, 24(SP)
-	JMP  while282
+	JMP  while314
 
-done283:
+done315:
 	CMPQ  24(SP), $0x00000000
-	JE    zero300
-	CMPQ  24(SP), $0x00000008
-	JG    more301
+	JE    zero332
+	CMPQ  24(SP), $0x00000004
+	JG    more334
 	MOVQ  24(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
@@ -5013,14 +5706,198 @@ done283:
 	MOVQ  rows+32(FP), AX
 	MOVQ  AX, 48(SP)
 
-loop303:
+loop335:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while304:
+while336:
 	CMPQ         DX, $0x00000008
-	JL           done305
+	JL           done337
+	VBROADCASTSS (SP), X0
+	VBROADCASTSS (SP), X1
+	VBROADCASTSS (SP), X2
+	VBROADCASTSS (SP), X3
+	VBROADCASTSS (SP), X4
+	VBROADCASTSS (SP), X5
+	VBROADCASTSS (SP), X6
+	VBROADCASTSS (SP), X7
+	MOVQ         AX, R8
+	LEAQ         (AX)(BX*4), R9
+	MOVQ         kh+40(FP), R10
+
+loop339:
+	MOVQ kw+48(FP), R11
+
+loop340:
+	VMOVUPS.Z (R8), K1, X8
+	VMAXPS    X0, X8, X0
+	VCMPPS    $0x03, X8, X8, K2
+	VMOVAPS   X8, K2, X0
+	VMOVUPS.Z (R8)(BX*1), K1, X8
+	VMAXPS    X1, X8, X1
+	VCMPPS    $0x03, X8, X8, K2
+	VMOVAPS   X8, K2, X1
+	VMOVUPS.Z (R8)(BX*2), K1, X8
+	VMAXPS    X2, X8, X2
+	VCMPPS    $0x03, X8, X8, K2
+	VMOVAPS   X8, K2, X2
+	VMOVUPS.Z (R8)(SI*1), K1, X8
+	VMAXPS    X3, X8, X3
+	VCMPPS    $0x03, X8, X8, K2
+	VMOVAPS   X8, K2, X3
+	VMOVUPS.Z (R9), K1, X8
+	VMAXPS    X4, X8, X4
+	VCMPPS    $0x03, X8, X8, K2
+	VMOVAPS   X8, K2, X4
+	VMOVUPS.Z (R9)(BX*1), K1, X8
+	VMAXPS    X5, X8, X5
+	VCMPPS    $0x03, X8, X8, K2
+	VMOVAPS   X8, K2, X5
+	VMOVUPS.Z (R9)(BX*2), K1, X8
+	VMAXPS    X6, X8, X6
+	VCMPPS    $0x03, X8, X8, K2
+	VMOVAPS   X8, K2, X6
+	VMOVUPS.Z (R9)(SI*1), K1, X8
+	VMAXPS    X7, X8, X7
+	VCMPPS    $0x03, X8, X8, K2
+	VMOVAPS   X8, K2, X7
+	ADDQ      DI, R8
+	ADDQ      DI, R9
+	DECQ      R11
+	JNZ       loop340
+	ADDQ      skip+72(FP), R8
+	ADDQ      skip+72(FP), R9
+	DECQ      R10
+	JNZ       loop339
+	VMOVUPS   X0, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X1, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X2, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X3, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X4, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X5, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X6, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X7, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*8), AX
+	SUBQ      $0x00000008, DX
+	JMP       while336
+
+done337:
+while341:
+	CMPQ         DX, $0x00000004
+	JL           done342
+	VBROADCASTSS (SP), X0
+	VBROADCASTSS (SP), X1
+	VBROADCASTSS (SP), X2
+	VBROADCASTSS (SP), X3
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop344:
+	MOVQ kw+48(FP), R10
+
+loop345:
+	VMOVUPS.Z (R8), K1, X4
+	VMAXPS    X0, X4, X0
+	VCMPPS    $0x03, X4, X4, K2
+	VMOVAPS   X4, K2, X0
+	VMOVUPS.Z (R8)(BX*1), K1, X4
+	VMAXPS    X1, X4, X1
+	VCMPPS    $0x03, X4, X4, K2
+	VMOVAPS   X4, K2, X1
+	VMOVUPS.Z (R8)(BX*2), K1, X4
+	VMAXPS    X2, X4, X2
+	VCMPPS    $0x03, X4, X4, K2
+	VMOVAPS   X4, K2, X2
+	VMOVUPS.Z (R8)(SI*1), K1, X4
+	VMAXPS    X3, X4, X3
+	VCMPPS    $0x03, X4, X4, K2
+	VMOVAPS   X4, K2, X3
+	ADDQ      DI, R8
+	DECQ      R10
+	JNZ       loop345
+	ADDQ      skip+72(FP), R8
+	DECQ      R9
+	JNZ       loop344
+	VMOVUPS   X0, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X1, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X2, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X3, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*4), AX
+	SUBQ      $0x00000004, DX
+	JMP       while341
+
+done342:
+while346:
+	CMPQ         DX, $0x00000001
+	JL           done347
+	VBROADCASTSS (SP), X0
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop349:
+	MOVQ kw+48(FP), R10
+
+loop350:
+	VMOVUPS.Z (R8), K1, X1
+	VMAXPS    X0, X1, X0
+	VCMPPS    $0x03, X1, X1, K2
+	VMOVAPS   X1, K2, X0
+	ADDQ      DI, R8
+	DECQ      R10
+	JNZ       loop350
+	ADDQ      skip+72(FP), R8
+	DECQ      R9
+	JNZ       loop349
+	VMOVUPS   X0, K1, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*1), AX
+	SUBQ      $0x00000001, DX
+	JMP       while346
+
+done347:
+	MOVQ xRow+80(FP), AX
+	ADDQ AX, 32(SP)
+	MOVQ yRow+88(FP), AX
+	ADDQ AX, 40(SP)
+	DECQ 48(SP)
+	JNZ  loop335
+	JMP  rest333
+
+more334:
+	CMPQ  24(SP), $0x00000008
+	JG    more351
+	MOVQ  24(SP), AX
+	MOVQ  $-1, CX
+	BZHIQ AX, CX, CX
+	KMOVW CX, K1
+	MOVQ  8(SP), AX
+	MOVQ  AX, 32(SP)
+	MOVQ  16(SP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  rows+32(FP), AX
+	MOVQ  AX, 48(SP)
+
+loop352:
+	MOVQ 32(SP), AX
+	MOVQ 40(SP), CX
+	MOVQ pixels+24(FP), DX
+
+while353:
+	CMPQ         DX, $0x00000008
+	JL           done354
 	VBROADCASTSS (SP), Y0
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
@@ -5033,10 +5910,10 @@ while304:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop307:
+loop356:
 	MOVQ kw+48(FP), R11
 
-loop308:
+loop357:
 	VMOVUPS.Z (R8), K1, Y8
 	VMAXPS    Y0, Y8, Y0
 	VCMPPS    $0x03, Y8, Y8, K2
@@ -5072,11 +5949,11 @@ loop308:
 	ADDQ      DI, R8
 	ADDQ      DI, R9
 	DECQ      R11
-	JNZ       loop308
+	JNZ       loop357
 	ADDQ      skip+72(FP), R8
 	ADDQ      skip+72(FP), R9
 	DECQ      R10
-	JNZ       loop307
+	JNZ       loop356
 	VMOVUPS   Y0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y1, K1, (CX)
@@ -5095,12 +5972,12 @@ loop308:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*8), AX
 	SUBQ      $0x00000008, DX
-	JMP       while304
+	JMP       while353
 
-done305:
-while309:
+done354:
+while358:
 	CMPQ         DX, $0x00000004
-	JL           done310
+	JL           done359
 	VBROADCASTSS (SP), Y0
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
@@ -5108,10 +5985,10 @@ while309:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop312:
+loop361:
 	MOVQ kw+48(FP), R10
 
-loop313:
+loop362:
 	VMOVUPS.Z (R8), K1, Y4
 	VMAXPS    Y0, Y4, Y0
 	VCMPPS    $0x03, Y4, Y4, K2
@@ -5130,10 +6007,10 @@ loop313:
 	VMOVAPS   Y4, K2, Y3
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop313
+	JNZ       loop362
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop312
+	JNZ       loop361
 	VMOVUPS   Y0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y1, K1, (CX)
@@ -5144,46 +6021,46 @@ loop313:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*4), AX
 	SUBQ      $0x00000004, DX
-	JMP       while309
+	JMP       while358
 
-done310:
-while314:
+done359:
+while363:
 	CMPQ         DX, $0x00000001
-	JL           done315
+	JL           done364
 	VBROADCASTSS (SP), Y0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop317:
+loop366:
 	MOVQ kw+48(FP), R10
 
-loop318:
+loop367:
 	VMOVUPS.Z (R8), K1, Y1
 	VMAXPS    Y0, Y1, Y0
 	VCMPPS    $0x03, Y1, Y1, K2
 	VMOVAPS   Y1, K2, Y0
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop318
+	JNZ       loop367
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop317
+	JNZ       loop366
 	VMOVUPS   Y0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*1), AX
 	SUBQ      $0x00000001, DX
-	JMP       while314
+	JMP       while363
 
-done315:
+done364:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop303
-	JMP  rest302
+	JNZ  loop352
+	JMP  rest333
 
-more301:
+more351:
 	MOVQ  24(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
@@ -5195,14 +6072,14 @@ more301:
 	MOVQ  rows+32(FP), AX
 	MOVQ  AX, 48(SP)
 
-loop319:
+loop368:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while320:
+while369:
 	CMPQ         DX, $0x00000008
-	JL           done321
+	JL           done370
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -5215,10 +6092,10 @@ while320:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop323:
+loop372:
 	MOVQ kw+48(FP), R11
 
-loop324:
+loop373:
 	VMOVUPS.Z (R8), K1, Z8
 	VMAXPS    Z0, Z8, Z0
 	VCMPPS    $0x03, Z8, Z8, K2
@@ -5254,11 +6131,11 @@ loop324:
 	ADDQ      DI, R8
 	ADDQ      DI, R9
 	DECQ      R11
-	JNZ       loop324
+	JNZ       loop373
 	ADDQ      skip+72(FP), R8
 	ADDQ      skip+72(FP), R9
 	DECQ      R10
-	JNZ       loop323
+	JNZ       loop372
 	VMOVUPS   Z0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z1, K1, (CX)
@@ -5277,12 +6154,12 @@ loop324:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*8), AX
 	SUBQ      $0x00000008, DX
-	JMP       while320
+	JMP       while369
 
-done321:
-while325:
+done370:
+while374:
 	CMPQ         DX, $0x00000004
-	JL           done326
+	JL           done375
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -5290,10 +6167,10 @@ while325:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop328:
+loop377:
 	MOVQ kw+48(FP), R10
 
-loop329:
+loop378:
 	VMOVUPS.Z (R8), K1, Z4
 	VMAXPS    Z0, Z4, Z0
 	VCMPPS    $0x03, Z4, Z4, K2
@@ -5312,10 +6189,10 @@ loop329:
 	VMOVAPS   Z4, K2, Z3
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop329
+	JNZ       loop378
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop328
+	JNZ       loop377
 	VMOVUPS   Z0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Z1, K1, (CX)
@@ -5326,46 +6203,46 @@ loop329:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*4), AX
 	SUBQ      $0x00000004, DX
-	JMP       while325
+	JMP       while374
 
-done326:
-while330:
+done375:
+while379:
 	CMPQ         DX, $0x00000001
-	JL           done331
+	JL           done380
 	VBROADCASTSS (SP), Z0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop333:
+loop382:
 	MOVQ kw+48(FP), R10
 
-loop334:
+loop383:
 	VMOVUPS.Z (R8), K1, Z1
 	VMAXPS    Z0, Z1, Z0
 	VCMPPS    $0x03, Z1, Z1, K2
 	VMOVAPS   Z1, K2, Z0
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop334
+	JNZ       loop383
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop333
+	JNZ       loop382
 	VMOVUPS   Z0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*1), AX
 	SUBQ      $0x00000001, DX
-	JMP       while330
+	JMP       while379
 
-done331:
+done380:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop319
+	JNZ  loop368
 
-rest302:
-zero300:
+rest333:
+zero332:
 	VZEROUPPER
 	RET
 
@@ -5386,25 +6263,25 @@ TEXT ·scatterAVX512(SB), NOSPLIT, $32-88
 	SHLQ $0x02, DX
 	LEAQ (DX)(DX*2), BX
 
-while335:
+while384:
 	CMPQ 24(SP), $0x00000010
-	JL   done336
+	JL   done385
 	MOVQ (SP), SI
 	MOVQ 16(SP), DI
 	MOVQ kh+40(FP), R8
 
-loop337:
+loop386:
 	MOVQ kw+48(FP), R9
 
-loop338:
+loop387:
 	VMOVUPS (DI), Z0
 	MOVQ    SI, R10
 	MOVQ    8(SP), R11
 	MOVQ    pixels+32(FP), R12
 
-while339:
+while388:
 	CMPQ        R12, $0x00000004
-	JL          done340
+	JL          done389
 	VMOVUPS     (R10), Z1
 	VFMADD231PS (R11), Z0, Z1
 	VMOVUPS     (R10)(AX*1), Z2
@@ -5420,39 +6297,39 @@ while339:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while339
+	JMP         while388
 
-done340:
-while341:
+done389:
+while390:
 	CMPQ        R12, $0x00000001
-	JL          done342
+	JL          done391
 	VMOVUPS     (R10), Z1
 	VFMADD231PS (R11), Z0, Z1
 	VMOVUPS     Z1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while341
+	JMP         while390
 
-done342:
+done391:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop338
+	JNZ  loop387
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop337
+	JNZ  loop386
 	ADDQ $0x00000040, (SP)
 	ADDQ $0x00000040, 8(SP)
 	ADDQ $0x00000040, 16(SP)
 	SUBQ $0x00000010, 24(SP)
-	JMP  while335
+	JMP  while384
 
-done336:
+done385:
 	CMPQ  24(SP), $0x00000000
-	JE    zero343
-	CMPQ  24(SP), $0x00000008
-	JG    more344
+	JE    zero392
+	CMPQ  24(SP), $0x00000004
+	JG    more394
 	MOVQ  24(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -5461,18 +6338,80 @@ done336:
 	MOVQ  16(SP), DI
 	MOVQ  kh+40(FP), R8
 
-loop346:
+loop395:
 	MOVQ kw+48(FP), R9
 
-loop347:
+loop396:
+	VMOVUPS.Z (DI), K1, X0
+	MOVQ      SI, R10
+	MOVQ      8(SP), R11
+	MOVQ      pixels+32(FP), R12
+
+while397:
+	CMPQ        R12, $0x00000004
+	JL          done398
+	VMOVUPS.Z   (R10), K1, X1
+	VFMADD231PS (R11), X0, K1, X1
+	VMOVUPS.Z   (R10)(AX*1), K1, X2
+	VFMADD231PS (R11)(DX*1), X0, K1, X2
+	VMOVUPS.Z   (R10)(AX*2), K1, X3
+	VFMADD231PS (R11)(DX*2), X0, K1, X3
+	VMOVUPS.Z   (R10)(CX*1), K1, X4
+	VFMADD231PS (R11)(BX*1), X0, K1, X4
+	VMOVUPS     X1, K1, (R10)
+	VMOVUPS     X2, K1, (R10)(AX*1)
+	VMOVUPS     X3, K1, (R10)(AX*2)
+	VMOVUPS     X4, K1, (R10)(CX*1)
+	LEAQ        (R10)(AX*4), R10
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x00000004, R12
+	JMP         while397
+
+done398:
+while399:
+	CMPQ        R12, $0x00000001
+	JL          done400
+	VMOVUPS.Z   (R10), K1, X1
+	VFMADD231PS (R11), X0, K1, X1
+	VMOVUPS     X1, K1, (R10)
+	LEAQ        (R10)(AX*1), R10
+	LEAQ        (R11)(DX*1), R11
+	SUBQ        $0x00000001, R12
+	JMP         while399
+
+done400:
+	ADDQ tap+64(FP), SI
+	ADDQ wTap+80(FP), DI
+	DECQ R9
+	JNZ  loop396
+	ADDQ skip+72(FP), SI
+	DECQ R8
+	JNZ  loop395
+	JMP  rest393
+
+more394:
+	CMPQ  24(SP), $0x00000008
+	JG    more401
+	MOVQ  24(SP), SI
+	MOVQ  $-1, DI
+	BZHIQ SI, DI, DI
+	KMOVW DI, K1
+	MOVQ  (SP), SI
+	MOVQ  16(SP), DI
+	MOVQ  kh+40(FP), R8
+
+loop402:
+	MOVQ kw+48(FP), R9
+
+loop403:
 	VMOVUPS.Z (DI), K1, Y0
 	MOVQ      SI, R10
 	MOVQ      8(SP), R11
 	MOVQ      pixels+32(FP), R12
 
-while348:
+while404:
 	CMPQ        R12, $0x00000004
-	JL          done349
+	JL          done405
 	VMOVUPS.Z   (R10), K1, Y1
 	VFMADD231PS (R11), Y0, K1, Y1
 	VMOVUPS.Z   (R10)(AX*1), K1, Y2
@@ -5488,31 +6427,31 @@ while348:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while348
+	JMP         while404
 
-done349:
-while350:
+done405:
+while406:
 	CMPQ        R12, $0x00000001
-	JL          done351
+	JL          done407
 	VMOVUPS.Z   (R10), K1, Y1
 	VFMADD231PS (R11), Y0, K1, Y1
 	VMOVUPS     Y1, K1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while350
+	JMP         while406
 
-done351:
+done407:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop347
+	JNZ  loop403
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop346
-	JMP  rest345
+	JNZ  loop402
+	JMP  rest393
 
-more344:
+more401:
 	MOVQ  24(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -5521,18 +6460,18 @@ more344:
 	MOVQ  16(SP), DI
 	MOVQ  kh+40(FP), R8
 
-loop352:
+loop408:
 	MOVQ kw+48(FP), R9
 
-loop353:
+loop409:
 	VMOVUPS.Z (DI), K1, Z0
 	MOVQ      SI, R10
 	MOVQ      8(SP), R11
 	MOVQ      pixels+32(FP), R12
 
-while354:
+while410:
 	CMPQ        R12, $0x00000004
-	JL          done355
+	JL          done411
 	VMOVUPS.Z   (R10), K1, Z1
 	VFMADD231PS (R11), Z0, K1, Z1
 	VMOVUPS.Z   (R10)(AX*1), K1, Z2
@@ -5548,37 +6487,37 @@ while354:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while354
+	JMP         while410
 
-done355:
-while356:
+done411:
+while412:
 	CMPQ        R12, $0x00000001
-	JL          done357
+	JL          done413
 	VMOVUPS.Z   (R10), K1, Z1
 	VFMADD231PS (R11), Z0, K1, Z1
 	VMOVUPS     Z1, K1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while356
+	JMP         while412
 
-done357:
+done413:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop353
+	JNZ  loop409
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop352
+	JNZ  loop408
 
-rest345:
-zero343:
+rest393:
+zero392:
 	VZEROUPPER
 	RET
 
 // func correlateAVX512(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int, kind int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, FMA3
-TEXT ·correlateAVX512(SB), NOSPLIT, $448-120
+TEXT ·correlateAVX512(SB), NOSPLIT, $576-120
 	MOVQ step+64(FP), AX
 	MOVQ tap+72(FP), DX
 	LEAQ (DX)(DX*2), BX
@@ -5593,9 +6532,9 @@ TEXT ·correlateAVX512(SB), NOSPLIT, $448-120
 	MOVQ channels+24(FP), CX
 	SHLQ $0x02, CX
 
-while358:
+while414:
 	CMPQ 40(SP), $0x00000010
-	JL   done359
+	JL   done415
 	MOVQ 24(SP), SI
 	MOVQ SI, (SP)
 	MOVQ 32(SP), SI
@@ -5603,9 +6542,9 @@ while358:
 	MOVQ kh+48(FP), SI
 	MOVQ SI, 48(SP)
 	CMPQ kind+112(FP), $0x00000001
-	JNE  kind361
+	JNE  kind417
 
-loop362:
+loop418:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5625,14 +6564,14 @@ loop362:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 72(SP)
 
-loop363:
+loop419:
 	MOVQ R10, SI
 	MOVQ 64(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while364:
+while420:
 	CMPQ        R8, $0x00000008
-	JL          done365
+	JL          done421
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -5692,12 +6631,12 @@ while364:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while364
+	JMP         while420
 
-done365:
-while366:
+done421:
+while422:
 	CMPQ        R8, $0x00000004
-	JL          done367
+	JL          done423
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -5731,12 +6670,12 @@ while366:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while366
+	JMP         while422
 
-done367:
-while368:
+done423:
+while424:
 	CMPQ        R8, $0x00000001
-	JL          done369
+	JL          done425
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -5744,14 +6683,14 @@ while368:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while368
+	JMP         while424
 
-done369:
+done425:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 64(SP)
 	DECQ    72(SP)
-	JNZ     loop363
+	JNZ     loop419
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -5777,14 +6716,14 @@ done369:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop362
-	JMP     block360
+	JNZ     loop418
+	JMP     block416
 
-kind361:
+kind417:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind370
+	JNE  kind426
 
-loop371:
+loop427:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -5812,14 +6751,14 @@ loop371:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 88(SP)
 
-loop372:
+loop428:
 	MOVQ R10, SI
 	MOVQ 80(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while373:
+while429:
 	CMPQ        R8, $0x00000008
-	JL          done374
+	JL          done430
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -5897,12 +6836,12 @@ while373:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while373
+	JMP         while429
 
-done374:
-while375:
+done430:
+while431:
 	CMPQ        R8, $0x00000004
-	JL          done376
+	JL          done432
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -5946,12 +6885,12 @@ while375:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while375
+	JMP         while431
 
-done376:
-while377:
+done432:
+while433:
 	CMPQ        R8, $0x00000001
-	JL          done378
+	JL          done434
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -5961,14 +6900,14 @@ while377:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while377
+	JMP         while433
 
-done378:
+done434:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 80(SP)
 	DECQ    88(SP)
-	JNZ     loop372
+	JNZ     loop428
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -6006,14 +6945,14 @@ done378:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop371
-	JMP     block360
+	JNZ     loop427
+	JMP     block416
 
-kind370:
+kind426:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind379
+	JNE  kind435
 
-loop380:
+loop436:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6033,14 +6972,14 @@ loop380:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 104(SP)
 
-loop381:
+loop437:
 	MOVQ R10, SI
 	MOVQ 96(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while382:
+while438:
 	CMPQ        R8, $0x00000008
-	JL          done383
+	JL          done439
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -6102,12 +7041,12 @@ while382:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while382
+	JMP         while438
 
-done383:
-while384:
+done439:
+while440:
 	CMPQ        R8, $0x00000004
-	JL          done385
+	JL          done441
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -6143,12 +7082,12 @@ while384:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while384
+	JMP         while440
 
-done385:
-while386:
+done441:
+while442:
 	CMPQ        R8, $0x00000001
-	JL          done387
+	JL          done443
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -6156,14 +7095,14 @@ while386:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while386
+	JMP         while442
 
-done387:
+done443:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 96(SP)
 	DECQ    104(SP)
-	JNZ     loop381
+	JNZ     loop437
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -6189,14 +7128,14 @@ done387:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop380
-	JMP     block360
+	JNZ     loop436
+	JMP     block416
 
-kind379:
+kind435:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind388
+	JNE  kind444
 
-loop389:
+loop445:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6224,14 +7163,14 @@ loop389:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 120(SP)
 
-loop390:
+loop446:
 	MOVQ R10, SI
 	MOVQ 112(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while391:
+while447:
 	CMPQ        R8, $0x00000008
-	JL          done392
+	JL          done448
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -6314,12 +7253,12 @@ while391:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while391
+	JMP         while447
 
-done392:
-while393:
+done448:
+while449:
 	CMPQ        R8, $0x00000004
-	JL          done394
+	JL          done450
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -6368,12 +7307,12 @@ while393:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while393
+	JMP         while449
 
-done394:
-while395:
+done450:
+while451:
 	CMPQ        R8, $0x00000001
-	JL          done396
+	JL          done452
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -6383,14 +7322,14 @@ while395:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while395
+	JMP         while451
 
-done396:
+done452:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 112(SP)
 	DECQ    120(SP)
-	JNZ     loop390
+	JNZ     loop446
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -6428,14 +7367,14 @@ done396:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop389
-	JMP     block360
+	JNZ     loop445
+	JMP     block416
 
-kind388:
+kind444:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind397
+	JNE  kind453
 
-loop398:
+loop454:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6455,14 +7394,14 @@ loop398:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 136(SP)
 
-loop399:
+loop455:
 	MOVQ R10, SI
 	MOVQ 128(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while400:
+while456:
 	CMPQ        R8, $0x00000008
-	JL          done401
+	JL          done457
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -6531,12 +7470,12 @@ while400:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while400
+	JMP         while456
 
-done401:
-while402:
+done457:
+while458:
 	CMPQ        R8, $0x00000004
-	JL          done403
+	JL          done459
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -6574,12 +7513,12 @@ while402:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while402
+	JMP         while458
 
-done403:
-while404:
+done459:
+while460:
 	CMPQ        R8, $0x00000001
-	JL          done405
+	JL          done461
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -6587,14 +7526,14 @@ while404:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while404
+	JMP         while460
 
-done405:
+done461:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 128(SP)
 	DECQ    136(SP)
-	JNZ     loop399
+	JNZ     loop455
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -6620,14 +7559,14 @@ done405:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop398
-	JMP     block360
+	JNZ     loop454
+	JMP     block416
 
-kind397:
+kind453:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind406
+	JNE  kind462
 
-loop407:
+loop463:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6655,14 +7594,14 @@ loop407:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 152(SP)
 
-loop408:
+loop464:
 	MOVQ R10, SI
 	MOVQ 144(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while409:
+while465:
 	CMPQ        R8, $0x00000008
-	JL          done410
+	JL          done466
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -6749,12 +7688,12 @@ while409:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while409
+	JMP         while465
 
-done410:
-while411:
+done466:
+while467:
 	CMPQ        R8, $0x00000004
-	JL          done412
+	JL          done468
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -6802,12 +7741,12 @@ while411:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while411
+	JMP         while467
 
-done412:
-while413:
+done468:
+while469:
 	CMPQ        R8, $0x00000001
-	JL          done414
+	JL          done470
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -6817,14 +7756,14 @@ while413:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while413
+	JMP         while469
 
-done414:
+done470:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 144(SP)
 	DECQ    152(SP)
-	JNZ     loop408
+	JNZ     loop464
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -6862,17 +7801,17 @@ done414:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop407
-	JMP     block360
+	JNZ     loop463
+	JMP     block416
 
-kind406:
-loop415:
+kind462:
+loop471:
 	MOVQ kw+56(FP), SI
 	MOVQ SI, 56(SP)
 
-while416:
+while472:
 	CMPQ   56(SP), $0x00000003
-	JL     done417
+	JL     done473
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6891,14 +7830,14 @@ while416:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 168(SP)
 
-loop418:
+loop474:
 	MOVQ R9, SI
 	MOVQ 160(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while419:
+while475:
 	CMPQ        R8, $0x00000004
-	JL          done420
+	JL          done476
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -6924,12 +7863,12 @@ while419:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while419
+	JMP         while475
 
-done420:
-while421:
+done476:
+while477:
 	CMPQ        R8, $0x00000001
-	JL          done422
+	JL          done478
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -6937,14 +7876,14 @@ while421:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while421
+	JMP         while477
 
-done422:
+done478:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 160(SP)
 	DECQ    168(SP)
-	JNZ     loop418
+	JNZ     loop474
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -6968,12 +7907,12 @@ done422:
 	IMUL3Q  $0x00000003, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while416
+	JMP     while472
 
-done417:
-while423:
+done473:
+while479:
 	CMPQ   56(SP), $0x00000001
-	JL     done424
+	JL     done480
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6984,14 +7923,14 @@ while423:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 184(SP)
 
-loop425:
+loop481:
 	MOVQ R9, SI
 	MOVQ 176(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while426:
+while482:
 	CMPQ        R8, $0x00000004
-	JL          done427
+	JL          done483
 	VMOVUPS     (DI), Z4
 	VFMADD231PS (SI), Z4, Z0
 	ADDQ        CX, DI
@@ -7009,25 +7948,25 @@ while426:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while426
+	JMP         while482
 
-done427:
-while428:
+done483:
+while484:
 	CMPQ        R8, $0x00000001
-	JL          done429
+	JL          done485
 	VMOVUPS     (DI), Z4
 	VFMADD231PS (SI), Z4, Z0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while428
+	JMP         while484
 
-done429:
+done485:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 176(SP)
 	DECQ    184(SP)
-	JNZ     loop425
+	JNZ     loop481
 	MOVQ    8(SP), SI
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z2, Z0, Z0
@@ -7039,26 +7978,26 @@ done429:
 	IMUL3Q  $0x00000001, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while423
+	JMP     while479
 
-done424:
+done480:
 	MOVQ skip+80(FP), SI
 	ADDQ SI, (SP)
 	DECQ 48(SP)
-	JNZ  loop415
+	JNZ  loop471
 
-block360:
+block416:
 	ADDQ $0x00000040, 24(SP)
 	ADDQ $0x00000040, 16(SP)
 	ADDQ $0x00000040, 32(SP)
 	SUBQ $0x00000010, 40(SP)
-	JMP  while358
+	JMP  while414
 
-done359:
+done415:
 	CMPQ  40(SP), $0x00000000
-	JE    zero430
-	CMPQ  40(SP), $0x00000008
-	JG    more431
+	JE    zero486
+	CMPQ  40(SP), $0x00000004
+	JG    more488
 	MOVQ  40(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -7070,9 +8009,1470 @@ done359:
 	MOVQ  kh+48(FP), SI
 	MOVQ  SI, 48(SP)
 	CMPQ  kind+112(FP), $0x00000001
-	JNE   kind434
+	JNE   kind490
 
-loop435:
+loop491:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 192(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 200(SP)
+
+loop492:
+	MOVQ R9, SI
+	MOVQ 192(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while493:
+	CMPQ        R8, $0x00000008
+	JL          done494
+	VMOVUPS.Z   (DI), K1, X12
+	VMOVUPS.Z   (DI)(CX*1), K1, X13
+	VMOVUPS.Z   (DI)(CX*2), K1, X14
+	VMOVUPS.Z   (DI)(BX*1), K1, X15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, X16
+	VMOVUPS.Z   (DI)(CX*1), K1, X17
+	VMOVUPS.Z   (DI)(CX*2), K1, X18
+	VMOVUPS.Z   (DI)(BX*1), K1, X19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, X20
+	VFMADD231PS X20, X12, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X20
+	VFMADD231PS X20, X12, X1
+	VFMADD231PS X20, X13, X3
+	VMOVUPS.Z   (R10)(CX*2), K1, X20
+	VFMADD231PS X20, X12, X2
+	VFMADD231PS X20, X13, X4
+	VFMADD231PS X20, X14, X6
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X14, X7
+	VFMADD231PS X12, X15, X9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X15, X10
+	VFMADD231PS X12, X16, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X15, X11
+	VFMADD231PS X12, X16, X1
+	VFMADD231PS X12, X17, X3
+	VMOVUPS.Z   (R10)(CX*2), K1, X12
+	VFMADD231PS X12, X16, X2
+	VFMADD231PS X12, X17, X4
+	VFMADD231PS X12, X18, X6
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X17, X5
+	VFMADD231PS X12, X18, X7
+	VFMADD231PS X12, X19, X9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X18, X8
+	VFMADD231PS X12, X19, X10
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X19, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while493
+
+done494:
+while495:
+	CMPQ        R8, $0x00000004
+	JL          done496
+	VMOVUPS.Z   (DI), K1, X12
+	VMOVUPS.Z   (DI)(CX*1), K1, X13
+	VMOVUPS.Z   (DI)(CX*2), K1, X14
+	VMOVUPS.Z   (DI)(BX*1), K1, X15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, X16
+	VFMADD231PS X16, X12, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X16
+	VFMADD231PS X16, X12, X1
+	VFMADD231PS X16, X13, X3
+	VMOVUPS.Z   (R10)(CX*2), K1, X16
+	VFMADD231PS X16, X12, X2
+	VFMADD231PS X16, X13, X4
+	VFMADD231PS X16, X14, X6
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X14, X7
+	VFMADD231PS X12, X15, X9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X15, X10
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X15, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while495
+
+done496:
+while497:
+	CMPQ        R8, $0x00000001
+	JL          done498
+	VMOVUPS.Z   (DI), K1, X12
+	VFMADD231PS (SI), X12, K1, X0
+	VFMADD231PS (SI)(DX*1), X12, K1, X1
+	VFMADD231PS (SI)(DX*2), X12, K1, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while497
+
+done498:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 192(SP)
+	DECQ    200(SP)
+	JNZ     loop492
+	MOVQ    8(SP), BX
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (BX), X0, K1, X0
+	VMOVUPS X0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (BX), X1, K1, X1
+	VMOVUPS X1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (BX), X2, K1, X2
+	VMOVUPS X2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop491
+	JMP     block489
+
+kind490:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind499
+
+loop500:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	VXORPS X12, X12, X12
+	VXORPS X13, X13, X13
+	VXORPS X14, X14, X14
+	VXORPS X15, X15, X15
+	VXORPS X16, X16, X16
+	VXORPS X17, X17, X17
+	VXORPS X18, X18, X18
+	VXORPS X19, X19, X19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 208(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 216(SP)
+
+loop501:
+	MOVQ R10, SI
+	MOVQ 208(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while502:
+	CMPQ        R8, $0x00000008
+	JL          done503
+	VMOVUPS.Z   (DI), K1, X20
+	VMOVUPS.Z   (DI)(CX*1), K1, X21
+	VMOVUPS.Z   (DI)(CX*2), K1, X22
+	VMOVUPS.Z   (DI)(R9*1), K1, X23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, X24
+	VMOVUPS.Z   (DI)(CX*1), K1, X25
+	VMOVUPS.Z   (DI)(CX*2), K1, X26
+	VMOVUPS.Z   (DI)(R9*1), K1, X27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, X28
+	VFMADD231PS X28, X20, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X28
+	VFMADD231PS X28, X20, X1
+	VFMADD231PS X28, X21, X5
+	VMOVUPS.Z   (R11)(CX*2), K1, X28
+	VFMADD231PS X28, X20, X2
+	VFMADD231PS X28, X21, X6
+	VFMADD231PS X28, X22, X10
+	VMOVUPS.Z   (R11)(R9*1), K1, X28
+	VFMADD231PS X28, X20, X3
+	VFMADD231PS X28, X21, X7
+	VFMADD231PS X28, X22, X11
+	VFMADD231PS X28, X23, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X28
+	VFMADD231PS X28, X20, X4
+	VFMADD231PS X28, X21, X8
+	VFMADD231PS X28, X22, X12
+	VFMADD231PS X28, X23, X16
+	VFMADD231PS X28, X24, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X22, X13
+	VFMADD231PS X20, X23, X17
+	VFMADD231PS X20, X24, X1
+	VFMADD231PS X20, X25, X5
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X23, X18
+	VFMADD231PS X20, X24, X2
+	VFMADD231PS X20, X25, X6
+	VFMADD231PS X20, X26, X10
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X23, X19
+	VFMADD231PS X20, X24, X3
+	VFMADD231PS X20, X25, X7
+	VFMADD231PS X20, X26, X11
+	VFMADD231PS X20, X27, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X20
+	VFMADD231PS X20, X24, X4
+	VFMADD231PS X20, X25, X8
+	VFMADD231PS X20, X26, X12
+	VFMADD231PS X20, X27, X16
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X25, X9
+	VFMADD231PS X20, X26, X13
+	VFMADD231PS X20, X27, X17
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X26, X14
+	VFMADD231PS X20, X27, X18
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X27, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while502
+
+done503:
+while504:
+	CMPQ        R8, $0x00000004
+	JL          done505
+	VMOVUPS.Z   (DI), K1, X20
+	VMOVUPS.Z   (DI)(CX*1), K1, X21
+	VMOVUPS.Z   (DI)(CX*2), K1, X22
+	VMOVUPS.Z   (DI)(R9*1), K1, X23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, X24
+	VFMADD231PS X24, X20, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X24
+	VFMADD231PS X24, X20, X1
+	VFMADD231PS X24, X21, X5
+	VMOVUPS.Z   (R11)(CX*2), K1, X24
+	VFMADD231PS X24, X20, X2
+	VFMADD231PS X24, X21, X6
+	VFMADD231PS X24, X22, X10
+	VMOVUPS.Z   (R11)(R9*1), K1, X24
+	VFMADD231PS X24, X20, X3
+	VFMADD231PS X24, X21, X7
+	VFMADD231PS X24, X22, X11
+	VFMADD231PS X24, X23, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X24
+	VFMADD231PS X24, X20, X4
+	VFMADD231PS X24, X21, X8
+	VFMADD231PS X24, X22, X12
+	VFMADD231PS X24, X23, X16
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X22, X13
+	VFMADD231PS X20, X23, X17
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X23, X18
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X23, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while504
+
+done505:
+while506:
+	CMPQ        R8, $0x00000001
+	JL          done507
+	VMOVUPS.Z   (DI), K1, X20
+	VFMADD231PS (SI), X20, K1, X0
+	VFMADD231PS (SI)(DX*1), X20, K1, X1
+	VFMADD231PS (SI)(DX*2), X20, K1, X2
+	VFMADD231PS (SI)(BX*1), X20, K1, X3
+	VFMADD231PS (SI)(DX*4), X20, K1, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while506
+
+done507:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 208(SP)
+	DECQ    216(SP)
+	JNZ     loop501
+	MOVQ    8(SP), SI
+	VADDPS  X5, X0, X0
+	VADDPS  X10, X0, X0
+	VADDPS  X15, X0, X0
+	VADDPS  (SI), X0, K1, X0
+	VMOVUPS X0, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X6, X1, X1
+	VADDPS  X11, X1, X1
+	VADDPS  X16, X1, X1
+	VADDPS  (SI), X1, K1, X1
+	VMOVUPS X1, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X7, X2, X2
+	VADDPS  X12, X2, X2
+	VADDPS  X17, X2, X2
+	VADDPS  (SI), X2, K1, X2
+	VMOVUPS X2, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X8, X3, X3
+	VADDPS  X13, X3, X3
+	VADDPS  X18, X3, X3
+	VADDPS  (SI), X3, K1, X3
+	VMOVUPS X3, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X9, X4, X4
+	VADDPS  X14, X4, X4
+	VADDPS  X19, X4, X4
+	VADDPS  (SI), X4, K1, X4
+	VMOVUPS X4, K1, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop500
+	JMP     block489
+
+kind499:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind508
+
+loop509:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 224(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 232(SP)
+
+loop510:
+	MOVQ R9, SI
+	MOVQ 224(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while511:
+	CMPQ        R8, $0x00000008
+	JL          done512
+	VMOVUPS.Z   (DI), K1, X12
+	VMOVUPS.Z   (DI)(CX*1), K1, X13
+	VMOVUPS.Z   (DI)(CX*2), K1, X14
+	VMOVUPS.Z   (DI)(BX*1), K1, X15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, X16
+	VMOVUPS.Z   (DI)(CX*1), K1, X17
+	VMOVUPS.Z   (DI)(CX*2), K1, X18
+	VMOVUPS.Z   (DI)(BX*1), K1, X19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, X20
+	VFMADD231PS X20, X12, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X20
+	VFMADD231PS X20, X13, X3
+	VMOVUPS.Z   (R10)(CX*2), K1, X20
+	VFMADD231PS X20, X12, X1
+	VFMADD231PS X20, X14, X6
+	VMOVUPS.Z   (R10)(BX*1), K1, X20
+	VFMADD231PS X20, X13, X4
+	VFMADD231PS X20, X15, X9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X20
+	VFMADD231PS X20, X12, X2
+	VFMADD231PS X20, X14, X7
+	VFMADD231PS X20, X16, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X15, X10
+	VFMADD231PS X12, X17, X3
+	VMOVUPS.Z   (R10)(CX*2), K1, X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X16, X1
+	VFMADD231PS X12, X18, X6
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X15, X11
+	VFMADD231PS X12, X17, X4
+	VFMADD231PS X12, X19, X9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X16, X2
+	VFMADD231PS X12, X18, X7
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X17, X5
+	VFMADD231PS X12, X19, X10
+	VMOVUPS.Z   (R10)(CX*2), K1, X12
+	VFMADD231PS X12, X18, X8
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X19, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while511
+
+done512:
+while513:
+	CMPQ        R8, $0x00000004
+	JL          done514
+	VMOVUPS.Z   (DI), K1, X12
+	VMOVUPS.Z   (DI)(CX*1), K1, X13
+	VMOVUPS.Z   (DI)(CX*2), K1, X14
+	VMOVUPS.Z   (DI)(BX*1), K1, X15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, X16
+	VFMADD231PS X16, X12, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X16
+	VFMADD231PS X16, X13, X3
+	VMOVUPS.Z   (R10)(CX*2), K1, X16
+	VFMADD231PS X16, X12, X1
+	VFMADD231PS X16, X14, X6
+	VMOVUPS.Z   (R10)(BX*1), K1, X16
+	VFMADD231PS X16, X13, X4
+	VFMADD231PS X16, X15, X9
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X16
+	VFMADD231PS X16, X12, X2
+	VFMADD231PS X16, X14, X7
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X15, X10
+	VMOVUPS.Z   (R10)(CX*2), K1, X12
+	VFMADD231PS X12, X14, X8
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X15, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while513
+
+done514:
+while515:
+	CMPQ        R8, $0x00000001
+	JL          done516
+	VMOVUPS.Z   (DI), K1, X12
+	VFMADD231PS (SI), X12, K1, X0
+	VFMADD231PS (SI)(DX*1), X12, K1, X1
+	VFMADD231PS (SI)(DX*2), X12, K1, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while515
+
+done516:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 224(SP)
+	DECQ    232(SP)
+	JNZ     loop510
+	MOVQ    8(SP), BX
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (BX), X0, K1, X0
+	VMOVUPS X0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (BX), X1, K1, X1
+	VMOVUPS X1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (BX), X2, K1, X2
+	VMOVUPS X2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop509
+	JMP     block489
+
+kind508:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind517
+
+loop518:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	VXORPS X12, X12, X12
+	VXORPS X13, X13, X13
+	VXORPS X14, X14, X14
+	VXORPS X15, X15, X15
+	VXORPS X16, X16, X16
+	VXORPS X17, X17, X17
+	VXORPS X18, X18, X18
+	VXORPS X19, X19, X19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 240(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 248(SP)
+
+loop519:
+	MOVQ R10, SI
+	MOVQ 240(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while520:
+	CMPQ        R8, $0x00000008
+	JL          done521
+	VMOVUPS.Z   (DI), K1, X20
+	VMOVUPS.Z   (DI)(CX*1), K1, X21
+	VMOVUPS.Z   (DI)(CX*2), K1, X22
+	VMOVUPS.Z   (DI)(R9*1), K1, X23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, X24
+	VMOVUPS.Z   (DI)(CX*1), K1, X25
+	VMOVUPS.Z   (DI)(CX*2), K1, X26
+	VMOVUPS.Z   (DI)(R9*1), K1, X27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, X28
+	VFMADD231PS X28, X20, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X28
+	VFMADD231PS X28, X21, X5
+	VMOVUPS.Z   (R11)(CX*2), K1, X28
+	VFMADD231PS X28, X20, X1
+	VFMADD231PS X28, X22, X10
+	VMOVUPS.Z   (R11)(R9*1), K1, X28
+	VFMADD231PS X28, X21, X6
+	VFMADD231PS X28, X23, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X28
+	VFMADD231PS X28, X20, X2
+	VFMADD231PS X28, X22, X11
+	VFMADD231PS X28, X24, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X28
+	VFMADD231PS X28, X21, X7
+	VFMADD231PS X28, X23, X16
+	VFMADD231PS X28, X25, X5
+	VMOVUPS.Z   (R11)(CX*2), K1, X28
+	VFMADD231PS X28, X20, X3
+	VFMADD231PS X28, X22, X12
+	VFMADD231PS X28, X24, X1
+	VFMADD231PS X28, X26, X10
+	VMOVUPS.Z   (R11)(R9*1), K1, X28
+	VFMADD231PS X28, X21, X8
+	VFMADD231PS X28, X23, X17
+	VFMADD231PS X28, X25, X6
+	VFMADD231PS X28, X27, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X28
+	VFMADD231PS X28, X20, X4
+	VFMADD231PS X28, X22, X13
+	VFMADD231PS X28, X24, X2
+	VFMADD231PS X28, X26, X11
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X23, X18
+	VFMADD231PS X20, X25, X7
+	VFMADD231PS X20, X27, X16
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X24, X3
+	VFMADD231PS X20, X26, X12
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X23, X19
+	VFMADD231PS X20, X25, X8
+	VFMADD231PS X20, X27, X17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X20
+	VFMADD231PS X20, X24, X4
+	VFMADD231PS X20, X26, X13
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X25, X9
+	VFMADD231PS X20, X27, X18
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X26, X14
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X27, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while520
+
+done521:
+while522:
+	CMPQ        R8, $0x00000004
+	JL          done523
+	VMOVUPS.Z   (DI), K1, X20
+	VMOVUPS.Z   (DI)(CX*1), K1, X21
+	VMOVUPS.Z   (DI)(CX*2), K1, X22
+	VMOVUPS.Z   (DI)(R9*1), K1, X23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, X24
+	VFMADD231PS X24, X20, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X24
+	VFMADD231PS X24, X21, X5
+	VMOVUPS.Z   (R11)(CX*2), K1, X24
+	VFMADD231PS X24, X20, X1
+	VFMADD231PS X24, X22, X10
+	VMOVUPS.Z   (R11)(R9*1), K1, X24
+	VFMADD231PS X24, X21, X6
+	VFMADD231PS X24, X23, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X24
+	VFMADD231PS X24, X20, X2
+	VFMADD231PS X24, X22, X11
+	VMOVUPS.Z   (R11)(CX*1), K1, X24
+	VFMADD231PS X24, X21, X7
+	VFMADD231PS X24, X23, X16
+	VMOVUPS.Z   (R11)(CX*2), K1, X24
+	VFMADD231PS X24, X20, X3
+	VFMADD231PS X24, X22, X12
+	VMOVUPS.Z   (R11)(R9*1), K1, X24
+	VFMADD231PS X24, X21, X8
+	VFMADD231PS X24, X23, X17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X24
+	VFMADD231PS X24, X20, X4
+	VFMADD231PS X24, X22, X13
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X23, X18
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X22, X14
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X23, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while522
+
+done523:
+while524:
+	CMPQ        R8, $0x00000001
+	JL          done525
+	VMOVUPS.Z   (DI), K1, X20
+	VFMADD231PS (SI), X20, K1, X0
+	VFMADD231PS (SI)(DX*1), X20, K1, X1
+	VFMADD231PS (SI)(DX*2), X20, K1, X2
+	VFMADD231PS (SI)(BX*1), X20, K1, X3
+	VFMADD231PS (SI)(DX*4), X20, K1, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while524
+
+done525:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 240(SP)
+	DECQ    248(SP)
+	JNZ     loop519
+	MOVQ    8(SP), SI
+	VADDPS  X5, X0, X0
+	VADDPS  X10, X0, X0
+	VADDPS  X15, X0, X0
+	VADDPS  (SI), X0, K1, X0
+	VMOVUPS X0, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X6, X1, X1
+	VADDPS  X11, X1, X1
+	VADDPS  X16, X1, X1
+	VADDPS  (SI), X1, K1, X1
+	VMOVUPS X1, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X7, X2, X2
+	VADDPS  X12, X2, X2
+	VADDPS  X17, X2, X2
+	VADDPS  (SI), X2, K1, X2
+	VMOVUPS X2, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X8, X3, X3
+	VADDPS  X13, X3, X3
+	VADDPS  X18, X3, X3
+	VADDPS  (SI), X3, K1, X3
+	VMOVUPS X3, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X9, X4, X4
+	VADDPS  X14, X4, X4
+	VADDPS  X19, X4, X4
+	VADDPS  (SI), X4, K1, X4
+	VMOVUPS X4, K1, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop518
+	JMP     block489
+
+kind517:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind526
+
+loop527:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	LEAQ   (CX)(CX*2), BX
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 256(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 264(SP)
+
+loop528:
+	MOVQ R9, SI
+	MOVQ 256(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while529:
+	CMPQ        R8, $0x00000008
+	JL          done530
+	VMOVUPS.Z   (DI), K1, X12
+	VMOVUPS.Z   (DI)(CX*1), K1, X13
+	VMOVUPS.Z   (DI)(CX*2), K1, X14
+	VMOVUPS.Z   (DI)(BX*1), K1, X15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, X16
+	VMOVUPS.Z   (DI)(CX*1), K1, X17
+	VMOVUPS.Z   (DI)(CX*2), K1, X18
+	VMOVUPS.Z   (DI)(BX*1), K1, X19
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, X20
+	VFMADD231PS X20, X12, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X20
+	VFMADD231PS X20, X12, X1
+	VMOVUPS.Z   (R10)(CX*2), K1, X20
+	VFMADD231PS X20, X12, X2
+	VFMADD231PS X20, X13, X3
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X13, X4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X14, X6
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X14, X7
+	VMOVUPS.Z   (R10)(CX*2), K1, X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X15, X9
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X15, X10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X15, X11
+	VFMADD231PS X12, X16, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X16, X1
+	VMOVUPS.Z   (R10)(CX*2), K1, X12
+	VFMADD231PS X12, X16, X2
+	VFMADD231PS X12, X17, X3
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X17, X4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X17, X5
+	VFMADD231PS X12, X18, X6
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X18, X7
+	VMOVUPS.Z   (R10)(CX*2), K1, X12
+	VFMADD231PS X12, X18, X8
+	VFMADD231PS X12, X19, X9
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X19, X10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X19, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while529
+
+done530:
+while531:
+	CMPQ        R8, $0x00000004
+	JL          done532
+	VMOVUPS.Z   (DI), K1, X12
+	VMOVUPS.Z   (DI)(CX*1), K1, X13
+	VMOVUPS.Z   (DI)(CX*2), K1, X14
+	VMOVUPS.Z   (DI)(BX*1), K1, X15
+	MOVQ        SI, R10
+	VMOVUPS.Z   (R10), K1, X16
+	VFMADD231PS X16, X12, X0
+	VMOVUPS.Z   (R10)(CX*1), K1, X16
+	VFMADD231PS X16, X12, X1
+	VMOVUPS.Z   (R10)(CX*2), K1, X16
+	VFMADD231PS X16, X12, X2
+	VFMADD231PS X16, X13, X3
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X13, X4
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X14, X6
+	VMOVUPS.Z   (R10)(CX*1), K1, X12
+	VFMADD231PS X12, X14, X7
+	VMOVUPS.Z   (R10)(CX*2), K1, X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X15, X9
+	VMOVUPS.Z   (R10)(BX*1), K1, X12
+	VFMADD231PS X12, X15, X10
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS.Z   (R10), K1, X12
+	VFMADD231PS X12, X15, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while531
+
+done532:
+while533:
+	CMPQ        R8, $0x00000001
+	JL          done534
+	VMOVUPS.Z   (DI), K1, X12
+	VFMADD231PS (SI), X12, K1, X0
+	VFMADD231PS (SI)(DX*1), X12, K1, X1
+	VFMADD231PS (SI)(DX*2), X12, K1, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while533
+
+done534:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 256(SP)
+	DECQ    264(SP)
+	JNZ     loop528
+	MOVQ    8(SP), BX
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (BX), X0, K1, X0
+	VMOVUPS X0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (BX), X1, K1, X1
+	VMOVUPS X1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (BX), X2, K1, X2
+	VMOVUPS X2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	MOVQ    skip+80(FP), BX
+	ADDQ    BX, (SP)
+	DECQ    48(SP)
+	JNZ     loop527
+	JMP     block489
+
+kind526:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind535
+
+loop536:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	VXORPS X12, X12, X12
+	VXORPS X13, X13, X13
+	VXORPS X14, X14, X14
+	VXORPS X15, X15, X15
+	VXORPS X16, X16, X16
+	VXORPS X17, X17, X17
+	VXORPS X18, X18, X18
+	VXORPS X19, X19, X19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 272(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 280(SP)
+
+loop537:
+	MOVQ R10, SI
+	MOVQ 272(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while538:
+	CMPQ        R8, $0x00000008
+	JL          done539
+	VMOVUPS.Z   (DI), K1, X20
+	VMOVUPS.Z   (DI)(CX*1), K1, X21
+	VMOVUPS.Z   (DI)(CX*2), K1, X22
+	VMOVUPS.Z   (DI)(R9*1), K1, X23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS.Z   (DI), K1, X24
+	VMOVUPS.Z   (DI)(CX*1), K1, X25
+	VMOVUPS.Z   (DI)(CX*2), K1, X26
+	VMOVUPS.Z   (DI)(R9*1), K1, X27
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, X28
+	VFMADD231PS X28, X20, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X28
+	VFMADD231PS X28, X20, X1
+	VMOVUPS.Z   (R11)(CX*2), K1, X28
+	VFMADD231PS X28, X20, X2
+	VFMADD231PS X28, X21, X5
+	VMOVUPS.Z   (R11)(R9*1), K1, X28
+	VFMADD231PS X28, X20, X3
+	VFMADD231PS X28, X21, X6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X28
+	VFMADD231PS X28, X20, X4
+	VFMADD231PS X28, X21, X7
+	VFMADD231PS X28, X22, X10
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X21, X8
+	VFMADD231PS X20, X22, X11
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X22, X12
+	VFMADD231PS X20, X23, X15
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X22, X13
+	VFMADD231PS X20, X23, X16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X23, X17
+	VFMADD231PS X20, X24, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X23, X18
+	VFMADD231PS X20, X24, X1
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X23, X19
+	VFMADD231PS X20, X24, X2
+	VFMADD231PS X20, X25, X5
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X24, X3
+	VFMADD231PS X20, X25, X6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X20
+	VFMADD231PS X20, X24, X4
+	VFMADD231PS X20, X25, X7
+	VFMADD231PS X20, X26, X10
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X25, X8
+	VFMADD231PS X20, X26, X11
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X25, X9
+	VFMADD231PS X20, X26, X12
+	VFMADD231PS X20, X27, X15
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X26, X13
+	VFMADD231PS X20, X27, X16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X20
+	VFMADD231PS X20, X26, X14
+	VFMADD231PS X20, X27, X17
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X27, X18
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X27, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while538
+
+done539:
+while540:
+	CMPQ        R8, $0x00000004
+	JL          done541
+	VMOVUPS.Z   (DI), K1, X20
+	VMOVUPS.Z   (DI)(CX*1), K1, X21
+	VMOVUPS.Z   (DI)(CX*2), K1, X22
+	VMOVUPS.Z   (DI)(R9*1), K1, X23
+	MOVQ        SI, R11
+	VMOVUPS.Z   (R11), K1, X24
+	VFMADD231PS X24, X20, X0
+	VMOVUPS.Z   (R11)(CX*1), K1, X24
+	VFMADD231PS X24, X20, X1
+	VMOVUPS.Z   (R11)(CX*2), K1, X24
+	VFMADD231PS X24, X20, X2
+	VFMADD231PS X24, X21, X5
+	VMOVUPS.Z   (R11)(R9*1), K1, X24
+	VFMADD231PS X24, X20, X3
+	VFMADD231PS X24, X21, X6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X24
+	VFMADD231PS X24, X20, X4
+	VFMADD231PS X24, X21, X7
+	VFMADD231PS X24, X22, X10
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X21, X8
+	VFMADD231PS X20, X22, X11
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X22, X12
+	VFMADD231PS X20, X23, X15
+	VMOVUPS.Z   (R11)(R9*1), K1, X20
+	VFMADD231PS X20, X22, X13
+	VFMADD231PS X20, X23, X16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS.Z   (R11), K1, X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X23, X17
+	VMOVUPS.Z   (R11)(CX*1), K1, X20
+	VFMADD231PS X20, X23, X18
+	VMOVUPS.Z   (R11)(CX*2), K1, X20
+	VFMADD231PS X20, X23, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while540
+
+done541:
+while542:
+	CMPQ        R8, $0x00000001
+	JL          done543
+	VMOVUPS.Z   (DI), K1, X20
+	VFMADD231PS (SI), X20, K1, X0
+	VFMADD231PS (SI)(DX*1), X20, K1, X1
+	VFMADD231PS (SI)(DX*2), X20, K1, X2
+	VFMADD231PS (SI)(BX*1), X20, K1, X3
+	VFMADD231PS (SI)(DX*4), X20, K1, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while542
+
+done543:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 272(SP)
+	DECQ    280(SP)
+	JNZ     loop537
+	MOVQ    8(SP), SI
+	VADDPS  X5, X0, X0
+	VADDPS  X10, X0, X0
+	VADDPS  X15, X0, X0
+	VADDPS  (SI), X0, K1, X0
+	VMOVUPS X0, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X6, X1, X1
+	VADDPS  X11, X1, X1
+	VADDPS  X16, X1, X1
+	VADDPS  (SI), X1, K1, X1
+	VMOVUPS X1, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X7, X2, X2
+	VADDPS  X12, X2, X2
+	VADDPS  X17, X2, X2
+	VADDPS  (SI), X2, K1, X2
+	VMOVUPS X2, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X8, X3, X3
+	VADDPS  X13, X3, X3
+	VADDPS  X18, X3, X3
+	VADDPS  (SI), X3, K1, X3
+	VMOVUPS X3, K1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X9, X4, X4
+	VADDPS  X14, X4, X4
+	VADDPS  X19, X4, X4
+	VADDPS  (SI), X4, K1, X4
+	VMOVUPS X4, K1, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop536
+	JMP     block489
+
+kind535:
+loop544:
+	MOVQ kw+56(FP), BX
+	MOVQ BX, 56(SP)
+
+while545:
+	CMPQ   56(SP), $0x00000003
+	JL     done546
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	MOVQ   (SP), BX
+	MOVQ   16(SP), SI
+	MOVQ   SI, 288(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 296(SP)
+
+loop547:
+	MOVQ BX, SI
+	MOVQ 288(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while548:
+	CMPQ        R8, $0x00000004
+	JL          done549
+	VMOVUPS.Z   (DI), K1, X12
+	VFMADD231PS (SI), X12, K1, X0
+	VFMADD231PS (SI)(DX*1), X12, K1, X1
+	VFMADD231PS (SI)(DX*2), X12, K1, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, X12
+	VFMADD231PS (SI), X12, K1, X3
+	VFMADD231PS (SI)(DX*1), X12, K1, X4
+	VFMADD231PS (SI)(DX*2), X12, K1, X5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, X12
+	VFMADD231PS (SI), X12, K1, X6
+	VFMADD231PS (SI)(DX*1), X12, K1, X7
+	VFMADD231PS (SI)(DX*2), X12, K1, X8
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, X12
+	VFMADD231PS (SI), X12, K1, X9
+	VFMADD231PS (SI)(DX*1), X12, K1, X10
+	VFMADD231PS (SI)(DX*2), X12, K1, X11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while548
+
+done549:
+while550:
+	CMPQ        R8, $0x00000001
+	JL          done551
+	VMOVUPS.Z   (DI), K1, X12
+	VFMADD231PS (SI), X12, K1, X0
+	VFMADD231PS (SI)(DX*1), X12, K1, X1
+	VFMADD231PS (SI)(DX*2), X12, K1, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while550
+
+done551:
+	ADDQ    xRow+88(FP), BX
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 288(SP)
+	DECQ    296(SP)
+	JNZ     loop547
+	MOVQ    8(SP), BX
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (BX), X0, K1, X0
+	VMOVUPS X0, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (BX), X1, K1, X1
+	VMOVUPS X1, K1, (BX)
+	ADDQ    CX, BX
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (BX), X2, K1, X2
+	VMOVUPS X2, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000003, DX, BX
+	ADDQ    BX, (SP)
+	SUBQ    $0x00000003, 56(SP)
+	JMP     while545
+
+done546:
+while552:
+	CMPQ   56(SP), $0x00000001
+	JL     done553
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	MOVQ   (SP), BX
+	MOVQ   16(SP), SI
+	MOVQ   SI, 304(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 312(SP)
+
+loop554:
+	MOVQ BX, SI
+	MOVQ 304(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while555:
+	CMPQ        R8, $0x00000004
+	JL          done556
+	VMOVUPS.Z   (DI), K1, X4
+	VFMADD231PS (SI), X4, K1, X0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, X4
+	VFMADD231PS (SI), X4, K1, X1
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, X4
+	VFMADD231PS (SI), X4, K1, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS.Z   (DI), K1, X4
+	VFMADD231PS (SI), X4, K1, X3
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while555
+
+done556:
+while557:
+	CMPQ        R8, $0x00000001
+	JL          done558
+	VMOVUPS.Z   (DI), K1, X4
+	VFMADD231PS (SI), X4, K1, X0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while557
+
+done558:
+	ADDQ    xRow+88(FP), BX
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 304(SP)
+	DECQ    312(SP)
+	JNZ     loop554
+	MOVQ    8(SP), BX
+	VADDPS  X1, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X3, X0, X0
+	VADDPS  (BX), X0, K1, X0
+	VMOVUPS X0, K1, (BX)
+	ADDQ    CX, BX
+	MOVQ    BX, 8(SP)
+	IMUL3Q  $0x00000001, DX, BX
+	ADDQ    BX, (SP)
+	SUBQ    $0x00000001, 56(SP)
+	JMP     while552
+
+done553:
+	MOVQ skip+80(FP), BX
+	ADDQ BX, (SP)
+	DECQ 48(SP)
+	JNZ  loop544
+
+block489:
+	JMP rest487
+
+more488:
+	CMPQ  40(SP), $0x00000008
+	JG    more559
+	MOVQ  40(SP), SI
+	MOVQ  $-1, DI
+	BZHIQ SI, DI, DI
+	KMOVW DI, K1
+	MOVQ  24(SP), SI
+	MOVQ  SI, (SP)
+	MOVQ  32(SP), SI
+	MOVQ  SI, 8(SP)
+	MOVQ  kh+48(FP), SI
+	MOVQ  SI, 48(SP)
+	CMPQ  kind+112(FP), $0x00000001
+	JNE   kind561
+
+loop562:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7088,18 +9488,18 @@ loop435:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 192(SP)
+	MOVQ   SI, 320(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 200(SP)
+	MOVQ   SI, 328(SP)
 
-loop436:
+loop563:
 	MOVQ R9, SI
-	MOVQ 192(SP), DI
+	MOVQ 320(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while437:
+while564:
 	CMPQ        R8, $0x00000008
-	JL          done438
+	JL          done565
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -7159,12 +9559,12 @@ while437:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while437
+	JMP         while564
 
-done438:
-while439:
+done565:
+while566:
 	CMPQ        R8, $0x00000004
-	JL          done440
+	JL          done567
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -7198,12 +9598,12 @@ while439:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while439
+	JMP         while566
 
-done440:
-while441:
+done567:
+while568:
 	CMPQ        R8, $0x00000001
-	JL          done442
+	JL          done569
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -7211,14 +9611,14 @@ while441:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while441
+	JMP         while568
 
-done442:
+done569:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 192(SP)
-	DECQ    200(SP)
-	JNZ     loop436
+	ADDQ    SI, 320(SP)
+	DECQ    328(SP)
+	JNZ     loop563
 	MOVQ    8(SP), BX
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -7244,14 +9644,14 @@ done442:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop435
-	JMP     block433
+	JNZ     loop562
+	JMP     block560
 
-kind434:
+kind561:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind443
+	JNE  kind570
 
-loop444:
+loop571:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7275,18 +9675,18 @@ loop444:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 208(SP)
+	MOVQ   SI, 336(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 216(SP)
+	MOVQ   SI, 344(SP)
 
-loop445:
+loop572:
 	MOVQ R10, SI
-	MOVQ 208(SP), DI
+	MOVQ 336(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while446:
+while573:
 	CMPQ        R8, $0x00000008
-	JL          done447
+	JL          done574
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -7364,12 +9764,12 @@ while446:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while446
+	JMP         while573
 
-done447:
-while448:
+done574:
+while575:
 	CMPQ        R8, $0x00000004
-	JL          done449
+	JL          done576
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -7413,12 +9813,12 @@ while448:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while448
+	JMP         while575
 
-done449:
-while450:
+done576:
+while577:
 	CMPQ        R8, $0x00000001
-	JL          done451
+	JL          done578
 	VMOVUPS.Z   (DI), K1, Y20
 	VFMADD231PS (SI), Y20, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
@@ -7428,14 +9828,14 @@ while450:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while450
+	JMP         while577
 
-done451:
+done578:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 208(SP)
-	DECQ    216(SP)
-	JNZ     loop445
+	ADDQ    SI, 336(SP)
+	DECQ    344(SP)
+	JNZ     loop572
 	MOVQ    8(SP), SI
 	VADDPS  Y5, Y0, Y0
 	VADDPS  Y10, Y0, Y0
@@ -7473,14 +9873,14 @@ done451:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop444
-	JMP     block433
+	JNZ     loop571
+	JMP     block560
 
-kind443:
+kind570:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind452
+	JNE  kind579
 
-loop453:
+loop580:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7496,18 +9896,18 @@ loop453:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 224(SP)
+	MOVQ   SI, 352(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 232(SP)
+	MOVQ   SI, 360(SP)
 
-loop454:
+loop581:
 	MOVQ R9, SI
-	MOVQ 224(SP), DI
+	MOVQ 352(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while455:
+while582:
 	CMPQ        R8, $0x00000008
-	JL          done456
+	JL          done583
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -7569,12 +9969,12 @@ while455:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while455
+	JMP         while582
 
-done456:
-while457:
+done583:
+while584:
 	CMPQ        R8, $0x00000004
-	JL          done458
+	JL          done585
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -7610,12 +10010,12 @@ while457:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while457
+	JMP         while584
 
-done458:
-while459:
+done585:
+while586:
 	CMPQ        R8, $0x00000001
-	JL          done460
+	JL          done587
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -7623,14 +10023,14 @@ while459:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while459
+	JMP         while586
 
-done460:
+done587:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 224(SP)
-	DECQ    232(SP)
-	JNZ     loop454
+	ADDQ    SI, 352(SP)
+	DECQ    360(SP)
+	JNZ     loop581
 	MOVQ    8(SP), BX
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -7656,14 +10056,14 @@ done460:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop453
-	JMP     block433
+	JNZ     loop580
+	JMP     block560
 
-kind452:
+kind579:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind461
+	JNE  kind588
 
-loop462:
+loop589:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7687,18 +10087,18 @@ loop462:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 240(SP)
+	MOVQ   SI, 368(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 248(SP)
+	MOVQ   SI, 376(SP)
 
-loop463:
+loop590:
 	MOVQ R10, SI
-	MOVQ 240(SP), DI
+	MOVQ 368(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while464:
+while591:
 	CMPQ        R8, $0x00000008
-	JL          done465
+	JL          done592
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -7781,12 +10181,12 @@ while464:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while464
+	JMP         while591
 
-done465:
-while466:
+done592:
+while593:
 	CMPQ        R8, $0x00000004
-	JL          done467
+	JL          done594
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -7835,12 +10235,12 @@ while466:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while466
+	JMP         while593
 
-done467:
-while468:
+done594:
+while595:
 	CMPQ        R8, $0x00000001
-	JL          done469
+	JL          done596
 	VMOVUPS.Z   (DI), K1, Y20
 	VFMADD231PS (SI), Y20, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
@@ -7850,14 +10250,14 @@ while468:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while468
+	JMP         while595
 
-done469:
+done596:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 240(SP)
-	DECQ    248(SP)
-	JNZ     loop463
+	ADDQ    SI, 368(SP)
+	DECQ    376(SP)
+	JNZ     loop590
 	MOVQ    8(SP), SI
 	VADDPS  Y5, Y0, Y0
 	VADDPS  Y10, Y0, Y0
@@ -7895,14 +10295,14 @@ done469:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop462
-	JMP     block433
+	JNZ     loop589
+	JMP     block560
 
-kind461:
+kind588:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind470
+	JNE  kind597
 
-loop471:
+loop598:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -7918,18 +10318,18 @@ loop471:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 256(SP)
+	MOVQ   SI, 384(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 264(SP)
+	MOVQ   SI, 392(SP)
 
-loop472:
+loop599:
 	MOVQ R9, SI
-	MOVQ 256(SP), DI
+	MOVQ 384(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while473:
+while600:
 	CMPQ        R8, $0x00000008
-	JL          done474
+	JL          done601
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -7998,12 +10398,12 @@ while473:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while473
+	JMP         while600
 
-done474:
-while475:
+done601:
+while602:
 	CMPQ        R8, $0x00000004
-	JL          done476
+	JL          done603
 	VMOVUPS.Z   (DI), K1, Y12
 	VMOVUPS.Z   (DI)(CX*1), K1, Y13
 	VMOVUPS.Z   (DI)(CX*2), K1, Y14
@@ -8041,12 +10441,12 @@ while475:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while475
+	JMP         while602
 
-done476:
-while477:
+done603:
+while604:
 	CMPQ        R8, $0x00000001
-	JL          done478
+	JL          done605
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -8054,14 +10454,14 @@ while477:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while477
+	JMP         while604
 
-done478:
+done605:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 256(SP)
-	DECQ    264(SP)
-	JNZ     loop472
+	ADDQ    SI, 384(SP)
+	DECQ    392(SP)
+	JNZ     loop599
 	MOVQ    8(SP), BX
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -8087,14 +10487,14 @@ done478:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop471
-	JMP     block433
+	JNZ     loop598
+	JMP     block560
 
-kind470:
+kind597:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind479
+	JNE  kind606
 
-loop480:
+loop607:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -8118,18 +10518,18 @@ loop480:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 272(SP)
+	MOVQ   SI, 400(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 280(SP)
+	MOVQ   SI, 408(SP)
 
-loop481:
+loop608:
 	MOVQ R10, SI
-	MOVQ 272(SP), DI
+	MOVQ 400(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while482:
+while609:
 	CMPQ        R8, $0x00000008
-	JL          done483
+	JL          done610
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -8216,12 +10616,12 @@ while482:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while482
+	JMP         while609
 
-done483:
-while484:
+done610:
+while611:
 	CMPQ        R8, $0x00000004
-	JL          done485
+	JL          done612
 	VMOVUPS.Z   (DI), K1, Y20
 	VMOVUPS.Z   (DI)(CX*1), K1, Y21
 	VMOVUPS.Z   (DI)(CX*2), K1, Y22
@@ -8269,12 +10669,12 @@ while484:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while484
+	JMP         while611
 
-done485:
-while486:
+done612:
+while613:
 	CMPQ        R8, $0x00000001
-	JL          done487
+	JL          done614
 	VMOVUPS.Z   (DI), K1, Y20
 	VFMADD231PS (SI), Y20, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
@@ -8284,14 +10684,14 @@ while486:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while486
+	JMP         while613
 
-done487:
+done614:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 272(SP)
-	DECQ    280(SP)
-	JNZ     loop481
+	ADDQ    SI, 400(SP)
+	DECQ    408(SP)
+	JNZ     loop608
 	MOVQ    8(SP), SI
 	VADDPS  Y5, Y0, Y0
 	VADDPS  Y10, Y0, Y0
@@ -8329,17 +10729,17 @@ done487:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop480
-	JMP     block433
+	JNZ     loop607
+	JMP     block560
 
-kind479:
-loop488:
+kind606:
+loop615:
 	MOVQ kw+56(FP), BX
 	MOVQ BX, 56(SP)
 
-while489:
+while616:
 	CMPQ   56(SP), $0x00000003
-	JL     done490
+	JL     done617
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -8354,18 +10754,18 @@ while489:
 	VXORPS Y11, Y11, Y11
 	MOVQ   (SP), BX
 	MOVQ   16(SP), SI
-	MOVQ   SI, 288(SP)
+	MOVQ   SI, 416(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 296(SP)
+	MOVQ   SI, 424(SP)
 
-loop491:
+loop618:
 	MOVQ BX, SI
-	MOVQ 288(SP), DI
+	MOVQ 416(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while492:
+while619:
 	CMPQ        R8, $0x00000004
-	JL          done493
+	JL          done620
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -8391,12 +10791,12 @@ while492:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while492
+	JMP         while619
 
-done493:
-while494:
+done620:
+while621:
 	CMPQ        R8, $0x00000001
-	JL          done495
+	JL          done622
 	VMOVUPS.Z   (DI), K1, Y12
 	VFMADD231PS (SI), Y12, K1, Y0
 	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
@@ -8404,14 +10804,14 @@ while494:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while494
+	JMP         while621
 
-done495:
+done622:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 288(SP)
-	DECQ    296(SP)
-	JNZ     loop491
+	ADDQ    SI, 416(SP)
+	DECQ    424(SP)
+	JNZ     loop618
 	MOVQ    8(SP), BX
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -8435,30 +10835,30 @@ done495:
 	IMUL3Q  $0x00000003, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while489
+	JMP     while616
 
-done490:
-while496:
+done617:
+while623:
 	CMPQ   56(SP), $0x00000001
-	JL     done497
+	JL     done624
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	MOVQ   (SP), BX
 	MOVQ   16(SP), SI
-	MOVQ   SI, 304(SP)
+	MOVQ   SI, 432(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 312(SP)
+	MOVQ   SI, 440(SP)
 
-loop498:
+loop625:
 	MOVQ BX, SI
-	MOVQ 304(SP), DI
+	MOVQ 432(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while499:
+while626:
 	CMPQ        R8, $0x00000004
-	JL          done500
+	JL          done627
 	VMOVUPS.Z   (DI), K1, Y4
 	VFMADD231PS (SI), Y4, K1, Y0
 	ADDQ        CX, DI
@@ -8476,25 +10876,25 @@ while499:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while499
+	JMP         while626
 
-done500:
-while501:
+done627:
+while628:
 	CMPQ        R8, $0x00000001
-	JL          done502
+	JL          done629
 	VMOVUPS.Z   (DI), K1, Y4
 	VFMADD231PS (SI), Y4, K1, Y0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while501
+	JMP         while628
 
-done502:
+done629:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 304(SP)
-	DECQ    312(SP)
-	JNZ     loop498
+	ADDQ    SI, 432(SP)
+	DECQ    440(SP)
+	JNZ     loop625
 	MOVQ    8(SP), BX
 	VADDPS  Y1, Y0, Y0
 	VADDPS  Y2, Y0, Y0
@@ -8506,18 +10906,18 @@ done502:
 	IMUL3Q  $0x00000001, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while496
+	JMP     while623
 
-done497:
+done624:
 	MOVQ skip+80(FP), BX
 	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop488
+	JNZ  loop615
 
-block433:
-	JMP rest432
+block560:
+	JMP rest487
 
-more431:
+more559:
 	MOVQ  40(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -8529,9 +10929,9 @@ more431:
 	MOVQ  kh+48(FP), SI
 	MOVQ  SI, 48(SP)
 	CMPQ  kind+112(FP), $0x00000001
-	JNE   kind504
+	JNE   kind631
 
-loop505:
+loop632:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -8547,18 +10947,18 @@ loop505:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 320(SP)
+	MOVQ   SI, 448(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 328(SP)
+	MOVQ   SI, 456(SP)
 
-loop506:
+loop633:
 	MOVQ R9, SI
-	MOVQ 320(SP), DI
+	MOVQ 448(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while507:
+while634:
 	CMPQ        R8, $0x00000008
-	JL          done508
+	JL          done635
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -8618,12 +11018,12 @@ while507:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while507
+	JMP         while634
 
-done508:
-while509:
+done635:
+while636:
 	CMPQ        R8, $0x00000004
-	JL          done510
+	JL          done637
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -8657,12 +11057,12 @@ while509:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while509
+	JMP         while636
 
-done510:
-while511:
+done637:
+while638:
 	CMPQ        R8, $0x00000001
-	JL          done512
+	JL          done639
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -8670,14 +11070,14 @@ while511:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while511
+	JMP         while638
 
-done512:
+done639:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 320(SP)
-	DECQ    328(SP)
-	JNZ     loop506
+	ADDQ    SI, 448(SP)
+	DECQ    456(SP)
+	JNZ     loop633
 	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -8703,14 +11103,14 @@ done512:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop505
-	JMP     block503
+	JNZ     loop632
+	JMP     block630
 
-kind504:
+kind631:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind513
+	JNE  kind640
 
-loop514:
+loop641:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -8734,18 +11134,18 @@ loop514:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 336(SP)
+	MOVQ   SI, 464(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 344(SP)
+	MOVQ   SI, 472(SP)
 
-loop515:
+loop642:
 	MOVQ R10, SI
-	MOVQ 336(SP), DI
+	MOVQ 464(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while516:
+while643:
 	CMPQ        R8, $0x00000008
-	JL          done517
+	JL          done644
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -8823,12 +11223,12 @@ while516:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while516
+	JMP         while643
 
-done517:
-while518:
+done644:
+while645:
 	CMPQ        R8, $0x00000004
-	JL          done519
+	JL          done646
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -8872,12 +11272,12 @@ while518:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while518
+	JMP         while645
 
-done519:
-while520:
+done646:
+while647:
 	CMPQ        R8, $0x00000001
-	JL          done521
+	JL          done648
 	VMOVUPS.Z   (DI), K1, Z20
 	VFMADD231PS (SI), Z20, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
@@ -8887,14 +11287,14 @@ while520:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while520
+	JMP         while647
 
-done521:
+done648:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 336(SP)
-	DECQ    344(SP)
-	JNZ     loop515
+	ADDQ    SI, 464(SP)
+	DECQ    472(SP)
+	JNZ     loop642
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -8932,14 +11332,14 @@ done521:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop514
-	JMP     block503
+	JNZ     loop641
+	JMP     block630
 
-kind513:
+kind640:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind522
+	JNE  kind649
 
-loop523:
+loop650:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -8955,18 +11355,18 @@ loop523:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 352(SP)
+	MOVQ   SI, 480(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 360(SP)
+	MOVQ   SI, 488(SP)
 
-loop524:
+loop651:
 	MOVQ R9, SI
-	MOVQ 352(SP), DI
+	MOVQ 480(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while525:
+while652:
 	CMPQ        R8, $0x00000008
-	JL          done526
+	JL          done653
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -9028,12 +11428,12 @@ while525:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while525
+	JMP         while652
 
-done526:
-while527:
+done653:
+while654:
 	CMPQ        R8, $0x00000004
-	JL          done528
+	JL          done655
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -9069,12 +11469,12 @@ while527:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while527
+	JMP         while654
 
-done528:
-while529:
+done655:
+while656:
 	CMPQ        R8, $0x00000001
-	JL          done530
+	JL          done657
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -9082,14 +11482,14 @@ while529:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while529
+	JMP         while656
 
-done530:
+done657:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 352(SP)
-	DECQ    360(SP)
-	JNZ     loop524
+	ADDQ    SI, 480(SP)
+	DECQ    488(SP)
+	JNZ     loop651
 	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -9115,14 +11515,14 @@ done530:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop523
-	JMP     block503
+	JNZ     loop650
+	JMP     block630
 
-kind522:
+kind649:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind531
+	JNE  kind658
 
-loop532:
+loop659:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -9146,18 +11546,18 @@ loop532:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 368(SP)
+	MOVQ   SI, 496(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 376(SP)
+	MOVQ   SI, 504(SP)
 
-loop533:
+loop660:
 	MOVQ R10, SI
-	MOVQ 368(SP), DI
+	MOVQ 496(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while534:
+while661:
 	CMPQ        R8, $0x00000008
-	JL          done535
+	JL          done662
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -9240,12 +11640,12 @@ while534:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while534
+	JMP         while661
 
-done535:
-while536:
+done662:
+while663:
 	CMPQ        R8, $0x00000004
-	JL          done537
+	JL          done664
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -9294,12 +11694,12 @@ while536:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while536
+	JMP         while663
 
-done537:
-while538:
+done664:
+while665:
 	CMPQ        R8, $0x00000001
-	JL          done539
+	JL          done666
 	VMOVUPS.Z   (DI), K1, Z20
 	VFMADD231PS (SI), Z20, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
@@ -9309,14 +11709,14 @@ while538:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while538
+	JMP         while665
 
-done539:
+done666:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 368(SP)
-	DECQ    376(SP)
-	JNZ     loop533
+	ADDQ    SI, 496(SP)
+	DECQ    504(SP)
+	JNZ     loop660
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -9354,14 +11754,14 @@ done539:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop532
-	JMP     block503
+	JNZ     loop659
+	JMP     block630
 
-kind531:
+kind658:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind540
+	JNE  kind667
 
-loop541:
+loop668:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -9377,18 +11777,18 @@ loop541:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 384(SP)
+	MOVQ   SI, 512(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 392(SP)
+	MOVQ   SI, 520(SP)
 
-loop542:
+loop669:
 	MOVQ R9, SI
-	MOVQ 384(SP), DI
+	MOVQ 512(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while543:
+while670:
 	CMPQ        R8, $0x00000008
-	JL          done544
+	JL          done671
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -9457,12 +11857,12 @@ while543:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while543
+	JMP         while670
 
-done544:
-while545:
+done671:
+while672:
 	CMPQ        R8, $0x00000004
-	JL          done546
+	JL          done673
 	VMOVUPS.Z   (DI), K1, Z12
 	VMOVUPS.Z   (DI)(CX*1), K1, Z13
 	VMOVUPS.Z   (DI)(CX*2), K1, Z14
@@ -9500,12 +11900,12 @@ while545:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while545
+	JMP         while672
 
-done546:
-while547:
+done673:
+while674:
 	CMPQ        R8, $0x00000001
-	JL          done548
+	JL          done675
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -9513,14 +11913,14 @@ while547:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while547
+	JMP         while674
 
-done548:
+done675:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 384(SP)
-	DECQ    392(SP)
-	JNZ     loop542
+	ADDQ    SI, 512(SP)
+	DECQ    520(SP)
+	JNZ     loop669
 	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -9546,14 +11946,14 @@ done548:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop541
-	JMP     block503
+	JNZ     loop668
+	JMP     block630
 
-kind540:
+kind667:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind549
+	JNE  kind676
 
-loop550:
+loop677:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -9577,18 +11977,18 @@ loop550:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 400(SP)
+	MOVQ   SI, 528(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 408(SP)
+	MOVQ   SI, 536(SP)
 
-loop551:
+loop678:
 	MOVQ R10, SI
-	MOVQ 400(SP), DI
+	MOVQ 528(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while552:
+while679:
 	CMPQ        R8, $0x00000008
-	JL          done553
+	JL          done680
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -9675,12 +12075,12 @@ while552:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while552
+	JMP         while679
 
-done553:
-while554:
+done680:
+while681:
 	CMPQ        R8, $0x00000004
-	JL          done555
+	JL          done682
 	VMOVUPS.Z   (DI), K1, Z20
 	VMOVUPS.Z   (DI)(CX*1), K1, Z21
 	VMOVUPS.Z   (DI)(CX*2), K1, Z22
@@ -9728,12 +12128,12 @@ while554:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while554
+	JMP         while681
 
-done555:
-while556:
+done682:
+while683:
 	CMPQ        R8, $0x00000001
-	JL          done557
+	JL          done684
 	VMOVUPS.Z   (DI), K1, Z20
 	VFMADD231PS (SI), Z20, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
@@ -9743,14 +12143,14 @@ while556:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while556
+	JMP         while683
 
-done557:
+done684:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 400(SP)
-	DECQ    408(SP)
-	JNZ     loop551
+	ADDQ    SI, 528(SP)
+	DECQ    536(SP)
+	JNZ     loop678
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -9788,17 +12188,17 @@ done557:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop550
-	JMP     block503
+	JNZ     loop677
+	JMP     block630
 
-kind549:
-loop558:
+kind676:
+loop685:
 	MOVQ kw+56(FP), BX
 	MOVQ BX, 56(SP)
 
-while559:
+while686:
 	CMPQ   56(SP), $0x00000003
-	JL     done560
+	JL     done687
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -9813,18 +12213,18 @@ while559:
 	VXORPS Z11, Z11, Z11
 	MOVQ   (SP), BX
 	MOVQ   16(SP), SI
-	MOVQ   SI, 416(SP)
+	MOVQ   SI, 544(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 424(SP)
+	MOVQ   SI, 552(SP)
 
-loop561:
+loop688:
 	MOVQ BX, SI
-	MOVQ 416(SP), DI
+	MOVQ 544(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while562:
+while689:
 	CMPQ        R8, $0x00000004
-	JL          done563
+	JL          done690
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -9850,12 +12250,12 @@ while562:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while562
+	JMP         while689
 
-done563:
-while564:
+done690:
+while691:
 	CMPQ        R8, $0x00000001
-	JL          done565
+	JL          done692
 	VMOVUPS.Z   (DI), K1, Z12
 	VFMADD231PS (SI), Z12, K1, Z0
 	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
@@ -9863,14 +12263,14 @@ while564:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while564
+	JMP         while691
 
-done565:
+done692:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 416(SP)
-	DECQ    424(SP)
-	JNZ     loop561
+	ADDQ    SI, 544(SP)
+	DECQ    552(SP)
+	JNZ     loop688
 	MOVQ    8(SP), BX
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -9894,30 +12294,30 @@ done565:
 	IMUL3Q  $0x00000003, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while559
+	JMP     while686
 
-done560:
-while566:
+done687:
+while693:
 	CMPQ   56(SP), $0x00000001
-	JL     done567
+	JL     done694
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	MOVQ   (SP), BX
 	MOVQ   16(SP), SI
-	MOVQ   SI, 432(SP)
+	MOVQ   SI, 560(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 440(SP)
+	MOVQ   SI, 568(SP)
 
-loop568:
+loop695:
 	MOVQ BX, SI
-	MOVQ 432(SP), DI
+	MOVQ 560(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while569:
+while696:
 	CMPQ        R8, $0x00000004
-	JL          done570
+	JL          done697
 	VMOVUPS.Z   (DI), K1, Z4
 	VFMADD231PS (SI), Z4, K1, Z0
 	ADDQ        CX, DI
@@ -9935,25 +12335,25 @@ while569:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while569
+	JMP         while696
 
-done570:
-while571:
+done697:
+while698:
 	CMPQ        R8, $0x00000001
-	JL          done572
+	JL          done699
 	VMOVUPS.Z   (DI), K1, Z4
 	VFMADD231PS (SI), Z4, K1, Z0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while571
+	JMP         while698
 
-done572:
+done699:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 432(SP)
-	DECQ    440(SP)
-	JNZ     loop568
+	ADDQ    SI, 560(SP)
+	DECQ    568(SP)
+	JNZ     loop695
 	MOVQ    8(SP), BX
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z2, Z0, Z0
@@ -9965,17 +12365,17 @@ done572:
 	IMUL3Q  $0x00000001, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while566
+	JMP     while693
 
-done567:
+done694:
 	MOVQ skip+80(FP), BX
 	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop558
+	JNZ  loop685
 
-block503:
-rest432:
-zero430:
+block630:
+rest487:
+zero486:
 	VZEROUPPER
 	RET
 
@@ -9994,26 +12394,26 @@ TEXT ·maxPoolGradAVX512(SB), NOSPLIT, $40-80
 	MOVQ tap+64(FP), SI
 	MOVQ skip+72(FP), DI
 
-while573:
+while700:
 	CMPQ         8(SP), $0x00000010
-	JL           done574
+	JL           done701
 	VBROADCASTSS (SP), Z0
 	MOVQ         16(SP), AX
 	MOVQ         24(SP), CX
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop575:
+loop702:
 	VMOVUPS (AX), Z2
 	VXORPS  Z3, Z3, Z3
 	VXORPS  Z1, Z1, Z1
 	MOVQ    AX, R8
 	MOVQ    kh+40(FP), R9
 
-loop576:
+loop703:
 	MOVQ kw+48(FP), R10
 
-loop577:
+loop704:
 	VMOVUPS (R8), Z4
 	VCMPPS  $0x11, Z4, Z2, K1
 	VMOVAPS Z4, K1, Z2
@@ -10021,19 +12421,19 @@ loop577:
 	VADDPS  Z0, Z1, Z1
 	ADDQ    SI, R8
 	DECQ    R10
-	JNZ     loop577
+	JNZ     loop704
 	ADDQ    DI, R8
 	DECQ    R9
-	JNZ     loop576
+	JNZ     loop703
 	VMOVUPS (DX), Z2
 	VXORPS  Z1, Z1, Z1
 	MOVQ    CX, R8
 	MOVQ    kh+40(FP), R9
 
-loop578:
+loop705:
 	MOVQ kw+48(FP), R10
 
-loop579:
+loop706:
 	VCMPPS    $0x00, Z3, Z1, K1
 	VMOVAPS.Z Z2, K1, Z4
 	VADDPS    (R8), Z4, Z4
@@ -10041,27 +12441,90 @@ loop579:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop579
+	JNZ       loop706
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop578
+	JNZ       loop705
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop575
+	JNZ       loop702
 	ADDQ      $0x00000040, 16(SP)
 	ADDQ      $0x00000040, 24(SP)
 	ADDQ      $0x00000040, 32(SP)
 	SUBQ      $0x00000010, 8(SP)
-	JMP       while573
+	JMP       while700
 
-done574:
+done701:
 	CMPQ         8(SP), $0x00000000
-	JE           zero580
+	JE           zero707
+	CMPQ         8(SP), $0x00000004
+	JG           more709
+	MOVQ         8(SP), AX
+	MOVQ         $-1, CX
+	BZHIQ        AX, CX, CX
+	KMOVW        CX, K1
+	VBROADCASTSS (SP), X0
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
+
+loop710:
+	VMOVUPS.Z (AX), K1, X2
+	VXORPS    X3, X3, X3
+	VXORPS    X1, X1, X1
+	MOVQ      AX, R8
+	MOVQ      kh+40(FP), R9
+
+loop711:
+	MOVQ kw+48(FP), R10
+
+loop712:
+	VMOVUPS.Z (R8), K1, X4
+	VCMPPS    $0x11, X4, X2, K2
+	VMOVAPS   X4, K2, X2
+	VMOVAPS   X1, K2, X3
+	VADDPS    X0, X1, X1
+	ADDQ      SI, R8
+	DECQ      R10
+	JNZ       loop712
+	ADDQ      DI, R8
+	DECQ      R9
+	JNZ       loop711
+	VMOVUPS.Z (DX), K1, X2
+	VXORPS    X1, X1, X1
+	MOVQ      CX, R8
+	MOVQ      kh+40(FP), R9
+
+loop713:
+	MOVQ kw+48(FP), R10
+
+loop714:
+	VCMPPS    $0x00, X3, X1, K2
+	VMOVAPS.Z X2, K2, X4
+	VADDPS    (R8), X4, K1, X4
+	VMOVUPS   X4, K1, (R8)
+	VADDPS    X0, X1, X1
+	ADDQ      SI, R8
+	DECQ      R10
+	JNZ       loop714
+	ADDQ      DI, R8
+	DECQ      R9
+	JNZ       loop713
+	ADDQ      step+56(FP), AX
+	ADDQ      step+56(FP), CX
+	MOVQ      channels+24(FP), R8
+	LEAQ      (DX)(R8*4), DX
+	DECQ      BX
+	JNZ       loop710
+	JMP       rest708
+
+more709:
 	CMPQ         8(SP), $0x00000008
-	JG           more581
+	JG           more715
 	MOVQ         8(SP), AX
 	MOVQ         $-1, CX
 	BZHIQ        AX, CX, CX
@@ -10072,17 +12535,17 @@ done574:
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop583:
+loop716:
 	VMOVUPS.Z (AX), K1, Y2
 	VXORPS    Y3, Y3, Y3
 	VXORPS    Y1, Y1, Y1
 	MOVQ      AX, R8
 	MOVQ      kh+40(FP), R9
 
-loop584:
+loop717:
 	MOVQ kw+48(FP), R10
 
-loop585:
+loop718:
 	VMOVUPS.Z (R8), K1, Y4
 	VCMPPS    $0x11, Y4, Y2, K2
 	VMOVAPS   Y4, K2, Y2
@@ -10090,19 +12553,19 @@ loop585:
 	VADDPS    Y0, Y1, Y1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop585
+	JNZ       loop718
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop584
+	JNZ       loop717
 	VMOVUPS.Z (DX), K1, Y2
 	VXORPS    Y1, Y1, Y1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop586:
+loop719:
 	MOVQ kw+48(FP), R10
 
-loop587:
+loop720:
 	VCMPPS    $0x00, Y3, Y1, K2
 	VMOVAPS.Z Y2, K2, Y4
 	VADDPS    (R8), Y4, K1, Y4
@@ -10110,19 +12573,19 @@ loop587:
 	VADDPS    Y0, Y1, Y1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop587
+	JNZ       loop720
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop586
+	JNZ       loop719
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop583
-	JMP       rest582
+	JNZ       loop716
+	JMP       rest708
 
-more581:
+more715:
 	MOVQ         8(SP), AX
 	MOVQ         $-1, CX
 	BZHIQ        AX, CX, CX
@@ -10133,17 +12596,17 @@ more581:
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop588:
+loop721:
 	VMOVUPS.Z (AX), K1, Z2
 	VXORPS    Z3, Z3, Z3
 	VXORPS    Z1, Z1, Z1
 	MOVQ      AX, R8
 	MOVQ      kh+40(FP), R9
 
-loop589:
+loop722:
 	MOVQ kw+48(FP), R10
 
-loop590:
+loop723:
 	VMOVUPS.Z (R8), K1, Z4
 	VCMPPS    $0x11, Z4, Z2, K2
 	VMOVAPS   Z4, K2, Z2
@@ -10151,19 +12614,19 @@ loop590:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop590
+	JNZ       loop723
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop589
+	JNZ       loop722
 	VMOVUPS.Z (DX), K1, Z2
 	VXORPS    Z1, Z1, Z1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop591:
+loop724:
 	MOVQ kw+48(FP), R10
 
-loop592:
+loop725:
 	VCMPPS    $0x00, Z3, Z1, K2
 	VMOVAPS.Z Z2, K2, Z4
 	VADDPS    (R8), Z4, K1, Z4
@@ -10171,19 +12634,19 @@ loop592:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop592
+	JNZ       loop725
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop591
+	JNZ       loop724
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop588
+	JNZ       loop721
 
-rest582:
-zero580:
+rest708:
+zero707:
 	VZEROUPPER
 	RET
 
@@ -10208,14 +12671,14 @@ TEXT ·sumAroundAVX512(SB), NOSPLIT, $72-64
 	IMULQ pixels+48(FP), CX
 	MOVQ  CX, 64(SP)
 
-while593:
+while726:
 	CMPQ 40(SP), $0x00000010
-	JL   done594
+	JL   done727
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+56(FP), CX
 	MOVQ CX, 56(SP)
 
-loop595:
+loop728:
 	MOVQ    (SP), DX
 	ADDQ    48(SP), DX
 	MOVQ    8(SP), BX
@@ -10262,9 +12725,9 @@ loop595:
 	MOVQ    pixels+48(FP), CX
 	SUBQ    $0x00000002, CX
 
-while596:
+while729:
 	CMPQ    CX, $0x00000003
-	JL      done597
+	JL      done730
 	VMOVUPS (BX), Z6
 	VMOVUPS (SI), Z7
 	VMOVUPS (DI), Z8
@@ -10323,12 +12786,12 @@ while596:
 	ADDQ    AX, DX
 	ADDQ    AX, R8
 	SUBQ    $0x00000003, CX
-	JMP     while596
+	JMP     while729
 
-done597:
-while598:
+done730:
+while731:
 	CMPQ    CX, $0x00000001
-	JL      done599
+	JL      done732
 	VMOVUPS (BX), Z6
 	VMOVUPS (SI), Z7
 	VMOVUPS (DI), Z8
@@ -10355,9 +12818,9 @@ while598:
 	VMOVAPS Z7, Z4
 	VMOVAPS Z8, Z5
 	SUBQ    $0x00000001, CX
-	JMP     while598
+	JMP     while731
 
-done599:
+done732:
 	VXORPS  Z6, Z6, Z6
 	VXORPS  Z7, Z7, Z7
 	VXORPS  Z8, Z8, Z8
@@ -10377,20 +12840,20 @@ done599:
 	MOVQ    64(SP), CX
 	ADDQ    CX, 48(SP)
 	DECQ    56(SP)
-	JNZ     loop595
+	JNZ     loop728
 	ADDQ    $0x00000040, (SP)
 	ADDQ    $0x00000040, 8(SP)
 	ADDQ    $0x00000040, 16(SP)
 	ADDQ    $0x00000040, 24(SP)
 	ADDQ    $0x00000040, 32(SP)
 	SUBQ    $0x00000010, 40(SP)
-	JMP     while593
+	JMP     while726
 
-done594:
+done727:
 	CMPQ  40(SP), $0x00000000
-	JE    zero600
-	CMPQ  40(SP), $0x00000008
-	JG    more601
+	JE    zero733
+	CMPQ  40(SP), $0x00000004
+	JG    more735
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -10399,7 +12862,183 @@ done594:
 	MOVQ  rows+56(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop603:
+loop736:
+	MOVQ      (SP), DX
+	ADDQ      48(SP), DX
+	MOVQ      8(SP), BX
+	ADDQ      48(SP), BX
+	MOVQ      16(SP), SI
+	ADDQ      48(SP), SI
+	MOVQ      24(SP), DI
+	ADDQ      48(SP), DI
+	MOVQ      32(SP), R8
+	VXORPS    X0, X0, X0
+	VXORPS    X1, X1, X1
+	VXORPS    X2, X2, X2
+	VMOVUPS.Z (BX), K1, X3
+	VMOVUPS.Z (SI), K1, X4
+	VMOVUPS.Z (DI), K1, X5
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVUPS.Z (BX), K1, X6
+	VMOVUPS.Z (SI), K1, X7
+	VMOVUPS.Z (DI), K1, X8
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VADDPS    X3, X0, X0
+	VADDPS    X6, X0, X0
+	VADDPS    X1, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X7, X0, X0
+	VADDPS    X2, X0, X0
+	VADDPS    X5, X0, X0
+	VADDPS    X8, X0, X0
+	VMOVUPS.Z (R8), K1, X1
+	VMULPS    X1, X0, X0
+	VMOVUPS   X0, K1, (DX)
+	ADDQ      AX, DX
+	ADDQ      AX, R8
+	VMOVAPS   X3, X0
+	VMOVAPS   X4, X1
+	VMOVAPS   X5, X2
+	VMOVAPS   X6, X3
+	VMOVAPS   X7, X4
+	VMOVAPS   X8, X5
+	MOVQ      pixels+48(FP), CX
+	SUBQ      $0x00000002, CX
+
+while737:
+	CMPQ      CX, $0x00000003
+	JL        done738
+	VMOVUPS.Z (BX), K1, X6
+	VMOVUPS.Z (SI), K1, X7
+	VMOVUPS.Z (DI), K1, X8
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VADDPS    X3, X0, X0
+	VADDPS    X6, X0, X0
+	VADDPS    X1, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X7, X0, X0
+	VADDPS    X2, X0, X0
+	VADDPS    X5, X0, X0
+	VADDPS    X8, X0, X0
+	VMOVUPS.Z (R8), K1, X1
+	VMULPS    X1, X0, X0
+	VMOVUPS   X0, K1, (DX)
+	ADDQ      AX, DX
+	ADDQ      AX, R8
+	VMOVUPS.Z (BX), K1, X0
+	VMOVUPS.Z (SI), K1, X1
+	VMOVUPS.Z (DI), K1, X2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VADDPS    X6, X3, X3
+	VADDPS    X0, X3, X3
+	VADDPS    X4, X3, X3
+	VADDPS    X7, X3, X3
+	VADDPS    X1, X3, X3
+	VADDPS    X5, X3, X3
+	VADDPS    X8, X3, X3
+	VADDPS    X2, X3, X3
+	VMOVUPS.Z (R8), K1, X4
+	VMULPS    X4, X3, X3
+	VMOVUPS   X3, K1, (DX)
+	ADDQ      AX, DX
+	ADDQ      AX, R8
+	VMOVUPS.Z (BX), K1, X3
+	VMOVUPS.Z (SI), K1, X4
+	VMOVUPS.Z (DI), K1, X5
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VADDPS    X0, X6, X6
+	VADDPS    X3, X6, X6
+	VADDPS    X7, X6, X6
+	VADDPS    X1, X6, X6
+	VADDPS    X4, X6, X6
+	VADDPS    X8, X6, X6
+	VADDPS    X2, X6, X6
+	VADDPS    X5, X6, X6
+	VMOVUPS.Z (R8), K1, X7
+	VMULPS    X7, X6, X6
+	VMOVUPS   X6, K1, (DX)
+	ADDQ      AX, DX
+	ADDQ      AX, R8
+	SUBQ      $0x00000003, CX
+	JMP       while737
+
+done738:
+while739:
+	CMPQ      CX, $0x00000001
+	JL        done740
+	VMOVUPS.Z (BX), K1, X6
+	VMOVUPS.Z (SI), K1, X7
+	VMOVUPS.Z (DI), K1, X8
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VADDPS    X3, X0, X0
+	VADDPS    X6, X0, X0
+	VADDPS    X1, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X7, X0, X0
+	VADDPS    X2, X0, X0
+	VADDPS    X5, X0, X0
+	VADDPS    X8, X0, X0
+	VMOVUPS.Z (R8), K1, X1
+	VMULPS    X1, X0, X0
+	VMOVUPS   X0, K1, (DX)
+	ADDQ      AX, DX
+	ADDQ      AX, R8
+	VMOVAPS   X3, X0
+	VMOVAPS   X4, X1
+	VMOVAPS   X5, X2
+	VMOVAPS   X6, X3
+	VMOVAPS   X7, X4
+	VMOVAPS   X8, X5
+	SUBQ      $0x00000001, CX
+	JMP       while739
+
+done740:
+	VXORPS    X6, X6, X6
+	VXORPS    X7, X7, X7
+	VXORPS    X8, X8, X8
+	VADDPS    X3, X0, X0
+	VADDPS    X6, X0, X0
+	VADDPS    X1, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X7, X0, X0
+	VADDPS    X2, X0, X0
+	VADDPS    X5, X0, X0
+	VADDPS    X8, X0, X0
+	VMOVUPS.Z (R8), K1, X1
+	VMULPS    X1, X0, X0
+	VMOVUPS   X0, K1, (DX)
+	ADDQ      AX, DX
+	ADDQ      AX, R8
+	MOVQ      64(SP), CX
+	ADDQ      CX, 48(SP)
+	DECQ      56(SP)
+	JNZ       loop736
+	JMP       rest734
+
+more735:
+	CMPQ  40(SP), $0x00000008
+	JG    more741
+	MOVQ  40(SP), CX
+	MOVQ  $-1, DX
+	BZHIQ CX, DX, DX
+	KMOVW DX, K1
+	MOVQ  $0x00000000, 48(SP)
+	MOVQ  rows+56(FP), CX
+	MOVQ  CX, 56(SP)
+
+loop742:
 	MOVQ      (SP), DX
 	ADDQ      48(SP), DX
 	MOVQ      8(SP), BX
@@ -10446,9 +13085,9 @@ loop603:
 	MOVQ      pixels+48(FP), CX
 	SUBQ      $0x00000002, CX
 
-while604:
+while743:
 	CMPQ      CX, $0x00000003
-	JL        done605
+	JL        done744
 	VMOVUPS.Z (BX), K1, Y6
 	VMOVUPS.Z (SI), K1, Y7
 	VMOVUPS.Z (DI), K1, Y8
@@ -10507,12 +13146,12 @@ while604:
 	ADDQ      AX, DX
 	ADDQ      AX, R8
 	SUBQ      $0x00000003, CX
-	JMP       while604
+	JMP       while743
 
-done605:
-while606:
+done744:
+while745:
 	CMPQ      CX, $0x00000001
-	JL        done607
+	JL        done746
 	VMOVUPS.Z (BX), K1, Y6
 	VMOVUPS.Z (SI), K1, Y7
 	VMOVUPS.Z (DI), K1, Y8
@@ -10539,9 +13178,9 @@ while606:
 	VMOVAPS   Y7, Y4
 	VMOVAPS   Y8, Y5
 	SUBQ      $0x00000001, CX
-	JMP       while606
+	JMP       while745
 
-done607:
+done746:
 	VXORPS    Y6, Y6, Y6
 	VXORPS    Y7, Y7, Y7
 	VXORPS    Y8, Y8, Y8
@@ -10561,10 +13200,10 @@ done607:
 	MOVQ      64(SP), CX
 	ADDQ      CX, 48(SP)
 	DECQ      56(SP)
-	JNZ       loop603
-	JMP       rest602
+	JNZ       loop742
+	JMP       rest734
 
-more601:
+more741:
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -10573,7 +13212,7 @@ more601:
 	MOVQ  rows+56(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop608:
+loop747:
 	MOVQ      (SP), DX
 	ADDQ      48(SP), DX
 	MOVQ      8(SP), BX
@@ -10620,9 +13259,9 @@ loop608:
 	MOVQ      pixels+48(FP), CX
 	SUBQ      $0x00000002, CX
 
-while609:
+while748:
 	CMPQ      CX, $0x00000003
-	JL        done610
+	JL        done749
 	VMOVUPS.Z (BX), K1, Z6
 	VMOVUPS.Z (SI), K1, Z7
 	VMOVUPS.Z (DI), K1, Z8
@@ -10681,12 +13320,12 @@ while609:
 	ADDQ      AX, DX
 	ADDQ      AX, R8
 	SUBQ      $0x00000003, CX
-	JMP       while609
+	JMP       while748
 
-done610:
-while611:
+done749:
+while750:
 	CMPQ      CX, $0x00000001
-	JL        done612
+	JL        done751
 	VMOVUPS.Z (BX), K1, Z6
 	VMOVUPS.Z (SI), K1, Z7
 	VMOVUPS.Z (DI), K1, Z8
@@ -10713,9 +13352,9 @@ while611:
 	VMOVAPS   Z7, Z4
 	VMOVAPS   Z8, Z5
 	SUBQ      $0x00000001, CX
-	JMP       while611
+	JMP       while750
 
-done612:
+done751:
 	VXORPS    Z6, Z6, Z6
 	VXORPS    Z7, Z7, Z7
 	VXORPS    Z8, Z8, Z8
@@ -10735,10 +13374,10 @@ done612:
 	MOVQ      64(SP), CX
 	ADDQ      CX, 48(SP)
 	DECQ      56(SP)
-	JNZ       loop608
+	JNZ       loop747
 
-rest602:
-zero600:
+rest734:
+zero733:
 	VZEROUPPER
 	RET
 
@@ -10762,14 +13401,14 @@ TEXT ·maxAroundAVX512(SB), NOSPLIT, $72-56
 	IMULQ pixels+40(FP), CX
 	MOVQ  CX, 64(SP)
 
-while613:
+while752:
 	CMPQ 40(SP), $0x00000010
-	JL   done614
+	JL   done753
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+48(FP), CX
 	MOVQ CX, 56(SP)
 
-loop615:
+loop754:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -10817,9 +13456,9 @@ loop615:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while616:
+while755:
 	CMPQ    CX, $0x00000003
-	JL      done617
+	JL      done756
 	VMOVUPS (BX), Z2
 	VMOVUPS (SI), Z3
 	VMAXPS  Z2, Z3, Z2
@@ -10884,12 +13523,12 @@ while616:
 	VMOVUPS Z2, (DX)
 	ADDQ    AX, DX
 	SUBQ    $0x00000003, CX
-	JMP     while616
+	JMP     while755
 
-done617:
-while618:
+done756:
+while757:
 	CMPQ    CX, $0x00000001
-	JL      done619
+	JL      done758
 	VMOVUPS (BX), Z2
 	VMOVUPS (SI), Z3
 	VMAXPS  Z2, Z3, Z2
@@ -10914,9 +13553,9 @@ while618:
 	VMOVAPS Z1, Z0
 	VMOVAPS Z2, Z1
 	SUBQ    $0x00000001, CX
-	JMP     while618
+	JMP     while757
 
-done619:
+done758:
 	VBROADCASTSS (SP), Z2
 	VMOVAPS      Z0, Z0
 	VMAXPS       Z0, Z1, Z0
@@ -10930,19 +13569,19 @@ done619:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop615
+	JNZ          loop754
 	ADDQ         $0x00000040, 8(SP)
 	ADDQ         $0x00000040, 16(SP)
 	ADDQ         $0x00000040, 24(SP)
 	ADDQ         $0x00000040, 32(SP)
 	SUBQ         $0x00000010, 40(SP)
-	JMP          while613
+	JMP          while752
 
-done614:
+done753:
 	CMPQ  40(SP), $0x00000000
-	JE    zero620
-	CMPQ  40(SP), $0x00000008
-	JG    more621
+	JE    zero759
+	CMPQ  40(SP), $0x00000004
+	JG    more761
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -10951,7 +13590,182 @@ done614:
 	MOVQ  rows+48(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop623:
+loop762:
+	MOVQ         8(SP), DX
+	ADDQ         48(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         48(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         48(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         48(SP), DI
+	VBROADCASTSS (SP), X0
+	VMOVUPS.Z    (BX), K1, X1
+	VMOVUPS.Z    (SI), K1, X2
+	VMAXPS       X1, X2, X1
+	VCMPPS       $0x03, X2, X2, K2
+	VMOVAPS      X2, K2, X1
+	VMOVUPS.Z    (DI), K1, X2
+	VMAXPS       X1, X2, X1
+	VCMPPS       $0x03, X2, X2, K2
+	VMOVAPS      X2, K2, X1
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVUPS.Z    (BX), K1, X2
+	VMOVUPS.Z    (SI), K1, X3
+	VMAXPS       X2, X3, X2
+	VCMPPS       $0x03, X3, X3, K2
+	VMOVAPS      X3, K2, X2
+	VMOVUPS.Z    (DI), K1, X3
+	VMAXPS       X2, X3, X2
+	VCMPPS       $0x03, X3, X3, K2
+	VMOVAPS      X3, K2, X2
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVAPS      X0, X0
+	VMAXPS       X0, X1, X0
+	VCMPPS       $0x03, X1, X1, K2
+	VMOVAPS      X1, K2, X0
+	VMAXPS       X0, X2, X0
+	VCMPPS       $0x03, X2, X2, K2
+	VMOVAPS      X2, K2, X0
+	VMOVUPS      X0, K1, (DX)
+	ADDQ         AX, DX
+	VMOVAPS      X1, X0
+	VMOVAPS      X2, X1
+	MOVQ         pixels+40(FP), CX
+	SUBQ         $0x00000002, CX
+
+while763:
+	CMPQ      CX, $0x00000003
+	JL        done764
+	VMOVUPS.Z (BX), K1, X2
+	VMOVUPS.Z (SI), K1, X3
+	VMAXPS    X2, X3, X2
+	VCMPPS    $0x03, X3, X3, K2
+	VMOVAPS   X3, K2, X2
+	VMOVUPS.Z (DI), K1, X3
+	VMAXPS    X2, X3, X2
+	VCMPPS    $0x03, X3, X3, K2
+	VMOVAPS   X3, K2, X2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   X0, X0
+	VMAXPS    X0, X1, X0
+	VCMPPS    $0x03, X1, X1, K2
+	VMOVAPS   X1, K2, X0
+	VMAXPS    X0, X2, X0
+	VCMPPS    $0x03, X2, X2, K2
+	VMOVAPS   X2, K2, X0
+	VMOVUPS   X0, K1, (DX)
+	ADDQ      AX, DX
+	VMOVUPS.Z (BX), K1, X0
+	VMOVUPS.Z (SI), K1, X3
+	VMAXPS    X0, X3, X0
+	VCMPPS    $0x03, X3, X3, K2
+	VMOVAPS   X3, K2, X0
+	VMOVUPS.Z (DI), K1, X3
+	VMAXPS    X0, X3, X0
+	VCMPPS    $0x03, X3, X3, K2
+	VMOVAPS   X3, K2, X0
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   X1, X1
+	VMAXPS    X1, X2, X1
+	VCMPPS    $0x03, X2, X2, K2
+	VMOVAPS   X2, K2, X1
+	VMAXPS    X1, X0, X1
+	VCMPPS    $0x03, X0, X0, K2
+	VMOVAPS   X0, K2, X1
+	VMOVUPS   X1, K1, (DX)
+	ADDQ      AX, DX
+	VMOVUPS.Z (BX), K1, X1
+	VMOVUPS.Z (SI), K1, X3
+	VMAXPS    X1, X3, X1
+	VCMPPS    $0x03, X3, X3, K2
+	VMOVAPS   X3, K2, X1
+	VMOVUPS.Z (DI), K1, X3
+	VMAXPS    X1, X3, X1
+	VCMPPS    $0x03, X3, X3, K2
+	VMOVAPS   X3, K2, X1
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   X2, X2
+	VMAXPS    X2, X0, X2
+	VCMPPS    $0x03, X0, X0, K2
+	VMOVAPS   X0, K2, X2
+	VMAXPS    X2, X1, X2
+	VCMPPS    $0x03, X1, X1, K2
+	VMOVAPS   X1, K2, X2
+	VMOVUPS   X2, K1, (DX)
+	ADDQ      AX, DX
+	SUBQ      $0x00000003, CX
+	JMP       while763
+
+done764:
+while765:
+	CMPQ      CX, $0x00000001
+	JL        done766
+	VMOVUPS.Z (BX), K1, X2
+	VMOVUPS.Z (SI), K1, X3
+	VMAXPS    X2, X3, X2
+	VCMPPS    $0x03, X3, X3, K2
+	VMOVAPS   X3, K2, X2
+	VMOVUPS.Z (DI), K1, X3
+	VMAXPS    X2, X3, X2
+	VCMPPS    $0x03, X3, X3, K2
+	VMOVAPS   X3, K2, X2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   X0, X0
+	VMAXPS    X0, X1, X0
+	VCMPPS    $0x03, X1, X1, K2
+	VMOVAPS   X1, K2, X0
+	VMAXPS    X0, X2, X0
+	VCMPPS    $0x03, X2, X2, K2
+	VMOVAPS   X2, K2, X0
+	VMOVUPS   X0, K1, (DX)
+	ADDQ      AX, DX
+	VMOVAPS   X1, X0
+	VMOVAPS   X2, X1
+	SUBQ      $0x00000001, CX
+	JMP       while765
+
+done766:
+	VBROADCASTSS (SP), X2
+	VMOVAPS      X0, X0
+	VMAXPS       X0, X1, X0
+	VCMPPS       $0x03, X1, X1, K2
+	VMOVAPS      X1, K2, X0
+	VMAXPS       X0, X2, X0
+	VCMPPS       $0x03, X2, X2, K2
+	VMOVAPS      X2, K2, X0
+	VMOVUPS      X0, K1, (DX)
+	ADDQ         AX, DX
+	MOVQ         64(SP), CX
+	ADDQ         CX, 48(SP)
+	DECQ         56(SP)
+	JNZ          loop762
+	JMP          rest760
+
+more761:
+	CMPQ  40(SP), $0x00000008
+	JG    more767
+	MOVQ  40(SP), CX
+	MOVQ  $-1, DX
+	BZHIQ CX, DX, DX
+	KMOVW DX, K1
+	MOVQ  $0x00000000, 48(SP)
+	MOVQ  rows+48(FP), CX
+	MOVQ  CX, 56(SP)
+
+loop768:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -10999,9 +13813,9 @@ loop623:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while624:
+while769:
 	CMPQ      CX, $0x00000003
-	JL        done625
+	JL        done770
 	VMOVUPS.Z (BX), K1, Y2
 	VMOVUPS.Z (SI), K1, Y3
 	VMAXPS    Y2, Y3, Y2
@@ -11066,12 +13880,12 @@ while624:
 	VMOVUPS   Y2, K1, (DX)
 	ADDQ      AX, DX
 	SUBQ      $0x00000003, CX
-	JMP       while624
+	JMP       while769
 
-done625:
-while626:
+done770:
+while771:
 	CMPQ      CX, $0x00000001
-	JL        done627
+	JL        done772
 	VMOVUPS.Z (BX), K1, Y2
 	VMOVUPS.Z (SI), K1, Y3
 	VMAXPS    Y2, Y3, Y2
@@ -11096,9 +13910,9 @@ while626:
 	VMOVAPS   Y1, Y0
 	VMOVAPS   Y2, Y1
 	SUBQ      $0x00000001, CX
-	JMP       while626
+	JMP       while771
 
-done627:
+done772:
 	VBROADCASTSS (SP), Y2
 	VMOVAPS      Y0, Y0
 	VMAXPS       Y0, Y1, Y0
@@ -11112,10 +13926,10 @@ done627:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop623
-	JMP          rest622
+	JNZ          loop768
+	JMP          rest760
 
-more621:
+more767:
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -11124,7 +13938,7 @@ more621:
 	MOVQ  rows+48(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop628:
+loop773:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -11172,9 +13986,9 @@ loop628:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while629:
+while774:
 	CMPQ      CX, $0x00000003
-	JL        done630
+	JL        done775
 	VMOVUPS.Z (BX), K1, Z2
 	VMOVUPS.Z (SI), K1, Z3
 	VMAXPS    Z2, Z3, Z2
@@ -11239,12 +14053,12 @@ while629:
 	VMOVUPS   Z2, K1, (DX)
 	ADDQ      AX, DX
 	SUBQ      $0x00000003, CX
-	JMP       while629
+	JMP       while774
 
-done630:
-while631:
+done775:
+while776:
 	CMPQ      CX, $0x00000001
-	JL        done632
+	JL        done777
 	VMOVUPS.Z (BX), K1, Z2
 	VMOVUPS.Z (SI), K1, Z3
 	VMAXPS    Z2, Z3, Z2
@@ -11269,9 +14083,9 @@ while631:
 	VMOVAPS   Z1, Z0
 	VMOVAPS   Z2, Z1
 	SUBQ      $0x00000001, CX
-	JMP       while631
+	JMP       while776
 
-done632:
+done777:
 	VBROADCASTSS (SP), Z2
 	VMOVAPS      Z0, Z0
 	VMAXPS       Z0, Z1, Z0
@@ -11285,10 +14099,10 @@ done632:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop628
+	JNZ          loop773
 
-rest622:
-zero620:
+rest760:
+zero759:
 	VZEROUPPER
 	RET
 
@@ -11318,14 +14132,14 @@ TEXT ·maxAroundGradAVX512(SB), NOSPLIT, $96-80
 	IMULQ pixels+64(FP), CX
 	MOVQ  CX, 88(SP)
 
-while633:
+while778:
 	CMPQ 64(SP), $0x00000010
-	JL   done634
+	JL   done779
 	MOVQ $0x00000000, 72(SP)
 	MOVQ rows+72(FP), CX
 	MOVQ CX, 80(SP)
 
-loop635:
+loop780:
 	MOVQ         8(SP), DX
 	ADDQ         72(SP), DX
 	MOVQ         16(SP), BX
@@ -11424,9 +14238,9 @@ loop635:
 	MOVQ         pixels+64(FP), CX
 	SUBQ         $0x00000002, CX
 
-while636:
+while781:
 	CMPQ    CX, $0x00000003
-	JL      done637
+	JL      done782
 	VMOVUPS (R8), Z15
 	VMOVUPS (R11), Z19
 	VMOVUPS (R9), Z16
@@ -11581,12 +14395,12 @@ while636:
 	ADDQ    AX, BX
 	ADDQ    AX, SI
 	SUBQ    $0x00000003, CX
-	JMP     while636
+	JMP     while781
 
-done637:
-while638:
+done782:
+while783:
 	CMPQ    CX, $0x00000001
-	JL      done639
+	JL      done784
 	VMOVUPS (R8), Z15
 	VMOVUPS (R11), Z19
 	VMOVUPS (R9), Z16
@@ -11653,9 +14467,9 @@ while638:
 	VMOVAPS Z20, Z13
 	VMOVAPS Z21, Z14
 	SUBQ    $0x00000001, CX
-	JMP     while638
+	JMP     while783
 
-done639:
+done784:
 	VBROADCASTSS (SP), Z15
 	VBROADCASTSS (SP), Z16
 	VBROADCASTSS (SP), Z17
@@ -11706,7 +14520,7 @@ done639:
 	MOVQ         88(SP), CX
 	ADDQ         CX, 72(SP)
 	DECQ         80(SP)
-	JNZ          loop635
+	JNZ          loop780
 	ADDQ         $0x00000040, 8(SP)
 	ADDQ         $0x00000040, 16(SP)
 	ADDQ         $0x00000040, 24(SP)
@@ -11715,13 +14529,13 @@ done639:
 	ADDQ         $0x00000040, 48(SP)
 	ADDQ         $0x00000040, 56(SP)
 	SUBQ         $0x00000010, 64(SP)
-	JMP          while633
+	JMP          while778
 
-done634:
+done779:
 	CMPQ  64(SP), $0x00000000
-	JE    zero640
-	CMPQ  64(SP), $0x00000008
-	JG    more641
+	JE    zero785
+	CMPQ  64(SP), $0x00000004
+	JG    more787
 	MOVQ  64(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -11730,7 +14544,402 @@ done634:
 	MOVQ  rows+72(FP), CX
 	MOVQ  CX, 80(SP)
 
-loop643:
+loop788:
+	MOVQ         8(SP), DX
+	ADDQ         72(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         72(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         72(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         72(SP), DI
+	MOVQ         40(SP), R8
+	ADDQ         72(SP), R8
+	MOVQ         48(SP), R9
+	ADDQ         72(SP), R9
+	MOVQ         56(SP), R10
+	ADDQ         72(SP), R10
+	VXORPS       X0, X0, X0
+	MOVQ         DX, R11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (SP), X1
+	VBROADCASTSS (SP), X2
+	VBROADCASTSS (SP), X3
+	VBROADCASTSS (SP), X4
+	VMOVUPS.Z    (R8), K1, X5
+	VMOVUPS.Z    (R11), K1, X9
+	VMOVUPS.Z    (R9), K1, X6
+	VMOVUPS.Z    (R12), K1, X10
+	VMOVUPS.Z    (R10), K1, X7
+	VMOVUPS.Z    (R13), K1, X11
+	VMAXPS       X5, X6, X8
+	VMAXPS       X8, X7, X8
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	VMOVUPS.Z    (R8), K1, X12
+	VMOVUPS.Z    (R11), K1, X16
+	VMOVUPS.Z    (R9), K1, X13
+	VMOVUPS.Z    (R12), K1, X17
+	VMOVUPS.Z    (R10), K1, X14
+	VMOVUPS.Z    (R13), K1, X18
+	VMAXPS       X12, X13, X15
+	VMAXPS       X15, X14, X15
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	VMOVUPS.Z    (DI), K1, X19
+	VMAXPS       X4, X8, X4
+	VMAXPS       X4, X15, X4
+	VCMPPS       $0x00, X1, X4, K2
+	VADDPS       X19, X23, K2, X23
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X5, X4, K2
+	VADDPS       X19, X9, K2, X9
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X12, X4, K2
+	VADDPS       X19, X16, K2, X16
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X2, X4, K2
+	VADDPS       X19, X24, K2, X24
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X6, X4, K2
+	VADDPS       X19, X10, K2, X10
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X13, X4, K2
+	VADDPS       X19, X17, K2, X17
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X3, X4, K2
+	VADDPS       X19, X25, K2, X25
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X7, X4, K2
+	VADDPS       X19, X11, K2, X11
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X14, X4, K2
+	VADDPS       X19, X18, K2, X18
+	VMOVAPS      X0, K2, X19
+	ADDQ         AX, DI
+	VMOVAPS      X5, X1
+	VMOVAPS      X6, X2
+	VMOVAPS      X7, X3
+	VMOVAPS      X8, X4
+	VMOVAPS      X9, X23
+	VMOVAPS      X10, X24
+	VMOVAPS      X11, X25
+	VMOVAPS      X12, X5
+	VMOVAPS      X13, X6
+	VMOVAPS      X14, X7
+	VMOVAPS      X15, X8
+	VMOVAPS      X16, X9
+	VMOVAPS      X17, X10
+	VMOVAPS      X18, X11
+	MOVQ         pixels+64(FP), CX
+	SUBQ         $0x00000002, CX
+
+while789:
+	CMPQ      CX, $0x00000003
+	JL        done790
+	VMOVUPS.Z (R8), K1, X12
+	VMOVUPS.Z (R11), K1, X16
+	VMOVUPS.Z (R9), K1, X13
+	VMOVUPS.Z (R12), K1, X17
+	VMOVUPS.Z (R10), K1, X14
+	VMOVUPS.Z (R13), K1, X18
+	VMAXPS    X12, X13, X15
+	VMAXPS    X15, X14, X15
+	ADDQ      AX, R11
+	ADDQ      AX, R12
+	ADDQ      AX, R13
+	ADDQ      AX, R8
+	ADDQ      AX, R9
+	ADDQ      AX, R10
+	VMOVUPS.Z (DI), K1, X19
+	VMAXPS    X4, X8, X4
+	VMAXPS    X4, X15, X4
+	VCMPPS    $0x00, X1, X4, K2
+	VADDPS    X19, X23, K2, X23
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X5, X4, K2
+	VADDPS    X19, X9, K2, X9
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X12, X4, K2
+	VADDPS    X19, X16, K2, X16
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X2, X4, K2
+	VADDPS    X19, X24, K2, X24
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X6, X4, K2
+	VADDPS    X19, X10, K2, X10
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X13, X4, K2
+	VADDPS    X19, X17, K2, X17
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X3, X4, K2
+	VADDPS    X19, X25, K2, X25
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X7, X4, K2
+	VADDPS    X19, X11, K2, X11
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X14, X4, K2
+	VADDPS    X19, X18, K2, X18
+	VMOVAPS   X0, K2, X19
+	ADDQ      AX, DI
+	VMOVUPS   X23, K1, (DX)
+	VMOVUPS   X24, K1, (BX)
+	VMOVUPS   X25, K1, (SI)
+	ADDQ      AX, DX
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	VMOVUPS.Z (R8), K1, X1
+	VMOVUPS.Z (R11), K1, X23
+	VMOVUPS.Z (R9), K1, X2
+	VMOVUPS.Z (R12), K1, X24
+	VMOVUPS.Z (R10), K1, X3
+	VMOVUPS.Z (R13), K1, X25
+	VMAXPS    X1, X2, X4
+	VMAXPS    X4, X3, X4
+	ADDQ      AX, R11
+	ADDQ      AX, R12
+	ADDQ      AX, R13
+	ADDQ      AX, R8
+	ADDQ      AX, R9
+	ADDQ      AX, R10
+	VMOVUPS.Z (DI), K1, X19
+	VMAXPS    X8, X15, X8
+	VMAXPS    X8, X4, X8
+	VCMPPS    $0x00, X5, X8, K2
+	VADDPS    X19, X9, K2, X9
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X12, X8, K2
+	VADDPS    X19, X16, K2, X16
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X1, X8, K2
+	VADDPS    X19, X23, K2, X23
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X6, X8, K2
+	VADDPS    X19, X10, K2, X10
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X13, X8, K2
+	VADDPS    X19, X17, K2, X17
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X2, X8, K2
+	VADDPS    X19, X24, K2, X24
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X7, X8, K2
+	VADDPS    X19, X11, K2, X11
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X14, X8, K2
+	VADDPS    X19, X18, K2, X18
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X3, X8, K2
+	VADDPS    X19, X25, K2, X25
+	VMOVAPS   X0, K2, X19
+	ADDQ      AX, DI
+	VMOVUPS   X9, K1, (DX)
+	VMOVUPS   X10, K1, (BX)
+	VMOVUPS   X11, K1, (SI)
+	ADDQ      AX, DX
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	VMOVUPS.Z (R8), K1, X5
+	VMOVUPS.Z (R11), K1, X9
+	VMOVUPS.Z (R9), K1, X6
+	VMOVUPS.Z (R12), K1, X10
+	VMOVUPS.Z (R10), K1, X7
+	VMOVUPS.Z (R13), K1, X11
+	VMAXPS    X5, X6, X8
+	VMAXPS    X8, X7, X8
+	ADDQ      AX, R11
+	ADDQ      AX, R12
+	ADDQ      AX, R13
+	ADDQ      AX, R8
+	ADDQ      AX, R9
+	ADDQ      AX, R10
+	VMOVUPS.Z (DI), K1, X19
+	VMAXPS    X15, X4, X15
+	VMAXPS    X15, X8, X15
+	VCMPPS    $0x00, X12, X15, K2
+	VADDPS    X19, X16, K2, X16
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X1, X15, K2
+	VADDPS    X19, X23, K2, X23
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X5, X15, K2
+	VADDPS    X19, X9, K2, X9
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X13, X15, K2
+	VADDPS    X19, X17, K2, X17
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X2, X15, K2
+	VADDPS    X19, X24, K2, X24
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X6, X15, K2
+	VADDPS    X19, X10, K2, X10
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X14, X15, K2
+	VADDPS    X19, X18, K2, X18
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X3, X15, K2
+	VADDPS    X19, X25, K2, X25
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X7, X15, K2
+	VADDPS    X19, X11, K2, X11
+	VMOVAPS   X0, K2, X19
+	ADDQ      AX, DI
+	VMOVUPS   X16, K1, (DX)
+	VMOVUPS   X17, K1, (BX)
+	VMOVUPS   X18, K1, (SI)
+	ADDQ      AX, DX
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	SUBQ      $0x00000003, CX
+	JMP       while789
+
+done790:
+while791:
+	CMPQ      CX, $0x00000001
+	JL        done792
+	VMOVUPS.Z (R8), K1, X12
+	VMOVUPS.Z (R11), K1, X16
+	VMOVUPS.Z (R9), K1, X13
+	VMOVUPS.Z (R12), K1, X17
+	VMOVUPS.Z (R10), K1, X14
+	VMOVUPS.Z (R13), K1, X18
+	VMAXPS    X12, X13, X15
+	VMAXPS    X15, X14, X15
+	ADDQ      AX, R11
+	ADDQ      AX, R12
+	ADDQ      AX, R13
+	ADDQ      AX, R8
+	ADDQ      AX, R9
+	ADDQ      AX, R10
+	VMOVUPS.Z (DI), K1, X19
+	VMAXPS    X4, X8, X4
+	VMAXPS    X4, X15, X4
+	VCMPPS    $0x00, X1, X4, K2
+	VADDPS    X19, X23, K2, X23
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X5, X4, K2
+	VADDPS    X19, X9, K2, X9
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X12, X4, K2
+	VADDPS    X19, X16, K2, X16
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X2, X4, K2
+	VADDPS    X19, X24, K2, X24
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X6, X4, K2
+	VADDPS    X19, X10, K2, X10
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X13, X4, K2
+	VADDPS    X19, X17, K2, X17
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X3, X4, K2
+	VADDPS    X19, X25, K2, X25
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X7, X4, K2
+	VADDPS    X19, X11, K2, X11
+	VMOVAPS   X0, K2, X19
+	VCMPPS    $0x00, X14, X4, K2
+	VADDPS    X19, X18, K2, X18
+	VMOVAPS   X0, K2, X19
+	ADDQ      AX, DI
+	VMOVUPS   X23, K1, (DX)
+	VMOVUPS   X24, K1, (BX)
+	VMOVUPS   X25, K1, (SI)
+	ADDQ      AX, DX
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	VMOVAPS   X5, X1
+	VMOVAPS   X6, X2
+	VMOVAPS   X7, X3
+	VMOVAPS   X8, X4
+	VMOVAPS   X9, X23
+	VMOVAPS   X10, X24
+	VMOVAPS   X11, X25
+	VMOVAPS   X12, X5
+	VMOVAPS   X13, X6
+	VMOVAPS   X14, X7
+	VMOVAPS   X15, X8
+	VMOVAPS   X16, X9
+	VMOVAPS   X17, X10
+	VMOVAPS   X18, X11
+	SUBQ      $0x00000001, CX
+	JMP       while791
+
+done792:
+	VBROADCASTSS (SP), X12
+	VBROADCASTSS (SP), X13
+	VBROADCASTSS (SP), X14
+	VBROADCASTSS (SP), X15
+	VMOVUPS.Z    (DI), K1, X19
+	VMAXPS       X4, X8, X4
+	VMAXPS       X4, X15, X4
+	VCMPPS       $0x00, X1, X4, K2
+	VADDPS       X19, X23, K2, X23
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X5, X4, K2
+	VADDPS       X19, X9, K2, X9
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X12, X4, K2
+	VADDPS       X19, X16, K2, X16
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X2, X4, K2
+	VADDPS       X19, X24, K2, X24
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X6, X4, K2
+	VADDPS       X19, X10, K2, X10
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X13, X4, K2
+	VADDPS       X19, X17, K2, X17
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X3, X4, K2
+	VADDPS       X19, X25, K2, X25
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X7, X4, K2
+	VADDPS       X19, X11, K2, X11
+	VMOVAPS      X0, K2, X19
+	VCMPPS       $0x00, X14, X4, K2
+	VADDPS       X19, X18, K2, X18
+	VMOVAPS      X0, K2, X19
+	ADDQ         AX, DI
+	VMOVUPS      X23, K1, (DX)
+	VMOVUPS      X24, K1, (BX)
+	VMOVUPS      X25, K1, (SI)
+	ADDQ         AX, DX
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	VMOVUPS      X9, K1, (DX)
+	VMOVUPS      X10, K1, (BX)
+	VMOVUPS      X11, K1, (SI)
+	ADDQ         AX, DX
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	MOVQ         88(SP), CX
+	ADDQ         CX, 72(SP)
+	DECQ         80(SP)
+	JNZ          loop788
+	JMP          rest786
+
+more787:
+	CMPQ  64(SP), $0x00000008
+	JG    more793
+	MOVQ  64(SP), CX
+	MOVQ  $-1, DX
+	BZHIQ CX, DX, DX
+	KMOVW DX, K1
+	MOVQ  $0x00000000, 72(SP)
+	MOVQ  rows+72(FP), CX
+	MOVQ  CX, 80(SP)
+
+loop794:
 	MOVQ         8(SP), DX
 	ADDQ         72(SP), DX
 	MOVQ         16(SP), BX
@@ -11829,9 +15038,9 @@ loop643:
 	MOVQ         pixels+64(FP), CX
 	SUBQ         $0x00000002, CX
 
-while644:
+while795:
 	CMPQ      CX, $0x00000003
-	JL        done645
+	JL        done796
 	VMOVUPS.Z (R8), K1, Y12
 	VMOVUPS.Z (R11), K1, Y16
 	VMOVUPS.Z (R9), K1, Y13
@@ -11986,12 +15195,12 @@ while644:
 	ADDQ      AX, BX
 	ADDQ      AX, SI
 	SUBQ      $0x00000003, CX
-	JMP       while644
+	JMP       while795
 
-done645:
-while646:
+done796:
+while797:
 	CMPQ      CX, $0x00000001
-	JL        done647
+	JL        done798
 	VMOVUPS.Z (R8), K1, Y12
 	VMOVUPS.Z (R11), K1, Y16
 	VMOVUPS.Z (R9), K1, Y13
@@ -12058,9 +15267,9 @@ while646:
 	VMOVAPS   Y17, Y10
 	VMOVAPS   Y18, Y11
 	SUBQ      $0x00000001, CX
-	JMP       while646
+	JMP       while797
 
-done647:
+done798:
 	VBROADCASTSS (SP), Y12
 	VBROADCASTSS (SP), Y13
 	VBROADCASTSS (SP), Y14
@@ -12111,10 +15320,10 @@ done647:
 	MOVQ         88(SP), CX
 	ADDQ         CX, 72(SP)
 	DECQ         80(SP)
-	JNZ          loop643
-	JMP          rest642
+	JNZ          loop794
+	JMP          rest786
 
-more641:
+more793:
 	MOVQ  64(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -12123,7 +15332,7 @@ more641:
 	MOVQ  rows+72(FP), CX
 	MOVQ  CX, 80(SP)
 
-loop648:
+loop799:
 	MOVQ         8(SP), DX
 	ADDQ         72(SP), DX
 	MOVQ         16(SP), BX
@@ -12222,9 +15431,9 @@ loop648:
 	MOVQ         pixels+64(FP), CX
 	SUBQ         $0x00000002, CX
 
-while649:
+while800:
 	CMPQ      CX, $0x00000003
-	JL        done650
+	JL        done801
 	VMOVUPS.Z (R8), K1, Z12
 	VMOVUPS.Z (R11), K1, Z16
 	VMOVUPS.Z (R9), K1, Z13
@@ -12379,12 +15588,12 @@ while649:
 	ADDQ      AX, BX
 	ADDQ      AX, SI
 	SUBQ      $0x00000003, CX
-	JMP       while649
+	JMP       while800
 
-done650:
-while651:
+done801:
+while802:
 	CMPQ      CX, $0x00000001
-	JL        done652
+	JL        done803
 	VMOVUPS.Z (R8), K1, Z12
 	VMOVUPS.Z (R11), K1, Z16
 	VMOVUPS.Z (R9), K1, Z13
@@ -12451,9 +15660,9 @@ while651:
 	VMOVAPS   Z17, Z10
 	VMOVAPS   Z18, Z11
 	SUBQ      $0x00000001, CX
-	JMP       while651
+	JMP       while802
 
-done652:
+done803:
 	VBROADCASTSS (SP), Z12
 	VBROADCASTSS (SP), Z13
 	VBROADCASTSS (SP), Z14
@@ -12504,10 +15713,10 @@ done652:
 	MOVQ         88(SP), CX
 	ADDQ         CX, 72(SP)
 	DECQ         80(SP)
-	JNZ          loop648
+	JNZ          loop799
 
-rest642:
-zero640:
+rest786:
+zero785:
 	VZEROUPPER
 	RET
 
@@ -12519,9 +15728,9 @@ TEXT ·addRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while653:
+while804:
 	CMPQ    BX, $0x00000040
-	JL      done654
+	JL      done805
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VADDPS  Z1, Z0, Z0
@@ -12542,12 +15751,12 @@ while653:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while653
+	JMP     while804
 
-done654:
-while655:
+done805:
+while806:
 	CMPQ    BX, $0x00000010
-	JL      done656
+	JL      done807
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VADDPS  Z1, Z0, Z0
@@ -12556,11 +15765,11 @@ while655:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while655
+	JMP     while806
 
-done656:
+done807:
 	CMPQ      BX, $0x00000000
-	JE        zero657
+	JE        zero808
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -12569,7 +15778,7 @@ done656:
 	VADDPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero657:
+zero808:
 	VZEROUPPER
 	RET
 
@@ -12581,9 +15790,9 @@ TEXT ·subRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while658:
+while809:
 	CMPQ    BX, $0x00000040
-	JL      done659
+	JL      done810
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VSUBPS  Z1, Z0, Z0
@@ -12604,12 +15813,12 @@ while658:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while658
+	JMP     while809
 
-done659:
-while660:
+done810:
+while811:
 	CMPQ    BX, $0x00000010
-	JL      done661
+	JL      done812
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VSUBPS  Z1, Z0, Z0
@@ -12618,11 +15827,11 @@ while660:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while660
+	JMP     while811
 
-done661:
+done812:
 	CMPQ      BX, $0x00000000
-	JE        zero662
+	JE        zero813
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -12631,7 +15840,7 @@ done661:
 	VSUBPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero662:
+zero813:
 	VZEROUPPER
 	RET
 
@@ -12643,9 +15852,9 @@ TEXT ·mulRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while663:
+while814:
 	CMPQ    BX, $0x00000040
-	JL      done664
+	JL      done815
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMULPS  Z1, Z0, Z0
@@ -12666,12 +15875,12 @@ while663:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while663
+	JMP     while814
 
-done664:
-while665:
+done815:
+while816:
 	CMPQ    BX, $0x00000010
-	JL      done666
+	JL      done817
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMULPS  Z1, Z0, Z0
@@ -12680,11 +15889,11 @@ while665:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while665
+	JMP     while816
 
-done666:
+done817:
 	CMPQ      BX, $0x00000000
-	JE        zero667
+	JE        zero818
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -12693,7 +15902,7 @@ done666:
 	VMULPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero667:
+zero818:
 	VZEROUPPER
 	RET
 
@@ -12705,9 +15914,9 @@ TEXT ·divRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while668:
+while819:
 	CMPQ    BX, $0x00000040
-	JL      done669
+	JL      done820
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VDIVPS  Z1, Z0, Z0
@@ -12728,12 +15937,12 @@ while668:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while668
+	JMP     while819
 
-done669:
-while670:
+done820:
+while821:
 	CMPQ    BX, $0x00000010
-	JL      done671
+	JL      done822
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VDIVPS  Z1, Z0, Z0
@@ -12742,11 +15951,11 @@ while670:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while670
+	JMP     while821
 
-done671:
+done822:
 	CMPQ      BX, $0x00000000
-	JE        zero672
+	JE        zero823
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -12755,7 +15964,7 @@ done671:
 	VDIVPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero672:
+zero823:
 	VZEROUPPER
 	RET
 
@@ -12766,9 +15975,9 @@ TEXT ·sqrtRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while673:
+while824:
 	CMPQ    DX, $0x00000040
-	JL      done674
+	JL      done825
 	VMOVUPS (CX), Z0
 	VSQRTPS Z0, Z0
 	VMOVUPS Z0, (AX)
@@ -12784,23 +15993,23 @@ while673:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while673
+	JMP     while824
 
-done674:
-while675:
+done825:
+while826:
 	CMPQ    DX, $0x00000010
-	JL      done676
+	JL      done827
 	VMOVUPS (CX), Z0
 	VSQRTPS Z0, Z0
 	VMOVUPS Z0, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while675
+	JMP     while826
 
-done676:
+done827:
 	CMPQ      DX, $0x00000000
-	JE        zero677
+	JE        zero828
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -12808,7 +16017,7 @@ done676:
 	VSQRTPS   Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero677:
+zero828:
 	VZEROUPPER
 	RET
 
@@ -12820,9 +16029,9 @@ TEXT ·maxRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while678:
+while829:
 	CMPQ    BX, $0x00000040
-	JL      done679
+	JL      done830
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMAXPS  Z1, Z0, Z0
@@ -12843,12 +16052,12 @@ while678:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while678
+	JMP     while829
 
-done679:
-while680:
+done830:
+while831:
 	CMPQ    BX, $0x00000010
-	JL      done681
+	JL      done832
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMAXPS  Z1, Z0, Z0
@@ -12857,11 +16066,11 @@ while680:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while680
+	JMP     while831
 
-done681:
+done832:
 	CMPQ      BX, $0x00000000
-	JE        zero682
+	JE        zero833
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -12870,7 +16079,7 @@ done681:
 	VMAXPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero682:
+zero833:
 	VZEROUPPER
 	RET
 
@@ -12881,9 +16090,9 @@ TEXT ·reluRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while683:
+while834:
 	CMPQ    DX, $0x00000040
-	JL      done684
+	JL      done835
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -12903,12 +16112,12 @@ while683:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while683
+	JMP     while834
 
-done684:
-while685:
+done835:
+while836:
 	CMPQ    DX, $0x00000010
-	JL      done686
+	JL      done837
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -12916,11 +16125,11 @@ while685:
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while685
+	JMP     while836
 
-done686:
+done837:
 	CMPQ      DX, $0x00000000
-	JE        zero687
+	JE        zero838
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -12929,7 +16138,7 @@ done686:
 	VMAXPS    Z0, Z1, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero687:
+zero838:
 	VZEROUPPER
 	RET
 
@@ -12941,9 +16150,9 @@ TEXT ·reluGradRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while688:
+while839:
 	CMPQ      BX, $0x00000040
-	JL        done689
+	JL        done840
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -12972,12 +16181,12 @@ while688:
 	ADDQ      $0x00000100, CX
 	ADDQ      $0x00000100, DX
 	SUBQ      $0x00000040, BX
-	JMP       while688
+	JMP       while839
 
-done689:
-while690:
+done840:
+while841:
 	CMPQ      BX, $0x00000010
-	JL        done691
+	JL        done842
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -12988,11 +16197,11 @@ while690:
 	ADDQ      $0x00000040, CX
 	ADDQ      $0x00000040, DX
 	SUBQ      $0x00000010, BX
-	JMP       while690
+	JMP       while841
 
-done691:
+done842:
 	CMPQ      BX, $0x00000000
-	JE        zero692
+	JE        zero843
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -13003,7 +16212,7 @@ done691:
 	VMOVAPS.Z Z0, K2, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero692:
+zero843:
 	VZEROUPPER
 	RET
 
@@ -13015,9 +16224,9 @@ TEXT ·scaleRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while693:
+while844:
 	CMPQ    DX, $0x00000040
-	JL      done694
+	JL      done845
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
@@ -13033,23 +16242,23 @@ while693:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while693
+	JMP     while844
 
-done694:
-while695:
+done845:
+while846:
 	CMPQ    DX, $0x00000010
-	JL      done696
+	JL      done847
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while695
+	JMP     while846
 
-done696:
+done847:
 	CMPQ      DX, $0x00000000
-	JE        zero697
+	JE        zero848
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -13057,7 +16266,7 @@ done696:
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (AX)
 
-zero697:
+zero848:
 	VZEROUPPER
 	RET
 
@@ -13070,9 +16279,9 @@ TEXT ·axpyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), BX
 
-while698:
+while849:
 	CMPQ        BX, $0x00000040
-	JL          done699
+	JL          done850
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -13093,12 +16302,12 @@ while698:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while698
+	JMP         while849
 
-done699:
-while700:
+done850:
+while851:
 	CMPQ        BX, $0x00000010
-	JL          done701
+	JL          done852
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -13107,11 +16316,11 @@ while700:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while700
+	JMP         while851
 
-done701:
+done852:
 	CMPQ        BX, $0x00000000
-	JE          zero702
+	JE          zero853
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -13120,7 +16329,7 @@ done701:
 	VFMADD231PS Z0, Z1, Z2
 	VMOVUPS     Z2, K1, (AX)
 
-zero702:
+zero853:
 	VZEROUPPER
 	RET
 
@@ -13134,9 +16343,9 @@ TEXT ·axpbyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Z1
 	MOVQ         n+24(FP), BX
 
-while703:
+while854:
 	CMPQ        BX, $0x00000040
-	JL          done704
+	JL          done855
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -13161,12 +16370,12 @@ while703:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while703
+	JMP         while854
 
-done704:
-while705:
+done855:
+while856:
 	CMPQ        BX, $0x00000010
-	JL          done706
+	JL          done857
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -13176,11 +16385,11 @@ while705:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while705
+	JMP         while856
 
-done706:
+done857:
 	CMPQ        BX, $0x00000000
-	JE          zero707
+	JE          zero858
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -13190,7 +16399,7 @@ done706:
 	VFMADD231PS Z0, Z2, Z3
 	VMOVUPS     Z3, K1, (AX)
 
-zero707:
+zero858:
 	VZEROUPPER
 	RET
 
@@ -13203,9 +16412,9 @@ TEXT ·dotAVX512(SB), NOSPLIT, $0-32
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-while708:
+while859:
 	CMPQ          DX, $0x00000100
-	JL            done709
+	JL            done860
 	VXORPS        Z2, Z2, Z2
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
@@ -13253,12 +16462,12 @@ while708:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000100, DX
-	JMP           while708
+	JMP           while859
 
-done709:
-while710:
+done860:
+while861:
 	CMPQ          DX, $0x00000010
-	JL            done711
+	JL            done862
 	VXORPS        Z2, Z2, Z2
 	VMOVUPS       (AX), Z3
 	VFMADD231PS   (CX), Z3, Z2
@@ -13270,11 +16479,11 @@ while710:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000010, DX
-	JMP           while710
+	JMP           while861
 
-done711:
+done862:
 	CMPQ          DX, $0x00000000
-	JE            zero712
+	JE            zero863
 	MOVQ          $-1, BX
 	BZHIQ         DX, BX, BX
 	KMOVW         BX, K1
@@ -13287,7 +16496,7 @@ done711:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 
-zero712:
+zero863:
 	VADDPD        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPD        Y1, Y0, Y0
@@ -13313,9 +16522,9 @@ TEXT ·sgdAVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Z3
 	MOVQ         n+40(FP), DI
 
-while713:
+while864:
 	CMPQ         DI, $0x00000040
-	JL           done714
+	JL           done865
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -13358,12 +16567,12 @@ while713:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000100, SI
 	SUBQ         $0x00000040, DI
-	JMP          while713
+	JMP          while864
 
-done714:
-while715:
+done865:
+while866:
 	CMPQ         DI, $0x00000010
-	JL           done716
+	JL           done867
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -13379,11 +16588,11 @@ while715:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000010, DI
-	JMP          while715
+	JMP          while866
 
-done716:
+done867:
 	CMPQ         DI, $0x00000000
-	JE           zero717
+	JE           zero868
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVW        R8, K1
@@ -13397,7 +16606,7 @@ done716:
 	VMOVUPS      Z5, K1, (CX)
 	VMOVUPS      Z4, K1, (AX)
 
-zero717:
+zero868:
 	VZEROUPPER
 	RET
 
@@ -13433,9 +16642,9 @@ TEXT ·expRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while718:
+while869:
 	CMPQ         DX, $0x00000040
-	JL           done719
+	JL           done870
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -13603,12 +16812,12 @@ while718:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while718
+	JMP          while869
 
-done719:
-while720:
+done870:
+while871:
 	CMPQ         DX, $0x00000010
-	JL           done721
+	JL           done872
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -13653,11 +16862,11 @@ while720:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while720
+	JMP          while871
 
-done721:
+done872:
 	CMPQ         DX, $0x00000000
-	JE           zero722
+	JE           zero873
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -13703,7 +16912,7 @@ done721:
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      Z3, K1, (AX)
 
-zero722:
+zero873:
 	VZEROUPPER
 	RET
 
@@ -13714,9 +16923,9 @@ TEXT ·sigmoidRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while723:
+while874:
 	CMPQ         DX, $0x00000040
-	JL           done724
+	JL           done875
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -13904,12 +17113,12 @@ while723:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while723
+	JMP          while874
 
-done724:
-while725:
+done875:
+while876:
 	CMPQ         DX, $0x00000010
-	JL           done726
+	JL           done877
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -13959,11 +17168,11 @@ while725:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while725
+	JMP          while876
 
-done726:
+done877:
 	CMPQ         DX, $0x00000000
-	JE           zero727
+	JE           zero878
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -14014,7 +17223,7 @@ done726:
 	VDIVPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero727:
+zero878:
 	VZEROUPPER
 	RET
 
@@ -14025,9 +17234,9 @@ TEXT ·tanhRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while728:
+while879:
 	CMPQ         DX, $0x00000040
-	JL           done729
+	JL           done880
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VANDNPS      Z0, Z1, Z1
@@ -14303,12 +17512,12 @@ while728:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while728
+	JMP          while879
 
-done729:
-while730:
+done880:
+while881:
 	CMPQ         DX, $0x00000010
-	JL           done731
+	JL           done882
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VANDNPS      Z0, Z1, Z1
@@ -14380,11 +17589,11 @@ while730:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while730
+	JMP          while881
 
-done731:
+done882:
 	CMPQ         DX, $0x00000000
-	JE           zero732
+	JE           zero883
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -14457,7 +17666,7 @@ done731:
 	VMOVAPS      Z4, K2, Z2
 	VMOVUPS      Z2, K1, (AX)
 
-zero732:
+zero883:
 	VZEROUPPER
 	RET
 
@@ -14471,9 +17680,9 @@ TEXT ·highwayAVX512(SB), NOSPLIT, $0-48
 	MOVQ mixture+32(FP), SI
 	MOVQ n+40(FP), DI
 
-while733:
+while884:
 	CMPQ         DI, $0x00000010
-	JL           done734
+	JL           done885
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -14615,11 +17824,11 @@ while733:
 	ADDQ         $0x00000040, DX
 	ADDQ         $0x00000040, BX
 	SUBQ         $0x00000010, DI
-	JMP          while733
+	JMP          while884
 
-done734:
+done885:
 	CMPQ         DI, $0x00000000
-	JE           zero735
+	JE           zero886
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVW        R8, K1
@@ -14760,7 +17969,7 @@ done734:
 	VFMADD231PS  Z1, Z4, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero735:
+zero886:
 	VZEROUPPER
 	RET
 
@@ -14776,9 +17985,9 @@ TEXT ·highwayProductGradAVX512(SB), NOSPLIT, $0-64
 	MOVQ mixture+48(FP), R8
 	MOVQ n+56(FP), R9
 
-while736:
+while887:
 	CMPQ         R9, $0x00000010
-	JL           done737
+	JL           done888
 	VMOVUPS      (DX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -14933,11 +18142,11 @@ while736:
 	ADDQ         $0x00000040, SI
 	ADDQ         $0x00000040, DI
 	SUBQ         $0x00000010, R9
-	JMP          while736
+	JMP          while887
 
-done737:
+done888:
 	CMPQ         R9, $0x00000000
-	JE           zero738
+	JE           zero889
 	MOVQ         $-1, R10
 	BZHIQ        R9, R10, R10
 	KMOVW        R10, K1
@@ -15089,7 +18298,7 @@ done737:
 	VMULPS       Z4, Z1, Z1
 	VMOVUPS      Z1, K1, (AX)
 
-zero738:
+zero889:
 	VZEROUPPER
 	RET
 
@@ -15102,9 +18311,9 @@ TEXT ·highwayStateGradAVX512(SB), NOSPLIT, $0-40
 	MOVQ mixture+24(FP), BX
 	MOVQ n+32(FP), SI
 
-while739:
+while890:
 	CMPQ         SI, $0x00000010
-	JL           done740
+	JL           done891
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -15159,11 +18368,11 @@ while739:
 	ADDQ         $0x00000040, CX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000010, SI
-	JMP          while739
+	JMP          while890
 
-done740:
+done891:
 	CMPQ         SI, $0x00000000
-	JE           zero741
+	JE           zero892
 	MOVQ         $-1, DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
@@ -15218,7 +18427,7 @@ done740:
 	VFMADD231PS  Z4, Z1, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero741:
+zero892:
 	VZEROUPPER
 	RET
 
@@ -15236,9 +18445,9 @@ TEXT ·highwayWeightGradAVX512(SB), NOSPLIT, $0-48
 	MOVQ   dy+32(FP), BX
 	MOVQ   n+40(FP), SI
 
-while742:
+while893:
 	CMPQ         SI, $0x00000010
-	JL           done743
+	JL           done894
 	VMOVUPS      (AX), Z5
 	VBROADCASTSS numbersAVX512<>+84(SB), Z6
 	VORPS        Z6, Z5, Z5
@@ -15373,11 +18582,11 @@ while742:
 	ADDQ         $0x00000040, DX
 	ADDQ         $0x00000040, BX
 	SUBQ         $0x00000010, SI
-	JMP          while742
+	JMP          while893
 
-done743:
+done894:
 	CMPQ         SI, $0x00000000
-	JE           zero744
+	JE           zero895
 	MOVQ         $-1, DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
@@ -15511,7 +18720,7 @@ done743:
 	VMAXPS       Z6, Z5, Z5
 	VFMADD231PS  Z5, Z9, Z2
 
-zero744:
+zero895:
 	MOVQ          sums+0(FP), AX
 	VEXTRACTF64X4 $0x01, Z0, Y5
 	VCVTPS2PD     Y0, Z0
@@ -15586,29 +18795,29 @@ TEXT ·columnSumsAVX512(SB), NOSPLIT, $16-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while745:
+while896:
 	CMPQ (SP), $0x00000040
-	JL   done746
+	JL   done897
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows747:
+rows898:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few748
+	JGE  few899
 	MOVQ 8(SP), SI
 
-few748:
+few899:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while749:
+while900:
 	CMPQ    SI, $0x00000001
-	JL      done750
+	JL      done901
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -15619,12 +18828,12 @@ while749:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while749
+	JMP     while900
 
-done750:
-while751:
+done901:
+while902:
 	CMPQ    SI, $0x00000001
-	JL      done752
+	JL      done903
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -15635,9 +18844,9 @@ while751:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while751
+	JMP     while902
 
-done752:
+done903:
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y4, Z4
@@ -15667,36 +18876,36 @@ done752:
 	VADDPD        448(DX), Z0, Z0
 	VMOVUPD       Z0, 448(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows747
+	JNE           rows898
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000200, DX
 	SUBQ          $0x00000040, (SP)
-	JMP           while745
+	JMP           while896
 
-done746:
-while753:
+done897:
+while904:
 	CMPQ (SP), $0x00000020
-	JL   done754
+	JL   done905
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows755:
+rows906:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few756
+	JGE  few907
 	MOVQ 8(SP), SI
 
-few756:
+few907:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while757:
+while908:
 	CMPQ    SI, $0x00000002
-	JL      done758
+	JL      done909
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -15708,21 +18917,21 @@ while757:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000002, SI
-	JMP     while757
+	JMP     while908
 
-done758:
-while759:
+done909:
+while910:
 	CMPQ    SI, $0x00000001
-	JL      done760
+	JL      done911
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
 	VADDPS  Z4, Z1, Z1
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while759
+	JMP     while910
 
-done760:
+done911:
 	VADDPS        Z2, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y2
 	VCVTPS2PD     Y0, Z0
@@ -15740,36 +18949,36 @@ done760:
 	VADDPD        192(DX), Z0, Z0
 	VMOVUPD       Z0, 192(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows755
+	JNE           rows906
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000100, DX
 	SUBQ          $0x00000020, (SP)
-	JMP           while753
+	JMP           while904
 
-done754:
-while761:
+done905:
+while912:
 	CMPQ (SP), $0x00000010
-	JL   done762
+	JL   done913
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows763:
+rows914:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few764
+	JGE  few915
 	MOVQ 8(SP), SI
 
-few764:
+few915:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while765:
+while916:
 	CMPQ    SI, $0x00000004
-	JL      done766
+	JL      done917
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
@@ -15783,19 +18992,19 @@ while765:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while765
+	JMP     while916
 
-done766:
-while767:
+done917:
+while918:
 	CMPQ    SI, $0x00000001
-	JL      done768
+	JL      done919
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while767
+	JMP     while918
 
-done768:
+done919:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -15807,17 +19016,17 @@ done768:
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows763
+	JNE           rows914
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x00000010, (SP)
-	JMP           while761
+	JMP           while912
 
-done762:
+done913:
 	CMPQ  (SP), $0x00000000
-	JE    zero769
-	CMPQ  (SP), $0x00000008
-	JG    more770
+	JE    zero920
+	CMPQ  (SP), $0x00000004
+	JG    more922
 	MOVQ  (SP), CX
 	MOVQ  $-1, SI
 	BZHIQ CX, SI, SI
@@ -15826,22 +19035,89 @@ done762:
 	MOVQ  rows+24(FP), AX
 	MOVQ  AX, 8(SP)
 
-rows772:
+rows923:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few773
+	JGE  few924
 	MOVQ 8(SP), SI
 
-few773:
+few924:
+	SUBQ   SI, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+
+while925:
+	CMPQ      SI, $0x00000004
+	JL        done926
+	VMOVUPS.Z (CX), K1, X4
+	VADDPS    X4, X0, X0
+	ADDQ      BX, CX
+	VMOVUPS.Z (CX), K1, X4
+	VADDPS    X4, X1, X1
+	ADDQ      BX, CX
+	VMOVUPS.Z (CX), K1, X4
+	VADDPS    X4, X2, X2
+	ADDQ      BX, CX
+	VMOVUPS.Z (CX), K1, X4
+	VADDPS    X4, X3, X3
+	ADDQ      BX, CX
+	SUBQ      $0x00000004, SI
+	JMP       while925
+
+done926:
+while927:
+	CMPQ      SI, $0x00000001
+	JL        done928
+	VMOVUPS.Z (CX), K1, X4
+	VADDPS    X4, X0, X0
+	ADDQ      BX, CX
+	SUBQ      $0x00000001, SI
+	JMP       while927
+
+done928:
+	VADDPS    X1, X0, X0
+	VADDPS    X2, X0, X0
+	VADDPS    X3, X0, X0
+	VMOVHLPS  X0, X0, X1
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X1, X1
+	VADDPD    (DX), X0, X0
+	VMOVUPD   X0, (DX)
+	VADDPD    16(DX), X1, X1
+	VMOVUPD   X1, 16(DX)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows923
+	JMP       rest921
+
+more922:
+	CMPQ  (SP), $0x00000008
+	JG    more929
+	MOVQ  (SP), CX
+	MOVQ  $-1, SI
+	BZHIQ CX, SI, SI
+	KMOVW SI, K1
+	MOVQ  AX, CX
+	MOVQ  rows+24(FP), AX
+	MOVQ  AX, 8(SP)
+
+rows930:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few931
+	MOVQ 8(SP), SI
+
+few931:
 	SUBQ   SI, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-while774:
+while932:
 	CMPQ      SI, $0x00000004
-	JL        done775
+	JL        done933
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
@@ -15855,19 +19131,19 @@ while774:
 	VADDPS    Y4, Y3, Y3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while774
+	JMP       while932
 
-done775:
-while776:
+done933:
+while934:
 	CMPQ      SI, $0x00000001
-	JL        done777
+	JL        done935
 	VMOVUPS.Z (CX), K1, Y4
 	VADDPS    Y4, Y0, Y0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while776
+	JMP       while934
 
-done777:
+done935:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -15879,10 +19155,10 @@ done777:
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows772
-	JMP          rest771
+	JNE          rows930
+	JMP          rest921
 
-more770:
+more929:
 	MOVQ  (SP), CX
 	MOVQ  $-1, SI
 	BZHIQ CX, SI, SI
@@ -15891,22 +19167,22 @@ more770:
 	MOVQ  rows+24(FP), AX
 	MOVQ  AX, 8(SP)
 
-rows778:
+rows936:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few779
+	JGE  few937
 	MOVQ 8(SP), SI
 
-few779:
+few937:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while780:
+while938:
 	CMPQ      SI, $0x00000004
-	JL        done781
+	JL        done939
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
@@ -15920,19 +19196,19 @@ while780:
 	VADDPS    Z4, Z3, Z3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while780
+	JMP       while938
 
-done781:
-while782:
+done939:
+while940:
 	CMPQ      SI, $0x00000001
-	JL        done783
+	JL        done941
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while782
+	JMP       while940
 
-done783:
+done941:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -15944,10 +19220,10 @@ done783:
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows778
+	JNE           rows936
 
-rest771:
-zero769:
+rest921:
+zero920:
 	VZEROUPPER
 	RET
 
@@ -15963,9 +19239,9 @@ TEXT ·columnMomentsAVX512(SB), NOSPLIT, $16-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while784:
+while942:
 	CMPQ    (SP), $0x00000040
-	JL      done785
+	JL      done943
 	VMOVUPS (DX), Z8
 	VMOVUPS 64(DX), Z9
 	VMOVUPS 128(DX), Z10
@@ -15974,13 +19250,13 @@ while784:
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows786:
+rows944:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few787
+	JGE  few945
 	MOVQ 8(SP), R8
 
-few787:
+few945:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -15991,9 +19267,9 @@ few787:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while788:
+while946:
 	CMPQ        R8, $0x00000001
-	JL          done789
+	JL          done947
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -16012,12 +19288,12 @@ while788:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while788
+	JMP         while946
 
-done789:
-while790:
+done947:
+while948:
 	CMPQ        R8, $0x00000001
-	JL          done791
+	JL          done949
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -16036,9 +19312,9 @@ while790:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while790
+	JMP         while948
 
-done791:
+done949:
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y12, Z12
@@ -16096,31 +19372,31 @@ done791:
 	VADDPD        448(SI), Z0, Z0
 	VMOVUPD       Z0, 448(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows786
+	JNE           rows944
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000200, BX
 	ADDQ          $0x00000200, SI
 	SUBQ          $0x00000040, (SP)
-	JMP           while784
+	JMP           while942
 
-done785:
-while792:
+done943:
+while950:
 	CMPQ    (SP), $0x00000020
-	JL      done793
+	JL      done951
 	VMOVUPS (DX), Z8
 	VMOVUPS 64(DX), Z9
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows794:
+rows952:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few795
+	JGE  few953
 	MOVQ 8(SP), R8
 
-few795:
+few953:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -16131,9 +19407,9 @@ few795:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while796:
+while954:
 	CMPQ        R8, $0x00000002
-	JL          done797
+	JL          done955
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -16153,12 +19429,12 @@ while796:
 	VFMADD231PS Z10, Z10, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000002, R8
-	JMP         while796
+	JMP         while954
 
-done797:
-while798:
+done955:
+while956:
 	CMPQ        R8, $0x00000001
-	JL          done799
+	JL          done957
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -16169,9 +19445,9 @@ while798:
 	VFMADD231PS Z10, Z10, Z3
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while798
+	JMP         while956
 
-done799:
+done957:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -16205,30 +19481,30 @@ done799:
 	VADDPD        192(SI), Z0, Z0
 	VMOVUPD       Z0, 192(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows794
+	JNE           rows952
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000100, BX
 	ADDQ          $0x00000100, SI
 	SUBQ          $0x00000020, (SP)
-	JMP           while792
+	JMP           while950
 
-done793:
-while800:
+done951:
+while958:
 	CMPQ    (SP), $0x00000010
-	JL      done801
+	JL      done959
 	VMOVUPS (DX), Z8
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows802:
+rows960:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few803
+	JGE  few961
 	MOVQ 8(SP), R8
 
-few803:
+few961:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -16239,9 +19515,9 @@ few803:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while804:
+while962:
 	CMPQ        R8, $0x00000004
-	JL          done805
+	JL          done963
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -16263,21 +19539,21 @@ while804:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while804
+	JMP         while962
 
-done805:
-while806:
+done963:
+while964:
 	CMPQ        R8, $0x00000001
-	JL          done807
+	JL          done965
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while806
+	JMP         while964
 
-done807:
+done965:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -16299,19 +19575,111 @@ done807:
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows802
+	JNE           rows960
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000080, BX
 	ADDQ          $0x00000080, SI
 	SUBQ          $0x00000010, (SP)
-	JMP           while800
+	JMP           while958
 
-done801:
+done959:
 	CMPQ      (SP), $0x00000000
-	JE        zero808
+	JE        zero966
+	CMPQ      (SP), $0x00000004
+	JG        more968
+	MOVQ      (SP), CX
+	MOVQ      $-1, R8
+	BZHIQ     CX, R8, R8
+	KMOVW     R8, K1
+	VMOVUPS.Z (DX), K1, X8
+	MOVQ      AX, CX
+	MOVQ      rows+40(FP), AX
+	MOVQ      AX, 8(SP)
+
+rows969:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few970
+	MOVQ 8(SP), R8
+
+few970:
+	SUBQ   R8, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+while971:
+	CMPQ        R8, $0x00000004
+	JL          done972
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X0, X0
+	VFMADD231PS X9, X9, X1
+	ADDQ        DI, CX
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X2, X2
+	VFMADD231PS X9, X9, X3
+	ADDQ        DI, CX
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X4, X4
+	VFMADD231PS X9, X9, X5
+	ADDQ        DI, CX
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X6, X6
+	VFMADD231PS X9, X9, X7
+	ADDQ        DI, CX
+	SUBQ        $0x00000004, R8
+	JMP         while971
+
+done972:
+while973:
+	CMPQ        R8, $0x00000001
+	JL          done974
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X0, X0
+	VFMADD231PS X9, X9, X1
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while973
+
+done974:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (BX), X0, X0
+	VMOVUPD   X0, (BX)
+	VADDPD    16(BX), X2, X2
+	VMOVUPD   X2, 16(BX)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (SI), X1, X1
+	VMOVUPD   X1, (SI)
+	VADDPD    16(SI), X0, X0
+	VMOVUPD   X0, 16(SI)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows969
+	JMP       rest967
+
+more968:
 	CMPQ      (SP), $0x00000008
-	JG        more809
+	JG        more975
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -16321,13 +19689,13 @@ done801:
 	MOVQ      rows+40(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows811:
+rows976:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few812
+	JGE  few977
 	MOVQ 8(SP), R8
 
-few812:
+few977:
 	SUBQ   R8, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -16338,9 +19706,9 @@ few812:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while813:
+while978:
 	CMPQ        R8, $0x00000004
-	JL          done814
+	JL          done979
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -16362,21 +19730,21 @@ while813:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while813
+	JMP         while978
 
-done814:
-while815:
+done979:
+while980:
 	CMPQ        R8, $0x00000001
-	JL          done816
+	JL          done981
 	VMOVUPS.Z   (CX), K1, Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while815
+	JMP         while980
 
-done816:
+done981:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -16398,10 +19766,10 @@ done816:
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows811
-	JMP          rest810
+	JNE          rows976
+	JMP          rest967
 
-more809:
+more975:
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
@@ -16411,13 +19779,13 @@ more809:
 	MOVQ      rows+40(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows817:
+rows982:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few818
+	JGE  few983
 	MOVQ 8(SP), R8
 
-few818:
+few983:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -16428,9 +19796,9 @@ few818:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while819:
+while984:
 	CMPQ        R8, $0x00000004
-	JL          done820
+	JL          done985
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -16452,21 +19820,21 @@ while819:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while819
+	JMP         while984
 
-done820:
-while821:
+done985:
+while986:
 	CMPQ        R8, $0x00000001
-	JL          done822
+	JL          done987
 	VMOVUPS.Z   (CX), K1, Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while821
+	JMP         while986
 
-done822:
+done987:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -16488,10 +19856,10 @@ done822:
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows817
+	JNE           rows982
 
-rest810:
-zero808:
+rest967:
+zero966:
 	VZEROUPPER
 	RET
 
@@ -16508,9 +19876,9 @@ TEXT ·columnProductsAVX512(SB), NOSPLIT, $16-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while823:
+while988:
 	CMPQ    (SP), $0x00000040
-	JL      done824
+	JL      done989
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
 	VMOVUPS 128(SI), Z10
@@ -16520,13 +19888,13 @@ while823:
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows825:
+rows990:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few826
+	JGE  few991
 	MOVQ 8(SP), R10
 
-few826:
+few991:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -16537,9 +19905,9 @@ few826:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while827:
+while992:
 	CMPQ        R10, $0x00000001
-	JL          done828
+	JL          done993
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -16563,12 +19931,12 @@ while827:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while827
+	JMP         while992
 
-done828:
-while829:
+done993:
+while994:
 	CMPQ        R10, $0x00000001
-	JL          done830
+	JL          done995
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -16592,9 +19960,9 @@ while829:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while829
+	JMP         while994
 
-done830:
+done995:
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y12, Z12
@@ -16652,19 +20020,19 @@ done830:
 	VADDPD        448(R8), Z0, Z0
 	VMOVUPD       Z0, 448(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows825
+	JNE           rows990
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000100, SI
 	ADDQ          $0x00000200, DI
 	ADDQ          $0x00000200, R8
 	SUBQ          $0x00000040, (SP)
-	JMP           while823
+	JMP           while988
 
-done824:
-while831:
+done989:
+while996:
 	CMPQ    (SP), $0x00000020
-	JL      done832
+	JL      done997
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
 	MOVQ    AX, CX
@@ -16672,13 +20040,13 @@ while831:
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows833:
+rows998:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few834
+	JGE  few999
 	MOVQ 8(SP), R10
 
-few834:
+few999:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -16689,9 +20057,9 @@ few834:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while835:
+while1000:
 	CMPQ        R10, $0x00000002
-	JL          done836
+	JL          done1001
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -16717,12 +20085,12 @@ while835:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000002, R10
-	JMP         while835
+	JMP         while1000
 
-done836:
-while837:
+done1001:
+while1002:
 	CMPQ        R10, $0x00000001
-	JL          done838
+	JL          done1003
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -16736,9 +20104,9 @@ while837:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while837
+	JMP         while1002
 
-done838:
+done1003:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -16772,32 +20140,32 @@ done838:
 	VADDPD        192(R8), Z0, Z0
 	VMOVUPD       Z0, 192(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows833
+	JNE           rows998
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000080, SI
 	ADDQ          $0x00000100, DI
 	ADDQ          $0x00000100, R8
 	SUBQ          $0x00000020, (SP)
-	JMP           while831
+	JMP           while996
 
-done832:
-while839:
+done997:
+while1004:
 	CMPQ    (SP), $0x00000010
-	JL      done840
+	JL      done1005
 	VMOVUPS (SI), Z8
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows841:
+rows1006:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few842
+	JGE  few1007
 	MOVQ 8(SP), R10
 
-few842:
+few1007:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -16808,9 +20176,9 @@ few842:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while843:
+while1008:
 	CMPQ        R10, $0x00000004
-	JL          done844
+	JL          done1009
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -16840,12 +20208,12 @@ while843:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while843
+	JMP         while1008
 
-done844:
-while845:
+done1009:
+while1010:
 	CMPQ        R10, $0x00000001
-	JL          done846
+	JL          done1011
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -16854,9 +20222,9 @@ while845:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while845
+	JMP         while1010
 
-done846:
+done1011:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -16878,20 +20246,123 @@ done846:
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows841
+	JNE           rows1006
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000040, SI
 	ADDQ          $0x00000080, DI
 	ADDQ          $0x00000080, R8
 	SUBQ          $0x00000010, (SP)
-	JMP           while839
+	JMP           while1004
 
-done840:
+done1005:
 	CMPQ      (SP), $0x00000000
-	JE        zero847
+	JE        zero1012
+	CMPQ      (SP), $0x00000004
+	JG        more1014
+	MOVQ      (SP), CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (SI), K1, X8
+	MOVQ      AX, CX
+	MOVQ      DX, BX
+	MOVQ      rows+48(FP), AX
+	MOVQ      AX, 8(SP)
+
+rows1015:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few1016
+	MOVQ 8(SP), R10
+
+few1016:
+	SUBQ   R10, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+while1017:
+	CMPQ        R10, $0x00000004
+	JL          done1018
+	VMOVUPS.Z   (CX), K1, X9
+	VMOVUPS.Z   (BX), K1, X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X0, X0
+	VFMADD231PS X10, X9, X1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS.Z   (CX), K1, X9
+	VMOVUPS.Z   (BX), K1, X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X2, X2
+	VFMADD231PS X10, X9, X3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS.Z   (CX), K1, X9
+	VMOVUPS.Z   (BX), K1, X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X4, X4
+	VFMADD231PS X10, X9, X5
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS.Z   (CX), K1, X9
+	VMOVUPS.Z   (BX), K1, X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X6, X6
+	VFMADD231PS X10, X9, X7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000004, R10
+	JMP         while1017
+
+done1018:
+while1019:
+	CMPQ        R10, $0x00000001
+	JL          done1020
+	VMOVUPS.Z   (CX), K1, X9
+	VMOVUPS.Z   (BX), K1, X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X0, X0
+	VFMADD231PS X10, X9, X1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while1019
+
+done1020:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (DI), X0, X0
+	VMOVUPD   X0, (DI)
+	VADDPD    16(DI), X2, X2
+	VMOVUPD   X2, 16(DI)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (R8), X1, X1
+	VMOVUPD   X1, (R8)
+	VADDPD    16(R8), X0, X0
+	VMOVUPD   X0, 16(R8)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows1015
+	JMP       rest1013
+
+more1014:
 	CMPQ      (SP), $0x00000008
-	JG        more848
+	JG        more1021
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -16902,13 +20373,13 @@ done840:
 	MOVQ      rows+48(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows850:
+rows1022:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few851
+	JGE  few1023
 	MOVQ 8(SP), R10
 
-few851:
+few1023:
 	SUBQ   R10, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -16919,9 +20390,9 @@ few851:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while852:
+while1024:
 	CMPQ        R10, $0x00000004
-	JL          done853
+	JL          done1025
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -16951,12 +20422,12 @@ while852:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while852
+	JMP         while1024
 
-done853:
-while854:
+done1025:
+while1026:
 	CMPQ        R10, $0x00000001
-	JL          done855
+	JL          done1027
 	VMOVUPS.Z   (CX), K1, Y9
 	VMOVUPS.Z   (BX), K1, Y10
 	VSUBPS      Y8, Y10, Y10
@@ -16965,9 +20436,9 @@ while854:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while854
+	JMP         while1026
 
-done855:
+done1027:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -16989,10 +20460,10 @@ done855:
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows850
-	JMP          rest849
+	JNE          rows1022
+	JMP          rest1013
 
-more848:
+more1021:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -17003,13 +20474,13 @@ more848:
 	MOVQ      rows+48(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows856:
+rows1028:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few857
+	JGE  few1029
 	MOVQ 8(SP), R10
 
-few857:
+few1029:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -17020,9 +20491,9 @@ few857:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while858:
+while1030:
 	CMPQ        R10, $0x00000004
-	JL          done859
+	JL          done1031
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -17052,12 +20523,12 @@ while858:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while858
+	JMP         while1030
 
-done859:
-while860:
+done1031:
+while1032:
 	CMPQ        R10, $0x00000001
-	JL          done861
+	JL          done1033
 	VMOVUPS.Z   (CX), K1, Z9
 	VMOVUPS.Z   (BX), K1, Z10
 	VSUBPS      Z8, Z10, Z10
@@ -17066,9 +20537,9 @@ while860:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while860
+	JMP         while1032
 
-done861:
+done1033:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -17090,10 +20561,10 @@ done861:
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows856
+	JNE           rows1028
 
-rest849:
-zero847:
+rest1013:
+zero1012:
 	VZEROUPPER
 	RET
 
@@ -17112,9 +20583,9 @@ TEXT ·maskedProductsAVX512(SB), NOSPLIT, $16-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while862:
+while1034:
 	CMPQ    (SP), $0x00000040
-	JL      done863
+	JL      done1035
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -17132,13 +20603,13 @@ while862:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows864:
+rows1036:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few865
+	JGE  few1037
 	MOVQ 8(SP), R12
 
-few865:
+few1037:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -17149,9 +20620,9 @@ few865:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while866:
+while1038:
 	CMPQ        R12, $0x00000001
-	JL          done867
+	JL          done1039
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -17199,12 +20670,12 @@ while866:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while866
+	JMP         while1038
 
-done867:
-while868:
+done1039:
+while1040:
 	CMPQ        R12, $0x00000001
-	JL          done869
+	JL          done1041
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -17252,9 +20723,9 @@ while868:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while868
+	JMP         while1040
 
-done869:
+done1041:
 	VEXTRACTF64X4 $0x01, Z0, Y20
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y20, Z20
@@ -17312,7 +20783,7 @@ done869:
 	VADDPD        448(R10), Z0, Z0
 	VMOVUPD       Z0, 448(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows864
+	JNE           rows1036
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000100, SI
@@ -17321,12 +20792,12 @@ done869:
 	ADDQ          $0x00000200, R9
 	ADDQ          $0x00000200, R10
 	SUBQ          $0x00000040, (SP)
-	JMP           while862
+	JMP           while1034
 
-done863:
-while870:
+done1035:
+while1042:
 	CMPQ    (SP), $0x00000020
-	JL      done871
+	JL      done1043
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -17338,13 +20809,13 @@ while870:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows872:
+rows1044:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few873
+	JGE  few1045
 	MOVQ 8(SP), R12
 
-few873:
+few1045:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -17355,9 +20826,9 @@ few873:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while874:
+while1046:
 	CMPQ        R12, $0x00000002
-	JL          done875
+	JL          done1047
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -17407,12 +20878,12 @@ while874:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while874
+	JMP         while1046
 
-done875:
-while876:
+done1047:
+while1048:
 	CMPQ        R12, $0x00000001
-	JL          done877
+	JL          done1049
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -17438,9 +20909,9 @@ while876:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while876
+	JMP         while1048
 
-done877:
+done1049:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -17474,7 +20945,7 @@ done877:
 	VADDPD        192(R10), Z0, Z0
 	VMOVUPD       Z0, 192(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows872
+	JNE           rows1044
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000080, SI
@@ -17483,12 +20954,12 @@ done877:
 	ADDQ          $0x00000100, R9
 	ADDQ          $0x00000100, R10
 	SUBQ          $0x00000020, (SP)
-	JMP           while870
+	JMP           while1042
 
-done871:
-while878:
+done1043:
+while1050:
 	CMPQ    (SP), $0x00000010
-	JL      done879
+	JL      done1051
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -17497,13 +20968,13 @@ while878:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows880:
+rows1052:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few881
+	JGE  few1053
 	MOVQ 8(SP), R12
 
-few881:
+few1053:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -17514,9 +20985,9 @@ few881:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while882:
+while1054:
 	CMPQ        R12, $0x00000004
-	JL          done883
+	JL          done1055
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -17570,12 +21041,12 @@ while882:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while882
+	JMP         while1054
 
-done883:
-while884:
+done1055:
+while1056:
 	CMPQ        R12, $0x00000001
-	JL          done885
+	JL          done1057
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -17590,9 +21061,9 @@ while884:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while884
+	JMP         while1056
 
-done885:
+done1057:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -17614,7 +21085,7 @@ done885:
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows880
+	JNE           rows1052
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000040, SI
@@ -17623,13 +21094,148 @@ done885:
 	ADDQ          $0x00000080, R9
 	ADDQ          $0x00000080, R10
 	SUBQ          $0x00000010, (SP)
-	JMP           while878
+	JMP           while1050
 
-done879:
+done1051:
 	CMPQ      (SP), $0x00000000
-	JE        zero886
+	JE        zero1058
+	CMPQ      (SP), $0x00000004
+	JG        more1060
+	MOVQ      (SP), CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (SI), K1, X8
+	VMOVUPS.Z (DI), K1, X9
+	VMOVUPS.Z (R8), K1, X10
+	MOVQ      AX, CX
+	MOVQ      DX, BX
+	MOVQ      rows+64(FP), AX
+	MOVQ      AX, 8(SP)
+
+rows1061:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few1062
+	MOVQ 8(SP), R12
+
+few1062:
+	SUBQ   R12, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+while1063:
+	CMPQ        R12, $0x00000004
+	JL          done1064
+	VMOVUPS.Z   (CX), K1, X11
+	VMOVUPS.Z   (BX), K1, X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K2
+	VMOVAPS.Z   X11, K2, X11
+	VMOVUPS     X11, K1, (CX)
+	VADDPS      X11, X0, X0
+	VFMADD231PS X12, X11, X1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, X11
+	VMOVUPS.Z   (BX), K1, X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K2
+	VMOVAPS.Z   X11, K2, X11
+	VMOVUPS     X11, K1, (CX)
+	VADDPS      X11, X2, X2
+	VFMADD231PS X12, X11, X3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, X11
+	VMOVUPS.Z   (BX), K1, X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K2
+	VMOVAPS.Z   X11, K2, X11
+	VMOVUPS     X11, K1, (CX)
+	VADDPS      X11, X4, X4
+	VFMADD231PS X12, X11, X5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS.Z   (CX), K1, X11
+	VMOVUPS.Z   (BX), K1, X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K2
+	VMOVAPS.Z   X11, K2, X11
+	VMOVUPS     X11, K1, (CX)
+	VADDPS      X11, X6, X6
+	VFMADD231PS X12, X11, X7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
+	JMP         while1063
+
+done1064:
+while1065:
+	CMPQ        R12, $0x00000001
+	JL          done1066
+	VMOVUPS.Z   (CX), K1, X11
+	VMOVUPS.Z   (BX), K1, X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K2
+	VMOVAPS.Z   X11, K2, X11
+	VMOVUPS     X11, K1, (CX)
+	VADDPS      X11, X0, X0
+	VFMADD231PS X12, X11, X1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while1065
+
+done1066:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (R9), X0, X0
+	VMOVUPD   X0, (R9)
+	VADDPD    16(R9), X2, X2
+	VMOVUPD   X2, 16(R9)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (R10), X1, X1
+	VMOVUPD   X1, (R10)
+	VADDPD    16(R10), X0, X0
+	VMOVUPD   X0, 16(R10)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows1061
+	JMP       rest1059
+
+more1060:
 	CMPQ      (SP), $0x00000008
-	JG        more887
+	JG        more1067
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -17642,13 +21248,13 @@ done879:
 	MOVQ      rows+64(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows889:
+rows1068:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few890
+	JGE  few1069
 	MOVQ 8(SP), R12
 
-few890:
+few1069:
 	SUBQ   R12, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -17659,9 +21265,9 @@ few890:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while891:
+while1070:
 	CMPQ        R12, $0x00000004
-	JL          done892
+	JL          done1071
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -17715,12 +21321,12 @@ while891:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while891
+	JMP         while1070
 
-done892:
-while893:
+done1071:
+while1072:
 	CMPQ        R12, $0x00000001
-	JL          done894
+	JL          done1073
 	VMOVUPS.Z   (CX), K1, Y11
 	VMOVUPS.Z   (BX), K1, Y12
 	VSUBPS      Y8, Y12, Y12
@@ -17735,9 +21341,9 @@ while893:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while893
+	JMP         while1072
 
-done894:
+done1073:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -17759,10 +21365,10 @@ done894:
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows889
-	JMP          rest888
+	JNE          rows1068
+	JMP          rest1059
 
-more887:
+more1067:
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -17775,13 +21381,13 @@ more887:
 	MOVQ      rows+64(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows895:
+rows1074:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few896
+	JGE  few1075
 	MOVQ 8(SP), R12
 
-few896:
+few1075:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -17792,9 +21398,9 @@ few896:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while897:
+while1076:
 	CMPQ        R12, $0x00000004
-	JL          done898
+	JL          done1077
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -17848,12 +21454,12 @@ while897:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while897
+	JMP         while1076
 
-done898:
-while899:
+done1077:
+while1078:
 	CMPQ        R12, $0x00000001
-	JL          done900
+	JL          done1079
 	VMOVUPS.Z   (CX), K1, Z11
 	VMOVUPS.Z   (BX), K1, Z12
 	VSUBPS      Z8, Z12, Z12
@@ -17868,9 +21474,9 @@ while899:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while899
+	JMP         while1078
 
-done900:
+done1079:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -17892,10 +21498,10 @@ done900:
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows895
+	JNE           rows1074
 
-rest888:
-zero886:
+rest1059:
+zero1058:
 	VZEROUPPER
 	RET
 
@@ -17910,9 +21516,9 @@ TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while901:
+while1080:
 	CMPQ    (SP), $0x00000040
-	JL      done902
+	JL      done1081
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -17932,9 +21538,9 @@ while901:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while903:
+while1082:
 	CMPQ        SI, $0x00000001
-	JL          done904
+	JL          done1083
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -17954,12 +21560,12 @@ while903:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while903
+	JMP         while1082
 
-done904:
-while905:
+done1083:
+while1084:
 	CMPQ        SI, $0x00000001
-	JL          done906
+	JL          done1085
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -17979,17 +21585,17 @@ while905:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while905
+	JMP         while1084
 
-done906:
+done1085:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while901
+	JMP  while1080
 
-done902:
-while907:
+done1081:
+while1086:
 	CMPQ    (SP), $0x00000020
-	JL      done908
+	JL      done1087
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -18003,9 +21609,9 @@ while907:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while909:
+while1088:
 	CMPQ        SI, $0x00000002
-	JL          done910
+	JL          done1089
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -18027,12 +21633,12 @@ while909:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while909
+	JMP         while1088
 
-done910:
-while911:
+done1089:
+while1090:
 	CMPQ        SI, $0x00000001
-	JL          done912
+	JL          done1091
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -18044,17 +21650,17 @@ while911:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while911
+	JMP         while1090
 
-done912:
+done1091:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while907
+	JMP  while1086
 
-done908:
-while913:
+done1087:
+while1092:
 	CMPQ    (SP), $0x00000010
-	JL      done914
+	JL      done1093
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -18065,9 +21671,9 @@ while913:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while915:
+while1094:
 	CMPQ        SI, $0x00000004
-	JL          done916
+	JL          done1095
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -18093,12 +21699,12 @@ while915:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while915
+	JMP         while1094
 
-done916:
-while917:
+done1095:
+while1096:
 	CMPQ        SI, $0x00000001
-	JL          done918
+	JL          done1097
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -18106,18 +21712,81 @@ while917:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while917
+	JMP         while1096
 
-done918:
+done1097:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while913
+	JMP  while1092
 
-done914:
+done1093:
 	CMPQ      (SP), $0x00000000
-	JE        zero919
+	JE        zero1098
+	CMPQ      (SP), $0x00000004
+	JG        more1100
+	MOVQ      (SP), SI
+	MOVQ      $-1, DI
+	BZHIQ     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      mean+16(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, X0
+	MOVQ      scale+24(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, X1
+	MOVQ      beta+32(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, X2
+	LEAQ      (AX)(DX*1), DI
+	LEAQ      (CX)(DX*1), R8
+	MOVQ      rows+48(FP), SI
+
+while1101:
+	CMPQ        SI, $0x00000004
+	JL          done1102
+	VMOVUPS.Z   (R8), K1, X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while1101
+
+done1102:
+while1103:
+	CMPQ        SI, $0x00000001
+	JL          done1104
+	VMOVUPS.Z   (R8), K1, X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while1103
+
+done1104:
+	JMP rest1099
+
+more1100:
 	CMPQ      (SP), $0x00000008
-	JG        more920
+	JG        more1105
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -18132,9 +21801,9 @@ done914:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while922:
+while1106:
 	CMPQ        SI, $0x00000004
-	JL          done923
+	JL          done1107
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -18160,12 +21829,12 @@ while922:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while922
+	JMP         while1106
 
-done923:
-while924:
+done1107:
+while1108:
 	CMPQ        SI, $0x00000001
-	JL          done925
+	JL          done1109
 	VMOVUPS.Z   (R8), K1, Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -18173,12 +21842,12 @@ while924:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while924
+	JMP         while1108
 
-done925:
-	JMP rest921
+done1109:
+	JMP rest1099
 
-more920:
+more1105:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -18193,9 +21862,9 @@ more920:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while926:
+while1110:
 	CMPQ        SI, $0x00000004
-	JL          done927
+	JL          done1111
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -18221,12 +21890,12 @@ while926:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while926
+	JMP         while1110
 
-done927:
-while928:
+done1111:
+while1112:
 	CMPQ        SI, $0x00000001
-	JL          done929
+	JL          done1113
 	VMOVUPS.Z   (R8), K1, Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -18234,11 +21903,11 @@ while928:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while928
+	JMP         while1112
 
-done929:
-rest921:
-zero919:
+done1113:
+rest1099:
+zero1098:
 	VZEROUPPER
 	RET
 
@@ -18253,9 +21922,9 @@ TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while930:
+while1114:
 	CMPQ    (SP), $0x00000040
-	JL      done931
+	JL      done1115
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -18275,9 +21944,9 @@ while930:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while932:
+while1116:
 	CMPQ        SI, $0x00000001
-	JL          done933
+	JL          done1117
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -18305,12 +21974,12 @@ while932:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while932
+	JMP         while1116
 
-done933:
-while934:
+done1117:
+while1118:
 	CMPQ        SI, $0x00000001
-	JL          done935
+	JL          done1119
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -18338,17 +22007,17 @@ while934:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while934
+	JMP         while1118
 
-done935:
+done1119:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while930
+	JMP  while1114
 
-done931:
-while936:
+done1115:
+while1120:
 	CMPQ    (SP), $0x00000020
-	JL      done937
+	JL      done1121
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -18362,9 +22031,9 @@ while936:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while938:
+while1122:
 	CMPQ        SI, $0x00000002
-	JL          done939
+	JL          done1123
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -18394,12 +22063,12 @@ while938:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while938
+	JMP         while1122
 
-done939:
-while940:
+done1123:
+while1124:
 	CMPQ        SI, $0x00000001
-	JL          done941
+	JL          done1125
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -18415,17 +22084,17 @@ while940:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while940
+	JMP         while1124
 
-done941:
+done1125:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while936
+	JMP  while1120
 
-done937:
-while942:
+done1121:
+while1126:
 	CMPQ    (SP), $0x00000010
-	JL      done943
+	JL      done1127
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -18436,9 +22105,9 @@ while942:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while944:
+while1128:
 	CMPQ        SI, $0x00000004
-	JL          done945
+	JL          done1129
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -18472,12 +22141,12 @@ while944:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while944
+	JMP         while1128
 
-done945:
-while946:
+done1129:
+while1130:
 	CMPQ        SI, $0x00000001
-	JL          done947
+	JL          done1131
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -18487,18 +22156,91 @@ while946:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while946
+	JMP         while1130
 
-done947:
+done1131:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while942
+	JMP  while1126
 
-done943:
+done1127:
 	CMPQ      (SP), $0x00000000
-	JE        zero948
+	JE        zero1132
+	CMPQ      (SP), $0x00000004
+	JG        more1134
+	MOVQ      (SP), SI
+	MOVQ      $-1, DI
+	BZHIQ     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      mean+16(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, X0
+	MOVQ      scale+24(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, X1
+	MOVQ      beta+32(FP), SI
+	VMOVUPS.Z (SI)(DX*1), K1, X2
+	LEAQ      (AX)(DX*1), DI
+	LEAQ      (CX)(DX*1), R8
+	MOVQ      rows+48(FP), SI
+
+while1135:
+	CMPQ        SI, $0x00000004
+	JL          done1136
+	VMOVUPS.Z   (R8), K1, X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS.Z   (R8), K1, X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while1135
+
+done1136:
+while1137:
+	CMPQ        SI, $0x00000001
+	JL          done1138
+	VMOVUPS.Z   (R8), K1, X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, K1, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while1137
+
+done1138:
+	JMP rest1133
+
+more1134:
 	CMPQ      (SP), $0x00000008
-	JG        more949
+	JG        more1139
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -18513,9 +22255,9 @@ done943:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while951:
+while1140:
 	CMPQ        SI, $0x00000004
-	JL          done952
+	JL          done1141
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -18549,12 +22291,12 @@ while951:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while951
+	JMP         while1140
 
-done952:
-while953:
+done1141:
+while1142:
 	CMPQ        SI, $0x00000001
-	JL          done954
+	JL          done1143
 	VMOVUPS.Z   (R8), K1, Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -18564,12 +22306,12 @@ while953:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while953
+	JMP         while1142
 
-done954:
-	JMP rest950
+done1143:
+	JMP rest1133
 
-more949:
+more1139:
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -18584,9 +22326,9 @@ more949:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while955:
+while1144:
 	CMPQ        SI, $0x00000004
-	JL          done956
+	JL          done1145
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -18620,12 +22362,12 @@ while955:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while955
+	JMP         while1144
 
-done956:
-while957:
+done1145:
+while1146:
 	CMPQ        SI, $0x00000001
-	JL          done958
+	JL          done1147
 	VMOVUPS.Z   (R8), K1, Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -18635,11 +22377,11 @@ while957:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while957
+	JMP         while1146
 
-done958:
-rest950:
-zero948:
+done1147:
+rest1133:
+zero1132:
 	VZEROUPPER
 	RET
 
@@ -18655,9 +22397,9 @@ TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while959:
+while1148:
 	CMPQ    (SP), $0x00000040
-	JL      done960
+	JL      done1149
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -18683,9 +22425,9 @@ while959:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while961:
+while1150:
 	CMPQ        DI, $0x00000001
-	JL          done962
+	JL          done1151
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -18714,12 +22456,12 @@ while961:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while961
+	JMP         while1150
 
-done962:
-while963:
+done1151:
+while1152:
 	CMPQ        DI, $0x00000001
-	JL          done964
+	JL          done1153
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -18748,17 +22490,17 @@ while963:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while963
+	JMP         while1152
 
-done964:
+done1153:
 	ADDQ $0x00000100, BX
 	SUBQ $0x00000040, (SP)
-	JMP  while959
+	JMP  while1148
 
-done960:
-while965:
+done1149:
+while1154:
 	CMPQ    (SP), $0x00000020
-	JL      done966
+	JL      done1155
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -18776,9 +22518,9 @@ while965:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while967:
+while1156:
 	CMPQ        DI, $0x00000002
-	JL          done968
+	JL          done1157
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -18810,12 +22552,12 @@ while967:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000002, DI
-	JMP         while967
+	JMP         while1156
 
-done968:
-while969:
+done1157:
+while1158:
 	CMPQ        DI, $0x00000001
-	JL          done970
+	JL          done1159
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -18832,17 +22574,17 @@ while969:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while969
+	JMP         while1158
 
-done970:
+done1159:
 	ADDQ $0x00000080, BX
 	SUBQ $0x00000020, (SP)
-	JMP  while965
+	JMP  while1154
 
-done966:
-while971:
+done1155:
+while1160:
 	CMPQ    (SP), $0x00000010
-	JL      done972
+	JL      done1161
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	MOVQ    a+32(FP), DI
@@ -18856,9 +22598,9 @@ while971:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while973:
+while1162:
 	CMPQ        DI, $0x00000004
-	JL          done974
+	JL          done1163
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -18896,12 +22638,12 @@ while973:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while973
+	JMP         while1162
 
-done974:
-while975:
+done1163:
+while1164:
 	CMPQ        DI, $0x00000001
-	JL          done976
+	JL          done1165
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -18912,18 +22654,99 @@ while975:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while975
+	JMP         while1164
 
-done976:
+done1165:
 	ADDQ $0x00000040, BX
 	SUBQ $0x00000010, (SP)
-	JMP  while971
+	JMP  while1160
 
-done972:
+done1161:
 	CMPQ      (SP), $0x00000000
-	JE        zero977
+	JE        zero1166
+	CMPQ      (SP), $0x00000004
+	JG        more1168
+	MOVQ      (SP), DI
+	MOVQ      $-1, R8
+	BZHIQ     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      mean+24(FP), DI
+	VMOVUPS.Z (DI)(BX*1), K1, X0
+	MOVQ      a+32(FP), DI
+	VMOVUPS.Z (DI)(BX*1), K1, X1
+	MOVQ      b+40(FP), DI
+	VMOVUPS.Z (DI)(BX*1), K1, X2
+	MOVQ      c+48(FP), DI
+	VMOVUPS.Z (DI)(BX*1), K1, X3
+	LEAQ      (AX)(BX*1), R8
+	LEAQ      (CX)(BX*1), R9
+	LEAQ      (DX)(BX*1), R10
+	MOVQ      rows+64(FP), DI
+
+while1169:
+	CMPQ        DI, $0x00000004
+	JL          done1170
+	VMOVUPS.Z   (R9), K1, X4
+	VMOVUPS.Z   (R10), K1, X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS.Z   (R9), K1, X4
+	VMOVUPS.Z   (R10), K1, X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS.Z   (R9), K1, X4
+	VMOVUPS.Z   (R10), K1, X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS.Z   (R9), K1, X4
+	VMOVUPS.Z   (R10), K1, X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000004, DI
+	JMP         while1169
+
+done1170:
+while1171:
+	CMPQ        DI, $0x00000001
+	JL          done1172
+	VMOVUPS.Z   (R9), K1, X4
+	VMOVUPS.Z   (R10), K1, X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, K1, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while1171
+
+done1172:
+	JMP rest1167
+
+more1168:
 	CMPQ      (SP), $0x00000008
-	JG        more978
+	JG        more1173
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -18941,9 +22764,9 @@ done972:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while980:
+while1174:
 	CMPQ        DI, $0x00000004
-	JL          done981
+	JL          done1175
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -18981,12 +22804,12 @@ while980:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while980
+	JMP         while1174
 
-done981:
-while982:
+done1175:
+while1176:
 	CMPQ        DI, $0x00000001
-	JL          done983
+	JL          done1177
 	VMOVUPS.Z   (R9), K1, Y4
 	VMOVUPS.Z   (R10), K1, Y5
 	VSUBPS      Y0, Y5, Y5
@@ -18997,12 +22820,12 @@ while982:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while982
+	JMP         while1176
 
-done983:
-	JMP rest979
+done1177:
+	JMP rest1167
 
-more978:
+more1173:
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -19020,9 +22843,9 @@ more978:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while984:
+while1178:
 	CMPQ        DI, $0x00000004
-	JL          done985
+	JL          done1179
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -19060,12 +22883,12 @@ while984:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while984
+	JMP         while1178
 
-done985:
-while986:
+done1179:
+while1180:
 	CMPQ        DI, $0x00000001
-	JL          done987
+	JL          done1181
 	VMOVUPS.Z   (R9), K1, Z4
 	VMOVUPS.Z   (R10), K1, Z5
 	VSUBPS      Z0, Z5, Z5
@@ -19076,11 +22899,11 @@ while986:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while986
+	JMP         while1180
 
-done987:
-rest979:
-zero977:
+done1181:
+rest1167:
+zero1166:
 	VZEROUPPER
 	RET
 
@@ -19098,9 +22921,9 @@ TEXT ·mixAVX512(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while988:
+while1182:
 	CMPQ    (SP), $0x00000020
-	JL      done989
+	JL      done1183
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	VMOVUPS 64(R9)(DI*1), Z1
@@ -19132,9 +22955,9 @@ while988:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while990:
+while1184:
 	CMPQ        R9, $0x00000002
-	JL          done991
+	JL          done1185
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -19202,12 +23025,12 @@ while990:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000002, R9
-	JMP         while990
+	JMP         while1184
 
-done991:
-while992:
+done1185:
+while1186:
 	CMPQ        R9, $0x00000001
-	JL          done993
+	JL          done1187
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -19242,17 +23065,17 @@ while992:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while992
+	JMP         while1186
 
-done993:
+done1187:
 	ADDQ $0x00000080, DI
 	SUBQ $0x00000020, (SP)
-	JMP  while988
+	JMP  while1182
 
-done989:
-while994:
+done1183:
+while1188:
 	CMPQ    (SP), $0x00000010
-	JL      done995
+	JL      done1189
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	MOVQ    mean1+48(FP), R9
@@ -19276,9 +23099,9 @@ while994:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while996:
+while1190:
 	CMPQ        R9, $0x00000004
-	JL          done997
+	JL          done1191
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -19356,12 +23179,12 @@ while996:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while996
+	JMP         while1190
 
-done997:
-while998:
+done1191:
+while1192:
 	CMPQ        R9, $0x00000001
-	JL          done999
+	JL          done1193
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -19382,18 +23205,159 @@ while998:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while998
+	JMP         while1192
 
-done999:
+done1193:
 	ADDQ $0x00000040, DI
 	SUBQ $0x00000010, (SP)
-	JMP  while994
+	JMP  while1188
 
-done995:
+done1189:
 	CMPQ      (SP), $0x00000000
-	JE        zero1000
+	JE        zero1194
+	CMPQ      (SP), $0x00000004
+	JG        more1196
+	MOVQ      (SP), R9
+	MOVQ      $-1, R10
+	BZHIQ     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      mean0+40(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, X0
+	MOVQ      mean1+48(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, X1
+	MOVQ      mean2+56(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, X2
+	MOVQ      mean3+64(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, X3
+	MOVQ      factor0+72(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, X4
+	MOVQ      factor1+80(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, X5
+	MOVQ      factor2+88(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, X6
+	MOVQ      factor3+96(FP), R9
+	VMOVUPS.Z (R9)(DI*1), K1, X7
+	LEAQ      (AX)(DI*1), R10
+	LEAQ      (CX)(DI*1), R11
+	LEAQ      (DX)(DI*1), R12
+	LEAQ      (BX)(DI*1), R13
+	LEAQ      (SI)(DI*1), R14
+	MOVQ      rows+112(FP), R9
+
+while1197:
+	CMPQ        R9, $0x00000004
+	JL          done1198
+	VMOVUPS.Z   (R10), K1, X8
+	VMOVUPS.Z   (R11), K1, X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS.Z   (R12), K1, X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS.Z   (R13), K1, X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS.Z   (R14), K1, X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, X8
+	VMOVUPS.Z   (R11), K1, X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS.Z   (R12), K1, X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS.Z   (R13), K1, X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS.Z   (R14), K1, X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, X8
+	VMOVUPS.Z   (R11), K1, X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS.Z   (R12), K1, X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS.Z   (R13), K1, X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS.Z   (R14), K1, X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS.Z   (R10), K1, X8
+	VMOVUPS.Z   (R11), K1, X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS.Z   (R12), K1, X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS.Z   (R13), K1, X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS.Z   (R14), K1, X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while1197
+
+done1198:
+while1199:
+	CMPQ        R9, $0x00000001
+	JL          done1200
+	VMOVUPS.Z   (R10), K1, X8
+	VMOVUPS.Z   (R11), K1, X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS.Z   (R12), K1, X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS.Z   (R13), K1, X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS.Z   (R14), K1, X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, K1, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while1199
+
+done1200:
+	JMP rest1195
+
+more1196:
 	CMPQ      (SP), $0x00000008
-	JG        more1001
+	JG        more1201
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -19421,9 +23385,9 @@ done995:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while1003:
+while1202:
 	CMPQ        R9, $0x00000004
-	JL          done1004
+	JL          done1203
 	VMOVUPS.Z   (R10), K1, Y8
 	VMOVUPS.Z   (R11), K1, Y9
 	VSUBPS      Y0, Y9, Y9
@@ -19501,12 +23465,12 @@ while1003:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while1003
+	JMP         while1202
 
-done1004:
-while1005:
+done1203:
+while1204:
 	CMPQ        R9, $0x00000001
-	JL          done1006
+	JL          done1205
 	VMOVUPS.Z   (R10), K1, Y8
 	VMOVUPS.Z   (R11), K1, Y9
 	VSUBPS      Y0, Y9, Y9
@@ -19527,12 +23491,12 @@ while1005:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while1005
+	JMP         while1204
 
-done1006:
-	JMP rest1002
+done1205:
+	JMP rest1195
 
-more1001:
+more1201:
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -19560,9 +23524,9 @@ more1001:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while1007:
+while1206:
 	CMPQ        R9, $0x00000004
-	JL          done1008
+	JL          done1207
 	VMOVUPS.Z   (R10), K1, Z8
 	VMOVUPS.Z   (R11), K1, Z9
 	VSUBPS      Z0, Z9, Z9
@@ -19640,12 +23604,12 @@ while1007:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while1007
+	JMP         while1206
 
-done1008:
-while1009:
+done1207:
+while1208:
 	CMPQ        R9, $0x00000001
-	JL          done1010
+	JL          done1209
 	VMOVUPS.Z   (R10), K1, Z8
 	VMOVUPS.Z   (R11), K1, Z9
 	VSUBPS      Z0, Z9, Z9
@@ -19666,11 +23630,11 @@ while1009:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while1009
+	JMP         while1208
 
-done1010:
-rest1002:
-zero1000:
+done1209:
+rest1195:
+zero1194:
 	VZEROUPPER
 	RET
 
@@ -19684,14 +23648,14 @@ TEXT ·copyRowsAVX512(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while1011:
+while1210:
 	CMPQ (SP), $0x00000040
-	JL   done1012
+	JL   done1211
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop1013:
+loop1212:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -19703,21 +23667,21 @@ loop1013:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop1013
+	JNZ     loop1212
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, (SP)
-	JMP     while1011
+	JMP     while1210
 
-done1012:
-while1014:
+done1211:
+while1213:
 	CMPQ (SP), $0x00000020
-	JL   done1015
+	JL   done1214
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop1016:
+loop1215:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -19725,37 +23689,37 @@ loop1016:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop1016
+	JNZ     loop1215
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, (SP)
-	JMP     while1014
+	JMP     while1213
 
-done1015:
-while1017:
+done1214:
+while1216:
 	CMPQ (SP), $0x00000010
-	JL   done1018
+	JL   done1217
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop1019:
+loop1218:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop1019
+	JNZ     loop1218
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, (SP)
-	JMP     while1017
+	JMP     while1216
 
-done1018:
+done1217:
 	CMPQ  (SP), $0x00000000
-	JE    zero1020
-	CMPQ  (SP), $0x00000008
-	JG    more1021
+	JE    zero1219
+	CMPQ  (SP), $0x00000004
+	JG    more1221
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -19764,16 +23728,36 @@ done1018:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop1023:
+loop1222:
+	VMOVUPS.Z (BX), K1, X0
+	VMOVUPS   X0, K1, (DX)
+	ADDQ      SI, DX
+	ADDQ      DI, BX
+	DECQ      R8
+	JNZ       loop1222
+	JMP       rest1220
+
+more1221:
+	CMPQ  (SP), $0x00000008
+	JG    more1223
+	MOVQ  (SP), DX
+	MOVQ  $-1, BX
+	BZHIQ DX, BX, BX
+	KMOVW BX, K1
+	MOVQ  AX, DX
+	MOVQ  CX, BX
+	MOVQ  rows+24(FP), R8
+
+loop1224:
 	VMOVUPS.Z (BX), K1, Y0
 	VMOVUPS   Y0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop1023
-	JMP       rest1022
+	JNZ       loop1224
+	JMP       rest1220
 
-more1021:
+more1223:
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -19782,15 +23766,15 @@ more1021:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop1024:
+loop1225:
 	VMOVUPS.Z (BX), K1, Z0
 	VMOVUPS   Z0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop1024
+	JNZ       loop1225
 
-rest1022:
-zero1020:
+rest1220:
+zero1219:
 	VZEROUPPER
 	RET

@@ -150,15 +150,21 @@ func (s *set) total(total [2]reg.VecVirtual) reg.Register {
 // doubles are the lanes of a register as float64, in two registers.
 func (s *set) doubles(r reg.VecVirtual) [2]reg.VecVirtual {
 	out := [2]reg.VecVirtual{s.vector(), s.vector()}
-	if s.lanes == 16 {
+	switch s.lanes {
+	case 16:
 		upper := YMM()
 		VEXTRACTF64X4(U8(1), r, upper)
 		VCVTPS2PD(r.AsY(), out[0])
 		VCVTPS2PD(upper, out[1])
-	} else {
+	case 8:
 		upper := XMM()
 		VEXTRACTF128(U8(1), r, upper)
 		VCVTPS2PD(r.AsX(), out[0])
+		VCVTPS2PD(upper, out[1])
+	default:
+		upper := XMM()
+		VMOVHLPS(r, r, upper)
+		VCVTPS2PD(r, out[0])
 		VCVTPS2PD(upper, out[1])
 	}
 	return out

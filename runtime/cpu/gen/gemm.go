@@ -90,7 +90,7 @@ func (s *set) halfTile(n Op, done string, tile func()) {
 	more := s.mark("more")
 	CMPQ(n, U32(s.lanes/2))
 	JG(LabelRef(more))
-	s.inHalves(tile)
+	s.inParts(2, tile)
 	JMP(LabelRef(done))
 	Label(more)
 }

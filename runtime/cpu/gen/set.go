@@ -55,10 +55,13 @@ func (s *set) end() {
 func (s *set) bytes() int { return 4 * s.lanes }
 
 func (s *set) vector() reg.VecVirtual {
-	if s.lanes == 16 {
+	switch s.lanes {
+	case 16:
 		return ZMM()
+	case 8:
+		return YMM()
 	}
-	return YMM()
+	return XMM()
 }
 
 // zeros are so many registers with zeros.
@@ -311,32 +314,33 @@ func (s *set) inChannels(n Op, next func(), body func(part bool)) {
 	s.unlessZero(n, func() { s.rest(n, func() { body(true) }) })
 }
 
-// rest selects the n lanes that are left, 0 < n < lanes, for the body.
+// rest selects the n lanes that are left, 0 < n < lanes, for the body, in vectors that are no longer than they need be:
+// shorter ones cross lines of the cache less often, also with lanes that are masked off.
 func (s *set) rest(n Op, body func()) {
-	if !s.wide {
-		s.setMask(n)
-		body()
-		return
+	done := s.mark("rest")
+	if s.wide {
+		for _, parts := range []int{4, 2} {
+			more := s.mark("more")
+			CMPQ(n, U32(s.lanes/parts))
+			JG(LabelRef(more))
+			s.inParts(parts, func() {
+				s.setMask(n)
+				body()
+			})
+			JMP(LabelRef(done))
+			Label(more)
+		}
 	}
-	more, done := s.mark("more"), s.mark("rest")
-	CMPQ(n, U32(s.lanes/2))
-	JG(LabelRef(more))
-	s.inHalves(func() {
-		s.setMask(n)
-		body()
-	})
-	JMP(LabelRef(done))
-	Label(more)
 	s.setMask(n)
 	body()
 	Label(done)
 }
 
-// inHalves writes what the body does for vectors of half the lanes.
-func (s *set) inHalves(body func()) {
-	s.lanes /= 2
+// inParts writes what the body does for vectors of so many times fewer lanes.
+func (s *set) inParts(parts int, body func()) {
+	s.lanes /= parts
 	body()
-	s.lanes *= 2
+	s.lanes *= parts
 }
 
 // at is an address: base + index·scale + displacement.
