@@ -66,15 +66,20 @@ func (m *moments) merge(count func(unit int) int) phase {
 		total += more
 	}
 	return phase{1, func(int, []float32) {
-		for c := range m.channels {
-			mean, square := 0.0, 0.0
-			for unit, share := range shares {
-				means, squares, _, _ := m.of(unit)
-				d := means[c] - mean
-				square += squares[c] + d*d*spreads[unit]
-				mean += d * share
+		_, _, mean, square := m.of(0) // which is done with what lies there
+		mean, square = mean[:m.channels], square[:m.channels]
+		clear(mean)
+		clear(square)
+		for unit, share := range shares {
+			means, squares, _, _ := m.of(unit)
+			for c, v := range means[:len(mean)] {
+				d := v - mean[c]
+				square[c] += squares[c] + d*d*spreads[unit]
+				mean[c] += d * share
 			}
-			m.mean[c], m.variance[c] = float32(mean), float32(square/total)
+		}
+		for c, v := range mean {
+			m.mean[c], m.variance[c] = float32(v), float32(square[c]/total)
 		}
 	}}
 }
@@ -119,15 +124,17 @@ func (p *products) of(unit int, first bool) (sum, product []float64) {
 // merge is the phase that writes the results.
 func (p *products) merge() phase {
 	return phase{1, func(int, []float32) {
-		room := columnRoom(len(p.sum))
-		all := p.workspace()
-		for c := range p.sum {
-			var s, x float64
-			for at := c; at < 2*p.units*room; at += 2 * room {
-				s += all[at]
-				x += all[at+room]
+		sum, product := p.of(0, false)
+		sum, product = sum[:len(p.sum)], product[:len(p.sum)]
+		for unit := 1; unit < p.units; unit++ {
+			more, moreX := p.of(unit, false)
+			for c := range sum {
+				sum[c] += more[c]
+				product[c] += moreX[c]
 			}
-			p.sum[c], p.sumX[c] = float32(s), float32(x/math.Sqrt(float64(p.variance[c])+p.eps))
+		}
+		for c, v := range sum {
+			p.sum[c], p.sumX[c] = float32(v), float32(product[c]/math.Sqrt(float64(p.variance[c])+p.eps))
 		}
 	}}
 }

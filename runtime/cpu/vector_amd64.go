@@ -162,19 +162,21 @@ func (a *assembly) packed(k, n int) int {
 // pack brings b into panels of one vector's columns, row by row.
 func (a *assembly) pack(dst, b []float32, row, column, k, n int) {
 	lanes := a.of(n).lanes
-	for j := 0; j < n; j += lanes {
+	for j := 0; k > 0 && j < n; j += lanes {
 		columns := min(lanes, n-j)
+		panel := dst[j*k:][:k*lanes]
+		if columns < lanes {
+			clear(panel)
+		}
+		if column == 1 {
+			a.copyRows(panel, lanes, b[j:], row, columns, k)
+			continue
+		}
 		for l := range k {
-			to, from := dst[:lanes], b[l*row+j*column:]
-			dst = dst[lanes:]
-			if column == 1 {
-				copy(to, from[:columns])
-			} else {
-				for i := range columns {
-					to[i] = from[i*column]
-				}
+			to, from := panel[l*lanes:], b[l*row+j*column:]
+			for i := range columns {
+				to[i] = from[i*column]
 			}
-			clear(to[columns:])
 		}
 	}
 }
