@@ -294,7 +294,7 @@ func (f *feed) until(row int) {
 		return
 	}
 	for ; f.filled < row; f.filled++ {
-		f.row(f.rows[f.filled*f.stride:(f.filled+1)*f.stride], f.image, f.from+f.filled)
+		f.row(f.rows, f.filled, f.image, f.from+f.filled)
 	}
 }
 
@@ -318,15 +318,19 @@ func (p *padded) inPlace() bool {
 	return p.parts == nil && p.prologue.none() && p.left <= 0 && p.width-p.left <= p.w
 }
 
-// row fills one padded row from row h of an image.
-func (p *padded) row(dst []float32, image, h int) {
-	from, to := max(0, p.left), min(p.width, p.w+p.left) // pixels of dst that lie inside the image
+// row fills a padded row, of the number at, from row h of an image. The rows before it are there.
+func (p *padded) row(rows []float32, at, image, h int) {
+	from, to := max(0, p.left), min(p.width, p.w+p.left) // pixels that lie inside the image
+	stride := p.width * p.c
+	dst := rows[at*stride:]
 	if h < 0 || h >= p.h || from >= to {
-		clear(dst)
+		clear(dst[:stride])
 		return
 	}
-	clear(dst[:from*p.c])
-	clear(dst[to*p.c:])
+	if at == 0 || h == 0 {
+		clear(dst[:from*p.c])
+	}
+	clear(dst[to*p.c : min(stride+from*p.c, len(dst))]) // the next row's pad, too
 	p.load(dst[from*p.c:to*p.c], (image*p.h+h)*p.w+from-p.left)
 }
 
