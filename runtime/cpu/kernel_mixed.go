@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"slices"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 )
@@ -108,10 +109,15 @@ func mixing(sums []mixture) task {
 	}
 	run := func(part int, scratch []float32) {
 		from, to := span(part, parts, size)
-		sum := scratch[:(to-from)*n]
 		for i := range sums {
+			y := sums[i].y[from*n : to*n]
+			if !sums[i].inPlace() {
+				sums[i].sum(y, from*n)
+				continue
+			}
+			sum := scratch[:len(y)]
 			sums[i].sum(sum, from*n)
-			copy(sums[i].y[from*n:to*n], sum)
+			copy(y, sum)
 		}
 	}
 	return task{scratch: block * n, phases: []phase{{1, prepare}, {parts, run}}}
@@ -126,6 +132,11 @@ type mixture struct {
 	norms        []*normalisation // by term; nil: none
 	channels     int
 	coefficients func() []float32 // the terms' weights, ones and zeros by channel, then mean and factor of every term
+}
+
+// inPlace says whether the sum takes the place of a term, all of which it goes through before the next.
+func (m *mixture) inPlace() bool {
+	return slices.ContainsFunc(m.terms, func(x []float32) bool { return &x[0] == &m.y[0] })
 }
 
 func mixRoom(terms, channels int) int { return terms + 2*channels + 2*terms*channels }
