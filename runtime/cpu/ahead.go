@@ -1,7 +1,5 @@
 package cpu
 
-import "sync"
-
 // ahead is memory that the next unit of work reads or writes (a line comes to the cache before it is written, too). Loops
 // that compute ask for it a little at a time, so that a convolution takes less than the sum of the time to compute and the
 // time to wait for memory, which is as much again where images come from beyond the caches. No result depends on it; nil is
@@ -13,7 +11,7 @@ type ahead struct {
 }
 
 // aheads are those that no part of a task uses now.
-var aheads = sync.Pool{New: func() any { return new(ahead) }}
+var aheads spares[ahead]
 
 // clear forgets all regions. A unit of so many multiply-adds begins.
 func (a *ahead) clear(work int) { a.regions, a.elements, a.work = a.regions[:0], 0, max(1, work) }

@@ -3,7 +3,6 @@ package cpu
 import (
 	"math"
 	"slices"
-	"sync"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 )
@@ -265,7 +264,7 @@ type feed struct {
 }
 
 // feeds are those that no part of a task uses now.
-var feeds = sync.Pool{New: func() any { return new(feed) }}
+var feeds spares[feed]
 
 // within is a feed of a whole image, out of one with more pads unless that is nil.
 func (p *padded) within(wider *feed, scratch []float32, image int) feed {

@@ -83,8 +83,8 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 	work, room := g.blocks(), g.scratch()
 	tasks := work.parts(g.macs())
 	run := func(part int, scratch []float32) {
-		next := aheads.Get().(*ahead)
-		defer aheads.Put(next)
+		next := aheads.take()
+		defer aheads.give(next)
 		from, to := span(part, tasks, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)

@@ -40,8 +40,8 @@ func conv2dWeightGrad(l *launch) (task, error) {
 	phases := append(p.phases(), phase{parts, func(part int, scratch []float32) {
 		sum := sums()[part*size : (part+1)*size]
 		clear(sum)
-		next := aheads.Get().(*ahead)
-		defer aheads.Put(next)
+		next := aheads.take()
+		defer aheads.give(next)
 		from, to := span(part, parts, work.count())
 		for unit := from; unit < to; unit++ {
 			image, first, last := work.at(unit)

@@ -90,13 +90,13 @@ func inTurns(list []byImage) (task, error) {
 				begin(part)
 			}
 		}
-		next := aheads.Get().(*ahead)
-		defer aheads.Put(next)
+		next := aheads.take()
+		defer aheads.give(next)
 		from, to := span(part, parts, units)
 		var image *feed
 		if source != nil {
-			image = feeds.Get().(*feed)
-			defer feeds.Put(image)
+			image = feeds.take()
+			defer feeds.give(image)
 		}
 		for unit := from; unit < to; unit++ {
 			if source != nil {

@@ -205,3 +205,28 @@ func (p *pool) await() bool {
 	<-p.wake
 	return !p.closing.Load()
 }
+
+// spares are values that nobody uses now: of the parts of all tasks no more than there are workers run at once, so a part
+// takes what it needs from here, and a step allocates nothing.
+type spares[T any] struct {
+	mutex sync.Mutex
+	free  []*T
+}
+
+func (s *spares[T]) take() *T {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	last := len(s.free) - 1
+	if last < 0 {
+		return new(T)
+	}
+	v := s.free[last]
+	s.free = s.free[:last]
+	return v
+}
+
+func (s *spares[T]) give(v *T) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.free = append(s.free, v)
+}
