@@ -20,8 +20,8 @@ func newRunTrainRNN() *cobra.Command {
 		Long: `Train the language model of a recurrent cell from scratch, with the flags of the original's rnn/train.py. --arch takes a
 published name (see arch list), the original's text, JSON, a file that holds one of these, or the folder of a run.
 
-The defaults are the paper's for the Penn Treebank: 3600 epochs, where the original's script has 8000. Without --data it writes a corpus, grammar, and takes a small model
-that is trained within minutes:
+The defaults are the paper's for the Penn Treebank: 3600 epochs, where the original's script has 8000. Without --data it
+writes a corpus, grammar, and takes a small model that is trained within minutes:
   ` + textTrainBinder(&quick).differences(textTrainBinder(&config)) + `
 With --preset wikitext-2 it takes the paper's settings for that text:
   ` + textTrainBinder(&wiki).differences(textTrainBinder(&config)) + `

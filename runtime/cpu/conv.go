@@ -266,10 +266,10 @@ type feed struct {
 // feeds are those that no part of a task uses now.
 var feeds spares[feed]
 
-// within is a feed of a whole image, out of one with more pads unless that is nil.
-func (p *padded) within(wider *feed, scratch []float32, image int) feed {
+// within is a feed of the same rows or, out of one with more pads unless that is nil, of the whole image.
+func (p *padded) within(wider *feed, scratch []float32, image, from, count int) feed {
 	if wider == nil {
-		return p.feed(scratch, image, 0, p.height)
+		return p.feed(scratch, image, from, count)
 	}
 	skip := wider.top - p.top
 	return feed{rows: wider.rows[skip*wider.stride+(wider.left-p.left)*p.c:], stride: wider.stride, wider: wider, skip: skip}
@@ -280,7 +280,7 @@ func (p *padded) feed(scratch []float32, image, from, count int) feed {
 	first := from - p.top
 	if p.inPlace() && first >= 0 && first+count <= p.h {
 		pixels := p.x[image*p.h*p.w*p.c : (image+1)*p.h*p.w*p.c]
-		return feed{rows: pixels[(first*p.w-p.left)*p.c:], stride: p.w * p.c, filled: count}
+		return feed{padded: *p, rows: pixels[(first*p.w-p.left)*p.c:], stride: p.w * p.c, filled: count}
 	}
 	stride := p.width * p.c
 	return feed{padded: *p, rows: scratch[:count*stride], stride: stride, image: image, from: first}

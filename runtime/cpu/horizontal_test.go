@@ -12,6 +12,10 @@ import (
 // second adds to the result of the first; once with images cut into rows of other numbers, so that they have different
 // units.
 func init() {
+	// Without a prologue and with negative pads, both read the images where they are.
+	inside := separableCase{convCase{9, 6, 9, 7, 6, 3, 3, attrs(1, -1, 1, 6)}, 6}
+	further := separableCase{convCase{9, 6, 9, 7, 6, 3, 3, attrs(1, -2, 1, 6)}, 6}
+	kernelCases = append(kernelCases, horizontalForward(inside.forward(prologueCase{}, true, false), further.forward(prologueCase{}, true, false)))
 	for _, n := range []int{1, 3, 9} {
 		small := separableCase{convCase{n, 6, 9, 7, 6, 3, 3, attrs(1, 1, 1, 6)}, 6}
 		large := separableCase{convCase{n, 6, 9, 7, 6, 5, 5, attrs(1, 4, 2, 6)}, 6}

@@ -10,9 +10,9 @@ import (
 func init() { register("elementwise", bindElementwise) }
 
 // A chain of elementwise operations is a program for a register machine whose registers are blocks of some blockSize
-// elements, whole pixels where an instruction goes by channels, and parts of an image where one goes by images. All instructions run on one block before the next, so that
-// what passes between them stays in the first-level cache and the operands are read and the results written once. Results
-// may be operands.
+// elements, whole pixels where an instruction goes by channels, and parts of an image where one goes by images. All
+// instructions run on one block before the next, so that what passes between them stays in the first-level cache and the
+// operands are read and the results written once. Results may be operands.
 const blockSize = 512
 
 // longestChain bounds the operands, the instructions and so the scratch of a launch.

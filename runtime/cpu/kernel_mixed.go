@@ -93,6 +93,10 @@ func weightedSum(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
+	for i := range sums {
+		s := &sums[i]
+		s.inPlace = slices.ContainsFunc(terms, func(x []float32) bool { return &x[0] == &s.y[0] })
+	}
 	return mixing(sums), nil
 }
 
@@ -111,7 +115,7 @@ func mixing(sums []mixture) task {
 		from, to := span(part, parts, size)
 		for i := range sums {
 			y := sums[i].y[from*n : to*n]
-			if !sums[i].inPlace() {
+			if !sums[i].inPlace {
 				sums[i].sum(y, from*n)
 				continue
 			}
@@ -126,17 +130,13 @@ func mixing(sums []mixture) task {
 // mixture is a weighted sum bound to its terms.
 type mixture struct {
 	y            []float32
+	inPlace      bool // of a term
 	weights      []float32
 	selected     []int
 	terms        [][]float32
 	norms        []*normalisation // by term; nil: none
 	channels     int
 	coefficients func() []float32 // the terms' weights, ones and zeros by channel, then mean and factor of every term
-}
-
-// inPlace says whether the sum takes the place of a term, all of which it goes through before the next.
-func (m *mixture) inPlace() bool {
-	return slices.ContainsFunc(m.terms, func(x []float32) bool { return &x[0] == &m.y[0] })
 }
 
 func mixRoom(terms, channels int) int { return terms + 2*channels + 2*terms*channels }

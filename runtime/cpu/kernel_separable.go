@@ -75,12 +75,7 @@ func separable(l *launch) (byImage, error) {
 	t.run = func(_, unit int, scratch []float32, source *feed, next *ahead) {
 		padded, between := scratch[:room], scratch[room:]
 		image, first, last := work.at(unit)
-		var in feed
-		if whole {
-			in = s.source.within(source, padded, image)
-		} else {
-			in = s.source.feed(padded, image, first*g.sh, g.height(last-first))
-		}
+		in := s.source.within(source, padded, image, first*g.sh, g.height(last-first))
 		out := z.f32[(image*g.oh+first)*g.ow*s.o : (image*g.oh+last)*g.ow*s.o]
 		for r := 0; r < last-first; r += tile {
 			rows := min(tile, last-first-r)

@@ -219,7 +219,7 @@ func (b *separableGradient) image(image int, scratch []float32, source *feed, dw
 	g := &b.depthwise
 	var x feed
 	if dw != nil {
-		x = b.source.within(source, room[0], image)
+		x = b.source.within(source, room[0], image, 0, g.height(g.oh))
 	}
 	between, tile := room[1], tileRows(g.ow*g.c)
 	for r := 0; r < g.oh; r += tile {
