@@ -87,6 +87,9 @@ func checkSearch(t *testing.T, c *testCase) {
 		for step := range c.int("steps") {
 			at := fmt.Sprintf("step%d/", step)
 			got := c.searchStep(e, at)
+			if alphaTolerance == unrolledTolerance && step == 1 && strings.Contains(t.Name(), "/cuda") { // see "How exact is float32?" in ARCHITECTURE.md
+				alphaTolerance = kinkTolerance
+			}
 			for _, alphas := range []string{cnn.AlphasNormal, cnn.AlphasReduce} {
 				compare(t, at+"gradient of "+alphas, got["gradient/"+alphas], c.values(at+"g"+alphas), alphaTolerance)
 				compare(t, at+alphas, e.get(alphas), c.values(at+alphas), tolerance)

@@ -15,6 +15,7 @@ const (
 	referenceTolerance = 1e-9
 	planTolerance      = 1e-4
 	unrolledTolerance  = 1e-3 // of second-order alpha gradients in float32
+	kinkTolerance      = 2e-2 // of those at w ± εv of which a ReLU is so near its kink that any rounding may put it on the other side
 )
 
 // TestGolden checks every case file found.

@@ -16,6 +16,10 @@
 #define __device__
 #define __constant__
 
+struct float2 {
+  float x, y;
+};
+
 struct float4 {
   float x, y, z, w;
 };
@@ -289,6 +293,13 @@ template <class T> static inline void store4(const emulation::Checked<T>& p, i64
   at[0] = v.x, at[1] = v.y, at[2] = v.z, at[3] = v.w;
 }
 
+template <class T> static inline float2 load2(const emulation::Checked<T>& p, i64_t i) {
+  p[i + 1];
+  const T* at = &p[i];
+  if ((size_t)at % (2 * sizeof(T)) != 0) emulation::fail("two elements from %lld on are not aligned", i);
+  return float2{at[0], at[1]};
+}
+
 template <class T> static inline void store2(const emulation::Checked<T>& p, i64_t i, float x, float y) {
   p[i + 1] = y;
   if ((size_t)&p[i] % (2 * sizeof(T)) != 0) emulation::fail("two elements from %lld on are not aligned", i);
@@ -299,16 +310,17 @@ template <class T> static inline typename emulation::Plain<T>::type fresh(const 
 template <class T> static inline float4 fresh4(const emulation::Checked<T>& p, i64_t i) { return load4(p, i); }
 
 static inline int thread() { return emulation::current; }
+static inline void in_order() {}
 
 static inline float to_tf32(float x) { return __uint_as_float((__float_as_uint(x) + 0x1000) & ~0x1fffu); }
 
-// multiply_tf32: every lane brings its parts of both factors and takes its part of the product.
+// multiply_tf32: every lane brings its parts of both factors and takes its part of the product. Tensor cores leave out the last 13 bits.
 static inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
   static float rows[emulation::Threads / 32][16][8], columns[emulation::Threads / 32][8][8];
   int own = emulation::current, w = own / 32, g = own % 32 / 4, t = own % 4;
   emulation::shuffle(0, 0, -1); // all have read what is there
-  for (int i = 0; i < 4; i++) rows[w][g + i % 2 * 8][t + i / 2 * 4] = a[i];
-  for (int i = 0; i < 2; i++) columns[w][t + i * 4][g] = b[i];
+  for (int i = 0; i < 4; i++) rows[w][g + i % 2 * 8][t + i / 2 * 4] = __uint_as_float(__float_as_uint(a[i]) & ~0x1fffu);
+  for (int i = 0; i < 2; i++) columns[w][t + i * 4][g] = __uint_as_float(__float_as_uint(b[i]) & ~0x1fffu);
   emulation::shuffle(0, 0, -2);
   for (int i = 0; i < 4; i++)
     for (int k = 0; k < 8; k++) c[i] += rows[w][g + i / 2 * 8][k] * columns[w][k][2 * t + i % 2];

@@ -22,6 +22,7 @@ type call struct {
 	shared    int
 	counters  int
 	resident  int  // see function
+	tiles     int  // see function
 	alone     bool // how many blocks there are is not a matter of the specialisation
 }
 
@@ -104,7 +105,7 @@ func (c *call) loop(items int) {
 
 // emit appends the launch; join gives it its function.
 func (c *call) emit() {
-	f := c.l.target.code.add(c.template, c.specialisation, !c.alone, c.resident)
+	f := c.l.target.code.add(c.template, c.specialisation, !c.alone, c.resident, c.tiles)
 	if c.counters > 0 {
 		first := c.l.target.code.counters(f.module, c.counters)
 		c.arguments = append(c.arguments, plan.Argument{Kind: plan.Int32Argument, Integer: int64(first)})

@@ -49,16 +49,30 @@ type function struct {
 	joins  bool   // as many blocks in every launch: several launches can be one
 	// How many of its blocks run on a multiprocessor at once, at least, which limits its registers.
 	resident int
+	tiles    int // which any number of blocks may share, a constant of the type behind the specialisation; 0 if that number is given
 }
 
-// entry is what a launch calls: a function for so many members.
+// blocksOf is how many blocks each of so many members has, of blocks at most: where they may be any number, as many as run at once, for what a block
+// does before its first tile and after its last is then done least often.
+func (f function) blocksOf(members, blocks int) int {
+	if f.tiles == 0 {
+		return blocks
+	}
+	for rounds := ceiling(f.tiles, blocks); ; rounds++ {
+		if n := ceiling(f.tiles, rounds); n == 1 || n*members <= multiprocessors*f.resident {
+			return n
+		}
+	}
+}
+
+// entry is what a launch calls: a function for so many members of so many blocks.
 type entry struct {
 	function
-	members int
+	name string
 }
 
 // add returns the function of a template with constants, which it writes if they are new.
-func (c *code) add(template string, s *specialisation, joins bool, resident int) function {
+func (c *code) add(template string, s *specialisation, joins bool, resident, tiles int) function {
 	key := template + s.tables.String() + s.fields.String()
 	if f, ok := c.functions[key]; ok {
 		return f
@@ -69,7 +83,7 @@ func (c *code) add(template string, s *specialisation, joins bool, resident int)
 	u := c.list[len(c.list)-1]
 	u.functions++
 	name := fmt.Sprintf("S%d", len(c.functions))
-	f := function{len(c.list) - 1, template + "<" + name + ">", fmt.Sprintf("%s_%d", template, len(c.functions)), joins, resident}
+	f := function{len(c.list) - 1, template + "<" + name + ">", fmt.Sprintf("%s_%d", template, len(c.functions)), joins, resident, tiles}
 	if c.functions == nil {
 		c.functions = map[string]function{}
 	}
@@ -85,10 +99,13 @@ func (c *code) add(template string, s *specialisation, joins bool, resident int)
 // writes it when it is first asked for.
 func (c *code) entry(f function, members, blocks int) string {
 	name, kind := f.name, f.kind
-	if members > 1 {
-		name, kind = fmt.Sprintf("%s_x%d", f.name, members), fmt.Sprintf("Joined<%s, %d, %d>", f.kind, members, blocks)
+	if f.tiles > 0 {
+		name, kind = fmt.Sprintf("%s_b%d", name, blocks), fmt.Sprintf("%s, %d>", strings.TrimSuffix(kind, ">"), blocks)
 	}
-	if e := (entry{f, members}); !c.entries[e] {
+	if members > 1 {
+		name, kind = fmt.Sprintf("%s_x%d", name, members), fmt.Sprintf("Joined<%s, %d, %d>", kind, members, blocks)
+	}
+	if e := (entry{f, name}); !c.entries[e] {
 		if c.entries == nil {
 			c.entries = map[entry]bool{}
 		}

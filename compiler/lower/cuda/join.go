@@ -236,6 +236,7 @@ func (l *lowering) joined(f function, members []int, launches []lower.Launch) lo
 	}
 	n := capacity(len(members))
 	d := *first.Device
+	d.Grid[0] = f.blocksOf(len(members), d.Grid[0])
 	d.Function = l.target.code.entry(f, n, d.Grid[0])
 	if len(members) == 1 {
 		first.Device = &d

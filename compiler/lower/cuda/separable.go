@@ -17,7 +17,7 @@ const (
 	mostPackedWidth = 4 * threads         // channels: a pack of four a thread
 	mostCopied      = 48 << 10            // bytes of filters that blocks copy to shared memory
 	residentBytes   = 224 << 10           // shared memory of a multiprocessor of which blocks share
-	mostResident    = 3                   // blocks on a multiprocessor: more would leave too few registers
+	mostResident    = 4                   // blocks on a multiprocessor: more would leave threads too few registers
 )
 
 // separableGroup lowers [batch_norm →] relu → depthwise → pointwise → batch_stats.
@@ -47,7 +47,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s.forwardBytes(), 12*s.tilesOfWarp(s.o)+s.wideWindow()) // a sum, and two of double precision
+	c.memory(s.forwardBytes(), 3) // threads keep sums, too
 	c.emit()
 	return true, nil
 }
@@ -115,11 +115,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	c.image(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
-	kept := 4 * s.tilesOfWarp(s.c)
-	if filters {
-		kept += 36 + 4*ceiling(ceiling(s.c, 16)*ceiling(s.o, 8), 8) + s.wideWindow()
-	}
-	c.memory(s.pointwiseGradBytes(p), kept)
+	c.memory(s.pointwiseGradBytes(p), mostResident)
 	c.emit()
 	if filters {
 		l.addChunks(p.DPointwise.Result(), partial, s.chunks)
@@ -159,14 +155,11 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		c.none(3)
 	}
 	c.counters = 1
-	kept := s.wideWindow()
-	if filters {
-		kept += 28 + 4*s.kw*ceiling(s.c/4*s.kh, threads)
+	resident := mostResident
+	if filters || sums {
+		resident = 2
 	}
-	if sums {
-		kept += 16
-	}
-	c.memory(s.depthwiseGradBytes(p), kept)
+	c.memory(s.depthwiseGradBytes(p), resident)
 	c.emit()
 	if filters {
 		l.addChunks(p.DDepthwise.Result(), partial, s.chunks)
@@ -275,23 +268,56 @@ func (s *separable) divide(h, w int) {
 	s.chunks = min(s.images*s.down*s.across, mostChunks)
 }
 
-// window is the size of Window's tile in floats, and how many results it makes in a row, those beyond the tile included.
-func (s *separable) window(sh, sw int) (size, wide int) {
-	step := 1
-	if sw == 1 {
-		step = s.dw
+// strip mirrors Strip in kernels/separable.cu: how many strips of each results cover so many, the inputs of all, and how far apart the results of one are.
+func strip(taps, stride, dilation, results, each int) (count, inputs, step int) {
+	step = 1
+	if each > 1 && stride == 1 {
+		step = dilation
 	}
-	wide = 4 * step * ceiling(ceiling(s.bw, step), 4)
-	rows, columns := (s.bh-1)*sh+(s.kh-1)*s.dh+1, (wide-1)*sw+(s.kw-1)*s.dw+1
+	count = step * ceiling(ceiling(results, step), each)
+	return count, (each*count-1)*stride + (taps-1)*dilation + 1, step
+}
+
+// window is the size of Window's tile in floats, for threads that make so many results in a column.
+func (s *separable) window(sh, sw, down int) int {
+	if s.bh == 1 {
+		down = 1
+	}
+	_, rows, step := strip(s.kh, sh, s.dh, s.bh, down)
+	_, columns, _ := strip(s.kw, sw, s.dw, s.bw, 4)
+	apart := sh
+	if step == 1 {
+		apart *= down
+	}
 	stride := columns * s.c
-	if s.c%32 == 16 && columns%2 == 0 {
-		stride += 16
+	for padding := 0; padding < 32; padding += 4 {
+		if (apart*(stride+padding)-s.c)%32 == 0 {
+			stride += padding
+			break
+		}
 	}
-	return rows * stride, wide
+	return rows * stride
+}
+
+// spread mirrors the function of this name in kernels/separable.cu.
+func spread(n int) int {
+	n = 8 * ceiling(n, 8)
+	if n%16 == 0 {
+		n += 8
+	}
+	return n
 }
 
 // rows are the pixels of a tile, in whole tiles of Matrix.
 func (s *separable) rows() int { return 16 * ceiling(s.bh*s.bw, 16) }
+
+// packs are those that the channels of a pixel are divided into by Window.
+func (s *separable) packs() int {
+	if s.c <= 2*threads {
+		return s.c / 2
+	}
+	return s.c / 4
+}
 
 // sumBytes is the memory of channel_sums.
 func (s *separable) sumBytes(channels, rows int) int {
@@ -301,18 +327,17 @@ func (s *separable) sumBytes(channels, rows int) int {
 }
 
 func (s *separable) forwardBytes() int {
-	size, _ := s.window(s.sh, s.sw)
-	floats := s.factors + s.filters(true, true) + size + s.rows()*(s.c+4)
+	floats := s.factors + s.window(s.sh, s.sw, 2) + s.rows()*spread(s.c)
 	if s.copied {
-		floats += 8 * s.c // between the rows of the pointwise filter
+		floats += s.kh*s.kw*s.c + 8*ceiling(s.o, 8)*spread(s.c)
 	}
 	return max(4*floats, s.sumBytes(s.o, 8*s.warps()))
 }
 
 func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
-	floats := s.rows()*(s.o+4) + s.filters(p.DPointwise != nil, true)
+	floats := s.rows() * spread(s.o)
 	if s.copied {
-		floats += 4 * s.c // between the rows of the pointwise filter
+		floats += 8 * ceiling(s.c, 8) * spread(s.o)
 	}
 	if p.NormGrad != nil {
 		floats += 4 * s.o
@@ -320,9 +345,11 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	if p.DPointwise == nil {
 		return 4 * floats
 	}
-	size, _ := s.window(s.sh, s.sw)
-	floats += s.factors + size + s.bh*s.bw*(s.c+8)
-	groups, tiles := 1, ceiling(s.c, 16)*ceiling(s.o, 8) // see SeparablePointwiseGrad
+	floats += s.factors + s.window(s.sh, s.sw, 2) + s.bh*s.bw*spread(s.c)
+	if s.copied {
+		floats += s.kh * s.kw * s.c
+	}
+	groups, tiles := 1, ceiling(s.c, 16)*ceiling(s.o, 16) // see SeparablePointwiseGrad
 	for groups < 8 && tiles <= 4/groups {
 		groups *= 2
 	}
@@ -330,22 +357,27 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 }
 
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
-	size, wide := s.window(1, 1)
-	if s.sh != 1 || s.sw != 1 {
+	size := 0
+	if s.sh == 1 && s.sw == 1 {
+		down := 2
+		if p.DDepthwise != nil && s.kh*s.kw > 9 {
+			down = 1
+		}
+		size = s.window(1, 1, down)
+	} else {
 		rows, columns := (s.bh-1+(s.kh-1)*s.dh)/s.sh+2, (s.bw-1+(s.kw-1)*s.dw)/s.sw+2
 		size = rows * columns * s.c
 	}
-	bytes := 4 * (s.factors + s.filters(true, false) + size)
+	floats := s.factors + size
+	if s.copied {
+		floats += s.kh * s.kw * s.c
+	}
+	bytes, lanes := 4*floats, threads/s.packs()
 	if p.DDepthwise != nil {
-		stride := wide * s.c
-		if s.c%32 == 16 {
-			stride += 16
-		}
-		groups := max(1, threads/(s.c/4*s.kh))
-		bytes = max(bytes+4*s.bh*stride, 4*groups*s.kh*s.kw*s.c)
+		bytes = max(bytes, 4*ceiling(lanes, 2)*s.kh*s.kw*s.c)
 	}
 	if p.Sums != nil {
-		bytes = max(bytes, s.sumBytes(s.c, threads/(s.c/4)))
+		bytes = max(bytes, s.sumBytes(s.c, lanes))
 	}
 	return bytes
 }
@@ -363,33 +395,14 @@ func (c *call) separable(s *separable, h, w int) {
 	}
 	c.bool("copied", s.copied)
 	c.bool("tf32", c.l.target.onTensorCores())
-	c.blocks = s.chunks
+	c.blocks, c.tiles = s.chunks, s.images*s.down*s.across
 }
 
-// memory sets the shared memory of a block, and so how many run side by side. The more registers a thread keeps, beside what
-// it works with, the fewer blocks have room for theirs.
-func (c *call) memory(bytes, kept int) {
+// memory sets the shared memory of a block, and so how many run side by side: at most so many, which leaves threads the registers that they want.
+func (c *call) memory(bytes, most int) {
 	c.shared = bytes
-	most := mostResident
-	switch {
-	case kept > 72:
-		most = 1
-	case kept > 36:
-		most = 2
-	}
 	c.resident = max(1, min(most, residentBytes/(bytes+1024)))
 }
-
-// wideWindow is how many registers a window wider than three wants more.
-func (s *separable) wideWindow() int {
-	if s.kh*s.kw > 9 {
-		return 24
-	}
-	return 0
-}
-
-// tilesOfWarp is how many tiles side by side a warp of Matrix makes, of products of n columns.
-func (s *separable) tilesOfWarp(n int) int { return ceiling(ceiling(n, 8), 8/s.warps()) }
 
 // warps are those of Matrix along the rows.
 func (s *separable) warps() int {
@@ -398,17 +411,6 @@ func (s *separable) warps() int {
 		warps *= 2
 	}
 	return warps
-}
-
-// filters are the floats of the filters in shared memory.
-func (s *separable) filters(depthwise, pointwise bool) (floats int) {
-	if s.copied && depthwise {
-		floats += s.kh * s.kw * s.c
-	}
-	if s.copied && pointwise {
-		floats += s.c * s.o
-	}
-	return floats
 }
 
 // withoutSum takes the addition to the cotangent of a state out of a way back, and what comes after it: on a GPU the

@@ -56,6 +56,14 @@ __device__ inline float4 fresh4(const float* p, int i) { return __ldcg(reinterpr
 
 __device__ inline int thread() { return (int)threadIdx.x; }
 
+// in_order keeps the compiler from loading what comes after it before it, into registers that there are not.
+__device__ inline void in_order() { asm volatile("" ::: "memory"); }
+
+__device__ inline float2 load2(const float* p, int i) { return *reinterpret_cast<const float2*>(p + i); }
+__device__ inline float2 load2(const bf16* p, int i) {
+  unsigned u = *reinterpret_cast<const unsigned*>(p + i);
+  return make_float2(__uint_as_float(u << 16), __uint_as_float(u & 0xffff0000u));
+}
 __device__ inline void store2(float* p, int i, float x, float y) { *reinterpret_cast<float2*>(p + i) = make_float2(x, y); }
 __device__ inline void store2(bf16* p, int i, float x, float y) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(*reinterpret_cast<unsigned*>(p + i)) : "f"(y), "f"(x));
@@ -68,7 +76,7 @@ __device__ inline float to_tf32(float x) {
   return __uint_as_float(bits);
 }
 
-// multiply_tf32 adds to c a 16 by 8 product of depth 8 on the tensor cores of a warp, of factors from to_tf32. Of lane
+// multiply_tf32 adds to c a 16 by 8 product of depth 8 on the tensor cores of a warp, which leave out all but 10 bits of a fraction. Of lane
 // 4g+t, a is rows g and g+8 at t, then the same at t+4; b is column g at t and t+4; c is row g at columns 2t and 2t+1, then
 // row g+8.
 __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float (&b)[2]) {
@@ -102,13 +110,14 @@ __device__ unsigned counters[Counters];
 // last_block says, to all threads of a block, whether it is the last of so many blocks to come here, and so sees what
 // the others have written before. The sums of a reduction are then added in order by that block, whichever it is.
 __device__ inline bool last_block(int counter, int blocks) {
-  __threadfence();
   __syncthreads();
   bool last = false;
-  if (thread() == 0) last = atomicInc(&counters[counter], (unsigned)(blocks - 1)) == (unsigned)(blocks - 1);
-  last = __syncthreads_or(last);
-  __threadfence();
-  return last;
+  if (thread() == 0) {
+    __threadfence(); // for what all threads have written: the barrier has put it before this
+    last = atomicInc(&counters[counter], (unsigned)(blocks - 1)) == (unsigned)(blocks - 1);
+    __threadfence();
+  }
+  return __syncthreads_or(last);
 }
 
 // warp_sum and warp_largest are of what the threads of a warp bring, to all of them.
@@ -122,7 +131,7 @@ __device__ inline float warp_largest(float v) {
   return v;
 }
 
-// Pack is V neighbouring elements, loaded at once where V is 4.
+// Pack is V neighbouring elements, loaded at once where V is 2 or 4.
 template <int V> struct Pack {
   float v[V];
 };
@@ -132,6 +141,9 @@ template <int V, class P> __device__ inline Pack<V> load(P p, int i) {
   if constexpr (V == 4) {
     float4 a = load4(p, i);
     out.v[0] = a.x, out.v[1] = a.y, out.v[2] = a.z, out.v[3] = a.w;
+  } else if constexpr (V == 2) {
+    float2 a = load2(p, i);
+    out.v[0] = a.x, out.v[1] = a.y;
   } else {
     for (int k = 0; k < V; k++) out.v[k] = p[i + k];
   }
@@ -141,6 +153,8 @@ template <int V, class P> __device__ inline Pack<V> load(P p, int i) {
 template <int V, class P> __device__ inline void store(P p, int i, const Pack<V>& a) {
   if constexpr (V == 4) {
     store4(p, i, make_float4(a.v[0], a.v[1], a.v[2], a.v[3]));
+  } else if constexpr (V == 2) {
+    store2(p, i, a.v[0], a.v[1]);
   } else {
     for (int k = 0; k < V; k++) p[i + k] = a.v[k];
   }
@@ -158,10 +172,15 @@ template <int V> __device__ inline Pack<V> zero() {
 template <int N, bool Exact> struct Split {
   float high[N], low[N];
 
+  Split() = default;
   __device__ inline explicit Split(const float (&x)[N]) {
     for (int i = 0; i < N; i++) {
-      high[i] = to_tf32(x[i]);
-      low[i] = Exact ? to_tf32(x[i] - high[i]) : 0;
+      if constexpr (Exact) { // as to_tf32, but for NaN, which low keeps; conversions would be the slowest part of a product
+        high[i] = __uint_as_float((__float_as_uint(x[i]) + 0x1000) & ~0x1fffu);
+        low[i] = x[i] - high[i];
+      } else {
+        high[i] = to_tf32(x[i]);
+      }
     }
   }
 };

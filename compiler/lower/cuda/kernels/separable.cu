@@ -2,78 +2,118 @@
 // convolutions is made in shared memory, tile by tile, and made again on the way back instead of being kept.
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
-// depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles; prologue,
+// depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most, Blocks how many do; prologue,
 // eps; copied: the filters have room in shared memory; tf32: products of
 // factors rounded to 10 bits. Channels come in packs of 4.
 
-// AtOnce is how many rows of a filter the compiler may work on at once: it would load them all before it multiplies any, and spill, if they are
-// many or if threads keep much besides.
-template <int KH, bool Busy = false> constexpr int AtOnce = KH > 3 || Busy ? 1 : KH;
+// Strip is Each results along one axis of a depthwise convolution of K taps, stride S and dilation D, Step apart, for they share most of what they
+// read: of the Span inputs, Unit apart, result j reads those from j·A on, B apart. Strips cover so many Results, and some that are made in vain.
+template <int K, int S, int D, int Results, int Each> struct Strip {
+  static constexpr int Step = Each > 1 && S == 1 ? D : 1, Unit = Each == 1 || S == 1 ? D : D % S == 0 ? S : 1;
+  static constexpr int A = S * Step / Unit, B = D / Unit, Span = (Each - 1) * A + (K - 1) * B + 1;
+  static constexpr int Count = Step * ceiling(ceiling(Results, Step), Each), There = Each * Count, Inputs = (There - 1) * S + (K - 1) * D + 1;
 
-// Window is a depthwise convolution of tiles of BH by BW results. A thread makes four results of a row, Step apart, for
-// they share most of what they read: of the Span inputs, Unit apart, result i reads those from i·A on, B apart. Results
-// beyond BW are made in vain.
-template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C> struct Window {
-  static constexpr int Step = SW == 1 ? DW : 1, Unit = SW == 1 ? DW : DW % SW == 0 ? SW : 1;
-  static constexpr int A = SW * Step / Unit, B = DW / Unit, Span = 3 * A + (KW - 1) * B + 1;
-  static constexpr int Strips = Step * ceiling(ceiling(BW, Step), 4), Wide = 4 * Strips;
-  static constexpr int Rows = (BH - 1) * SH + (KH - 1) * DH + 1, Columns = (Wide - 1) * SW + (KW - 1) * DW + 1;
-  static constexpr int Packs = C / 4, Lanes = Threads / Packs;
-  static constexpr int Stride = Columns * C + (C % 32 == 16 && Columns % 2 == 0 ? 16 : 0); // rows start in other memory banks
-  static constexpr int Size = Rows * Stride;
+  // first is the first result of strip i.
+  __device__ static inline int first(int i) { return i / Step * Each * Step + i % Step; }
+  // tap is the one through which result j reads input t, or -1.
+  __device__ static constexpr int tap(int t, int j) { return t >= j * A && (t - j * A) % B == 0 && (t - j * A) / B < K ? (t - j * A) / B : -1; }
+};
 
-  // fill loads the inputs of a tile whose first is at (top, left) of an image of h by w, zero outside of it.
-  template <class T, class F> __device__ static inline void fill(T tile, int top, int left, int h, int w, F get) {
-#pragma unroll 4
-    for (int i = thread(); i < Rows * Columns * Packs; i += Threads) {
-      int channel = i % Packs * 4, column = i / Packs % Columns, row = i / Packs / Columns, r = top + row, q = left + column;
-      Pack<4> v = zero<4>();
-      if (r >= 0 && r < h && q >= 0 && q < w) v = get(r, q, channel);
-      store<4>(tile, row * Stride + column * C + channel, v);
+// padding is how much longer a row of so many floats is to be, so that rows so far apart start where a warp's next lanes, c floats on, read: in
+// other memory banks.
+__device__ constexpr int padding(int floats, int apart, int c) {
+  for (int p = 0; p < 32; p += 4)
+    if ((apart * (floats + p) - c) % 32 == 0) return p;
+  return 0;
+}
+
+// load_tile brings Rows by Columns packs of C channels of an image of h by w to shared memory, the first from (top, left):
+// ready(get(row, column, channel), channel), or zero outside.
+template <int C, int Rows, int Columns, int Stride, class T, class G, class F>
+__device__ inline void load_tile(T tile, int top, int left, int h, int w, G get, F ready) {
+  constexpr int Fours = C / 4, Ways = Threads / Fours, Items = Rows * Columns, Batch = smaller(6, ceiling(Items, Ways));
+  int channel = thread() % Fours * 4, way = thread() / Fours, row = way / Columns, column = way % Columns;
+  if (way >= Ways) return;
+  for (int i = way; i < Items;) {
+    Pack<4> v[Batch];
+    int at[Batch];
+    bool inside[Batch];
+#pragma unroll
+    for (int k = 0; k < Batch; k++, i += Ways) { // all are asked for before the first is used
+      int r = top + row, q = left + column;
+      inside[k] = i < Items && r >= 0 && r < h && q >= 0 && q < w;
+      at[k] = i < Items ? row * Stride + column * C + channel : -1;
+      v[k] = zero<4>();
+      if (inside[k]) v[k] = get(r, q, channel);
+      row += Ways / Columns, column += Ways % Columns;
+      if (column >= Columns) column -= Columns, row++;
+    }
+#pragma unroll
+    for (int k = 0; k < Batch; k++) {
+      if (at[k] < 0) continue;
+      if (inside[k]) v[k] = ready(v[k], channel);
+      store<4>(tile, at[k], v[k]);
     }
   }
+}
+
+// Window is a depthwise convolution of tiles of BH by BW results. A thread makes Down by four results of V channels.
+template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C, int Down> struct Window {
+  typedef Strip<KH, SH, DH, BH, BH == 1 ? 1 : Down> R;
+  typedef Strip<KW, SW, DW, BW, 4> Q;
+  static constexpr int V = C <= 2 * Threads ? 2 : 4, Packs = C / V, Lanes = Threads / Packs, Each = BH == 1 ? 1 : Down;
+  static constexpr int Rows = R::Inputs, Columns = Q::Inputs;
+  static constexpr int Stride = Columns * C + padding(Columns * C, SH * (R::Step == 1 ? Each : 1), C), Size = Rows * Stride;
 
   // channel of all that this thread makes; one at or behind C has no part.
-  __device__ static inline int channel() { return thread() < Lanes * Packs ? thread() % Packs * 4 : C; }
+  __device__ static inline int channel() { return thread() < Lanes * Packs ? thread() % Packs * V : C; }
 
-  template <class T> __device__ static inline void inputs(Pack<4> (&in)[Span], T tile, int row, int column, int channel) {
-#pragma unroll
-    for (int t = 0; t < Span; t++) in[t] = load<4>(tile, row * Stride + (column * SW + t * Unit) * C + channel);
+  // strips calls f(row, column) for the first result of each of this thread's strips.
+  template <class F> __device__ static inline void strips(F f) {
+    if (channel() >= C) return;
+    for (int i = thread() / Packs; i < R::Count * Q::Count; i += Lanes) f(R::first(i % R::Count), Q::first(i / R::Count));
   }
 
-  // each makes the results of a tile: put(row, column, channel, four sums). Flipped takes the taps in opposite order; Busy says that put needs
-  // registers of its own.
-  template <bool Flipped, bool Busy, class T, class U, class F> __device__ static inline void each(T tile, U filter, F put) {
-    if (channel() >= C) return;
-    for (int i = thread() / Packs; i < BH * Strips; i += Lanes) {
-      int row = i % BH, strip = i / BH, column = strip / Step * 4 * Step + strip % Step;
-      Pack<4> sum[4] = {zero<4>(), zero<4>(), zero<4>(), zero<4>()};
-#pragma unroll (AtOnce<KH, Busy>)
-      for (int a = 0; a < KH; a++) {
-        Pack<4> in[Span];
-        inputs(in, tile, row * SH + a * DH, column, channel());
+  // inputs are those of row t of a strip.
+  template <class T> __device__ static inline void inputs(Pack<V> (&in)[Q::Span], T tile, int row, int column, int t) {
 #pragma unroll
-        for (int b = 0; b < KW; b++) {
-          Pack<4> f = load<4>(filter, (Flipped ? KH * KW - 1 - a * KW - b : a * KW + b) * C + channel());
-          for (int j = 0; j < 4; j++)
-            for (int v = 0; v < 4; v++) sum[j].v[v] += in[j * A + b * B].v[v] * f.v[v];
+    for (int u = 0; u < Q::Span; u++) in[u] = load<V>(tile, (row * SH + t * R::Unit) * Stride + (column * SW + u * Q::Unit) * C + channel());
+  }
+
+  // each makes the results of a tile: put(row, column, channel, sums).
+  template <class T, class U, class F> __device__ static inline void each(T tile, U filter, F put) {
+    strips([&](int row, int column) {
+      Pack<V> sum[Each][4] = {};
+#pragma unroll
+      for (int t = 0; t < R::Span; t++) {
+        Pack<V> in[Q::Span];
+        inputs(in, tile, row, column, t);
+#pragma unroll
+        for (int j = 0; j < Each; j++) {
+          if (R::tap(t, j) < 0) continue;
+#pragma unroll
+          for (int b = 0; b < KW; b++) {
+            Pack<V> f = load<V>(filter, (R::tap(t, j) * KW + b) * C + channel());
+            for (int i = 0; i < 4; i++)
+              for (int v = 0; v < V; v++) sum[j][i].v[v] += in[i * Q::A + b * Q::B].v[v] * f.v[v];
+          }
         }
       }
 #pragma unroll
-      for (int j = 0; j < 4; j++) put(row, column + j * Step, channel(), sum[j]);
-    }
+      for (int j = 0; j < Each; j++)
+        for (int i = 0; i < 4; i++) put(row + j * R::Step, column + i * Q::Step, channel(), sum[j][i]);
+    });
   }
 };
 
-// Copied is a filter of Rows by Columns in shared memory, if there is room for it; if not, it is read where it is. Stride is that of its rows, Apart
-// longer than they are, which keeps the lanes of a warp out of one another's memory banks.
-template <int Rows, int Columns, bool Room, int Apart> struct Copied {
-  static constexpr int Stride = Columns + (Room ? Apart : 0), Size = Room ? Rows * Stride : 0;
+// Copied is a filter of so many elements in shared memory, if there is room for it; if not, it is read where it is.
+template <int Count, bool Room> struct Copied {
+  static constexpr int Size = Room ? Count : 0;
 
   __device__ static inline void fill(int at, In<float> filter) {
     if constexpr (Room) {
       auto copy = shared<float>(at, Size);
-      for (int i = 4 * thread(); i < Rows * Columns; i += 4 * Threads) store<4>(copy, i / Columns * Stride + i % Columns, load<4>(filter, i));
+      for (int i = 4 * thread(); i < Count; i += 4 * Threads) store<4>(copy, i, load<4>(filter, i));
     }
   }
   __device__ static inline auto from(int at, In<float> filter) {
@@ -85,12 +125,63 @@ template <int Rows, int Columns, bool Room, int Apart> struct Copied {
   }
 };
 
+// eights is n in whole steps of the tensor cores; spread is how far apart rows of n lie, so that the lanes of a warp that read pairs from eight of them
+// meet in no memory bank.
+__device__ constexpr int eights(int n) { return 8 * ceiling(n, 8); }
+__device__ constexpr int spread(int n) { return eights(n) + (eights(n) % 16 == 0 ? 8 : 0); }
+
+// Weights are the factors of a product over K, N of them: in shared memory [N][K], if there is room, from memory [N][K] or, Turned, [K][N].
+template <int K, int N, bool Turned, bool Room> struct Weights {
+  static constexpr int Stride = spread(K), Size = Room ? eights(N) * Stride : 0;
+
+  __device__ static inline void fill(int at, In<float> filter) {
+    if constexpr (Room) {
+      auto copy = shared<float>(at, Size);
+      if constexpr (Turned) { // a warp reads whole sectors of memory, and writes to 16 banks
+#pragma unroll 8
+        for (int i = thread(); i < eights(N) * eights(K); i += Threads) {
+          int n = i / 32 % (eights(N) / 8) * 8 + i % 8, k = i / 32 / (eights(N) / 8) * 4 + i / 8 % 4;
+          copy[n * Stride + k] = n < N && k < K ? filter[k * N + n] : 0.0f;
+        }
+      } else {
+        for (int i = thread(); i < N * (eights(K) / 4); i += Threads) {
+          int n = i / (eights(K) / 4), k = i % (eights(K) / 4) * 4;
+          store<4>(copy, n * Stride + k, k < K ? load<4>(filter, n * K + k) : zero<4>());
+        }
+      }
+    }
+  }
+  // pair is the factors k and k+1 of n; those that are not there are anything, but for zero beyond K.
+  __device__ static inline Pack<2> pair(int at, In<float> filter, int n, int k) {
+    if constexpr (Room) {
+      return load<2>(shared<float>(at, Size), n * Stride + k);
+    } else {
+      if (n >= N || k >= K) return zero<2>();
+      if constexpr (!Turned) return load<2>(filter, n * K + k);
+      return Pack<2>{{filter[k * N + n], filter[(k + 1) * N + n]}};
+    }
+  }
+};
+
 // Tile is where a tile of an image lies.
 template <class S> struct Tile {
   int image, row, column;
   __device__ inline explicit Tile(int i)
       : image(i / (S::down * S::across)), row(i / S::across % S::down * S::bh), column(i % S::across * S::bw) {}
   static constexpr int Count = S::images * S::down * S::across, Pixels = S::bh * S::bw;
+};
+
+// Results is where pixels of a tile of results lie.
+template <class S> struct Results {
+  static constexpr bool Whole = S::oh % S::bh == 0 && S::ow % S::bw == 0; // tiles
+  int start, row, column;
+  __device__ inline explicit Results(const Tile<S>& at) : start((at.image * S::oh + at.row) * S::ow + at.column), row(S::oh - at.row), column(S::ow - at.column) {}
+  // of is the number of a pixel among all, or -1 where there is none.
+  __device__ inline int of(int pixel) const {
+    int r = pixel / S::bw, q = pixel % S::bw;
+    if ((Tile<S>::Pixels % 16 != 0 && pixel >= Tile<S>::Pixels) || (!Whole && (r >= row || q >= column))) return -1;
+    return start + (S::bw == S::ow ? pixel : r * S::ow + q);
+  }
 };
 
 // Factors are those of the prologue, made once a block: center, factor and shift of every channel.
@@ -107,34 +198,45 @@ template <class S> struct Factors {
     }
   }
   // normalized is what the ReLU reads.
-  template <class T> __device__ static inline Pack<4> normalized(T room, Pack<4> x, int channel) {
+  template <class T, int V> __device__ static inline Pack<V> normalized(T room, Pack<V> x, int channel) {
     if constexpr (Count > 0) {
-      Pack<4> center = load<4>(room, channel), factor = load<4>(room, S::c + channel), shift = load<4>(room, 2 * S::c + channel);
-      for (int v = 0; v < 4; v++) x.v[v] = (x.v[v] - center.v[v]) * factor.v[v] + shift.v[v];
+      Pack<V> center = load<V>(room, channel), factor = load<V>(room, S::c + channel), shift = zero<V>();
+      if constexpr (S::prologue == 3) shift = load<V>(room, 2 * S::c + channel);
+      for (int v = 0; v < V; v++) x.v[v] = (x.v[v] - center.v[v]) * factor.v[v] + shift.v[v];
     }
     return x;
   }
-  template <class T> __device__ static inline Pack<4> apply(T room, Pack<4> x, int channel) {
+  template <class T, int V> __device__ static inline Pack<V> apply(T room, Pack<V> x, int channel) {
     x = normalized(room, x, channel);
     if constexpr (S::prologue >= 1)
-      for (int v = 0; v < 4; v++) x.v[v] = fmaxf(x.v[v], 0.0f);
+      for (int v = 0; v < V; v++) x.v[v] = fmaxf(x.v[v], 0.0f);
     return x;
   }
 };
 
-// Matrix multiplies the rows of shared memory [rows][K + 4] by a matrix of weights [K][N], or its transpose [N][K], whose rows are Stride
-// apart, on tensor cores. Tiles of 16 by 8 results are shared by the eight warps, WarpsM of them along the rows; a warp has Each tiles side
-// by side. RowsThere rows must be there.
-template <int Rows, int K, int N, bool Transposed, int Stride, bool Exact> struct Matrix {
-  static constexpr int TilesM = ceiling(Rows, 16), TilesN = ceiling(N, 8), RowsThere = 16 * TilesM;
-  static constexpr int WarpsM = TilesM >= 8 ? 8 : TilesM >= 4 ? 4 : TilesM >= 2 ? 2 : 1, Each = ceiling(TilesN, 8 / WarpsM);
+// Matrix multiplies the rows of shared memory, spread(K) apart, by Weights, on tensor cores. Tiles of 16 by 8 results are shared by the eight warps,
+// WarpsM of them along the rows; a warp has Each tiles side by side. RowsThere rows must be there, with zeros from K to eights(K).
+template <int Rows, int K, int N, bool Exact> struct Matrix {
+  static constexpr int TilesM = ceiling(Rows, 16), TilesN = ceiling(N, 8), RowsThere = 16 * TilesM, Stride = spread(K), Steps = eights(K) / 8;
+  static constexpr int WarpsM = TilesM >= 8 ? 8 : TilesM >= 4 ? 4 : TilesM >= 2 ? 2 : 1, Each = ceiling(TilesN, 8 / WarpsM), Rounds = ceiling(TilesM, WarpsM);
+  static constexpr bool Kept = Rounds > 1 && Steps * Each <= 4; // the weights, in registers
 
   // column of the first of the two results in a row of the thread's tile i; one at or behind N has no part.
   __device__ static inline int column(int i) { return (thread() / 32 / WarpsM * Each + i) * 8 + thread() % 4 * 2; }
 
-  // each calls put(row, i, first and second result) for each tile i.
-  template <class T, class U, class F> __device__ static inline void each(T rows, U w, F put) {
+  // each calls put(row, i, first and second result) for each tile i; weights(n, k) are the factors k and k+1 of n.
+  template <class T, class G, class F> __device__ static inline void each(T rows, G weights, F put) {
     int g = thread() % 32 / 4, t = thread() % 4, left = thread() / 32 / WarpsM * Each;
+    auto factors = [&](int k, int n) {
+      Pack<2> w = weights(smaller(left + n, TilesN - 1) * 8 + g, k + 2 * t);
+      return Split<2, Exact>(w.v);
+    };
+    Split<2, Exact> kept[Kept ? Steps : 1][Each];
+    if constexpr (Kept) {
+#pragma unroll
+      for (int k = 0; k < Steps; k++)
+        for (int n = 0; n < Each; n++) kept[k][n] = factors(8 * k, n);
+    }
     for (int m = thread() / 32 % WarpsM; m < TilesM; m += WarpsM) {
       float sum[Each][4] = {};
       if constexpr (Exact && K < 16) {
@@ -142,22 +244,18 @@ template <int Rows, int K, int N, bool Transposed, int Stride, bool Exact> struc
           for (int i = 0; i < 4; i++) {
             int row = m * 16 + g + i / 2 * 8, c = column(n) + i % 2;
             double total = 0;
-            for (int k = 0; k < K && c < N; k++) total += (double)rows[row * (K + 4) + k] * w[Transposed ? c * Stride + k : k * Stride + c];
+            for (int k = 0; k < K && c < N; k++) total += (double)rows[row * Stride + k] * weights(c, k / 2 * 2).v[k % 2];
             sum[n][i] = (float)total;
           }
-      }
-#pragma unroll 2
-      for (int k = 0; k < K && !(Exact && K < 16); k += 8) {
-        float a[4];
-        for (int i = 0; i < 4; i++) a[i] = inside(k + t + i / 2 * 4) ? rows[(m * 16 + g + i % 2 * 8) * (K + 4) + k + t + i / 2 * 4] : 0.0f;
-        Split<4, Exact> left_factor(a);
+      } else {
+#pragma unroll 4
+        for (int k = 0; k < Steps; k++) {
+          Pack<2> upper = load<2>(rows, (m * 16 + g) * Stride + 8 * k + 2 * t), lower = load<2>(rows, (m * 16 + g + 8) * Stride + 8 * k + 2 * t);
+          const float a[4] = {upper.v[0], lower.v[0], upper.v[1], lower.v[1]}; // the order of products is free: lane t has those at 2t and 2t+1
+          Split<4, Exact> row(a);
 #pragma unroll
-        for (int n = 0; n < Each; n++) {
-          int c = (left + n) * 8 + g;
-          if (left + n >= TilesN) continue;
-          float b[2];
-          for (int i = 0; i < 2; i++) b[i] = inside(k + t + 4 * i) && (N % 8 == 0 || c < N) ? w[Transposed ? c * Stride + k + t + 4 * i : (k + t + 4 * i) * Stride + c] : 0.0f;
-          multiply_split(sum[n], left_factor, Split<2, Exact>(b));
+          for (int n = 0; n < Each; n++)
+            if (left + n < TilesN) multiply_split(sum[n], row, Kept ? kept[Kept ? k : 0][n] : factors(8 * k, n));
         }
       }
 #pragma unroll
@@ -168,7 +266,6 @@ template <int Rows, int K, int N, bool Transposed, int Stride, bool Exact> struc
       }
     }
   }
-  __device__ static inline bool inside(int k) { return K % 8 == 0 || k < K; }
 };
 
 // sum_rows adds get(row, item) over all rows: each item is shared by several threads, whose shares are added in order. The
@@ -181,7 +278,7 @@ template <int Rows, int Items, class G, class F> __device__ inline void sum_rows
   int n = 0;
   for (int i = thread(); i < Shares<Rows, Items> * Items; i += Threads) {
     double total = 0;
-#pragma unroll 8
+#pragma unroll 16
     for (int row = i / Items; row < Rows; row += Shares<Rows, Items>) total += get(row, i % Items);
     mine[n++] = total;
   }
@@ -214,19 +311,29 @@ __device__ inline void channel_sums(Out<double> partial, int counter, int chunk,
   for (int c = thread(); c < N; c += Threads) finish(c, totals[c], totals[N + c]);
 }
 
-// add adds sums of a few numbers to sums of many.
-template <int N> __device__ inline void add(double (&sums)[2][N], const float (&part)[2][N]) {
-  for (int j = 0; j < 2; j++)
-    for (int k = 0; k < N; k++) sums[j][k] += (double)part[j][k];
-}
+// Sums are two sums of each of N channels: of some numbers in float, and of these, after flush, in double if they are Many.
+template <int N, bool Many> struct Sums {
+  float part[2][N] = {};
+  double total[2][Many ? N : 1] = {};
+
+  __device__ inline void flush() {
+    if constexpr (Many) {
+      for (int j = 0; j < 2; j++)
+        for (int k = 0; k < N; k++) total[j][k] += (double)part[j][k], part[j][k] = 0;
+    }
+  }
+  __device__ inline double of(int j, int k) const { return Many ? total[j][Many ? k : 0] : part[j][k]; }
+};
+constexpr int Few = 128; // numbers that may be added in float
 
 // Separable: z, and with S::stats the mean and biased variance of its channels (group separable).
 // S: also stats.
-template <class S> struct Separable {
-  typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c> W;
-  typedef Copied<S::kh * S::kw, S::c, S::copied, 0> D;
-  typedef Copied<S::c, S::o, S::copied, 8> P;
-  typedef Matrix<Tile<S>::Pixels, S::c, S::o, false, P::Stride, !S::tf32> M;
+template <class S, int Blocks> struct Separable {
+  typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
+  typedef Copied<S::kh * S::kw * S::c, S::copied> D;
+  typedef Weights<S::c, S::o, true, S::copied> P;
+  typedef Matrix<Tile<S>::Pixels, S::c, S::o, !S::tf32> M;
+  typedef Sums<2 * M::Each, (2 * M::Rounds * ceiling(Tile<S>::Count, Blocks) > Few)> T;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
   static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + 4 * W::Size;
   Prologue<S> before;
@@ -240,39 +347,44 @@ template <class S> struct Separable {
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, Factors<S>::Count);
     auto tile = shared<float>(TileAt, W::Size);
-    auto between = shared<float>(BetweenAt, M::RowsThere * (S::c + 4));
+    auto between = shared<float>(BetweenAt, M::RowsThere * M::Stride);
     Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
+    if constexpr (S::c % 8 != 0)
+      for (int i = thread(); i < M::RowsThere; i += Threads) store<4>(between, i * M::Stride + S::c, zero<4>());
     __syncthreads();
-    double sums[2][2 * M::Each] = {};
-    for (int i = block; i < Tile<S>::Count; i += S::chunks) {
+    T sums;
+    for (int i = block; i < Tile<S>::Count; i += Blocks) {
       Tile<S> at(i);
-      float part[2][2 * M::Each] = {};
-      W::fill(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
-        return Factors<S>::apply(factors, load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel), channel);
+      load_tile<S::c, W::Rows, W::Columns, W::Stride>(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
+        return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
+      }, [&](const Pack<4>& v, int channel) { return Factors<S>::apply(factors, v, channel); });
+      __syncthreads();
+      W::each(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
+        if (row < S::bh && column < S::bw) store<W::V>(between, (row * S::bw + column) * M::Stride + channel, v);
       });
       __syncthreads();
-      W::template each<false, false>(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
-        if (column < S::bw) store<4>(between, (row * S::bw + column) * (S::c + 4) + channel, v);
+      Results<S> to(at);
+      M::each(between, [&](int n, int k) { return P::pair(PointwiseAt, pointwise, n, k); }, [&](int pixel, int n, float first, float second) {
+        int i = to.of(pixel);
+        if (i < 0) return;
+        store2(z, i * S::o + M::column(n), first, second);
+        if constexpr (S::stats) {
+          sums.part[0][2 * n] += first, sums.part[0][2 * n + 1] += second;
+          sums.part[1][2 * n] += first * first, sums.part[1][2 * n + 1] += second * second;
+        }
       });
-      __syncthreads();
-      M::each(between, P::from(PointwiseAt, pointwise), [&](int pixel, int n, float first, float second) {
-        int r = at.row + pixel / S::bw, q = at.column + pixel % S::bw;
-        if (pixel >= Tile<S>::Pixels || r >= S::oh || q >= S::ow) return;
-        store2(z, ((at.image * S::oh + r) * S::ow + q) * S::o + M::column(n), first, second);
-        part[0][2 * n] += first, part[0][2 * n + 1] += second;
-        part[1][2 * n] += first * first, part[1][2 * n + 1] += second * second;
-      });
-      add(sums, part);
+      sums.flush();
     }
     if constexpr (S::stats) {
-      channel_sums<S::o, 8 * M::WarpsM, S::chunks>(partial, counter, block, [&](Shared<double> room) {
+      channel_sums<S::o, 8 * M::WarpsM, Blocks>(partial, counter, block, [&](Shared<double> room) {
         int row = thread() / 32 % M::WarpsM * 8 + thread() % 32 / 4;
+#pragma unroll
         for (int n = 0; n < M::Each; n++)
           for (int k = 0; k < 2; k++)
             if (M::column(n) < S::o)
-              for (int j = 0; j < 2; j++) room[(row * 2 + j) * S::o + M::column(n) + k] = sums[j][2 * n + k];
+              for (int j = 0; j < 2; j++) room[(row * 2 + j) * S::o + M::column(n) + k] = sums.of(j, 2 * n + k);
       }, [&](int channel, double sum, double squares) {
         constexpr double Count = (double)S::images * S::oh * S::ow;
         double m = sum / Count, s = squares / Count - m * m;
@@ -287,18 +399,18 @@ template <class S> struct Separable {
 // S::normalized, what comes through the gradient of its BatchNorm, scaled by weights[scale] with S::scaled. Between is the cotangent of
 // what lies between the convolutions, and, with S::filters, partial [chunks][c][o] sums to that of the pointwise filter.
 // S: also normalized, affine, scaled, norm_eps, filters.
-template <class S> struct SeparablePointwiseGrad {
-  typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c> W;
-  typedef Copied<S::kh * S::kw, S::c, S::copied && S::filters, 0> D;
-  typedef Copied<S::c, S::o, S::copied, 4> P;
-  typedef Matrix<Tile<S>::Pixels, S::o, S::c, true, P::Stride, !S::tf32> M;
+template <class S, int Blocks> struct SeparablePointwiseGrad {
+  typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
+  typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
+  typedef Weights<S::o, S::c, false, S::copied> P;
+  typedef Matrix<Tile<S>::Pixels, S::o, S::c, !S::tf32> M;
   static constexpr int Rows = M::RowsThere, Coefficients = S::normalized ? 4 * S::o : 0;
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
   static constexpr int CoefficientsAt = PointwiseAt + 4 * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
-  static constexpr int TileAt = CotangentAt + 4 * Rows * (S::o + 4), AgainAt = TileAt + 4 * W::Size;
-  // Tiles of 16 by 8 of the filter's elements, each warp some of them; if there are few, groups of warps share the pixels.
-  static constexpr int TilesO = ceiling(S::o, 8), Tiles = ceiling(S::c, 16) * TilesO;
-  static constexpr int Groups = Tiles <= 1 ? 8 : Tiles <= 2 ? 4 : Tiles <= 4 ? 2 : 1, Each = ceiling(Tiles, 8 / Groups), Again = S::c + 8;
+  static constexpr int TileAt = CotangentAt + 4 * Rows * M::Stride, AgainAt = TileAt + 4 * W::Size, Again = spread(S::c);
+  // Tiles of 16 by 16 of the filter's elements, each warp some of them; if there are few, groups of warps share the pixels.
+  static constexpr int TilesO = ceiling(S::o, 16), Tiles = ceiling(S::c, 16) * TilesO;
+  static constexpr int Groups = Tiles <= 1 ? 8 : Tiles <= 2 ? 4 : Tiles <= 4 ? 2 : 1, Each = ceiling(Tiles, 8 / Groups);
   Prologue<S> before;
   In<typename S::Image> g, z;
   In<float> mean, variance, sum, sum_x, gamma, weights, pointwise;
@@ -311,30 +423,31 @@ template <class S> struct SeparablePointwiseGrad {
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, S::filters ? Factors<S>::Count : 0);
     auto coefficients = shared<float>(CoefficientsAt, Coefficients);
-    auto cotangent = shared<float>(CotangentAt, Rows * (S::o + 4));
+    auto cotangent = shared<float>(CotangentAt, Rows * M::Stride);
     if constexpr (S::filters) Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
     make(coefficients);
     __syncthreads();
-    float totals[Each][4] = {};
-    for (int i = block; i < Tile<S>::Count; i += S::chunks) {
+    float totals[Each][2][4] = {};
+    for (int i = block; i < Tile<S>::Count; i += Blocks) {
       Tile<S> at(i);
       fill(cotangent, coefficients, at);
       if constexpr (S::filters) {
-        W::fill(shared<float>(TileAt, W::Size), at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
-          return Factors<S>::apply(factors, load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel), channel);
-        });
+        load_tile<S::c, W::Rows, W::Columns, W::Stride>(shared<float>(TileAt, W::Size), at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
+          return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
+        }, [&](const Pack<4>& v, int channel) { return Factors<S>::apply(factors, v, channel); });
       }
       __syncthreads();
-      M::each(cotangent, P::from(PointwiseAt, pointwise), [&](int pixel, int n, float first, float second) {
-        int r = at.row + pixel / S::bw, q = at.column + pixel % S::bw;
-        if (pixel < Tile<S>::Pixels && r < S::oh && q < S::ow) store2(between, ((at.image * S::oh + r) * S::ow + q) * S::c + M::column(n), first, second);
+      Results<S> to(at);
+      M::each(cotangent, [&](int n, int k) { return P::pair(PointwiseAt, pointwise, n, k); }, [&](int pixel, int n, float first, float second) {
+        int i = to.of(pixel);
+        if (i >= 0) store2(between, i * S::c + M::column(n), first, second);
       });
       if constexpr (S::filters) {
         auto again = shared<float>(AgainAt, Tile<S>::Pixels * Again);
-        W::template each<false, false>(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<4>& v) {
-          if (column < S::bw) store<4>(again, (row * S::bw + column) * Again + channel, v);
+        W::each(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
+          if (row < S::bh && column < S::bw) store<W::V>(again, (row * S::bw + column) * Again + channel, v);
         });
         __syncthreads();
         accumulate(totals, again, cotangent);
@@ -347,79 +460,97 @@ template <class S> struct SeparablePointwiseGrad {
   // make computes the cotangent of z as a·g + b·(z - center) + d; see BatchNormInputGrad.
   template <class T> __device__ inline void make(T room) const {
     if constexpr (S::normalized) {
-      constexpr double Count = (double)S::images * S::oh * S::ow;
+      constexpr double Share = 1 / ((double)S::images * S::oh * S::ow);
       for (int o = thread(); o < S::o; o += Threads) {
-        double inverse = 1 / sqrt((double)variance[o] + S::norm_eps), factor = inverse;
+        double inverse = inverse_root((double)variance[o] + S::norm_eps), factor = inverse;
         if constexpr (S::affine) factor *= gamma[o];
         if constexpr (S::scaled) factor *= weights[scale];
         room[o] = (float)factor;
-        room[S::o + o] = (float)(-factor * inverse * sum_x[o] / Count);
+        room[S::o + o] = (float)(-factor * inverse * sum_x[o] * Share);
         room[2 * S::o + o] = mean[o];
-        room[3 * S::o + o] = (float)(-factor * sum[o] / Count);
+        room[3 * S::o + o] = (float)(-factor * sum[o] * Share);
       }
     }
   }
   template <class T> __device__ inline void fill(T cotangent, T coefficients, const Tile<S>& at) const {
-    constexpr int Packs = S::o / 4;
-#pragma unroll 4
-    for (int i = thread(); i < Rows * Packs; i += Threads) {
-      int o = i % Packs * 4, pixel = i / Packs, r = at.row + pixel / S::bw, q = at.column + pixel % S::bw;
-      Pack<4> v = zero<4>();
-      if (pixel < Tile<S>::Pixels && r < S::oh && q < S::ow) {
-        int from = ((at.image * S::oh + r) * S::ow + q) * S::o + o;
-        v = load<4>(g, from);
-        if constexpr (S::normalized) {
-          Pack<4> made = load<4>(z, from), a = load<4>(coefficients, o), b = load<4>(coefficients, S::o + o);
-          Pack<4> center = load<4>(coefficients, 2 * S::o + o), d = load<4>(coefficients, 3 * S::o + o);
-          for (int k = 0; k < 4; k++) v.v[k] = a.v[k] * v.v[k] + b.v[k] * (made.v[k] - center.v[k]) + d.v[k];
-        }
+    constexpr int Fours = eights(S::o) / 4, Ways = Threads / Fours, Batch = smaller(4, ceiling(Rows, Ways));
+    int o = thread() % Fours * 4, way = thread() / Fours;
+    if (way >= Ways) return;
+    Pack<4> a = zero<4>(), b = a, center = a, d = a;
+    if (S::normalized && o < S::o) a = load<4>(coefficients, o), b = load<4>(coefficients, S::o + o), center = load<4>(coefficients, 2 * S::o + o), d = load<4>(coefficients, 3 * S::o + o);
+    Results<S> source(at);
+    for (int first = way; first < Rows; first += Batch * Ways) {
+      Pack<4> v[Batch], made[Batch];
+      bool inside[Batch];
+#pragma unroll
+      for (int k = 0; k < Batch; k++) { // all are asked for before the first is used
+        int pixel = first + k * Ways, i = pixel < Rows ? source.of(pixel) : -1;
+        inside[k] = i >= 0 && (S::o % 8 == 0 || o < S::o);
+        v[k] = made[k] = zero<4>();
+        if (inside[k]) v[k] = load<4>(g, i * S::o + o);
+        if (S::normalized && inside[k]) made[k] = load<4>(z, i * S::o + o);
       }
-      store<4>(cotangent, pixel * (S::o + 4) + o, v);
+#pragma unroll
+      for (int k = 0; k < Batch; k++) {
+        int pixel = first + k * Ways;
+        if (S::normalized && inside[k])
+          for (int j = 0; j < 4; j++) v[k].v[j] = a.v[j] * v[k].v[j] + b.v[j] * (made[k].v[j] - center.v[j]) + d.v[j];
+        if (pixel < Rows) store<4>(cotangent, pixel * M::Stride + o, v[k]);
+      }
     }
   }
   __device__ static inline int group() { return thread() / 32 / (8 / Groups); }
-  // tile is the number of the warp's tile n.
-  __device__ static inline int tile(int n) { return thread() / 32 % (8 / Groups) * Each + n; }
+  // channel and output of the first element of the warp's tile n; one at or behind S::c has no part.
+  __device__ static inline int channel(int n) { return (thread() / 32 % (8 / Groups) * Each + n) / TilesO * 16; }
+  __device__ static inline int output(int n) { return (thread() / 32 % (8 / Groups) * Each + n) % TilesO * 16; }
 
-  template <class T> __device__ static inline void accumulate(float (&totals)[Each][4], T again, T cotangent) {
+  // accumulate adds the products of a tile's pixels. Lanes read pairs: row g of a tile is channel 2g and row g+8 the next, column g is output 2g of
+  // the first half of the sums and the next of the second.
+  template <class T> __device__ static inline void accumulate(float (&totals)[Each][2][4], T again, T cotangent) {
     int g = thread() % 32 / 4, t = thread() % 4;
+    constexpr bool Whole = Tile<S>::Pixels % 8 == 0;
 #pragma unroll
     for (int n = 0; n < Each; n++) {
-      int channel = tile(n) / TilesO * 16 + g, o = tile(n) % TilesO * 8 + g;
-      if (tile(n) >= Tiles) continue;
+      int c = channel(n) + 2 * g, o = output(n) + 2 * g;
+      if (channel(n) >= S::c) continue;
       if constexpr (!S::tf32 && S::c < 16) { // as in Matrix
-        for (int i = 0; i < 4; i++) {
-          int c = channel + i / 2 * 8, column = o - g + 2 * t + i % 2;
-          double total = 0;
-          for (int pixel = group(); pixel < Tile<S>::Pixels && c < S::c && column < S::o; pixel += Groups)
-            total += (double)again[pixel * Again + c] * cotangent[pixel * (S::o + 4) + column];
-          totals[n][i] += (float)total;
-        }
+        for (int half = 0; half < 2; half++)
+          for (int i = 0; i < 4; i++) {
+            int row = c + i / 2, column = output(n) + 2 * (2 * t + i % 2) + half;
+            double total = 0;
+            for (int pixel = group(); pixel < Tile<S>::Pixels && row < S::c && column < S::o; pixel += Groups)
+              total += (double)again[pixel * Again + row] * cotangent[pixel * M::Stride + column];
+            totals[n][half][i] += (float)total;
+          }
         continue;
       }
 #pragma unroll 2
       for (int k = 8 * group(); k < Tile<S>::Pixels; k += 8 * Groups) {
-        float a[4], b[2];
-        for (int i = 0; i < 4; i++) {
-          int pixel = k + t + i / 2 * 4, c = channel + i % 2 * 8;
-          a[i] = (Tile<S>::Pixels % 8 == 0 || pixel < Tile<S>::Pixels) && (S::c % 16 == 0 || c < S::c) ? again[pixel * Again + c] : 0.0f;
-        }
+        Pack<2> x[2], y[2];
         for (int i = 0; i < 2; i++) {
-          int pixel = k + t + i * 4;
-          b[i] = (Tile<S>::Pixels % 8 == 0 || pixel < Tile<S>::Pixels) && (S::o % 8 == 0 || o < S::o) ? cotangent[pixel * (S::o + 4) + o] : 0.0f;
+          int pixel = k + t + 4 * i;
+          bool there = Whole || pixel < Tile<S>::Pixels;
+          x[i] = there && (S::c % 16 == 0 || c < S::c) ? load<2>(again, pixel * Again + c) : zero<2>();
+          y[i] = there && (S::o % 16 == 0 || o < S::o) ? load<2>(cotangent, pixel * M::Stride + o) : zero<2>();
         }
-        multiply_split(totals[n], Split<4, !S::tf32>(a), Split<2, !S::tf32>(b));
+        const float a[4] = {x[0].v[0], x[0].v[1], x[1].v[0], x[1].v[1]};
+        Split<4, !S::tf32> left(a);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const float b[2] = {y[0].v[half], y[1].v[half]};
+          multiply_split(totals[n][half], left, Split<2, !S::tf32>(b));
+        }
       }
     }
   }
   // finish adds what the groups have, in order.
-  __device__ inline void finish(const float (&totals)[Each][4], int block) const {
+  __device__ inline void finish(const float (&totals)[Each][2][4], int block) const {
     auto room = shared<float>(0, Groups * S::c * S::o);
 #pragma unroll
     for (int n = 0; n < Each; n++) {
-      for (int i = 0; i < 4; i++) {
-        int c = tile(n) / TilesO * 16 + thread() % 32 / 4 + i / 2 * 8, o = tile(n) % TilesO * 8 + thread() % 4 * 2 + i % 2;
-        if (tile(n) < Tiles && c < S::c && o < S::o) room[(group() * S::c + c) * S::o + o] = totals[n][i];
+      for (int i = 0; i < 8; i++) {
+        int c = channel(n) + thread() % 32 / 4 * 2 + i % 4 / 2, o = output(n) + 2 * (thread() % 4 * 2 + i % 2) + i / 4;
+        if (c < S::c && o < S::o) room[(group() * S::c + c) * S::o + o] = totals[n][i / 4][i % 4];
       }
     }
     __syncthreads();
@@ -427,6 +558,7 @@ template <class S> struct SeparablePointwiseGrad {
       double total = 0;
       for (int group = 0; group < Groups; group++) total += (double)room[group * S::c * S::o + i];
       partial[block * S::c * S::o + i] = (float)total;
+      for (int row = block + Blocks; row < S::chunks; row += Blocks) partial[row * S::c * S::o + i] = 0;
     }
   }
 };
@@ -435,18 +567,20 @@ template <class S> struct SeparablePointwiseGrad {
 // which with S::masked is zero where the ReLU was; with S::filters partial [chunks][kh][kw][c], which sums to the cotangent of the
 // depthwise filter; with S::sums those of operation batch_norm_sums of dx and x.
 // S: also masked, filters, sums.
-template <class S> struct SeparableDepthwiseGrad {
+template <class S, int Blocks> struct SeparableDepthwiseGrad {
   static constexpr bool Dense = S::sh == 1 && S::sw == 1;
-  // At stride 1 the cotangent is a convolution too, by the filter's taps in opposite order.
-  typedef Window<S::kh, S::kw, 1, 1, S::dh, S::dw, S::bh, S::bw, S::c> W;
+  static constexpr int Taps = S::kh * S::kw;
+  // At stride 1 the cotangent is a convolution too, by the filter's taps in opposite order. Threads that keep the sums of many taps make fewer results at once.
+  typedef Window<S::kh, S::kw, 1, 1, S::dh, S::dw, S::bh, S::bw, S::c, (S::filters && Taps > 9 ? 1 : 2)> W;
   static constexpr int Rows = Dense ? W::Rows : (S::bh - 1 + (S::kh - 1) * S::dh) / S::sh + 2;
   static constexpr int Columns = Dense ? W::Columns : (S::bw - 1 + (S::kw - 1) * S::dw) / S::sw + 2;
-  static constexpr int Stride = Dense ? W::Stride : Columns * S::c, Size = Rows * Stride;
-  static constexpr int ActiveStride = W::Wide * S::c + (S::c % 32 == 16 ? 16 : 0);
-  typedef Copied<S::kh * S::kw, S::c, S::copied, 0> D;
-  static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size, ActiveAt = TileAt + 4 * Size;
-  // A thread has the taps of a row of the filter, for a pack of channels; groups of threads share the pixels.
-  static constexpr int Items = S::c / 4 * S::kh, Rounds = ceiling(Items, Threads), Groups = larger(1, Threads / Items), Taps = S::kh * S::kw;
+  static constexpr int Stride = Dense ? W::Stride : Columns * S::c, Size = Rows * Stride, V = W::V;
+  typedef Copied<Taps * S::c, S::copied> D;
+  static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size;
+  static constexpr int PerTile = ceiling(W::R::Count * W::Q::Count, W::Lanes) * 4 * W::Each; // results of a thread
+  typedef Sums<V, (PerTile * ceiling(Tile<S>::Count, Blocks) > Few)> T;
+  // Where this is so, what the ReLU lets through is what the sums are to be multiplied with.
+  static constexpr bool Standard = S::prologue == 2 && S::masked;
   Prologue<S> before;
   In<typename S::Image> between;
   In<float> depthwise;
@@ -456,59 +590,108 @@ template <class S> struct SeparableDepthwiseGrad {
   Out<double> partial_sums;
   int counter;
 
+  // Totals are the sums of a thread's channels for each tap, of the taps in the order of the window.
+  struct Totals {
+    Pack<V> of[S::filters ? Taps : 1] = {};
+  };
+
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, Factors<S>::Count);
     auto tile = shared<float>(TileAt, Size);
-    auto active = shared<float>(ActiveAt, S::filters ? S::bh * ActiveStride : 0);
     Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
     __syncthreads();
-    float totals[Rounds][S::kw][4] = {};
-    double sums[2][4] = {};
-    for (int i = block; i < Tile<S>::Count; i += S::chunks) {
+    Totals totals;
+    T sums;
+    for (int i = block; i < Tile<S>::Count; i += Blocks) {
       Tile<S> at(i);
-      float part[2][4] = {};
       fill(tile, at);
       __syncthreads();
-      each(tile, at, [&](int row, int column, int channel, Pack<4> v) {
-        int r = at.row + row, q = at.column + column, from = ((at.image * S::h + r) * S::w + q) * S::c + channel;
-        bool inside = r < S::h && q < S::w && column < S::bw;
-        Pack<4> a = zero<4>();
-        if (inside) {
-          if constexpr (S::masked || S::filters) {
-            Pack<4> source = load<4>(x, from);
-            a = Factors<S>::normalized(factors, source, channel);
-            if constexpr (S::prologue >= 1)
-              for (int k = 0; k < 4; k++) a.v[k] = fmaxf(a.v[k], 0.0f);
-            if constexpr (S::masked)
-              for (int k = 0; k < 4; k++) v.v[k] = a.v[k] > 0 ? v.v[k] : 0.0f;
-            if constexpr (S::sums) {
-              Pack<4> center = load<4>(factors, channel);
-              for (int k = 0; k < 4; k++) part[0][k] += v.v[k], part[1][k] += v.v[k] * (source.v[k] - center.v[k]);
-            }
-          }
-          store<4>(dx, from, v);
-        }
-        if constexpr (S::filters) store<4>(active, row * ActiveStride + column * S::c + channel, a);
-      });
-      if constexpr (S::sums) add(sums, part);
-      if constexpr (S::filters) {
-        __syncthreads();
-        accumulate(totals, tile, active, at);
+      if constexpr (Dense) {
+        dense(totals, sums, factors, tile, at);
+      } else {
+        strided(totals, sums, factors, tile, at);
       }
+      sums.flush();
       __syncthreads();
     }
     if constexpr (S::filters) finish(totals, block);
     if constexpr (S::sums) {
-      channel_sums<S::c, W::Lanes, S::chunks>(partial_sums, counter, block, [&](Shared<double> room) {
+      channel_sums<S::c, W::Lanes, Blocks>(partial_sums, counter, block, [&](Shared<double> room) {
         if (W::channel() >= S::c) return;
         for (int j = 0; j < 2; j++)
-          for (int v = 0; v < 4; v++) room[(thread() / W::Packs * 2 + j) * S::c + W::channel() + v] = sums[j][v];
+          for (int v = 0; v < V; v++) room[(thread() / W::Packs * 2 + j) * S::c + W::channel() + v] = sums.of(j, v);
       }, [&](int channel, double first, double second) {
         sum[channel] = (float)first;
-        sum_x[channel] = (float)(second / sqrt((double)before.variance[channel] + S::eps));
+        sum_x[channel] = (float)(Standard ? second : second * inverse_root((double)before.variance[channel] + S::eps));
       });
     }
+  }
+
+  // from is where the pack at a place of a tile is in x and dx, or -1.
+  __device__ static inline int from(const Tile<S>& at, int row, int column) {
+    int r = at.row + row, q = at.column + column;
+    return row < S::bh && column < S::bw && r < S::h && q < S::w ? ((at.image * S::h + r) * S::w + q) * S::c + W::channel() : -1;
+  }
+  // active is what the depthwise convolution has read, zero outside.
+  template <class U> __device__ inline Pack<V> active(U factors, int from) const {
+    Pack<V> a = zero<V>();
+    if ((S::masked || S::filters) && from >= 0) {
+      a = Factors<S>::normalized(factors, load<V>(x, from), W::channel());
+      if constexpr (S::prologue >= 1)
+        for (int v = 0; v < V; v++) a.v[v] = fmaxf(a.v[v], 0.0f);
+    }
+    return a;
+  }
+  template <class U> __device__ inline void put(T& sums, U factors, int from, const Pack<V>& a, Pack<V> g) const {
+    if (from < 0) return;
+    if constexpr (S::masked)
+      for (int v = 0; v < V; v++) g.v[v] = a.v[v] > 0 ? g.v[v] : 0.0f;
+    if constexpr (S::sums) {
+      Pack<V> with = a;
+      if constexpr (!Standard) {
+        Pack<V> center = load<V>(factors, W::channel());
+        with = load<V>(x, from);
+        for (int v = 0; v < V; v++) with.v[v] -= center.v[v];
+      }
+      for (int v = 0; v < V; v++) sums.part[0][v] += g.v[v], sums.part[1][v] += g.v[v] * with.v[v];
+    }
+    store<V>(dx, from, g);
+  }
+
+  // dense makes the cotangents of a tile, and adds to the filter's while it has what they want at hand.
+  template <class U> __device__ inline void dense(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at) const {
+    auto filter = D::from(DepthwiseAt, depthwise);
+    W::strips([&](int row, int column) {
+      Pack<V> a[W::Each][4], sum[W::Each][4] = {};
+#pragma unroll
+      for (int j = 0; j < W::Each; j++)
+        for (int i = 0; i < 4; i++) a[j][i] = active(factors, from(at, row + j * W::R::Step, column + i * W::Q::Step));
+#pragma unroll
+      for (int t = 0; t < W::R::Span; t++) {
+        Pack<V> in[W::Q::Span];
+        W::inputs(in, tile, row, column, t);
+#pragma unroll
+        for (int j = 0; j < W::Each; j++) {
+          if (W::R::tap(t, j) < 0) continue;
+#pragma unroll
+          for (int b = 0; b < S::kw; b++) {
+            int tap = W::R::tap(t, j) * S::kw + b;
+            Pack<V> f = load<V>(filter, (Taps - 1 - tap) * S::c + W::channel());
+            for (int i = 0; i < 4; i++)
+              for (int v = 0; v < V; v++) {
+                float g = in[i * W::Q::A + b * W::Q::B].v[v];
+                sum[j][i].v[v] += g * f.v[v];
+                if constexpr (S::filters) totals.of[tap].v[v] += g * a[j][i].v[v];
+              }
+          }
+        }
+        if constexpr (Taps > 9 || S::sums) in_order();
+      }
+#pragma unroll
+      for (int j = 0; j < W::Each; j++)
+        for (int i = 0; i < 4; i++) put(sums, factors, from(at, row + j * W::R::Step, column + i * W::Q::Step), a[j][i], sum[j][i]);
+    });
   }
 
   // The first row or column of the cotangent that a tile needs: the floor of what may be negative.
@@ -517,16 +700,11 @@ template <class S> struct SeparableDepthwiseGrad {
     return t >= 0 ? t / stride : -((stride - 1 - t) / stride);
   }
 
-  template <class T> __device__ inline void fill(T tile, const Tile<S>& at) const {
+  template <class U> __device__ inline void fill(U tile, const Tile<S>& at) const {
     int top = first(at.row, S::ph, S::kh, S::dh, S::sh), left = first(at.column, S::pw, S::kw, S::dw, S::sw);
-    constexpr int Packs = S::c / 4;
-#pragma unroll 4
-    for (int i = thread(); i < Rows * Columns * Packs; i += Threads) {
-      int channel = i % Packs * 4, column = i / Packs % Columns, row = i / Packs / Columns, r = top + row, q = left + column;
-      Pack<4> v = zero<4>();
-      if (r >= 0 && r < S::oh && q >= 0 && q < S::ow) v = load<4>(between, ((at.image * S::oh + r) * S::ow + q) * S::c + channel);
-      store<4>(tile, row * Stride + column * S::c + channel, v);
-    }
+    load_tile<S::c, Rows, Columns, Stride>(tile, top, left, S::oh, S::ow, [&](int r, int q, int channel) {
+      return load<4>(between, ((at.image * S::oh + r) * S::ow + q) * S::c + channel);
+    }, [](const Pack<4>& v, int) { return v; });
   }
 
   // source is the row or column of a tile that input i meets through a tap, or -1.
@@ -534,85 +712,57 @@ template <class S> struct SeparableDepthwiseGrad {
     int t = at + i + pad - tap * dilation;
     return t % stride == 0 ? t / stride - first(at, pad, taps, dilation, stride) : -1;
   }
-  __device__ static inline int source_row(const Tile<S>& at, int row, int a) { return source(at.row, row, a, S::ph, S::kh, S::dh, S::sh); }
-  __device__ static inline int source_column(const Tile<S>& at, int column, int b) { return source(at.column, column, b, S::pw, S::kw, S::dw, S::sw); }
 
-  // each makes the cotangents of a tile: put(row, column, channel, four).
-  template <class T, class F> __device__ inline void each(T tile, const Tile<S>& at, F put) const {
-    if constexpr (Dense) {
-      W::template each<true, S::sums>(tile, D::from(DepthwiseAt, depthwise), put);
-    } else {
-      int channel = W::channel();
-      auto filter = D::from(DepthwiseAt, depthwise);
-      if (channel >= S::c) return;
-      for (int i = thread() / W::Packs; i < S::bh * S::bw; i += W::Lanes) {
-        Pack<4> v = zero<4>();
-#pragma unroll (AtOnce<S::kh>)
-        for (int a = 0; a < S::kh; a++) {
-          int row = source_row(at, i / S::bw, a);
+  // strided is dense at any stride: an input meets some of the taps.
+  template <class U> __device__ inline void strided(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at) const {
+    auto filter = D::from(DepthwiseAt, depthwise);
+    if (W::channel() >= S::c) return;
+    for (int i = thread() / W::Packs; i < S::bh * S::bw; i += W::Lanes) {
+      int to = from(at, i / S::bw, i % S::bw);
+      Pack<V> a = active(factors, to), sum = zero<V>();
 #pragma unroll
-          for (int b = 0; b < S::kw; b++) {
-            int column = source_column(at, i % S::bw, b);
-            if (row < 0 || column < 0) continue;
-            Pack<4> g = load<4>(tile, row * Stride + column * S::c + channel), f = load<4>(filter, (a * S::kw + b) * S::c + channel);
-            for (int k = 0; k < 4; k++) v.v[k] += g.v[k] * f.v[k];
-          }
-        }
-        put(i / S::bw, i % S::bw, channel, v);
-      }
-    }
-  }
-
-  template <class T> __device__ static inline void accumulate(float (&totals)[Rounds][S::kw][4], T tile, T active, const Tile<S>& at) {
+      for (int k = 0; k < S::kh; k++) {
+        int row = source(at.row, i / S::bw, k, S::ph, S::kh, S::dh, S::sh);
 #pragma unroll
-    for (int round = 0; round < Rounds; round++) {
-      int item = Groups > 1 ? thread() % Items : round * Threads + thread(), group = Groups > 1 ? thread() / Items : 0;
-      if (item >= Items || group >= Groups) continue;
-      int channel = item % W::Packs * 4, a = item / W::Packs;
-      if constexpr (Dense) {
-        for (int i = group; i < S::bh * W::Strips; i += Groups) {
-          int row = i % S::bh, strip = i / S::bh, column = strip / W::Step * 4 * W::Step + strip % W::Step;
-          Pack<4> in[W::Span];
-          W::inputs(in, tile, row + (S::kh - 1 - a) * S::dh, column, channel);
-#pragma unroll
-          for (int j = 0; j < 4; j++) {
-            Pack<4> r = load<4>(active, row * ActiveStride + (column + j * W::Step) * S::c + channel);
-            for (int b = 0; b < S::kw; b++)
-              for (int k = 0; k < 4; k++) totals[round][b][k] += r.v[k] * in[j * W::A + (S::kw - 1 - b) * W::B].v[k];
-          }
-        }
-      } else {
-        for (int i = group; i < S::bh * S::bw; i += Groups) {
-          int row = source_row(at, i / S::bw, a);
-          if (row < 0) continue;
-          Pack<4> r = load<4>(active, i / S::bw * ActiveStride + i % S::bw * S::c + channel);
-#pragma unroll
-          for (int b = 0; b < S::kw; b++) {
-            int column = source_column(at, i % S::bw, b);
-            if (column < 0) continue;
-            Pack<4> g = load<4>(tile, row * Stride + column * S::c + channel);
-            for (int k = 0; k < 4; k++) totals[round][b][k] += r.v[k] * g.v[k];
+        for (int b = 0; b < S::kw; b++) {
+          int column = source(at.column, i % S::bw, b, S::pw, S::kw, S::dw, S::sw), tap = k * S::kw + b;
+          if (row < 0 || column < 0) continue;
+          Pack<V> g = load<V>(tile, row * Stride + column * S::c + W::channel()), f = load<V>(filter, tap * S::c + W::channel());
+          for (int v = 0; v < V; v++) {
+            sum.v[v] += g.v[v] * f.v[v];
+            if constexpr (S::filters) totals.of[Taps - 1 - tap].v[v] += g.v[v] * a.v[v];
           }
         }
       }
+      put(sums, factors, to, a, sum);
     }
   }
-  // finish adds what the groups have, in order.
-  __device__ inline void finish(const float (&totals)[Rounds][S::kw][4], int block) const {
-    auto room = shared<float>(0, Groups * Taps * S::c);
+
+  // finish adds what threads have for the same channels: the second half of them to the first, and so on.
+  __device__ inline void finish(Totals& totals, int block) const {
+    constexpr int Half = ceiling(W::Lanes, 2);
+    auto room = shared<float>(0, Half * Taps * S::c);
+    int lane = W::channel() < S::c ? thread() / W::Packs : W::Lanes;
+    for (int count = W::Lanes; count > 1; count = (count + 1) / 2) {
+      int half = (count + 1) / 2;
+      if (lane >= half && lane < count) {
 #pragma unroll
-    for (int round = 0; round < Rounds; round++) {
-      int item = Groups > 1 ? thread() % Items : round * Threads + thread(), group = Groups > 1 ? thread() / Items : 0;
-      if (item >= Items || group >= Groups) continue;
-      int channel = item % W::Packs * 4, a = item / W::Packs;
-      for (int b = 0; b < S::kw; b++)
-        for (int k = 0; k < 4; k++) room[(group * Taps + a * S::kw + b) * S::c + channel + k] = totals[round][b][k];
+        for (int tap = 0; tap < Taps; tap++) store<V>(room, ((lane - half) * Taps + tap) * S::c + W::channel(), totals.of[tap]);
+      }
+      __syncthreads();
+      if (lane + half < count) {
+#pragma unroll
+        for (int tap = 0; tap < Taps; tap++) {
+          Pack<V> other = load<V>(room, (lane * Taps + tap) * S::c + W::channel());
+          for (int v = 0; v < V; v++) totals.of[tap].v[v] += other.v[v];
+        }
+      }
+      __syncthreads();
     }
-    __syncthreads();
-    for (int i = thread(); i < Taps * S::c; i += Threads) {
-      double total = 0;
-      for (int group = 0; group < Groups; group++) total += (double)room[group * Taps * S::c + i];
-      partial[block * Taps * S::c + i] = (float)total;
-    }
+    if (lane != 0) return;
+#pragma unroll
+    for (int tap = 0; tap < Taps; tap++)
+      for (int row = block; row < S::chunks; row += Blocks)
+        store<V>(partial, (row * Taps + Taps - 1 - tap) * S::c + W::channel(), row == block ? totals.of[tap] : zero<V>());
   }
 };
