@@ -12,12 +12,13 @@ import (
 const (
 	tileResults     = 4608                // of a tile, for its larger number of channels: 256 threads with 16 each, or a few more
 	mostTileColumns = 32                  // so that tiles have rows to share
-	mostTileBytes   = 160 << 10           // of shared memory: what every device from compute capability 8.0 on has
+	mostTileBytes   = 110 << 10           // of shared memory: room for two blocks on a multiprocessor of 228 KiB, and for one on every other
 	mostChunks      = 2 * multiprocessors // blocks that share the tiles of a launch
 	mostPackedWidth = 4 * threads         // channels: a pack of four a thread
 	mostCopied      = 48 << 10            // bytes of filters that blocks copy to shared memory
 	residentBytes   = 224 << 10           // shared memory of a multiprocessor of which blocks share
 	mostResident    = 4                   // blocks on a multiprocessor: more would leave threads too few registers
+	forwardResident = 3                   // of those whose threads keep sums
 )
 
 // separableGroup lowers [batch_norm →] relu → depthwise → pointwise → batch_stats.
@@ -33,6 +34,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	if !s.fit(s.oh, s.ow, s.forwardBytes) {
 		return false, nil
 	}
+	s.chooseOver(forwardResident, s.forwardBytes)
 	c := l.call(fuse.Separable, "Separable")
 	c.separable(s, s.oh, s.ow)
 	c.entry(&p)
@@ -47,7 +49,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s.forwardBytes(), 3) // threads keep sums, too
+	c.memory(s.forwardBytes(), forwardResident)
 	c.emit()
 	return true, nil
 }
@@ -74,6 +76,9 @@ func separableGradGroup(l *lowering, body *ir.Program) (bool, error) {
 
 func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	l.flops = flopsOf(p.NormGrad, p.Scale, p.DBetween, p.DPointwise, p.Norm, p.Relu, p.Depthwise)
+	if p.DPointwise != nil {
+		s.chooseOver(forwardResident, func() int { return s.pointwiseGradBytes(p) })
+	}
 	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
 	c.separable(s, s.oh, s.ow)
 	filters := p.DPointwise != nil
@@ -219,7 +224,7 @@ type separable struct {
 	kh, kw, sh, sw, dh, dw, ph, pw int
 	bh, bw, down, across, chunks   int
 	factors                        int // floats of the prologue
-	copied                         bool
+	copied, over                   bool
 	supported                      bool
 }
 
@@ -323,11 +328,32 @@ func (s *separable) packs() int {
 func (s *separable) sumBytes(channels, rows int) int {
 	items := 2 * channels
 	shares := func(rows int) int { return max(1, min(rows, threads/items)) }
-	return 8 * items * max(rows, shares(rows), shares(s.chunks)+1)
+	return 8 * max((items+1)*rows, items*shares(rows), items*(shares(s.chunks)+1))
+}
+
+// tileAnd is the memory, in floats, of a tile of inputs and of so much that is made of it, which may lie over it.
+func (s *separable) tileAnd(made int) int {
+	tile := s.window(s.sh, s.sw, 2)
+	if s.over {
+		return max(tile, made)
+	}
+	return tile + made
+}
+
+// chooseOver lets what is made of a tile lie over it, at the price of two more barriers a tile, where more blocks have room then.
+func (s *separable) chooseOver(most int, bytes func() int) {
+	rows, _, _ := strip(s.kh, s.sh, s.dh, s.bh, min(s.bh, 2))
+	columns, _, _ := strip(s.kw, s.sw, s.dw, s.bw, 4)
+	if s.c%8 != 0 || rows*columns > threads/s.packs() {
+		return
+	}
+	apart := residentOf(bytes(), most)
+	s.over = true
+	s.over = residentOf(bytes(), most) > apart
 }
 
 func (s *separable) forwardBytes() int {
-	floats := s.factors + s.window(s.sh, s.sw, 2) + s.rows()*spread(s.c)
+	floats := s.factors + s.tileAnd(s.rows()*spread(s.c))
 	if s.copied {
 		floats += s.kh*s.kw*s.c + 8*ceiling(s.o, 8)*spread(s.c)
 	}
@@ -345,7 +371,7 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	if p.DPointwise == nil {
 		return 4 * floats
 	}
-	floats += s.factors + s.window(s.sh, s.sw, 2) + s.bh*s.bw*spread(s.c)
+	floats += s.factors + s.tileAnd(s.bh*s.bw*spread(s.c))
 	if s.copied {
 		floats += s.kh * s.kw * s.c
 	}
@@ -394,6 +420,7 @@ func (c *call) separable(s *separable, h, w int) {
 		c.int(f.name, f.value)
 	}
 	c.bool("copied", s.copied)
+	c.bool("over", s.over)
 	c.bool("tf32", c.l.target.onTensorCores())
 	c.blocks, c.tiles = s.chunks, s.images*s.down*s.across
 }
@@ -401,8 +428,11 @@ func (c *call) separable(s *separable, h, w int) {
 // memory sets the shared memory of a block, and so how many run side by side: at most so many, which leaves threads the registers that they want.
 func (c *call) memory(bytes, most int) {
 	c.shared = bytes
-	c.resident = max(1, min(most, residentBytes/(bytes+1024)))
+	c.resident = residentOf(bytes, most)
 }
+
+// residentOf is how many blocks with so much shared memory run side by side, at most so many.
+func residentOf(bytes, most int) int { return max(1, min(most, residentBytes/(bytes+1024))) }
 
 // warps are those of Matrix along the rows.
 func (s *separable) warps() int {

@@ -2,8 +2,8 @@
 // convolutions is made in shared memory, tile by tile, and made again on the way back instead of being kept.
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
-// depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most, Blocks how many do; prologue,
-// eps; copied: the filters have room in shared memory; tf32: products of
+// depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most, Blocks how many do; over: what
+// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; tf32: products of
 // factors rounded to 10 bits. Channels come in packs of 4.
 
 // Strip is Each results along one axis of a depthwise convolution of K taps, stride S and dilation D, Step apart, for they share most of what they
@@ -80,29 +80,52 @@ template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C,
     for (int u = 0; u < Q::Span; u++) in[u] = load<V>(tile, (row * SH + t * R::Unit) * Stride + (column * SW + u * Q::Unit) * C + channel());
   }
 
-  // each makes the results of a tile: put(row, column, channel, sums).
-  template <class T, class U, class F> __device__ static inline void each(T tile, U filter, F put) {
-    strips([&](int row, int column) {
-      Pack<V> sum[Each][4] = {};
-#pragma unroll
-      for (int t = 0; t < R::Span; t++) {
-        Pack<V> in[Q::Span];
-        inputs(in, tile, row, column, t);
-#pragma unroll
-        for (int j = 0; j < Each; j++) {
-          if (R::tap(t, j) < 0) continue;
-#pragma unroll
-          for (int b = 0; b < KW; b++) {
-            Pack<V> f = load<V>(filter, (R::tap(t, j) * KW + b) * C + channel());
-            for (int i = 0; i < 4; i++)
-              for (int v = 0; v < V; v++) sum[j][i].v[v] += in[i * Q::A + b * Q::B].v[v] * f.v[v];
-          }
-        }
-      }
+  // Sum is the results of a strip.
+  struct Sum {
+    Pack<V> of[Each][4] = {};
+    int row, column;
+
+    // put hands them on: put(row, column, channel, result).
+    template <class F> __device__ inline void put(F put) const {
 #pragma unroll
       for (int j = 0; j < Each; j++)
-        for (int i = 0; i < 4; i++) put(row + j * R::Step, column + i * Q::Step, channel(), sum[j][i]);
-    });
+        for (int i = 0; i < 4; i++) put(row + j * R::Step, column + i * Q::Step, channel(), of[j][i]);
+    }
+  };
+  template <class T, class U> __device__ static inline Sum sum(T tile, U filter, int row, int column) {
+    Sum s;
+    s.row = row, s.column = column;
+#pragma unroll
+    for (int t = 0; t < R::Span; t++) {
+      Pack<V> in[Q::Span];
+      inputs(in, tile, row, column, t);
+#pragma unroll
+      for (int j = 0; j < Each; j++) {
+        if (R::tap(t, j) < 0) continue;
+#pragma unroll
+        for (int b = 0; b < KW; b++) {
+          Pack<V> f = load<V>(filter, (R::tap(t, j) * KW + b) * C + channel());
+          for (int i = 0; i < 4; i++)
+            for (int v = 0; v < V; v++) s.of[j][i].v[v] += in[i * Q::A + b * Q::B].v[v] * f.v[v];
+        }
+      }
+    }
+    return s;
+  }
+
+  // each makes the results of a tile. With Over, what put writes may lie over the tile, of which no thread must have more than one strip.
+  template <bool Over, class T, class U, class F> __device__ static inline void each(T tile, U filter, F put) {
+    if constexpr (Over) {
+      static_assert(R::Count * Q::Count <= Lanes, "a strip a thread");
+      int i = thread() / Packs;
+      bool any = channel() < C && i < R::Count * Q::Count;
+      Sum s;
+      if (any) s = sum(tile, filter, R::first(i % R::Count), Q::first(i / R::Count));
+      __syncthreads();
+      if (any) s.put(put);
+    } else {
+      strips([&](int row, int column) { sum(tile, filter, row, column).put(put); });
+    }
   }
 };
 
@@ -294,16 +317,19 @@ template <int Rows, int Items, class G, class F> __device__ inline void sum_rows
   }
 }
 
-// channel_sums adds two sums of each of N channels: first the Rows partial ones of a block, which fill(room) writes as [Rows][2][N], then
+// SumPitch is how far apart rows of two sums of N channels lie, in different memory banks.
+template <int N> constexpr int SumPitch = 2 * N + 1;
+
+// channel_sums adds two sums of each of N channels: first the Rows partial ones of a block, which fill(room) writes as [Rows][SumPitch], then
 // those of all blocks, in order, by the last of them to come here, which calls finish(channel, first, second). Partial is [chunks][2][N].
 template <int N, int Rows, int Chunks, class G, class F>
 __device__ inline void channel_sums(Out<double> partial, int counter, int chunk, G fill, F finish) {
   constexpr int Items = 2 * N;
   __syncthreads();
-  auto room = shared<double>(0, Rows * Items);
+  auto room = shared<double>(0, Rows * SumPitch<N>);
   fill(room);
   __syncthreads();
-  sum_rows<Rows, Items>([&](int row, int i) { return room[row * Items + i]; }, [&](int i, double total) { partial[chunk * Items + i] = total; });
+  sum_rows<Rows, Items>([&](int row, int i) { return room[row * SumPitch<N> + i]; }, [&](int i, double total) { partial[chunk * Items + i] = total; });
   if (!last_block(counter, Chunks)) return;
   auto totals = shared<double>(ShareBytes<Chunks, Items>, Items);
   sum_rows<Chunks, Items>([&](int row, int i) { return fresh(partial, row * Items + i); }, [&](int i, double total) { totals[i] = total; });
@@ -335,7 +361,7 @@ template <class S, int Blocks> struct Separable {
   typedef Matrix<Tile<S>::Pixels, S::c, S::o, !S::tf32> M;
   typedef Sums<2 * M::Each, (2 * M::Rounds * ceiling(Tile<S>::Count, Blocks) > Few)> T;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
-  static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + 4 * W::Size;
+  static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + (S::over ? 0 : 4 * W::Size);
   Prologue<S> before;
   In<typename S::Image> x;
   In<float> depthwise, pointwise;
@@ -351,7 +377,7 @@ template <class S, int Blocks> struct Separable {
     Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
-    if constexpr (S::c % 8 != 0)
+    if constexpr (S::c % 8 != 0 && !S::over)
       for (int i = thread(); i < M::RowsThere; i += Threads) store<4>(between, i * M::Stride + S::c, zero<4>());
     __syncthreads();
     T sums;
@@ -361,7 +387,7 @@ template <class S, int Blocks> struct Separable {
         return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
       }, [&](const Pack<4>& v, int channel) { return Factors<S>::apply(factors, v, channel); });
       __syncthreads();
-      W::each(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
+      W::template each<S::over>(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
         if (row < S::bh && column < S::bw) store<W::V>(between, (row * S::bw + column) * M::Stride + channel, v);
       });
       __syncthreads();
@@ -375,6 +401,7 @@ template <class S, int Blocks> struct Separable {
           sums.part[1][2 * n] += first * first, sums.part[1][2 * n + 1] += second * second;
         }
       });
+      if constexpr (S::over) __syncthreads();
       sums.flush();
     }
     if constexpr (S::stats) {
@@ -384,7 +411,7 @@ template <class S, int Blocks> struct Separable {
         for (int n = 0; n < M::Each; n++)
           for (int k = 0; k < 2; k++)
             if (M::column(n) < S::o)
-              for (int j = 0; j < 2; j++) room[(row * 2 + j) * S::o + M::column(n) + k] = sums.of(j, 2 * n + k);
+              for (int j = 0; j < 2; j++) room[row * SumPitch<S::o> + j * S::o + M::column(n) + k] = sums.of(j, 2 * n + k);
       }, [&](int channel, double sum, double squares) {
         constexpr double Count = (double)S::images * S::oh * S::ow;
         double m = sum / Count, s = squares / Count - m * m;
@@ -407,7 +434,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
   static constexpr int Rows = M::RowsThere, Coefficients = S::normalized ? 4 * S::o : 0;
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
   static constexpr int CoefficientsAt = PointwiseAt + 4 * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
-  static constexpr int TileAt = CotangentAt + 4 * Rows * M::Stride, AgainAt = TileAt + 4 * W::Size, Again = spread(S::c);
+  static constexpr int TileAt = CotangentAt + 4 * Rows * M::Stride, AgainAt = TileAt + (S::over ? 0 : 4 * W::Size), Again = spread(S::c);
   // Tiles of 16 by 16 of the filter's elements, each warp some of them; if there are few, groups of warps share the pixels.
   static constexpr int TilesO = ceiling(S::o, 16), Tiles = ceiling(S::c, 16) * TilesO;
   static constexpr int Groups = Tiles <= 1 ? 8 : Tiles <= 2 ? 4 : Tiles <= 4 ? 2 : 1, Each = ceiling(Tiles, 8 / Groups);
@@ -446,7 +473,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
       });
       if constexpr (S::filters) {
         auto again = shared<float>(AgainAt, Tile<S>::Pixels * Again);
-        W::each(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
+        W::template each<S::over>(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
           if (row < S::bh && column < S::bw) store<W::V>(again, (row * S::bw + column) * Again + channel, v);
         });
         __syncthreads();
@@ -620,7 +647,7 @@ template <class S, int Blocks> struct SeparableDepthwiseGrad {
       channel_sums<S::c, W::Lanes, Blocks>(partial_sums, counter, block, [&](Shared<double> room) {
         if (W::channel() >= S::c) return;
         for (int j = 0; j < 2; j++)
-          for (int v = 0; v < V; v++) room[(thread() / W::Packs * 2 + j) * S::c + W::channel() + v] = sums.of(j, v);
+          for (int v = 0; v < V; v++) room[thread() / W::Packs * SumPitch<S::c> + j * S::c + W::channel() + v] = sums.of(j, v);
       }, [&](int channel, double first, double second) {
         sum[channel] = (float)first;
         sum_x[channel] = (float)(Standard ? second : second * inverse_root((double)before.variance[channel] + S::eps));
