@@ -141,8 +141,11 @@ func convolutionCases() (list []kernelCase) {
 	wide := conv(2, 5, 7, 9, 5, 1, 1, 0, 1, 1)
 	wide.w[3], wide.a.Pads = 7, [4]int{0, 3, 0, 3} // half of a 7x1, 1x7
 	shapes = append(shapes, crop, wide)
+	for _, channels := range [][2]int{{36, 108}, {100, 52}, {148, 20}, {64, 64}} { // single pixels, with each prologue
+		shapes = append(shapes, conv(3, channels[0], 11, 9, channels[1], 1, 1, 0, 1, 1))
+	}
 	r := rand.New(rand.NewPCG(3, 4))
-	for len(shapes) < 24 {
+	for len(shapes) < 28 {
 		groups := 1 + r.IntN(3)*r.IntN(2)
 		s := shape{[]int{1 + r.IntN(3), groups * (1 + r.IntN(9)), 3 + r.IntN(9), 3 + r.IntN(9)}, nil, ops.ConvAttrs{
 			Strides: [2]int{1 + r.IntN(2), 1 + r.IntN(2)}, Dilations: [2]int{1 + r.IntN(2), 1 + r.IntN(2)}, Groups: groups,

@@ -19,7 +19,8 @@ var sources embed.FS
 
 // files are the kernels in an order in which they compile, first what all of them share.
 var files = []string{
-	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "node.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu", "separable.cu",
+	"common.cuh", "elementwise.cu", "move.cu", "columns.cu", "norm.cu", "node.cu", "mixture.cu", "pool.cu", "depthwise.cu", "product.cu", "outer.cu", "pointwise.cu",
+	"separable.cu",
 	"loss.cu", "image.cu", "optimiser.cu", "recurrent.cu", "highway.cu", "cell.cu", "matmul.cu",
 }
 

@@ -150,6 +150,8 @@ func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
 	case grouped:
 		c.template = "Grouped"
 		c.loop(op.Result().Type.Elements())
+	case isPointwise(op, ws):
+		c.pointwise(ys[0]*ys[2]*ys[3], ws[0], ws[1], true)
 	default:
 		c.product(ys[0]*ys[2]*ys[3], ws[0], ws[1]*ws[2]*ws[3], true, false, pack(ws[1]), pack(ws[0]))
 	}
@@ -166,6 +168,9 @@ func (l *lowering) inputGrad(op *ir.Op) error {
 	xs, ws, ys := op.Result().Type.Shape, w.Type.Shape, g.Type.Shape
 	c := l.call("conv2d_input_grad", "ConvolutionInputGrad")
 	depthwise, grouped := c.shape(op, xs, ws, ys)
+	if isPointwise(op, ws) {
+		c.noEntry()
+	}
 	c.in(l.image(g), l.filter(w))
 	dx := l.result(op.Result(), channelsLast)
 	c.out(dx)
@@ -179,6 +184,8 @@ func (l *lowering) inputGrad(op *ir.Op) error {
 	case grouped:
 		c.template = "GroupedInputGrad"
 		c.loop(op.Result().Type.Elements())
+	case isPointwise(op, ws):
+		c.pointwise(xs[0]*xs[2]*xs[3], ws[1], ws[0], false)
 	default:
 		c.product(xs[0]*xs[2]*xs[3], ws[1], ws[0]*ws[2]*ws[3], true, true, pack(ws[0]), pack(ws[0]))
 	}
@@ -191,6 +198,10 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 	g := op.Operands[1]
 	xs, ws, ys := x.Type.Shape, op.Result().Type.Shape, g.Type.Shape
 	in, cotangent := l.image(x), l.image(g)
+	if isPointwise(op, ws) {
+		l.pointwiseWeightGrad(op, in, cotangent, p)
+		return nil
+	}
 	c := l.call("conv2d_weight_grad", "ConvolutionWeightGrad")
 	depthwise, grouped := c.shape(op, xs, ws, ys)
 	c.prologue(p)
@@ -211,6 +222,63 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 	c.emit()
 	return nil
 }
+
+// isPointwise says whether kernel Pointwise computes a convolution by weights w, or its way back.
+func isPointwise(op *ir.Op, w []int) bool {
+	a := ops.ConvAttrsOf(op)
+	return w[2] == 1 && w[3] == 1 && a.Groups == 1 && a.Strides == [2]int{1, 1} && a.Pads == [4]int{} && w[0]%4 == 0 && w[1]%4 == 0 && min(w[0], w[1]) >= shortestPointwise
+}
+
+// pointwise divides m rows of n results, of k products each, into blocks of kernel Pointwise; turned says that the weights are [k][n] in memory.
+func (c *call) pointwise(m, n, k int, turned bool) {
+	parts := ceiling(n, mostPointwise)
+	for parts < n/16 && parts*ceiling(m, pointwiseRows) < multiprocessors {
+		parts++
+	}
+	bn := 8 * ceiling(ceiling(n, parts), 8)
+	c.template = "Pointwise"
+	c.int("m", m)
+	c.int("n", n)
+	c.int("k", k)
+	c.int("bn", bn)
+	c.bool("turned", turned)
+	c.bool("tf32", c.l.target.onTensorCores())
+	c.shared = 4 * (pointwiseRows + bn) * (32 + 8)
+	c.blocks, c.resident = ceiling(m, pointwiseRows)*ceiling(n, bn), 2
+}
+
+// pointwiseWeightGrad lowers the gradient of the weights as two launches: chunks of pixels, and their sum.
+func (l *lowering) pointwiseWeightGrad(op *ir.Op, x, g int, p prologue) {
+	w, shape := op.Result().Type.Shape, op.Operands[1].Type.Shape
+	m, n, k := shape[0]*shape[2]*shape[3], w[0], w[1]
+	c := l.call("conv2d_weight_grad", "PointwiseWeightGrad")
+	c.prologue(p)
+	c.in(x, g)
+	c.image(x)
+	bk, bn := 4*ceiling(ceiling(k, ceiling(k, mostOuter)), 4), 4*ceiling(ceiling(n, ceiling(n, mostPointwise)), 4)
+	tiles := ceiling(k, bk) * ceiling(n, bn)
+	chunks := max(1, min(ceiling(m, 2*outerRows), 2*multiprocessors/tiles))
+	c.int("m", m)
+	c.int("n", n)
+	c.int("k", k)
+	c.int("bn", bn)
+	c.int("bk", bk)
+	c.int("chunks", chunks)
+	c.bool("tf32", c.l.target.onTensorCores())
+	partial := c.partial(true, chunks*k*n)
+	c.shared = 4 * max(outerRows*(spread(bk)+spread(bn)), outerFloats(bk, bn))
+	c.blocks, c.resident = tiles*chunks, 2
+	c.emit()
+	l.addChunks(op.Result(), partial, chunks)
+}
+
+const (
+	outerRows         = 64  // pixels that a block of PointwiseWeightGrad adds at a time
+	mostOuter         = 96  // and rows of what it adds them to
+	pointwiseRows     = 128 // of a block
+	mostPointwise     = 48  // results in a row of a block: registers
+	shortestPointwise = 16  // products: shorter ones are added more exactly by Product
+)
 
 // product divides an m by n product of depth k into tiles and, where there are few of them, into splits: the fields of
 // Product, scratch and counters. Along says whether neighbours of a and b in memory are neighbours along k, v how many are loaded at once.

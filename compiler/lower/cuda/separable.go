@@ -120,7 +120,11 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	c.image(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
-	c.memory(s.pointwiseGradBytes(p), mostResident)
+	resident := mostResident
+	if filters && ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6 { // each warp keeps the sums of so many tiles
+		resident = 1
+	}
+	c.memory(s.pointwiseGradBytes(p), resident)
 	c.emit()
 	if filters {
 		l.addChunks(p.DPointwise.Result(), partial, s.chunks)
@@ -304,13 +308,24 @@ func (s *separable) window(sh, sw, down int) int {
 	return rows * stride
 }
 
-// spread mirrors the function of this name in kernels/separable.cu.
+// spread mirrors the function of this name in kernels/outer.cu.
 func spread(n int) int {
 	n = 8 * ceiling(n, 8)
 	if n%16 == 0 {
 		n += 8
 	}
 	return n
+}
+
+// outerFloats is the memory in which Outer's groups of warps add what they have; see outer_groups in kernels/outer.cu.
+func outerFloats(c, o int) int {
+	tiles, best := ceiling(c, 16)*ceiling(o, 16), 1
+	for g := 2; g <= 8; g *= 2 {
+		if ceiling(tiles, 8/g) <= max(4, ceiling(tiles, 8)) && ceiling(tiles, 8/g)*(8/g) < ceiling(tiles, 8/best)*(8/best) {
+			best = g
+		}
+	}
+	return best * c * o
 }
 
 // rows are the pixels of a tile, in whole tiles of Matrix.
@@ -375,11 +390,7 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	if s.copied {
 		floats += s.kh * s.kw * s.c
 	}
-	groups, tiles := 1, ceiling(s.c, 16)*ceiling(s.o, 16) // see SeparablePointwiseGrad
-	for groups < 8 && tiles <= 4/groups {
-		groups *= 2
-	}
-	return 4 * max(floats, groups*s.c*s.o)
+	return 4 * max(floats, outerFloats(s.c, s.o))
 }
 
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {

@@ -148,11 +148,6 @@ template <int Count, bool Room> struct Copied {
   }
 };
 
-// eights is n in whole steps of the tensor cores; spread is how far apart rows of n lie, so that the lanes of a warp that read pairs from eight of them
-// meet in no memory bank.
-__device__ constexpr int eights(int n) { return 8 * ceiling(n, 8); }
-__device__ constexpr int spread(int n) { return eights(n) + (eights(n) % 16 == 0 ? 8 : 0); }
-
 // Weights are the factors of a product over K, N of them: in shared memory [N][K], if there is room, from memory [N][K] or, Turned, [K][N].
 template <int K, int N, bool Turned, bool Room> struct Weights {
   static constexpr int Stride = spread(K), Size = Room ? eights(N) * Stride : 0;
@@ -435,9 +430,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
   static constexpr int CoefficientsAt = PointwiseAt + 4 * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
   static constexpr int TileAt = CotangentAt + 4 * Rows * M::Stride, AgainAt = TileAt + (S::over ? 0 : 4 * W::Size), Again = spread(S::c);
-  // Tiles of 16 by 16 of the filter's elements, each warp some of them; if there are few, groups of warps share the pixels.
-  static constexpr int TilesO = ceiling(S::o, 16), Tiles = ceiling(S::c, 16) * TilesO;
-  static constexpr int Groups = Tiles <= 1 ? 8 : Tiles <= 2 ? 4 : Tiles <= 4 ? 2 : 1, Each = ceiling(Tiles, 8 / Groups);
+  typedef Outer<Tile<S>::Pixels, S::c, S::o, !S::tf32> A;
   Prologue<S> before;
   In<typename S::Image> g, z;
   In<float> mean, variance, sum, sum_x, gamma, weights, pointwise;
@@ -456,7 +449,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
     P::fill(PointwiseAt, pointwise);
     make(coefficients);
     __syncthreads();
-    float totals[Each][2][4] = {};
+    typename A::Totals totals;
     for (int i = block; i < Tile<S>::Count; i += Blocks) {
       Tile<S> at(i);
       fill(cotangent, coefficients, at);
@@ -477,7 +470,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
           if (row < S::bh && column < S::bw) store<W::V>(again, (row * S::bw + column) * Again + channel, v);
         });
         __syncthreads();
-        accumulate(totals, again, cotangent);
+        A::add(totals, again, cotangent);
       }
       __syncthreads();
     }
@@ -526,67 +519,13 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
       }
     }
   }
-  __device__ static inline int group() { return thread() / 32 / (8 / Groups); }
-  // channel and output of the first element of the warp's tile n; one at or behind S::c has no part.
-  __device__ static inline int channel(int n) { return (thread() / 32 % (8 / Groups) * Each + n) / TilesO * 16; }
-  __device__ static inline int output(int n) { return (thread() / 32 % (8 / Groups) * Each + n) % TilesO * 16; }
-
-  // accumulate adds the products of a tile's pixels. Lanes read pairs: row g of a tile is channel 2g and row g+8 the next, column g is output 2g of
-  // the first half of the sums and the next of the second.
-  template <class T> __device__ static inline void accumulate(float (&totals)[Each][2][4], T again, T cotangent) {
-    int g = thread() % 32 / 4, t = thread() % 4;
-    constexpr bool Whole = Tile<S>::Pixels % 8 == 0;
-#pragma unroll
-    for (int n = 0; n < Each; n++) {
-      int c = channel(n) + 2 * g, o = output(n) + 2 * g;
-      if (channel(n) >= S::c) continue;
-      if constexpr (!S::tf32 && S::c < 16) { // as in Matrix
-        for (int half = 0; half < 2; half++)
-          for (int i = 0; i < 4; i++) {
-            int row = c + i / 2, column = output(n) + 2 * (2 * t + i % 2) + half;
-            double total = 0;
-            for (int pixel = group(); pixel < Tile<S>::Pixels && row < S::c && column < S::o; pixel += Groups)
-              total += (double)again[pixel * Again + row] * cotangent[pixel * M::Stride + column];
-            totals[n][half][i] += (float)total;
-          }
-        continue;
-      }
-#pragma unroll 2
-      for (int k = 8 * group(); k < Tile<S>::Pixels; k += 8 * Groups) {
-        Pack<2> x[2], y[2];
-        for (int i = 0; i < 2; i++) {
-          int pixel = k + t + 4 * i;
-          bool there = Whole || pixel < Tile<S>::Pixels;
-          x[i] = there && (S::c % 16 == 0 || c < S::c) ? load<2>(again, pixel * Again + c) : zero<2>();
-          y[i] = there && (S::o % 16 == 0 || o < S::o) ? load<2>(cotangent, pixel * M::Stride + o) : zero<2>();
-        }
-        const float a[4] = {x[0].v[0], x[0].v[1], x[1].v[0], x[1].v[1]};
-        Split<4, !S::tf32> left(a);
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-          const float b[2] = {y[0].v[half], y[1].v[half]};
-          multiply_split(totals[n][half], left, Split<2, !S::tf32>(b));
-        }
-      }
-    }
-  }
-  // finish adds what the groups have, in order.
-  __device__ inline void finish(const float (&totals)[Each][2][4], int block) const {
-    auto room = shared<float>(0, Groups * S::c * S::o);
-#pragma unroll
-    for (int n = 0; n < Each; n++) {
-      for (int i = 0; i < 8; i++) {
-        int c = channel(n) + thread() % 32 / 4 * 2 + i % 4 / 2, o = output(n) + 2 * (thread() % 4 * 2 + i % 2) + i / 4;
-        if (c < S::c && o < S::o) room[(group() * S::c + c) * S::o + o] = totals[n][i / 4][i % 4];
-      }
-    }
-    __syncthreads();
-    for (int i = thread(); i < S::c * S::o; i += Threads) {
-      double total = 0;
-      for (int group = 0; group < Groups; group++) total += (double)room[group * S::c * S::o + i];
-      partial[block * S::c * S::o + i] = (float)total;
+  // finish stores what the tiles of the block have come to.
+  __device__ inline void finish(const typename A::Totals& totals, int block) const {
+    A::finish(totals, [&](int c, int o, float total) {
+      int i = c * S::o + o;
+      partial[block * S::c * S::o + i] = total;
       for (int row = block + Blocks; row < S::chunks; row += Blocks) partial[row * S::c * S::o + i] = 0;
-    }
+    });
   }
 };
 

@@ -1,0 +1,89 @@
+// Products of few rows by few columns over many pixels, on tensor cores: what a filter's gradient is.
+
+// eights is n in whole steps of the tensor cores; spread is how far apart rows of n lie, so that the lanes of a warp that read pairs from eight of them
+// meet in no memory bank.
+__device__ constexpr int eights(int n) { return 8 * ceiling(n, 8); }
+__device__ constexpr int spread(int n) { return eights(n) + (eights(n) % 16 == 0 ? 8 : 0); }
+
+// outer_groups is how many groups of warps share the pixels of so many tiles, which leaves the fewest of eight warps idle; but a warp has no more than
+// four tiles if it need not.
+__device__ constexpr int outer_groups(int tiles) {
+  int best = 1;
+  for (int g = 2; g <= 8; g *= 2)
+    if (ceiling(tiles, 8 / g) <= larger(4, ceiling(tiles, 8)) && ceiling(tiles, 8 / g) * (8 / g) < ceiling(tiles, 8 / best) * (8 / best)) best = g;
+  return best;
+}
+
+// Outer adds the products x[pixel][c]·g[pixel][o] of the Pixels in shared memory, rows of x spread(C) apart and of g spread(O). Each warp has some tiles of
+// 16 by 16 results; Groups of warps share the pixels.
+template <int Pixels, int C, int O, bool Exact> struct Outer {
+  static constexpr int TilesO = ceiling(O, 16), Tiles = ceiling(C, 16) * TilesO;
+  static constexpr int Groups = outer_groups(Tiles), Each = ceiling(Tiles, 8 / Groups);
+
+  // Totals are a thread's: of its tiles, two halves of eight columns, each as multiply_tf32 has them.
+  struct Totals {
+    float of[Each][2][4] = {};
+  };
+
+  __device__ static inline int group() { return thread() / 32 / (8 / Groups); }
+  // channel and output of the first element of the warp's tile n; one at or behind C has no part.
+  __device__ static inline int channel(int n) { return (thread() / 32 % (8 / Groups) * Each + n) / TilesO * 16; }
+  __device__ static inline int output(int n) { return (thread() / 32 % (8 / Groups) * Each + n) % TilesO * 16; }
+
+  // add adds the products of a tile's pixels. Lanes read pairs: row g of a tile is channel 2g and row g+8 the next, column g is output 2g of
+  // the first half of the sums and the next of the second.
+  template <class T> __device__ static inline void add(Totals& totals, T x, T g) {
+    int lane = thread() % 32 / 4, t = thread() % 4;
+    constexpr bool Whole = Pixels % 8 == 0;
+#pragma unroll
+    for (int n = 0; n < Each; n++) {
+      int c = channel(n) + 2 * lane, o = output(n) + 2 * lane;
+      if (channel(n) >= C) continue;
+      if constexpr (Exact && C < 16) { // as in Matrix
+        for (int half = 0; half < 2; half++)
+          for (int i = 0; i < 4; i++) {
+            int row = c + i / 2, column = output(n) + 2 * (2 * t + i % 2) + half;
+            double total = 0;
+            for (int pixel = group(); pixel < Pixels && row < C && column < O; pixel += Groups) total += (double)x[pixel * spread(C) + row] * g[pixel * spread(O) + column];
+            totals.of[n][half][i] += (float)total;
+          }
+        continue;
+      }
+#pragma unroll 2
+      for (int k = 8 * group(); k < Pixels; k += 8 * Groups) {
+        Pack<2> left[2], right[2];
+        for (int i = 0; i < 2; i++) {
+          int pixel = k + t + 4 * i;
+          bool there = Whole || pixel < Pixels;
+          left[i] = there && (C % 16 == 0 || c < C) ? load<2>(x, pixel * spread(C) + c) : zero<2>();
+          right[i] = there && (O % 16 == 0 || o < O) ? load<2>(g, pixel * spread(O) + o) : zero<2>();
+        }
+        const float a[4] = {left[0].v[0], left[0].v[1], left[1].v[0], left[1].v[1]};
+        Split<4, Exact> rows(a);
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+          const float b[2] = {right[0].v[half], right[1].v[half]};
+          multiply_split(totals.of[n][half], rows, Split<2, Exact>(b));
+        }
+      }
+    }
+  }
+
+  // finish adds what the groups have, in order, in the block's shared memory from its beginning on: put(c, o, total).
+  template <class F> __device__ static inline void finish(const Totals& totals, F put) {
+    auto room = shared<float>(0, Groups * C * O);
+#pragma unroll
+    for (int n = 0; n < Each; n++) {
+      for (int i = 0; i < 8; i++) {
+        int c = channel(n) + thread() % 32 / 4 * 2 + i % 4 / 2, o = output(n) + 2 * (thread() % 4 * 2 + i % 2) + i / 4;
+        if (c < C && o < O) room[(group() * C + c) * O + o] = totals.of[n][i / 4][i % 4];
+      }
+    }
+    __syncthreads();
+    for (int i = thread(); i < C * O; i += Threads) {
+      double total = 0;
+      for (int group = 0; group < Groups; group++) total += (double)room[group * C * O + i];
+      put(i / O, i % O, (float)total);
+    }
+  }
+};
