@@ -77,6 +77,13 @@ func within(root string) (list []string) {
 }
 
 func open(path string) (*Library, error) {
+	if strings.ContainsRune(path, '/') {
+		// NVRTC asks for this by its name alone when it compiles, which finds only what the system's folders hold or what is open already.
+		builtins, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "libnvrtc-builtins.so.*"))
+		for _, b := range builtins {
+			_, _ = purego.Dlopen(b, purego.RTLD_NOW|purego.RTLD_GLOBAL) // if it fails NVRTC says what it lacks
+		}
+	}
 	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, err
