@@ -15,7 +15,9 @@ const (
 	mostTileBytes   = 110 << 10           // of shared memory: room for two blocks on a multiprocessor of 228 KiB, and for one on every other
 	mostChunks      = 2 * multiprocessors // blocks that share the tiles of a launch
 	mostPackedWidth = 4 * threads         // channels: a pack of four a thread
-	mostCopied      = 48 << 10            // bytes of filters that blocks copy to shared memory
+	mostCopied      = 96 << 10            // bytes of filters that blocks copy to shared memory
+	largeFilters    = 48 << 10            // of those whose blocks have a multiprocessor to themselves
+	mostLargeBytes  = 160 << 10           // of shared memory of such a block
 	residentBytes   = 224 << 10           // shared memory of a multiprocessor of which blocks share
 	mostResident    = 4                   // blocks on a multiprocessor: more would leave threads too few registers
 	forwardResident = 3                   // of those whose threads keep sums
@@ -242,14 +244,14 @@ func separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) *separable {
 		s.factors = 3 * s.c
 	}
 	s.copied = 4*(s.c*s.o+s.kh*s.kw*s.c) <= mostCopied
-	// What the kernels take: packs of four channels; a row of the filter and a filter's cotangent in registers. At stride 1 the way back is
-	// a convolution with what is left of the pads.
-	s.supported = s.c%4 == 0 && s.o%4 == 0 && s.c <= mostPackedWidth && s.o <= mostPackedWidth && s.kw <= 7 && ceiling(s.c, 16)*ceiling(s.o, 8) <= 8*24 &&
+	// What the kernels take: packs of four channels; the cotangents of a channel's taps and a pointwise filter's in registers. At stride 1 the way
+	// back is a convolution with what is left of the pads.
+	s.supported = s.c%4 == 0 && s.o%4 == 0 && s.c <= mostPackedWidth && s.o <= mostPackedWidth && s.kh <= 7 && s.kw <= 7 && ceiling(s.c, 16)*ceiling(s.o, 8) <= 8*24 &&
 		(p.Norm == nil || p.Rectified())
 	return s
 }
 
-// fit chooses tiles of h by w results whose memory is at most mostTileBytes.
+// fit chooses tiles of h by w results whose memory is at most mostTileBytes, or mostLargeBytes with large filters.
 func (s *separable) fit(h, w int, bytes func() int) bool {
 	if !s.supported {
 		return false
@@ -258,7 +260,11 @@ func (s *separable) fit(h, w int, bytes func() int) bool {
 	s.bh = max(1, min(h, tileResults/(s.bw*max(s.c, s.o))))
 	s.bh = ceiling(h, ceiling(h, s.bh))
 	s.divide(h, w)
-	for bytes() > mostTileBytes {
+	most := mostTileBytes
+	if s.copied && 4*s.c*s.o > largeFilters {
+		most = mostLargeBytes
+	}
+	for bytes() > most {
 		switch {
 		case s.bh > 1:
 			s.bh = ceiling(s.bh, 2)
