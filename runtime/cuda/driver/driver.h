@@ -14,6 +14,9 @@ CUresult driver_launch(CUfunction function, const unsigned int *dimensions, unsi
 CUresult driver_add_launch(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, CUfunction function, const unsigned int *dimensions,
                            unsigned int sharedBytes, void *arguments, size_t size);
 
+// driver_prefer gives a node's launch a priority: smaller numbers run first.
+CUresult driver_prefer(CUgraphNode node, int priority);
+
 // driver_add_copy adds a copy from the device to the host's memory.
 CUresult driver_add_copy(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, void *to, CUdeviceptr from, size_t bytes);
 

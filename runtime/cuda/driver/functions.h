@@ -23,7 +23,7 @@
   X(cuEventCreate) X(cuEventDestroy_v2) X(cuEventRecord) X(cuEventQuery) \
   X(cuEventSynchronize) X(cuEventElapsedTime) X(cuGraphCreate) X(cuGraphClone) X(cuGraphDestroy) X(cuGraphDestroyNode) X(cuGraphAddDependencies) \
   X(cuGraphAddEmptyNode) X(cuGraphAddHostNode) X(cuGraphAddKernelNode) X(cuGraphAddMemcpyNode) X(cuGraphAddMemsetNode) X(cuGraphAddChildGraphNode) \
-  X(cuGraphGetEdges) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuTexRefSetArray) X(cuTexRefSetAddress_v2) \
+  X(cuGraphGetEdges) X(cuGraphKernelNodeSetAttribute) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuTexRefSetArray) X(cuTexRefSetAddress_v2) \
   X(cuTexRefSetAddress2D_v3) X(cuTexRefSetFormat) X(cuTexRefSetAddressMode) X(cuTexRefSetFilterMode) X(cuTexRefSetMipmapFilterMode) \
   X(cuTexRefSetMipmapLevelBias) X(cuTexRefSetMipmapLevelClamp) X(cuTexRefSetMaxAnisotropy) X(cuTexRefSetBorderColor) X(cuTexRefSetFlags) \
   X(cuTexRefGetAddress_v2) X(cuTexRefGetArray) X(cuTexRefGetAddressMode) X(cuTexRefGetFilterMode) X(cuTexRefGetFormat) X(cuTexRefGetMaxAnisotropy) \

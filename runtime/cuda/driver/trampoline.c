@@ -76,6 +76,11 @@ CUresult driver_add_launch(CUgraphNode *node, CUgraph graph, const CUgraphNode *
   return cuGraphAddKernelNode(node, graph, after, count, &launch);
 }
 
+CUresult driver_prefer(CUgraphNode node, int priority) {
+  CUlaunchAttributeValue value = {.priority = priority};
+  return cuGraphKernelNodeSetAttribute(node, CU_LAUNCH_ATTRIBUTE_PRIORITY, &value);
+}
+
 CUresult driver_add_copy(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, void *to, CUdeviceptr from, size_t bytes) {
   CUDA_MEMCPY3D copy = {
       .srcMemoryType = CU_MEMORYTYPE_DEVICE, .srcDevice = from, .dstMemoryType = CU_MEMORYTYPE_HOST, .dstHost = to,

@@ -396,6 +396,14 @@ typedef struct {
   size_t width, height;
 } CUDA_MEMSET_NODE_PARAMS;
 
+// What cuGraphKernelNodeSetAttribute sets: we know of one attribute.
+typedef union {
+  char room[64];
+  int priority; // of CU_LAUNCH_ATTRIBUTE_PRIORITY
+} CUlaunchAttributeValue;
+enum { CU_LAUNCH_ATTRIBUTE_PRIORITY = 8 };
+enum { CUDA_GRAPH_INSTANTIATE_FLAG_USE_NODE_PRIORITY = 8 };
+
 // ---- functions: names with the version that is meant
 
 #define cuDeviceTotalMem cuDeviceTotalMem_v2
@@ -605,6 +613,7 @@ CUresult cuGraphAddMemcpyNode(CUgraphNode *node, CUgraph graph, const CUgraphNod
 CUresult cuGraphAddMemsetNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, const CUDA_MEMSET_NODE_PARAMS *parameters, CUcontext context);
 CUresult cuGraphAddChildGraphNode(CUgraphNode *node, CUgraph graph, const CUgraphNode *after, size_t count, CUgraph child);
 CUresult cuGraphGetEdges(CUgraph graph, CUgraphNode *from, CUgraphNode *to, size_t *count);
+CUresult cuGraphKernelNodeSetAttribute(CUgraphNode node, int attribute, const CUlaunchAttributeValue *value);
 CUresult cuGraphInstantiateWithFlags(CUgraphExec *executable, CUgraph graph, unsigned long long flags);
 CUresult cuGraphLaunch(CUgraphExec executable, CUstream stream);
 CUresult cuGraphExecDestroy(CUgraphExec executable);
