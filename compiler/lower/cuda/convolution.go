@@ -150,7 +150,7 @@ func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
 	case grouped:
 		c.template = "Grouped"
 		c.loop(op.Result().Type.Elements())
-	case isPointwise(op, ws):
+	case isPointwise(op, ws, ws[1]):
 		c.pointwise(ys[0]*ys[2]*ys[3], ws[0], ws[1], true)
 	default:
 		c.product(ys[0]*ys[2]*ys[3], ws[0], ws[1]*ws[2]*ws[3], true, false, pack(ws[1]), pack(ws[0]))
@@ -168,7 +168,7 @@ func (l *lowering) inputGrad(op *ir.Op) error {
 	xs, ws, ys := op.Result().Type.Shape, w.Type.Shape, g.Type.Shape
 	c := l.call("conv2d_input_grad", "ConvolutionInputGrad")
 	depthwise, grouped := c.shape(op, xs, ws, ys)
-	if isPointwise(op, ws) {
+	if isPointwise(op, ws, ws[0]) {
 		c.noEntry()
 	}
 	c.in(l.image(g), l.filter(w))
@@ -184,7 +184,7 @@ func (l *lowering) inputGrad(op *ir.Op) error {
 	case grouped:
 		c.template = "GroupedInputGrad"
 		c.loop(op.Result().Type.Elements())
-	case isPointwise(op, ws):
+	case isPointwise(op, ws, ws[0]):
 		c.pointwise(xs[0]*xs[2]*xs[3], ws[1], ws[0], false)
 	default:
 		c.product(xs[0]*xs[2]*xs[3], ws[1], ws[0]*ws[2]*ws[3], true, true, pack(ws[0]), pack(ws[0]))
@@ -198,7 +198,7 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 	g := op.Operands[1]
 	xs, ws, ys := x.Type.Shape, op.Result().Type.Shape, g.Type.Shape
 	in, cotangent := l.image(x), l.image(g)
-	if isPointwise(op, ws) {
+	if isPointwise(op, ws, ys[0]*ys[2]*ys[3]) {
 		l.pointwiseWeightGrad(op, in, cotangent, p)
 		return nil
 	}
@@ -223,10 +223,10 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 	return nil
 }
 
-// isPointwise says whether kernel Pointwise computes a convolution by weights w, or its way back.
-func isPointwise(op *ir.Op, w []int) bool {
+// isPointwise says whether kernel Pointwise computes a convolution by weights w, or its way back, as sums of so many products.
+func isPointwise(op *ir.Op, w []int, products int) bool {
 	a := ops.ConvAttrsOf(op)
-	return w[2] == 1 && w[3] == 1 && a.Groups == 1 && a.Strides == [2]int{1, 1} && a.Pads == [4]int{} && w[0]%4 == 0 && w[1]%4 == 0 && min(w[0], w[1]) >= shortestPointwise
+	return w[2] == 1 && w[3] == 1 && a.Groups == 1 && a.Strides == [2]int{1, 1} && a.Pads == [4]int{} && w[0]%4 == 0 && w[1]%4 == 0 && min(w[0], w[1]) >= fewestPointwise && products >= shortestPointwise
 }
 
 // pointwise divides m rows of n results, of k products each, into blocks of kernel Pointwise; turned says that the weights are [k][n] in memory.
@@ -277,7 +277,8 @@ const (
 	mostOuter         = 96  // and rows of what it adds them to
 	pointwiseRows     = 128 // of a block
 	mostPointwise     = 48  // results in a row of a block: registers
-	shortestPointwise = 16  // products: shorter ones are added more exactly by Product
+	fewestPointwise   = 16  // channels
+	shortestPointwise = 36  // products: shorter sums are added more exactly by Product
 )
 
 // product divides an m by n product of depth k into tiles and, where there are few of them, into splits: the fields of
