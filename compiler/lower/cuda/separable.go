@@ -123,8 +123,11 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
 	resident := mostResident
-	if filters && ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6 { // each warp keeps the sums of so many tiles
+	switch {
+	case filters && ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6: // each warp keeps the sums of so many tiles
 		resident = 1
+	case filters:
+		resident = forwardResident
 	}
 	c.memory(s.pointwiseGradBytes(p), resident)
 	c.emit()
