@@ -119,7 +119,7 @@ func (c *call) shape(op *ir.Op, x, w, y []int) (depthwise, grouped bool) {
 		return depthwise, grouped
 	}
 	c.int("images", x[0])
-	c.bool("same", w[2] == 1 && w[3] == 1 && a.Strides == [2]int{1, 1} && a.Pads == [4]int{})
+	c.bool("same", samePixels(a, w))
 	c.int("o", w[0])
 	if grouped {
 		c.int("groups", a.Groups)
@@ -226,7 +226,19 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 // isPointwise says whether kernel Pointwise computes a convolution by weights w, or its way back, as sums of so many products.
 func isPointwise(op *ir.Op, w []int, products int) bool {
 	a := ops.ConvAttrsOf(op)
-	return w[2] == 1 && w[3] == 1 && a.Groups == 1 && a.Strides == [2]int{1, 1} && a.Pads == [4]int{} && w[0]%4 == 0 && w[1]%4 == 0 && min(w[0], w[1]) >= fewestPointwise && products >= shortestPointwise
+	return samePixels(a, w) && a.Groups == 1 && w[0]%4 == 0 && w[1]%4 == 0 && min(w[0], w[1]) >= fewestPointwise && products >= shortestPointwise
+}
+
+// samePixels says whether each result of a convolution by weights w is of the input's pixel in its own place.
+func samePixels(a ops.ConvAttrs, w []int) bool {
+	return w[2] == 1 && w[3] == 1 && a.Strides == [2]int{1, 1} && a.Pads == [4]int{}
+}
+
+// extents are the fields of an m by n product of depth k.
+func (c *call) extents(m, n, k int) {
+	c.int("m", m)
+	c.int("n", n)
+	c.int("k", k)
 }
 
 // pointwise divides m rows of n results, of k products each, into blocks of kernel Pointwise; turned says that the weights are [k][n] in memory.
@@ -237,13 +249,11 @@ func (c *call) pointwise(m, n, k int, turned bool) {
 	}
 	bn := 8 * ceiling(ceiling(n, parts), 8)
 	c.template = "Pointwise"
-	c.int("m", m)
-	c.int("n", n)
-	c.int("k", k)
+	c.extents(m, n, k)
 	c.int("bn", bn)
 	c.bool("turned", turned)
 	c.bool("tf32", c.l.target.onTensorCores())
-	c.shared = 4 * (pointwiseRows + bn) * (32 + 8)
+	c.shared = 4 * (pointwiseRows + bn) * spread(pointwiseDepth)
 	c.blocks, c.resident = ceiling(m, pointwiseRows)*ceiling(n, bn), 2
 }
 
@@ -258,9 +268,7 @@ func (l *lowering) pointwiseWeightGrad(op *ir.Op, x, g int, p prologue) {
 	bk, bn := 4*ceiling(ceiling(k, ceiling(k, mostOuter)), 4), 4*ceiling(ceiling(n, ceiling(n, mostPointwise)), 4)
 	tiles := ceiling(k, bk) * ceiling(n, bn)
 	chunks := max(1, min(ceiling(m, 2*outerRows), 2*multiprocessors/tiles))
-	c.int("m", m)
-	c.int("n", n)
-	c.int("k", k)
+	c.extents(m, n, k)
 	c.int("bn", bn)
 	c.int("bk", bk)
 	c.int("chunks", chunks)
@@ -276,6 +284,7 @@ const (
 	outerRows         = 64  // pixels that a block of PointwiseWeightGrad adds at a time
 	mostOuter         = 96  // and rows of what it adds them to
 	pointwiseRows     = 128 // of a block
+	pointwiseDepth    = 32  // products that it adds at a time
 	mostPointwise     = 48  // results in a row of a block: registers
 	fewestPointwise   = 16  // channels
 	shortestPointwise = 36  // products: shorter sums are added more exactly by Product
@@ -300,9 +309,7 @@ func (c *call) product(m, n, k int, aAlongK, bAlongK bool, va, vb int) {
 	}
 	tiles, steps := ceiling(m, bm)*ceiling(n, bn), ceiling(k, bk)
 	splits := max(1, min(2*multiprocessors/tiles, steps/2))
-	c.int("m", m)
-	c.int("n", n)
-	c.int("k", k)
+	c.extents(m, n, k)
 	c.int("bm", bm)
 	c.int("bn", bn)
 	c.int("bk", bk)

@@ -95,9 +95,7 @@ func (c *call) large(m, n, k, va, vb int) {
 	bk := 8 * max(2, threads/(side*side/64)) // 8 for each group of threads
 	tiles, steps := ceiling(m, side)*ceiling(n, side), ceiling(k, bk)
 	splits := max(1, min(2*multiprocessors/tiles, steps/4))
-	c.int("m", m)
-	c.int("n", n)
-	c.int("k", k)
+	c.extents(m, n, k)
 	c.int("side", side)
 	c.int("bk", bk)
 	c.int("splits", splits)
