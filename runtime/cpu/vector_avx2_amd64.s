@@ -2306,8 +2306,702 @@ done158:
 	JMP  while130
 
 done131:
+while163:
+	CMPQ 32(SP), $0x00000004
+	JL   done164
+	MOVQ 16(SP), AX
+	MOVQ AX, 40(SP)
+	MOVQ 24(SP), AX
+	MOVQ AX, 48(SP)
+	MOVQ rows+48(FP), AX
+	MOVQ AX, 56(SP)
+
+loop165:
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
+
+while166:
+	CMPQ    BX, $0x00000008
+	JL      done167
+	VXORPS  X0, X0, X0
+	VXORPS  X1, X1, X1
+	VXORPS  X2, X2, X2
+	VXORPS  X3, X3, X3
+	VXORPS  X4, X4, X4
+	VXORPS  X5, X5, X5
+	VXORPS  X6, X6, X6
+	VXORPS  X7, X7, X7
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain168
+	MOVQ    DX, AX
+	VMOVUPS (AX), X0
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X1
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X2
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X3
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X4
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X5
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X6
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X7
+	ADDQ    yStep+112(FP), AX
+
+plain168:
+	MOVQ channels+32(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+136(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind170
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop171:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X0
+	VFMADD231PS X11, X8, X1
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X9, X1
+	VFMADD231PS X11, X8, X2
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X9, X2
+	VFMADD231PS X11, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X9, X3
+	VFMADD231PS X11, X8, X4
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X9, X4
+	VFMADD231PS X11, X8, X5
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X4
+	VFMADD231PS X11, X9, X5
+	VFMADD231PS X11, X8, X6
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X10, X5
+	VFMADD231PS X11, X9, X6
+	VFMADD231PS X11, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X10, X6
+	VFMADD231PS X8, X9, X7
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop171
+	JMP         taps169
+
+kind170:
+	CMPQ AX, $0x00000002
+	JNE  kind172
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop173:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X9, X0
+	VFMADD231PS X13, X8, X1
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X9, X1
+	VFMADD231PS X13, X8, X2
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X9, X2
+	VFMADD231PS X13, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X12, X0
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X9, X3
+	VFMADD231PS X13, X8, X4
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X12, X1
+	VFMADD231PS X13, X11, X2
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X9, X4
+	VFMADD231PS X13, X8, X5
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X12, X2
+	VFMADD231PS X13, X11, X3
+	VFMADD231PS X13, X10, X4
+	VFMADD231PS X13, X9, X5
+	VFMADD231PS X13, X8, X6
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X12, X3
+	VFMADD231PS X13, X11, X4
+	VFMADD231PS X13, X10, X5
+	VFMADD231PS X13, X9, X6
+	VFMADD231PS X13, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X12, X4
+	VFMADD231PS X8, X11, X5
+	VFMADD231PS X8, X10, X6
+	VFMADD231PS X8, X9, X7
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X12, X5
+	VFMADD231PS X8, X11, X6
+	VFMADD231PS X8, X10, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X12, X6
+	VFMADD231PS X8, X11, X7
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop173
+	JMP         taps169
+
+kind172:
+	CMPQ AX, $0x00000003
+	JNE  kind174
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop175:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X8, X1
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X9, X0
+	VFMADD231PS X11, X8, X2
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X9, X1
+	VFMADD231PS X11, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X9, X2
+	VFMADD231PS X11, X8, X4
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X9, X3
+	VFMADD231PS X11, X8, X5
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X9, X4
+	VFMADD231PS X11, X8, X6
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X9, X5
+	VFMADD231PS X11, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X10, X4
+	VFMADD231PS X8, X9, X6
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X10, X5
+	VFMADD231PS X8, X9, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X10, X6
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop175
+	JMP         taps169
+
+kind174:
+	CMPQ AX, $0x00000004
+	JNE  kind176
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop177:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X8, X1
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X9, X0
+	VFMADD231PS X13, X8, X2
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X9, X1
+	VFMADD231PS X13, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X9, X2
+	VFMADD231PS X13, X8, X4
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X9, X3
+	VFMADD231PS X13, X8, X5
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X9, X4
+	VFMADD231PS X13, X8, X6
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X9, X5
+	VFMADD231PS X13, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X12, X0
+	VFMADD231PS X8, X11, X2
+	VFMADD231PS X8, X10, X4
+	VFMADD231PS X8, X9, X6
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X12, X1
+	VFMADD231PS X8, X11, X3
+	VFMADD231PS X8, X10, X5
+	VFMADD231PS X8, X9, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X12, X2
+	VFMADD231PS X8, X11, X4
+	VFMADD231PS X8, X10, X6
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X12, X3
+	VFMADD231PS X8, X11, X5
+	VFMADD231PS X8, X10, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X12, X4
+	VFMADD231PS X8, X11, X6
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X12, X5
+	VFMADD231PS X8, X11, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X12, X6
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop177
+	JMP         taps169
+
+kind176:
+	CMPQ AX, $0x00000005
+	JNE  kind178
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop179:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X0
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X8, X1
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X9, X1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X8, X2
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X2
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X8, X3
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X9, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X8, X4
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X4
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X4
+	VFMADD231PS X11, X8, X5
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X9, X5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X5
+	VFMADD231PS X11, X8, X6
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X6
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X6
+	VFMADD231PS X11, X8, X7
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X9, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop179
+	JMP         taps169
+
+kind178:
+	CMPQ AX, $0x00000006
+	JNE  kind180
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop181:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X9, X0
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X8, X1
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X9, X1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X12, X0
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X8, X2
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X9, X2
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X12, X1
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X8, X3
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X2
+	VFMADD231PS X13, X9, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X12, X2
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X8, X4
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X11, X3
+	VFMADD231PS X13, X9, X4
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X12, X3
+	VFMADD231PS X13, X10, X4
+	VFMADD231PS X13, X8, X5
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X4
+	VFMADD231PS X13, X9, X5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X12, X4
+	VFMADD231PS X13, X10, X5
+	VFMADD231PS X13, X8, X6
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X11, X5
+	VFMADD231PS X13, X9, X6
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X12, X5
+	VFMADD231PS X13, X10, X6
+	VFMADD231PS X13, X8, X7
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X11, X6
+	VFMADD231PS X8, X9, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X12, X6
+	VFMADD231PS X8, X10, X7
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X11, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop181
+	JMP         taps169
+
+kind180:
+	MOVQ CX, R9
+	LEAQ (CX)(SI*4), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
+
+loop182:
+	MOVQ kw+64(FP), R12
+
+loop183:
+	VMOVUPS     (AX), X8
+	VFMADD231PS (R9), X8, X0
+	VFMADD231PS (R9)(SI*1), X8, X1
+	VFMADD231PS (R9)(SI*2), X8, X2
+	VFMADD231PS (R9)(DI*1), X8, X3
+	VFMADD231PS (R10), X8, X4
+	VFMADD231PS (R10)(SI*1), X8, X5
+	VFMADD231PS (R10)(SI*2), X8, X6
+	VFMADD231PS (R10)(DI*1), X8, X7
+	ADDQ        R8, R9
+	ADDQ        R8, R10
+	ADDQ        wTap+120(FP), AX
+	DECQ        R12
+	JNZ         loop183
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
+	DECQ        R11
+	JNZ         loop182
+
+taps169:
+	VMOVUPS X0, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X2, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X3, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X4, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X5, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X6, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X7, (DX)
+	ADDQ    yStep+112(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	SUBQ    $0x00000008, BX
+	JMP     while166
+
+done167:
+while184:
+	CMPQ    BX, $0x00000004
+	JL      done185
+	VXORPS  X0, X0, X0
+	VXORPS  X1, X1, X1
+	VXORPS  X2, X2, X2
+	VXORPS  X3, X3, X3
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain186
+	MOVQ    DX, AX
+	VMOVUPS (AX), X0
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X1
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X2
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X3
+	ADDQ    yStep+112(FP), AX
+
+plain186:
+	MOVQ CX, R9
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
+
+loop188:
+	MOVQ kw+64(FP), R11
+
+loop189:
+	VMOVUPS     (AX), X4
+	VFMADD231PS (R9), X4, X0
+	VFMADD231PS (R9)(SI*1), X4, X1
+	VFMADD231PS (R9)(SI*2), X4, X2
+	VFMADD231PS (R9)(DI*1), X4, X3
+	ADDQ        R8, R9
+	ADDQ        wTap+120(FP), AX
+	DECQ        R11
+	JNZ         loop189
+	ADDQ        skip+88(FP), R9
+	DECQ        R10
+	JNZ         loop188
+	VMOVUPS     X0, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X1, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X2, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X3, (DX)
+	ADDQ        yStep+112(FP), DX
+	LEAQ        (CX)(SI*4), CX
+	SUBQ        $0x00000004, BX
+	JMP         while184
+
+done185:
+while190:
+	CMPQ    BX, $0x00000001
+	JL      done191
+	VXORPS  X0, X0, X0
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain192
+	MOVQ    DX, AX
+	VMOVUPS (AX), X0
+	ADDQ    yStep+112(FP), AX
+
+plain192:
+	MOVQ CX, R9
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
+
+loop194:
+	MOVQ kw+64(FP), R11
+
+loop195:
+	VMOVUPS     (AX), X1
+	VFMADD231PS (R9), X1, X0
+	ADDQ        R8, R9
+	ADDQ        wTap+120(FP), AX
+	DECQ        R11
+	JNZ         loop195
+	ADDQ        skip+88(FP), R9
+	DECQ        R10
+	JNZ         loop194
+	VMOVUPS     X0, (DX)
+	ADDQ        yStep+112(FP), DX
+	LEAQ        (CX)(SI*1), CX
+	SUBQ        $0x00000001, BX
+	JMP         while190
+
+done191:
+	MOVQ xRow+96(FP), AX
+	ADDQ AX, 40(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
+	JNZ  loop165
+	ADDQ $0x00000010, 16(SP)
+	ADDQ $0x00000010, 24(SP)
+	ADDQ $0x00000010, 8(SP)
+	SUBQ $0x00000004, 32(SP)
+	JMP  while163
+
+done164:
 	CMPQ    32(SP), $0x00000000
-	JE      zero163
+	JE      zero196
 	MOVQ    32(SP), AX
 	LEAQ    edgeAVX2<>+0(SB), CX
 	NEGQ    AX
@@ -2319,14 +3013,14 @@ done131:
 	MOVQ    rows+48(FP), AX
 	MOVQ    AX, 56(SP)
 
-loop165:
+loop197:
 	MOVQ 40(SP), CX
 	MOVQ 48(SP), DX
 	MOVQ pixels+40(FP), BX
 
-while166:
+while198:
 	CMPQ       BX, $0x00000008
-	JL         done167
+	JL         done199
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
@@ -2336,7 +3030,7 @@ while166:
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
 	CMPQ       add+144(FP), $0x00000000
-	JE         plain168
+	JE         plain200
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
 	ADDQ       yStep+112(FP), AX
@@ -2355,18 +3049,18 @@ while166:
 	VMASKMOVPS (AX), Y0, Y8
 	ADDQ       yStep+112(FP), AX
 
-plain168:
+plain200:
 	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
 	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
-	JNE  kind170
+	JNE  kind202
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop171:
+loop203:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2420,18 +3114,18 @@ loop171:
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop171
-	JMP         taps169
+	JNZ         loop203
+	JMP         taps201
 
-kind170:
+kind202:
 	CMPQ AX, $0x00000002
-	JNE  kind172
+	JNE  kind204
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop173:
+loop205:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2511,18 +3205,18 @@ loop173:
 	VFMADD231PS Y9, Y13, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop173
-	JMP         taps169
+	JNZ         loop205
+	JMP         taps201
 
-kind172:
+kind204:
 	CMPQ AX, $0x00000003
-	JNE  kind174
+	JNE  kind206
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop175:
+loop207:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2578,18 +3272,18 @@ loop175:
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop175
-	JMP         taps169
+	JNZ         loop207
+	JMP         taps201
 
-kind174:
+kind206:
 	CMPQ AX, $0x00000004
-	JNE  kind176
+	JNE  kind208
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop177:
+loop209:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2674,18 +3368,18 @@ loop177:
 	VFMADD231PS Y9, Y13, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop177
-	JMP         taps169
+	JNZ         loop209
+	JMP         taps201
 
-kind176:
+kind208:
 	CMPQ AX, $0x00000005
-	JNE  kind178
+	JNE  kind210
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop179:
+loop211:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2748,18 +3442,18 @@ loop179:
 	VFMADD231PS Y9, Y11, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop179
-	JMP         taps169
+	JNZ         loop211
+	JMP         taps201
 
-kind178:
+kind210:
 	CMPQ AX, $0x00000006
-	JNE  kind180
+	JNE  kind212
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop181:
+loop213:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2848,19 +3542,19 @@ loop181:
 	VFMADD231PS Y9, Y13, Y8
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop181
-	JMP         taps169
+	JNZ         loop213
+	JMP         taps201
 
-kind180:
+kind212:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R11
 
-loop182:
+loop214:
 	MOVQ kw+64(FP), R12
 
-loop183:
+loop215:
 	VMASKMOVPS  (AX), Y0, Y9
 	VMASKMOVPS  (R9), Y0, Y10
 	VFMADD231PS Y10, Y9, Y1
@@ -2882,13 +3576,13 @@ loop183:
 	ADDQ        R8, R10
 	ADDQ        wTap+120(FP), AX
 	DECQ        R12
-	JNZ         loop183
+	JNZ         loop215
 	ADDQ        skip+88(FP), R9
 	ADDQ        skip+88(FP), R10
 	DECQ        R11
-	JNZ         loop182
+	JNZ         loop214
 
-taps169:
+taps201:
 	VMASKMOVPS Y1, Y0, (DX)
 	ADDQ       yStep+112(FP), DX
 	VMASKMOVPS Y2, Y0, (DX)
@@ -2907,18 +3601,18 @@ taps169:
 	ADDQ       yStep+112(FP), DX
 	LEAQ       (CX)(SI*8), CX
 	SUBQ       $0x00000008, BX
-	JMP        while166
+	JMP        while198
 
-done167:
-while184:
+done199:
+while216:
 	CMPQ       BX, $0x00000004
-	JL         done185
+	JL         done217
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
 	VXORPS     Y4, Y4, Y4
 	CMPQ       add+144(FP), $0x00000000
-	JE         plain186
+	JE         plain218
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
 	ADDQ       yStep+112(FP), AX
@@ -2929,15 +3623,15 @@ while184:
 	VMASKMOVPS (AX), Y0, Y4
 	ADDQ       yStep+112(FP), AX
 
-plain186:
+plain218:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop188:
+loop220:
 	MOVQ kw+64(FP), R11
 
-loop189:
+loop221:
 	VMASKMOVPS  (AX), Y0, Y5
 	VMASKMOVPS  (R9), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
@@ -2950,10 +3644,10 @@ loop189:
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop189
+	JNZ         loop221
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop188
+	JNZ         loop220
 	VMASKMOVPS  Y1, Y0, (DX)
 	ADDQ        yStep+112(FP), DX
 	VMASKMOVPS  Y2, Y0, (DX)
@@ -2964,53 +3658,53 @@ loop189:
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while184
+	JMP         while216
 
-done185:
-while190:
+done217:
+while222:
 	CMPQ       BX, $0x00000001
-	JL         done191
+	JL         done223
 	VXORPS     Y1, Y1, Y1
 	CMPQ       add+144(FP), $0x00000000
-	JE         plain192
+	JE         plain224
 	MOVQ       DX, AX
 	VMASKMOVPS (AX), Y0, Y1
 	ADDQ       yStep+112(FP), AX
 
-plain192:
+plain224:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop194:
+loop226:
 	MOVQ kw+64(FP), R11
 
-loop195:
+loop227:
 	VMASKMOVPS  (AX), Y0, Y2
 	VMASKMOVPS  (R9), Y0, Y3
 	VFMADD231PS Y3, Y2, Y1
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop195
+	JNZ         loop227
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop194
+	JNZ         loop226
 	VMASKMOVPS  Y1, Y0, (DX)
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while190
+	JMP         while222
 
-done191:
+done223:
 	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	MOVQ yRow+104(FP), AX
 	ADDQ AX, 48(SP)
 	DECQ 56(SP)
-	JNZ  loop165
+	JNZ  loop197
 
-zero163:
+zero196:
 	VZEROUPPER
 	RET
 
@@ -3028,9 +3722,9 @@ TEXT ·maxPoolAVX2(SB), NOSPLIT, $56-104
 	LEAQ (BX)(BX*2), SI
 	MOVQ tap+64(FP), DI
 
-while196:
+while228:
 	CMPQ 24(SP), $0x00000008
-	JL   done197
+	JL   done229
 	MOVQ 8(SP), AX
 	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
@@ -3038,14 +3732,14 @@ while196:
 	MOVQ rows+32(FP), AX
 	MOVQ AX, 48(SP)
 
-loop198:
+loop230:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while199:
+while231:
 	CMPQ         DX, $0x00000008
-	JL           done200
+	JL           done232
 	VBROADCASTSS (SP), Y0
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
@@ -3058,10 +3752,10 @@ while199:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop202:
+loop234:
 	MOVQ kw+48(FP), R11
 
-loop203:
+loop235:
 	VMOVUPS   (R8), Y8
 	VMAXPS    Y0, Y8, Y0
 	VCMPPS    $0x03, Y8, Y8, Y9
@@ -3097,11 +3791,11 @@ loop203:
 	ADDQ      DI, R8
 	ADDQ      DI, R9
 	DECQ      R11
-	JNZ       loop203
+	JNZ       loop235
 	ADDQ      skip+72(FP), R8
 	ADDQ      skip+72(FP), R9
 	DECQ      R10
-	JNZ       loop202
+	JNZ       loop234
 	VMOVUPS   Y0, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y1, (CX)
@@ -3120,12 +3814,12 @@ loop203:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*8), AX
 	SUBQ      $0x00000008, DX
-	JMP       while199
+	JMP       while231
 
-done200:
-while204:
+done232:
+while236:
 	CMPQ         DX, $0x00000004
-	JL           done205
+	JL           done237
 	VBROADCASTSS (SP), Y0
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
@@ -3133,10 +3827,10 @@ while204:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop207:
+loop239:
 	MOVQ kw+48(FP), R10
 
-loop208:
+loop240:
 	VMOVUPS   (R8), Y4
 	VMAXPS    Y0, Y4, Y0
 	VCMPPS    $0x03, Y4, Y4, Y5
@@ -3155,10 +3849,10 @@ loop208:
 	VBLENDVPS Y5, Y4, Y3, Y3
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop208
+	JNZ       loop240
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop207
+	JNZ       loop239
 	VMOVUPS   Y0, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   Y1, (CX)
@@ -3169,51 +3863,235 @@ loop208:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*4), AX
 	SUBQ      $0x00000004, DX
-	JMP       while204
+	JMP       while236
 
-done205:
-while209:
+done237:
+while241:
 	CMPQ         DX, $0x00000001
-	JL           done210
+	JL           done242
 	VBROADCASTSS (SP), Y0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop212:
+loop244:
 	MOVQ kw+48(FP), R10
 
-loop213:
+loop245:
 	VMOVUPS   (R8), Y1
 	VMAXPS    Y0, Y1, Y0
 	VCMPPS    $0x03, Y1, Y1, Y2
 	VBLENDVPS Y2, Y1, Y0, Y0
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop213
+	JNZ       loop245
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop212
+	JNZ       loop244
 	VMOVUPS   Y0, (CX)
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*1), AX
 	SUBQ      $0x00000001, DX
-	JMP       while209
+	JMP       while241
 
-done210:
+done242:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop198
+	JNZ  loop230
 	ADDQ $0x00000020, 8(SP)
 	ADDQ $0x00000020, 16(SP)
 	SUBQ $0x00000008, 24(SP)
-	JMP  while196
+	JMP  while228
 
-done197:
+done229:
+while246:
+	CMPQ 24(SP), $0x00000004
+	JL   done247
+	MOVQ 8(SP), AX
+	MOVQ AX, 32(SP)
+	MOVQ 16(SP), AX
+	MOVQ AX, 40(SP)
+	MOVQ rows+32(FP), AX
+	MOVQ AX, 48(SP)
+
+loop248:
+	MOVQ 32(SP), AX
+	MOVQ 40(SP), CX
+	MOVQ pixels+24(FP), DX
+
+while249:
+	CMPQ         DX, $0x00000008
+	JL           done250
+	VBROADCASTSS (SP), X0
+	VBROADCASTSS (SP), X1
+	VBROADCASTSS (SP), X2
+	VBROADCASTSS (SP), X3
+	VBROADCASTSS (SP), X4
+	VBROADCASTSS (SP), X5
+	VBROADCASTSS (SP), X6
+	VBROADCASTSS (SP), X7
+	MOVQ         AX, R8
+	LEAQ         (AX)(BX*4), R9
+	MOVQ         kh+40(FP), R10
+
+loop252:
+	MOVQ kw+48(FP), R11
+
+loop253:
+	VMOVUPS   (R8), X8
+	VMAXPS    X0, X8, X0
+	VCMPPS    $0x03, X8, X8, X9
+	VBLENDVPS X9, X8, X0, X0
+	VMOVUPS   (R8)(BX*1), X8
+	VMAXPS    X1, X8, X1
+	VCMPPS    $0x03, X8, X8, X9
+	VBLENDVPS X9, X8, X1, X1
+	VMOVUPS   (R8)(BX*2), X8
+	VMAXPS    X2, X8, X2
+	VCMPPS    $0x03, X8, X8, X9
+	VBLENDVPS X9, X8, X2, X2
+	VMOVUPS   (R8)(SI*1), X8
+	VMAXPS    X3, X8, X3
+	VCMPPS    $0x03, X8, X8, X9
+	VBLENDVPS X9, X8, X3, X3
+	VMOVUPS   (R9), X8
+	VMAXPS    X4, X8, X4
+	VCMPPS    $0x03, X8, X8, X9
+	VBLENDVPS X9, X8, X4, X4
+	VMOVUPS   (R9)(BX*1), X8
+	VMAXPS    X5, X8, X5
+	VCMPPS    $0x03, X8, X8, X9
+	VBLENDVPS X9, X8, X5, X5
+	VMOVUPS   (R9)(BX*2), X8
+	VMAXPS    X6, X8, X6
+	VCMPPS    $0x03, X8, X8, X9
+	VBLENDVPS X9, X8, X6, X6
+	VMOVUPS   (R9)(SI*1), X8
+	VMAXPS    X7, X8, X7
+	VCMPPS    $0x03, X8, X8, X9
+	VBLENDVPS X9, X8, X7, X7
+	ADDQ      DI, R8
+	ADDQ      DI, R9
+	DECQ      R11
+	JNZ       loop253
+	ADDQ      skip+72(FP), R8
+	ADDQ      skip+72(FP), R9
+	DECQ      R10
+	JNZ       loop252
+	VMOVUPS   X0, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X2, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X3, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X4, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X5, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X6, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X7, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*8), AX
+	SUBQ      $0x00000008, DX
+	JMP       while249
+
+done250:
+while254:
+	CMPQ         DX, $0x00000004
+	JL           done255
+	VBROADCASTSS (SP), X0
+	VBROADCASTSS (SP), X1
+	VBROADCASTSS (SP), X2
+	VBROADCASTSS (SP), X3
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop257:
+	MOVQ kw+48(FP), R10
+
+loop258:
+	VMOVUPS   (R8), X4
+	VMAXPS    X0, X4, X0
+	VCMPPS    $0x03, X4, X4, X5
+	VBLENDVPS X5, X4, X0, X0
+	VMOVUPS   (R8)(BX*1), X4
+	VMAXPS    X1, X4, X1
+	VCMPPS    $0x03, X4, X4, X5
+	VBLENDVPS X5, X4, X1, X1
+	VMOVUPS   (R8)(BX*2), X4
+	VMAXPS    X2, X4, X2
+	VCMPPS    $0x03, X4, X4, X5
+	VBLENDVPS X5, X4, X2, X2
+	VMOVUPS   (R8)(SI*1), X4
+	VMAXPS    X3, X4, X3
+	VCMPPS    $0x03, X4, X4, X5
+	VBLENDVPS X5, X4, X3, X3
+	ADDQ      DI, R8
+	DECQ      R10
+	JNZ       loop258
+	ADDQ      skip+72(FP), R8
+	DECQ      R9
+	JNZ       loop257
+	VMOVUPS   X0, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X1, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X2, (CX)
+	ADDQ      yStep+96(FP), CX
+	VMOVUPS   X3, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*4), AX
+	SUBQ      $0x00000004, DX
+	JMP       while254
+
+done255:
+while259:
+	CMPQ         DX, $0x00000001
+	JL           done260
+	VBROADCASTSS (SP), X0
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop262:
+	MOVQ kw+48(FP), R10
+
+loop263:
+	VMOVUPS   (R8), X1
+	VMAXPS    X0, X1, X0
+	VCMPPS    $0x03, X1, X1, X2
+	VBLENDVPS X2, X1, X0, X0
+	ADDQ      DI, R8
+	DECQ      R10
+	JNZ       loop263
+	ADDQ      skip+72(FP), R8
+	DECQ      R9
+	JNZ       loop262
+	VMOVUPS   X0, (CX)
+	ADDQ      yStep+96(FP), CX
+	LEAQ      (AX)(BX*1), AX
+	SUBQ      $0x00000001, DX
+	JMP       while259
+
+done260:
+	MOVQ xRow+80(FP), AX
+	ADDQ AX, 32(SP)
+	MOVQ yRow+88(FP), AX
+	ADDQ AX, 40(SP)
+	DECQ 48(SP)
+	JNZ  loop248
+	ADDQ $0x00000010, 8(SP)
+	ADDQ $0x00000010, 16(SP)
+	SUBQ $0x00000004, 24(SP)
+	JMP  while246
+
+done247:
 	CMPQ    24(SP), $0x00000000
-	JE      zero214
+	JE      zero264
 	MOVQ    24(SP), AX
 	LEAQ    edgeAVX2<>+0(SB), CX
 	NEGQ    AX
@@ -3225,14 +4103,14 @@ done197:
 	MOVQ    rows+32(FP), AX
 	MOVQ    AX, 48(SP)
 
-loop216:
+loop265:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while217:
+while266:
 	CMPQ         DX, $0x00000008
-	JL           done218
+	JL           done267
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
 	VBROADCASTSS (SP), Y3
@@ -3245,10 +4123,10 @@ while217:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop220:
+loop269:
 	MOVQ kw+48(FP), R11
 
-loop221:
+loop270:
 	VMASKMOVPS (R8), Y0, Y9
 	VMAXPS     Y1, Y9, Y1
 	VCMPPS     $0x03, Y9, Y9, Y10
@@ -3284,11 +4162,11 @@ loop221:
 	ADDQ       DI, R8
 	ADDQ       DI, R9
 	DECQ       R11
-	JNZ        loop221
+	JNZ        loop270
 	ADDQ       skip+72(FP), R8
 	ADDQ       skip+72(FP), R9
 	DECQ       R10
-	JNZ        loop220
+	JNZ        loop269
 	VMASKMOVPS Y1, Y0, (CX)
 	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y2, Y0, (CX)
@@ -3307,12 +4185,12 @@ loop221:
 	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*8), AX
 	SUBQ       $0x00000008, DX
-	JMP        while217
+	JMP        while266
 
-done218:
-while222:
+done267:
+while271:
 	CMPQ         DX, $0x00000004
-	JL           done223
+	JL           done272
 	VBROADCASTSS (SP), Y1
 	VBROADCASTSS (SP), Y2
 	VBROADCASTSS (SP), Y3
@@ -3320,10 +4198,10 @@ while222:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop225:
+loop274:
 	MOVQ kw+48(FP), R10
 
-loop226:
+loop275:
 	VMASKMOVPS (R8), Y0, Y5
 	VMAXPS     Y1, Y5, Y1
 	VCMPPS     $0x03, Y5, Y5, Y6
@@ -3342,10 +4220,10 @@ loop226:
 	VBLENDVPS  Y6, Y5, Y4, Y4
 	ADDQ       DI, R8
 	DECQ       R10
-	JNZ        loop226
+	JNZ        loop275
 	ADDQ       skip+72(FP), R8
 	DECQ       R9
-	JNZ        loop225
+	JNZ        loop274
 	VMASKMOVPS Y1, Y0, (CX)
 	ADDQ       yStep+96(FP), CX
 	VMASKMOVPS Y2, Y0, (CX)
@@ -3356,45 +4234,45 @@ loop226:
 	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*4), AX
 	SUBQ       $0x00000004, DX
-	JMP        while222
+	JMP        while271
 
-done223:
-while227:
+done272:
+while276:
 	CMPQ         DX, $0x00000001
-	JL           done228
+	JL           done277
 	VBROADCASTSS (SP), Y1
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop230:
+loop279:
 	MOVQ kw+48(FP), R10
 
-loop231:
+loop280:
 	VMASKMOVPS (R8), Y0, Y2
 	VMAXPS     Y1, Y2, Y1
 	VCMPPS     $0x03, Y2, Y2, Y3
 	VBLENDVPS  Y3, Y2, Y1, Y1
 	ADDQ       DI, R8
 	DECQ       R10
-	JNZ        loop231
+	JNZ        loop280
 	ADDQ       skip+72(FP), R8
 	DECQ       R9
-	JNZ        loop230
+	JNZ        loop279
 	VMASKMOVPS Y1, Y0, (CX)
 	ADDQ       yStep+96(FP), CX
 	LEAQ       (AX)(BX*1), AX
 	SUBQ       $0x00000001, DX
-	JMP        while227
+	JMP        while276
 
-done228:
+done277:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop216
+	JNZ  loop265
 
-zero214:
+zero264:
 	VZEROUPPER
 	RET
 
@@ -3415,25 +4293,25 @@ TEXT ·scatterAVX2(SB), NOSPLIT, $32-88
 	SHLQ $0x02, DX
 	LEAQ (DX)(DX*2), BX
 
-while232:
+while281:
 	CMPQ 24(SP), $0x00000008
-	JL   done233
+	JL   done282
 	MOVQ (SP), SI
 	MOVQ 16(SP), DI
 	MOVQ kh+40(FP), R8
 
-loop234:
+loop283:
 	MOVQ kw+48(FP), R9
 
-loop235:
+loop284:
 	VMOVUPS (DI), Y0
 	MOVQ    SI, R10
 	MOVQ    8(SP), R11
 	MOVQ    pixels+32(FP), R12
 
-while236:
+while285:
 	CMPQ        R12, $0x00000004
-	JL          done237
+	JL          done286
 	VMOVUPS     (R10), Y1
 	VFMADD231PS (R11), Y0, Y1
 	VMOVUPS     (R10)(AX*1), Y2
@@ -3449,37 +4327,100 @@ while236:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while236
+	JMP         while285
 
-done237:
-while238:
+done286:
+while287:
 	CMPQ        R12, $0x00000001
-	JL          done239
+	JL          done288
 	VMOVUPS     (R10), Y1
 	VFMADD231PS (R11), Y0, Y1
 	VMOVUPS     Y1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while238
+	JMP         while287
 
-done239:
+done288:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop235
+	JNZ  loop284
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop234
+	JNZ  loop283
 	ADDQ $0x00000020, (SP)
 	ADDQ $0x00000020, 8(SP)
 	ADDQ $0x00000020, 16(SP)
 	SUBQ $0x00000008, 24(SP)
-	JMP  while232
+	JMP  while281
 
-done233:
+done282:
+while289:
+	CMPQ 24(SP), $0x00000004
+	JL   done290
+	MOVQ (SP), SI
+	MOVQ 16(SP), DI
+	MOVQ kh+40(FP), R8
+
+loop291:
+	MOVQ kw+48(FP), R9
+
+loop292:
+	VMOVUPS (DI), X0
+	MOVQ    SI, R10
+	MOVQ    8(SP), R11
+	MOVQ    pixels+32(FP), R12
+
+while293:
+	CMPQ        R12, $0x00000004
+	JL          done294
+	VMOVUPS     (R10), X1
+	VFMADD231PS (R11), X0, X1
+	VMOVUPS     (R10)(AX*1), X2
+	VFMADD231PS (R11)(DX*1), X0, X2
+	VMOVUPS     (R10)(AX*2), X3
+	VFMADD231PS (R11)(DX*2), X0, X3
+	VMOVUPS     (R10)(CX*1), X4
+	VFMADD231PS (R11)(BX*1), X0, X4
+	VMOVUPS     X1, (R10)
+	VMOVUPS     X2, (R10)(AX*1)
+	VMOVUPS     X3, (R10)(AX*2)
+	VMOVUPS     X4, (R10)(CX*1)
+	LEAQ        (R10)(AX*4), R10
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x00000004, R12
+	JMP         while293
+
+done294:
+while295:
+	CMPQ        R12, $0x00000001
+	JL          done296
+	VMOVUPS     (R10), X1
+	VFMADD231PS (R11), X0, X1
+	VMOVUPS     X1, (R10)
+	LEAQ        (R10)(AX*1), R10
+	LEAQ        (R11)(DX*1), R11
+	SUBQ        $0x00000001, R12
+	JMP         while295
+
+done296:
+	ADDQ tap+64(FP), SI
+	ADDQ wTap+80(FP), DI
+	DECQ R9
+	JNZ  loop292
+	ADDQ skip+72(FP), SI
+	DECQ R8
+	JNZ  loop291
+	ADDQ $0x00000010, (SP)
+	ADDQ $0x00000010, 8(SP)
+	ADDQ $0x00000010, 16(SP)
+	SUBQ $0x00000004, 24(SP)
+	JMP  while289
+
+done290:
 	CMPQ    24(SP), $0x00000000
-	JE      zero240
+	JE      zero297
 	MOVQ    24(SP), SI
 	LEAQ    edgeAVX2<>+0(SB), DI
 	NEGQ    SI
@@ -3488,18 +4429,18 @@ done233:
 	MOVQ    16(SP), DI
 	MOVQ    kh+40(FP), R8
 
-loop242:
+loop298:
 	MOVQ kw+48(FP), R9
 
-loop243:
+loop299:
 	VMASKMOVPS (DI), Y0, Y1
 	MOVQ       SI, R10
 	MOVQ       8(SP), R11
 	MOVQ       pixels+32(FP), R12
 
-while244:
+while300:
 	CMPQ        R12, $0x00000004
-	JL          done245
+	JL          done301
 	VMASKMOVPS  (R10), Y0, Y2
 	VMASKMOVPS  (R11), Y0, Y3
 	VFMADD231PS Y3, Y1, Y2
@@ -3519,12 +4460,12 @@ while244:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while244
+	JMP         while300
 
-done245:
-while246:
+done301:
+while302:
 	CMPQ        R12, $0x00000001
-	JL          done247
+	JL          done303
 	VMASKMOVPS  (R10), Y0, Y2
 	VMASKMOVPS  (R11), Y0, Y3
 	VFMADD231PS Y3, Y1, Y2
@@ -3532,24 +4473,24 @@ while246:
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while246
+	JMP         while302
 
-done247:
+done303:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop243
+	JNZ  loop299
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop242
+	JNZ  loop298
 
-zero240:
+zero297:
 	VZEROUPPER
 	RET
 
 // func correlateAVX2(w *float32, x *float32, dy *float32, channels int, pixels int, rows int, kh int, kw int, step int, tap int, skip int, xRow int, yRow int, line int, kind int)
 // Requires: AVX, FMA3
-TEXT ·correlateAVX2(SB), NOSPLIT, $320-120
+TEXT ·correlateAVX2(SB), NOSPLIT, $448-120
 	MOVQ step+64(FP), AX
 	MOVQ tap+72(FP), DX
 	LEAQ (DX)(DX*2), BX
@@ -3564,9 +4505,9 @@ TEXT ·correlateAVX2(SB), NOSPLIT, $320-120
 	MOVQ channels+24(FP), CX
 	SHLQ $0x02, CX
 
-while248:
+while304:
 	CMPQ 40(SP), $0x00000008
-	JL   done249
+	JL   done305
 	MOVQ 24(SP), SI
 	MOVQ SI, (SP)
 	MOVQ 32(SP), SI
@@ -3574,9 +4515,9 @@ while248:
 	MOVQ kh+48(FP), SI
 	MOVQ SI, 48(SP)
 	CMPQ kind+112(FP), $0x00000001
-	JNE  kind251
+	JNE  kind307
 
-loop252:
+loop308:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3593,14 +4534,14 @@ loop252:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 72(SP)
 
-loop253:
+loop309:
 	MOVQ R10, SI
 	MOVQ 64(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while254:
+while310:
 	CMPQ        R8, $0x00000003
-	JL          done255
+	JL          done311
 	VMOVUPS     (DI), Y9
 	VMOVUPS     (DI)(CX*1), Y10
 	VMOVUPS     (DI)(CX*2), Y11
@@ -3627,12 +4568,12 @@ while254:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while254
+	JMP         while310
 
-done255:
-while256:
+done311:
+while312:
 	CMPQ        R8, $0x00000001
-	JL          done257
+	JL          done313
 	VMOVUPS     (DI), Y9
 	VFMADD231PS (SI), Y9, Y0
 	VFMADD231PS (SI)(DX*1), Y9, Y1
@@ -3640,14 +4581,14 @@ while256:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while256
+	JMP         while312
 
-done257:
+done313:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 64(SP)
 	DECQ    72(SP)
-	JNZ     loop253
+	JNZ     loop309
 	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -3670,14 +4611,14 @@ done257:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop252
-	JMP     block250
+	JNZ     loop308
+	JMP     block306
 
-kind251:
+kind307:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind258
+	JNE  kind314
 
-loop259:
+loop315:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3690,14 +4631,14 @@ loop259:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 88(SP)
 
-loop260:
+loop316:
 	MOVQ R10, SI
 	MOVQ 80(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while261:
+while317:
 	CMPQ        R8, $0x00000001
-	JL          done262
+	JL          done318
 	VMOVUPS     (DI), Y5
 	MOVQ        SI, R11
 	VMOVUPS     (R11), Y6
@@ -3714,12 +4655,12 @@ while261:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while261
+	JMP         while317
 
-done262:
-while263:
+done318:
+while319:
 	CMPQ        R8, $0x00000001
-	JL          done264
+	JL          done320
 	VMOVUPS     (DI), Y5
 	VFMADD231PS (SI), Y5, Y0
 	VFMADD231PS (SI)(DX*1), Y5, Y1
@@ -3729,14 +4670,14 @@ while263:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while263
+	JMP         while319
 
-done264:
+done320:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 80(SP)
 	DECQ    88(SP)
-	JNZ     loop260
+	JNZ     loop316
 	MOVQ    8(SP), SI
 	VADDPS  (SI), Y0, Y0
 	VMOVUPS Y0, (SI)
@@ -3759,14 +4700,14 @@ done264:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop259
-	JMP     block250
+	JNZ     loop315
+	JMP     block306
 
-kind258:
+kind314:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind265
+	JNE  kind321
 
-loop266:
+loop322:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3783,14 +4724,14 @@ loop266:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 104(SP)
 
-loop267:
+loop323:
 	MOVQ R10, SI
 	MOVQ 96(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while268:
+while324:
 	CMPQ        R8, $0x00000003
-	JL          done269
+	JL          done325
 	VMOVUPS     (DI), Y9
 	VMOVUPS     (DI)(CX*1), Y10
 	VMOVUPS     (DI)(CX*2), Y11
@@ -3819,12 +4760,12 @@ while268:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while268
+	JMP         while324
 
-done269:
-while270:
+done325:
+while326:
 	CMPQ        R8, $0x00000001
-	JL          done271
+	JL          done327
 	VMOVUPS     (DI), Y9
 	VFMADD231PS (SI), Y9, Y0
 	VFMADD231PS (SI)(DX*1), Y9, Y1
@@ -3832,14 +4773,14 @@ while270:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while270
+	JMP         while326
 
-done271:
+done327:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 96(SP)
 	DECQ    104(SP)
-	JNZ     loop267
+	JNZ     loop323
 	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -3862,14 +4803,14 @@ done271:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop266
-	JMP     block250
+	JNZ     loop322
+	JMP     block306
 
-kind265:
+kind321:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind272
+	JNE  kind328
 
-loop273:
+loop329:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3882,14 +4823,14 @@ loop273:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 120(SP)
 
-loop274:
+loop330:
 	MOVQ R9, SI
 	MOVQ 112(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while275:
+while331:
 	CMPQ        R8, $0x00000001
-	JL          done276
+	JL          done332
 	VMOVUPS     (DI), Y5
 	MOVQ        SI, R10
 	VMOVUPS     (R10), Y6
@@ -3907,12 +4848,12 @@ while275:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while275
+	JMP         while331
 
-done276:
-while277:
+done332:
+while333:
 	CMPQ        R8, $0x00000001
-	JL          done278
+	JL          done334
 	VMOVUPS     (DI), Y5
 	VFMADD231PS (SI), Y5, Y0
 	VFMADD231PS (SI)(DX*1), Y5, Y1
@@ -3922,14 +4863,14 @@ while277:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while277
+	JMP         while333
 
-done278:
+done334:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 112(SP)
 	DECQ    120(SP)
-	JNZ     loop274
+	JNZ     loop330
 	MOVQ    8(SP), SI
 	VADDPS  (SI), Y0, Y0
 	VMOVUPS Y0, (SI)
@@ -3952,14 +4893,14 @@ done278:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop273
-	JMP     block250
+	JNZ     loop329
+	JMP     block306
 
-kind272:
+kind328:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind279
+	JNE  kind335
 
-loop280:
+loop336:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -3976,14 +4917,14 @@ loop280:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 136(SP)
 
-loop281:
+loop337:
 	MOVQ R10, SI
 	MOVQ 128(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while282:
+while338:
 	CMPQ        R8, $0x00000003
-	JL          done283
+	JL          done339
 	VMOVUPS     (DI), Y9
 	VMOVUPS     (DI)(CX*1), Y10
 	VMOVUPS     (DI)(CX*2), Y11
@@ -4012,12 +4953,12 @@ while282:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while282
+	JMP         while338
 
-done283:
-while284:
+done339:
+while340:
 	CMPQ        R8, $0x00000001
-	JL          done285
+	JL          done341
 	VMOVUPS     (DI), Y9
 	VFMADD231PS (SI), Y9, Y0
 	VFMADD231PS (SI)(DX*1), Y9, Y1
@@ -4025,14 +4966,14 @@ while284:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while284
+	JMP         while340
 
-done285:
+done341:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 128(SP)
 	DECQ    136(SP)
-	JNZ     loop281
+	JNZ     loop337
 	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -4055,14 +4996,14 @@ done285:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop280
-	JMP     block250
+	JNZ     loop336
+	JMP     block306
 
-kind279:
+kind335:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind286
+	JNE  kind342
 
-loop287:
+loop343:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4075,14 +5016,14 @@ loop287:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 152(SP)
 
-loop288:
+loop344:
 	MOVQ R10, SI
 	MOVQ 144(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while289:
+while345:
 	CMPQ        R8, $0x00000001
-	JL          done290
+	JL          done346
 	VMOVUPS     (DI), Y5
 	MOVQ        SI, R11
 	VMOVUPS     (R11), Y6
@@ -4099,12 +5040,12 @@ while289:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while289
+	JMP         while345
 
-done290:
-while291:
+done346:
+while347:
 	CMPQ        R8, $0x00000001
-	JL          done292
+	JL          done348
 	VMOVUPS     (DI), Y5
 	VFMADD231PS (SI), Y5, Y0
 	VFMADD231PS (SI)(DX*1), Y5, Y1
@@ -4114,14 +5055,14 @@ while291:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while291
+	JMP         while347
 
-done292:
+done348:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 144(SP)
 	DECQ    152(SP)
-	JNZ     loop288
+	JNZ     loop344
 	MOVQ    8(SP), SI
 	VADDPS  (SI), Y0, Y0
 	VMOVUPS Y0, (SI)
@@ -4144,17 +5085,17 @@ done292:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop287
-	JMP     block250
+	JNZ     loop343
+	JMP     block306
 
-kind286:
-loop293:
+kind342:
+loop349:
 	MOVQ kw+56(FP), SI
 	MOVQ SI, 56(SP)
 
-while294:
+while350:
 	CMPQ   56(SP), $0x00000003
-	JL     done295
+	JL     done351
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4173,14 +5114,14 @@ while294:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 168(SP)
 
-loop296:
+loop352:
 	MOVQ R9, SI
 	MOVQ 160(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while297:
+while353:
 	CMPQ        R8, $0x00000004
-	JL          done298
+	JL          done354
 	VMOVUPS     (DI), Y12
 	VFMADD231PS (SI), Y12, Y0
 	VFMADD231PS (SI)(DX*1), Y12, Y1
@@ -4206,12 +5147,12 @@ while297:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while297
+	JMP         while353
 
-done298:
-while299:
+done354:
+while355:
 	CMPQ        R8, $0x00000001
-	JL          done300
+	JL          done356
 	VMOVUPS     (DI), Y12
 	VFMADD231PS (SI), Y12, Y0
 	VFMADD231PS (SI)(DX*1), Y12, Y1
@@ -4219,14 +5160,14 @@ while299:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while299
+	JMP         while355
 
-done300:
+done356:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 160(SP)
 	DECQ    168(SP)
-	JNZ     loop296
+	JNZ     loop352
 	MOVQ    8(SP), SI
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y6, Y0, Y0
@@ -4250,12 +5191,12 @@ done300:
 	IMUL3Q  $0x00000003, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while294
+	JMP     while350
 
-done295:
-while301:
+done351:
+while357:
 	CMPQ   56(SP), $0x00000001
-	JL     done302
+	JL     done358
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -4266,14 +5207,14 @@ while301:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 184(SP)
 
-loop303:
+loop359:
 	MOVQ R9, SI
 	MOVQ 176(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while304:
+while360:
 	CMPQ        R8, $0x00000004
-	JL          done305
+	JL          done361
 	VMOVUPS     (DI), Y4
 	VFMADD231PS (SI), Y4, Y0
 	ADDQ        CX, DI
@@ -4291,25 +5232,25 @@ while304:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while304
+	JMP         while360
 
-done305:
-while306:
+done361:
+while362:
 	CMPQ        R8, $0x00000001
-	JL          done307
+	JL          done363
 	VMOVUPS     (DI), Y4
 	VFMADD231PS (SI), Y4, Y0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while306
+	JMP         while362
 
-done307:
+done363:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 176(SP)
 	DECQ    184(SP)
-	JNZ     loop303
+	JNZ     loop359
 	MOVQ    8(SP), SI
 	VADDPS  Y1, Y0, Y0
 	VADDPS  Y2, Y0, Y0
@@ -4321,24 +5262,797 @@ done307:
 	IMUL3Q  $0x00000001, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while301
+	JMP     while357
 
-done302:
+done358:
 	MOVQ skip+80(FP), SI
 	ADDQ SI, (SP)
 	DECQ 48(SP)
-	JNZ  loop293
+	JNZ  loop349
 
-block250:
+block306:
 	ADDQ $0x00000020, 24(SP)
 	ADDQ $0x00000020, 16(SP)
 	ADDQ $0x00000020, 32(SP)
 	SUBQ $0x00000008, 40(SP)
-	JMP  while248
+	JMP  while304
 
-done249:
+done305:
+while364:
+	CMPQ 40(SP), $0x00000004
+	JL   done365
+	MOVQ 24(SP), SI
+	MOVQ SI, (SP)
+	MOVQ 32(SP), SI
+	MOVQ SI, 8(SP)
+	MOVQ kh+48(FP), SI
+	MOVQ SI, 48(SP)
+	CMPQ kind+112(FP), $0x00000001
+	JNE  kind367
+
+loop368:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 192(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 200(SP)
+
+loop369:
+	MOVQ R10, SI
+	MOVQ 192(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while370:
+	CMPQ        R8, $0x00000003
+	JL          done371
+	VMOVUPS     (DI), X9
+	VMOVUPS     (DI)(CX*1), X10
+	VMOVUPS     (DI)(CX*2), X11
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X9, X0
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X9, X1
+	VFMADD231PS X12, X10, X3
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X9, X2
+	VFMADD231PS X12, X10, X4
+	VFMADD231PS X12, X11, X6
+	VMOVUPS     (R11)(R9*1), X9
+	VFMADD231PS X9, X10, X5
+	VFMADD231PS X9, X11, X7
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X9
+	VFMADD231PS X9, X11, X8
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while370
+
+done371:
+while372:
+	CMPQ        R8, $0x00000001
+	JL          done373
+	VMOVUPS     (DI), X9
+	VFMADD231PS (SI), X9, X0
+	VFMADD231PS (SI)(DX*1), X9, X1
+	VFMADD231PS (SI)(DX*2), X9, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while372
+
+done373:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 192(SP)
+	DECQ    200(SP)
+	JNZ     loop369
+	MOVQ    8(SP), SI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop368
+	JMP     block366
+
+kind367:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind374
+
+loop375:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 208(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 216(SP)
+
+loop376:
+	MOVQ R10, SI
+	MOVQ 208(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while377:
+	CMPQ        R8, $0x00000001
+	JL          done378
+	VMOVUPS     (DI), X5
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X6
+	VFMADD231PS X6, X5, X0
+	VMOVUPS     (R11)(CX*1), X6
+	VFMADD231PS X6, X5, X1
+	VMOVUPS     (R11)(CX*2), X6
+	VFMADD231PS X6, X5, X2
+	VMOVUPS     (R11)(R9*1), X6
+	VFMADD231PS X6, X5, X3
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X6
+	VFMADD231PS X6, X5, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while377
+
+done378:
+while379:
+	CMPQ        R8, $0x00000001
+	JL          done380
+	VMOVUPS     (DI), X5
+	VFMADD231PS (SI), X5, X0
+	VFMADD231PS (SI)(DX*1), X5, X1
+	VFMADD231PS (SI)(DX*2), X5, X2
+	VFMADD231PS (SI)(BX*1), X5, X3
+	VFMADD231PS (SI)(DX*4), X5, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while379
+
+done380:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 208(SP)
+	DECQ    216(SP)
+	JNZ     loop376
+	MOVQ    8(SP), SI
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X3, X3
+	VMOVUPS X3, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X4, X4
+	VMOVUPS X4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop375
+	JMP     block366
+
+kind374:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind381
+
+loop382:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 224(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 232(SP)
+
+loop383:
+	MOVQ R10, SI
+	MOVQ 224(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while384:
+	CMPQ        R8, $0x00000003
+	JL          done385
+	VMOVUPS     (DI), X9
+	VMOVUPS     (DI)(CX*1), X10
+	VMOVUPS     (DI)(CX*2), X11
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X9, X0
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X10, X3
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X9, X1
+	VFMADD231PS X12, X11, X6
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X10, X4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X9, X2
+	VFMADD231PS X12, X11, X7
+	VMOVUPS     (R11)(CX*1), X9
+	VFMADD231PS X9, X10, X5
+	VMOVUPS     (R11)(CX*2), X9
+	VFMADD231PS X9, X11, X8
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while384
+
+done385:
+while386:
+	CMPQ        R8, $0x00000001
+	JL          done387
+	VMOVUPS     (DI), X9
+	VFMADD231PS (SI), X9, X0
+	VFMADD231PS (SI)(DX*1), X9, X1
+	VFMADD231PS (SI)(DX*2), X9, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while386
+
+done387:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 224(SP)
+	DECQ    232(SP)
+	JNZ     loop383
+	MOVQ    8(SP), SI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop382
+	JMP     block366
+
+kind381:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind388
+
+loop389:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	LEAQ   (CX)(CX*2), SI
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 240(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 248(SP)
+
+loop390:
+	MOVQ R9, SI
+	MOVQ 240(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while391:
+	CMPQ        R8, $0x00000001
+	JL          done392
+	VMOVUPS     (DI), X5
+	MOVQ        SI, R10
+	VMOVUPS     (R10), X6
+	VFMADD231PS X6, X5, X0
+	VMOVUPS     (R10)(CX*2), X6
+	VFMADD231PS X6, X5, X1
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS     (R10), X6
+	VFMADD231PS X6, X5, X2
+	VMOVUPS     (R10)(CX*2), X6
+	VFMADD231PS X6, X5, X3
+	LEAQ        (R10)(CX*4), R10
+	VMOVUPS     (R10), X6
+	VFMADD231PS X6, X5, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while391
+
+done392:
+while393:
+	CMPQ        R8, $0x00000001
+	JL          done394
+	VMOVUPS     (DI), X5
+	VFMADD231PS (SI), X5, X0
+	VFMADD231PS (SI)(DX*1), X5, X1
+	VFMADD231PS (SI)(DX*2), X5, X2
+	VFMADD231PS (SI)(BX*1), X5, X3
+	VFMADD231PS (SI)(DX*4), X5, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while393
+
+done394:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 240(SP)
+	DECQ    248(SP)
+	JNZ     loop390
+	MOVQ    8(SP), SI
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X3, X3
+	VMOVUPS X3, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X4, X4
+	VMOVUPS X4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop389
+	JMP     block366
+
+kind388:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind395
+
+loop396:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 256(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 264(SP)
+
+loop397:
+	MOVQ R10, SI
+	MOVQ 256(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while398:
+	CMPQ        R8, $0x00000003
+	JL          done399
+	VMOVUPS     (DI), X9
+	VMOVUPS     (DI)(CX*1), X10
+	VMOVUPS     (DI)(CX*2), X11
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X9, X0
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X9, X1
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X9, X2
+	VFMADD231PS X12, X10, X3
+	VMOVUPS     (R11)(R9*1), X9
+	VFMADD231PS X9, X10, X4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X9
+	VFMADD231PS X9, X10, X5
+	VFMADD231PS X9, X11, X6
+	VMOVUPS     (R11)(CX*1), X9
+	VFMADD231PS X9, X11, X7
+	VMOVUPS     (R11)(CX*2), X9
+	VFMADD231PS X9, X11, X8
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000003, R8
+	JMP         while398
+
+done399:
+while400:
+	CMPQ        R8, $0x00000001
+	JL          done401
+	VMOVUPS     (DI), X9
+	VFMADD231PS (SI), X9, X0
+	VFMADD231PS (SI)(DX*1), X9, X1
+	VFMADD231PS (SI)(DX*2), X9, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while400
+
+done401:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 256(SP)
+	DECQ    264(SP)
+	JNZ     loop397
+	MOVQ    8(SP), SI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop396
+	JMP     block366
+
+kind395:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind402
+
+loop403:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 272(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 280(SP)
+
+loop404:
+	MOVQ R10, SI
+	MOVQ 272(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while405:
+	CMPQ        R8, $0x00000001
+	JL          done406
+	VMOVUPS     (DI), X5
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X6
+	VFMADD231PS X6, X5, X0
+	VMOVUPS     (R11)(CX*1), X6
+	VFMADD231PS X6, X5, X1
+	VMOVUPS     (R11)(CX*2), X6
+	VFMADD231PS X6, X5, X2
+	VMOVUPS     (R11)(R9*1), X6
+	VFMADD231PS X6, X5, X3
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X6
+	VFMADD231PS X6, X5, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while405
+
+done406:
+while407:
+	CMPQ        R8, $0x00000001
+	JL          done408
+	VMOVUPS     (DI), X5
+	VFMADD231PS (SI), X5, X0
+	VFMADD231PS (SI)(DX*1), X5, X1
+	VFMADD231PS (SI)(DX*2), X5, X2
+	VFMADD231PS (SI)(BX*1), X5, X3
+	VFMADD231PS (SI)(DX*4), X5, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while407
+
+done408:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 272(SP)
+	DECQ    280(SP)
+	JNZ     loop404
+	MOVQ    8(SP), SI
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X3, X3
+	VMOVUPS X3, (SI)
+	ADDQ    CX, SI
+	VADDPS  (SI), X4, X4
+	VMOVUPS X4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop403
+	JMP     block366
+
+kind402:
+loop409:
+	MOVQ kw+56(FP), SI
+	MOVQ SI, 56(SP)
+
+while410:
+	CMPQ   56(SP), $0x00000003
+	JL     done411
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 288(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 296(SP)
+
+loop412:
+	MOVQ R9, SI
+	MOVQ 288(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while413:
+	CMPQ        R8, $0x00000004
+	JL          done414
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X0
+	VFMADD231PS (SI)(DX*1), X12, X1
+	VFMADD231PS (SI)(DX*2), X12, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X3
+	VFMADD231PS (SI)(DX*1), X12, X4
+	VFMADD231PS (SI)(DX*2), X12, X5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X6
+	VFMADD231PS (SI)(DX*1), X12, X7
+	VFMADD231PS (SI)(DX*2), X12, X8
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X9
+	VFMADD231PS (SI)(DX*1), X12, X10
+	VFMADD231PS (SI)(DX*2), X12, X11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while413
+
+done414:
+while415:
+	CMPQ        R8, $0x00000001
+	JL          done416
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X0
+	VFMADD231PS (SI)(DX*1), X12, X1
+	VFMADD231PS (SI)(DX*2), X12, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while415
+
+done416:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 288(SP)
+	DECQ    296(SP)
+	JNZ     loop412
+	MOVQ    8(SP), SI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	SUBQ    $0x00000003, 56(SP)
+	JMP     while410
+
+done411:
+while417:
+	CMPQ   56(SP), $0x00000001
+	JL     done418
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 304(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 312(SP)
+
+loop419:
+	MOVQ R9, SI
+	MOVQ 304(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while420:
+	CMPQ        R8, $0x00000004
+	JL          done421
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X1
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X3
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while420
+
+done421:
+while422:
+	CMPQ        R8, $0x00000001
+	JL          done423
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while422
+
+done423:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 304(SP)
+	DECQ    312(SP)
+	JNZ     loop419
+	MOVQ    8(SP), SI
+	VADDPS  X1, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X3, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000001, DX, SI
+	ADDQ    SI, (SP)
+	SUBQ    $0x00000001, 56(SP)
+	JMP     while417
+
+done418:
+	MOVQ skip+80(FP), SI
+	ADDQ SI, (SP)
+	DECQ 48(SP)
+	JNZ  loop409
+
+block366:
+	ADDQ $0x00000010, 24(SP)
+	ADDQ $0x00000010, 16(SP)
+	ADDQ $0x00000010, 32(SP)
+	SUBQ $0x00000004, 40(SP)
+	JMP  while364
+
+done365:
 	CMPQ    40(SP), $0x00000000
-	JE      zero308
+	JE      zero424
 	MOVQ    40(SP), SI
 	LEAQ    edgeAVX2<>+0(SB), DI
 	NEGQ    SI
@@ -4350,9 +6064,9 @@ done249:
 	MOVQ    kh+48(FP), SI
 	MOVQ    SI, 48(SP)
 	CMPQ    kind+112(FP), $0x00000001
-	JNE     kind311
+	JNE     kind426
 
-loop312:
+loop427:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4365,18 +6079,18 @@ loop312:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 192(SP)
+	MOVQ   SI, 320(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 200(SP)
+	MOVQ   SI, 328(SP)
 
-loop313:
+loop428:
 	MOVQ R9, SI
-	MOVQ 192(SP), DI
+	MOVQ 320(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while314:
+while429:
 	CMPQ        R8, $0x00000003
-	JL          done315
+	JL          done430
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (DI)(CX*1), Y0, Y11
 	VMASKMOVPS  (DI)(CX*2), Y0, Y12
@@ -4403,12 +6117,12 @@ while314:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while314
+	JMP         while429
 
-done315:
-while316:
+done430:
+while431:
 	CMPQ        R8, $0x00000001
-	JL          done317
+	JL          done432
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (SI), Y0, Y11
 	VFMADD231PS Y11, Y10, Y1
@@ -4419,14 +6133,14 @@ while316:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while316
+	JMP         while431
 
-done317:
+done432:
 	ADDQ       xRow+88(FP), R9
 	MOVQ       yRow+96(FP), SI
-	ADDQ       SI, 192(SP)
-	DECQ       200(SP)
-	JNZ        loop313
+	ADDQ       SI, 320(SP)
+	DECQ       328(SP)
+	JNZ        loop428
 	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
@@ -4452,14 +6166,14 @@ done317:
 	MOVQ       skip+80(FP), BX
 	ADDQ       BX, (SP)
 	DECQ       48(SP)
-	JNZ        loop312
-	JMP        block310
+	JNZ        loop427
+	JMP        block425
 
-kind311:
+kind426:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind318
+	JNE  kind433
 
-loop319:
+loop434:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4468,18 +6182,18 @@ loop319:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 208(SP)
+	MOVQ   SI, 336(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 216(SP)
+	MOVQ   SI, 344(SP)
 
-loop320:
+loop435:
 	MOVQ R10, SI
-	MOVQ 208(SP), DI
+	MOVQ 336(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while321:
+while436:
 	CMPQ        R8, $0x00000001
-	JL          done322
+	JL          done437
 	VMASKMOVPS  (DI), Y0, Y6
 	MOVQ        SI, R11
 	VMASKMOVPS  (R11), Y0, Y7
@@ -4496,12 +6210,12 @@ while321:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while321
+	JMP         while436
 
-done322:
-while323:
+done437:
+while438:
 	CMPQ        R8, $0x00000001
-	JL          done324
+	JL          done439
 	VMASKMOVPS  (DI), Y0, Y6
 	VMASKMOVPS  (SI), Y0, Y7
 	VFMADD231PS Y7, Y6, Y1
@@ -4516,14 +6230,14 @@ while323:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while323
+	JMP         while438
 
-done324:
+done439:
 	ADDQ       xRow+88(FP), R10
 	MOVQ       yRow+96(FP), SI
-	ADDQ       SI, 208(SP)
-	DECQ       216(SP)
-	JNZ        loop320
+	ADDQ       SI, 336(SP)
+	DECQ       344(SP)
+	JNZ        loop435
 	MOVQ       8(SP), SI
 	VMASKMOVPS (SI), Y0, Y6
 	VADDPS     Y6, Y1, Y1
@@ -4551,14 +6265,14 @@ done324:
 	MOVQ       skip+80(FP), SI
 	ADDQ       SI, (SP)
 	DECQ       48(SP)
-	JNZ        loop319
-	JMP        block310
+	JNZ        loop434
+	JMP        block425
 
-kind318:
+kind433:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind325
+	JNE  kind440
 
-loop326:
+loop441:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4571,18 +6285,18 @@ loop326:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 224(SP)
+	MOVQ   SI, 352(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 232(SP)
+	MOVQ   SI, 360(SP)
 
-loop327:
+loop442:
 	MOVQ R9, SI
-	MOVQ 224(SP), DI
+	MOVQ 352(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while328:
+while443:
 	CMPQ        R8, $0x00000003
-	JL          done329
+	JL          done444
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (DI)(CX*1), Y0, Y11
 	VMASKMOVPS  (DI)(CX*2), Y0, Y12
@@ -4611,12 +6325,12 @@ while328:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while328
+	JMP         while443
 
-done329:
-while330:
+done444:
+while445:
 	CMPQ        R8, $0x00000001
-	JL          done331
+	JL          done446
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (SI), Y0, Y11
 	VFMADD231PS Y11, Y10, Y1
@@ -4627,14 +6341,14 @@ while330:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while330
+	JMP         while445
 
-done331:
+done446:
 	ADDQ       xRow+88(FP), R9
 	MOVQ       yRow+96(FP), SI
-	ADDQ       SI, 224(SP)
-	DECQ       232(SP)
-	JNZ        loop327
+	ADDQ       SI, 352(SP)
+	DECQ       360(SP)
+	JNZ        loop442
 	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
@@ -4660,14 +6374,14 @@ done331:
 	MOVQ       skip+80(FP), BX
 	ADDQ       BX, (SP)
 	DECQ       48(SP)
-	JNZ        loop326
-	JMP        block310
+	JNZ        loop441
+	JMP        block425
 
-kind325:
+kind440:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind332
+	JNE  kind447
 
-loop333:
+loop448:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4676,18 +6390,18 @@ loop333:
 	LEAQ   (CX)(CX*2), SI
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 240(SP)
+	MOVQ   SI, 368(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 248(SP)
+	MOVQ   SI, 376(SP)
 
-loop334:
+loop449:
 	MOVQ R9, SI
-	MOVQ 240(SP), DI
+	MOVQ 368(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while335:
+while450:
 	CMPQ        R8, $0x00000001
-	JL          done336
+	JL          done451
 	VMASKMOVPS  (DI), Y0, Y6
 	MOVQ        SI, R10
 	VMASKMOVPS  (R10), Y0, Y7
@@ -4705,12 +6419,12 @@ while335:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while335
+	JMP         while450
 
-done336:
-while337:
+done451:
+while452:
 	CMPQ        R8, $0x00000001
-	JL          done338
+	JL          done453
 	VMASKMOVPS  (DI), Y0, Y6
 	VMASKMOVPS  (SI), Y0, Y7
 	VFMADD231PS Y7, Y6, Y1
@@ -4725,14 +6439,14 @@ while337:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while337
+	JMP         while452
 
-done338:
+done453:
 	ADDQ       xRow+88(FP), R9
 	MOVQ       yRow+96(FP), SI
-	ADDQ       SI, 240(SP)
-	DECQ       248(SP)
-	JNZ        loop334
+	ADDQ       SI, 368(SP)
+	DECQ       376(SP)
+	JNZ        loop449
 	MOVQ       8(SP), SI
 	VMASKMOVPS (SI), Y0, Y6
 	VADDPS     Y6, Y1, Y1
@@ -4760,14 +6474,14 @@ done338:
 	MOVQ       skip+80(FP), SI
 	ADDQ       SI, (SP)
 	DECQ       48(SP)
-	JNZ        loop333
-	JMP        block310
+	JNZ        loop448
+	JMP        block425
 
-kind332:
+kind447:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind339
+	JNE  kind454
 
-loop340:
+loop455:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4780,18 +6494,18 @@ loop340:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 256(SP)
+	MOVQ   SI, 384(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 264(SP)
+	MOVQ   SI, 392(SP)
 
-loop341:
+loop456:
 	MOVQ R9, SI
-	MOVQ 256(SP), DI
+	MOVQ 384(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while342:
+while457:
 	CMPQ        R8, $0x00000003
-	JL          done343
+	JL          done458
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (DI)(CX*1), Y0, Y11
 	VMASKMOVPS  (DI)(CX*2), Y0, Y12
@@ -4820,12 +6534,12 @@ while342:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000003, R8
-	JMP         while342
+	JMP         while457
 
-done343:
-while344:
+done458:
+while459:
 	CMPQ        R8, $0x00000001
-	JL          done345
+	JL          done460
 	VMASKMOVPS  (DI), Y0, Y10
 	VMASKMOVPS  (SI), Y0, Y11
 	VFMADD231PS Y11, Y10, Y1
@@ -4836,14 +6550,14 @@ while344:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while344
+	JMP         while459
 
-done345:
+done460:
 	ADDQ       xRow+88(FP), R9
 	MOVQ       yRow+96(FP), SI
-	ADDQ       SI, 256(SP)
-	DECQ       264(SP)
-	JNZ        loop341
+	ADDQ       SI, 384(SP)
+	DECQ       392(SP)
+	JNZ        loop456
 	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
@@ -4869,14 +6583,14 @@ done345:
 	MOVQ       skip+80(FP), BX
 	ADDQ       BX, (SP)
 	DECQ       48(SP)
-	JNZ        loop340
-	JMP        block310
+	JNZ        loop455
+	JMP        block425
 
-kind339:
+kind454:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind346
+	JNE  kind461
 
-loop347:
+loop462:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4885,18 +6599,18 @@ loop347:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 272(SP)
+	MOVQ   SI, 400(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 280(SP)
+	MOVQ   SI, 408(SP)
 
-loop348:
+loop463:
 	MOVQ R10, SI
-	MOVQ 272(SP), DI
+	MOVQ 400(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while349:
+while464:
 	CMPQ        R8, $0x00000001
-	JL          done350
+	JL          done465
 	VMASKMOVPS  (DI), Y0, Y6
 	MOVQ        SI, R11
 	VMASKMOVPS  (R11), Y0, Y7
@@ -4913,12 +6627,12 @@ while349:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while349
+	JMP         while464
 
-done350:
-while351:
+done465:
+while466:
 	CMPQ        R8, $0x00000001
-	JL          done352
+	JL          done467
 	VMASKMOVPS  (DI), Y0, Y6
 	VMASKMOVPS  (SI), Y0, Y7
 	VFMADD231PS Y7, Y6, Y1
@@ -4933,14 +6647,14 @@ while351:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while351
+	JMP         while466
 
-done352:
+done467:
 	ADDQ       xRow+88(FP), R10
 	MOVQ       yRow+96(FP), SI
-	ADDQ       SI, 272(SP)
-	DECQ       280(SP)
-	JNZ        loop348
+	ADDQ       SI, 400(SP)
+	DECQ       408(SP)
+	JNZ        loop463
 	MOVQ       8(SP), SI
 	VMASKMOVPS (SI), Y0, Y6
 	VADDPS     Y6, Y1, Y1
@@ -4968,17 +6682,17 @@ done352:
 	MOVQ       skip+80(FP), SI
 	ADDQ       SI, (SP)
 	DECQ       48(SP)
-	JNZ        loop347
-	JMP        block310
+	JNZ        loop462
+	JMP        block425
 
-kind346:
-loop353:
+kind461:
+loop468:
 	MOVQ kw+56(FP), BX
 	MOVQ BX, 56(SP)
 
-while354:
+while469:
 	CMPQ   56(SP), $0x00000003
-	JL     done355
+	JL     done470
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
@@ -4993,18 +6707,18 @@ while354:
 	VXORPS Y12, Y12, Y12
 	MOVQ   (SP), BX
 	MOVQ   16(SP), SI
-	MOVQ   SI, 288(SP)
+	MOVQ   SI, 416(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 296(SP)
+	MOVQ   SI, 424(SP)
 
-loop356:
+loop471:
 	MOVQ BX, SI
-	MOVQ 288(SP), DI
+	MOVQ 416(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while357:
+while472:
 	CMPQ        R8, $0x00000004
-	JL          done358
+	JL          done473
 	VMASKMOVPS  (DI), Y0, Y13
 	VMASKMOVPS  (SI), Y0, Y14
 	VFMADD231PS Y14, Y13, Y1
@@ -5042,12 +6756,12 @@ while357:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while357
+	JMP         while472
 
-done358:
-while359:
+done473:
+while474:
 	CMPQ        R8, $0x00000001
-	JL          done360
+	JL          done475
 	VMASKMOVPS  (DI), Y0, Y13
 	VMASKMOVPS  (SI), Y0, Y14
 	VFMADD231PS Y14, Y13, Y1
@@ -5058,14 +6772,14 @@ while359:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while359
+	JMP         while474
 
-done360:
+done475:
 	ADDQ       xRow+88(FP), BX
 	MOVQ       yRow+96(FP), SI
-	ADDQ       SI, 288(SP)
-	DECQ       296(SP)
-	JNZ        loop356
+	ADDQ       SI, 416(SP)
+	DECQ       424(SP)
+	JNZ        loop471
 	MOVQ       8(SP), BX
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y7, Y1, Y1
@@ -5092,30 +6806,30 @@ done360:
 	IMUL3Q     $0x00000003, DX, BX
 	ADDQ       BX, (SP)
 	SUBQ       $0x00000003, 56(SP)
-	JMP        while354
+	JMP        while469
 
-done355:
-while361:
+done470:
+while476:
 	CMPQ   56(SP), $0x00000001
-	JL     done362
+	JL     done477
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	MOVQ   (SP), BX
 	MOVQ   16(SP), SI
-	MOVQ   SI, 304(SP)
+	MOVQ   SI, 432(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 312(SP)
+	MOVQ   SI, 440(SP)
 
-loop363:
+loop478:
 	MOVQ BX, SI
-	MOVQ 304(SP), DI
+	MOVQ 432(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while364:
+while479:
 	CMPQ        R8, $0x00000004
-	JL          done365
+	JL          done480
 	VMASKMOVPS  (DI), Y0, Y5
 	VMASKMOVPS  (SI), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
@@ -5137,26 +6851,26 @@ while364:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while364
+	JMP         while479
 
-done365:
-while366:
+done480:
+while481:
 	CMPQ        R8, $0x00000001
-	JL          done367
+	JL          done482
 	VMASKMOVPS  (DI), Y0, Y5
 	VMASKMOVPS  (SI), Y0, Y6
 	VFMADD231PS Y6, Y5, Y1
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while366
+	JMP         while481
 
-done367:
+done482:
 	ADDQ       xRow+88(FP), BX
 	MOVQ       yRow+96(FP), SI
-	ADDQ       SI, 304(SP)
-	DECQ       312(SP)
-	JNZ        loop363
+	ADDQ       SI, 432(SP)
+	DECQ       440(SP)
+	JNZ        loop478
 	MOVQ       8(SP), BX
 	VADDPS     Y2, Y1, Y1
 	VADDPS     Y3, Y1, Y1
@@ -5169,16 +6883,16 @@ done367:
 	IMUL3Q     $0x00000001, DX, BX
 	ADDQ       BX, (SP)
 	SUBQ       $0x00000001, 56(SP)
-	JMP        while361
+	JMP        while476
 
-done362:
+done477:
 	MOVQ skip+80(FP), BX
 	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop353
+	JNZ  loop468
 
-block310:
-zero308:
+block425:
+zero424:
 	VZEROUPPER
 	RET
 
@@ -5197,26 +6911,26 @@ TEXT ·maxPoolGradAVX2(SB), NOSPLIT, $40-80
 	MOVQ tap+64(FP), SI
 	MOVQ skip+72(FP), DI
 
-while368:
+while483:
 	CMPQ         8(SP), $0x00000008
-	JL           done369
+	JL           done484
 	VBROADCASTSS (SP), Y0
 	MOVQ         16(SP), AX
 	MOVQ         24(SP), CX
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop370:
+loop485:
 	VMOVUPS (AX), Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y1, Y1, Y1
 	MOVQ    AX, R8
 	MOVQ    kh+40(FP), R9
 
-loop371:
+loop486:
 	MOVQ kw+48(FP), R10
 
-loop372:
+loop487:
 	VMOVUPS   (R8), Y4
 	VCMPPS    $0x11, Y4, Y2, Y5
 	VBLENDVPS Y5, Y4, Y2, Y2
@@ -5224,19 +6938,19 @@ loop372:
 	VADDPS    Y0, Y1, Y1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop372
+	JNZ       loop487
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop371
+	JNZ       loop486
 	VMOVUPS   (DX), Y2
 	VXORPS    Y1, Y1, Y1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop373:
+loop488:
 	MOVQ kw+48(FP), R10
 
-loop374:
+loop489:
 	VCMPPS  $0x00, Y3, Y1, Y4
 	VANDPS  Y4, Y2, Y4
 	VADDPS  (R8), Y4, Y4
@@ -5244,25 +6958,89 @@ loop374:
 	VADDPS  Y0, Y1, Y1
 	ADDQ    SI, R8
 	DECQ    R10
-	JNZ     loop374
+	JNZ     loop489
 	ADDQ    DI, R8
 	DECQ    R9
-	JNZ     loop373
+	JNZ     loop488
 	ADDQ    step+56(FP), AX
 	ADDQ    step+56(FP), CX
 	MOVQ    channels+24(FP), R8
 	LEAQ    (DX)(R8*4), DX
 	DECQ    BX
-	JNZ     loop370
+	JNZ     loop485
 	ADDQ    $0x00000020, 16(SP)
 	ADDQ    $0x00000020, 24(SP)
 	ADDQ    $0x00000020, 32(SP)
 	SUBQ    $0x00000008, 8(SP)
-	JMP     while368
+	JMP     while483
 
-done369:
+done484:
+while490:
+	CMPQ         8(SP), $0x00000004
+	JL           done491
+	VBROADCASTSS (SP), X0
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
+
+loop492:
+	VMOVUPS (AX), X2
+	VXORPS  X3, X3, X3
+	VXORPS  X1, X1, X1
+	MOVQ    AX, R8
+	MOVQ    kh+40(FP), R9
+
+loop493:
+	MOVQ kw+48(FP), R10
+
+loop494:
+	VMOVUPS   (R8), X4
+	VCMPPS    $0x11, X4, X2, X5
+	VBLENDVPS X5, X4, X2, X2
+	VBLENDVPS X5, X1, X3, X3
+	VADDPS    X0, X1, X1
+	ADDQ      SI, R8
+	DECQ      R10
+	JNZ       loop494
+	ADDQ      DI, R8
+	DECQ      R9
+	JNZ       loop493
+	VMOVUPS   (DX), X2
+	VXORPS    X1, X1, X1
+	MOVQ      CX, R8
+	MOVQ      kh+40(FP), R9
+
+loop495:
+	MOVQ kw+48(FP), R10
+
+loop496:
+	VCMPPS  $0x00, X3, X1, X4
+	VANDPS  X4, X2, X4
+	VADDPS  (R8), X4, X4
+	VMOVUPS X4, (R8)
+	VADDPS  X0, X1, X1
+	ADDQ    SI, R8
+	DECQ    R10
+	JNZ     loop496
+	ADDQ    DI, R8
+	DECQ    R9
+	JNZ     loop495
+	ADDQ    step+56(FP), AX
+	ADDQ    step+56(FP), CX
+	MOVQ    channels+24(FP), R8
+	LEAQ    (DX)(R8*4), DX
+	DECQ    BX
+	JNZ     loop492
+	ADDQ    $0x00000010, 16(SP)
+	ADDQ    $0x00000010, 24(SP)
+	ADDQ    $0x00000010, 32(SP)
+	SUBQ    $0x00000004, 8(SP)
+	JMP     while490
+
+done491:
 	CMPQ         8(SP), $0x00000000
-	JE           zero375
+	JE           zero497
 	MOVQ         8(SP), AX
 	LEAQ         edgeAVX2<>+0(SB), CX
 	NEGQ         AX
@@ -5273,17 +7051,17 @@ done369:
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop377:
+loop498:
 	VMASKMOVPS (AX), Y0, Y3
 	VXORPS     Y4, Y4, Y4
 	VXORPS     Y2, Y2, Y2
 	MOVQ       AX, R8
 	MOVQ       kh+40(FP), R9
 
-loop378:
+loop499:
 	MOVQ kw+48(FP), R10
 
-loop379:
+loop500:
 	VMASKMOVPS (R8), Y0, Y5
 	VCMPPS     $0x11, Y5, Y3, Y6
 	VBLENDVPS  Y6, Y5, Y3, Y3
@@ -5291,19 +7069,19 @@ loop379:
 	VADDPS     Y1, Y2, Y2
 	ADDQ       SI, R8
 	DECQ       R10
-	JNZ        loop379
+	JNZ        loop500
 	ADDQ       DI, R8
 	DECQ       R9
-	JNZ        loop378
+	JNZ        loop499
 	VMASKMOVPS (DX), Y0, Y3
 	VXORPS     Y2, Y2, Y2
 	MOVQ       CX, R8
 	MOVQ       kh+40(FP), R9
 
-loop380:
+loop501:
 	MOVQ kw+48(FP), R10
 
-loop381:
+loop502:
 	VCMPPS     $0x00, Y4, Y2, Y5
 	VANDPS     Y5, Y3, Y5
 	VMASKMOVPS (R8), Y0, Y6
@@ -5312,18 +7090,18 @@ loop381:
 	VADDPS     Y1, Y2, Y2
 	ADDQ       SI, R8
 	DECQ       R10
-	JNZ        loop381
+	JNZ        loop502
 	ADDQ       DI, R8
 	DECQ       R9
-	JNZ        loop380
+	JNZ        loop501
 	ADDQ       step+56(FP), AX
 	ADDQ       step+56(FP), CX
 	MOVQ       channels+24(FP), R8
 	LEAQ       (DX)(R8*4), DX
 	DECQ       BX
-	JNZ        loop377
+	JNZ        loop498
 
-zero375:
+zero497:
 	VZEROUPPER
 	RET
 
@@ -5348,14 +7126,14 @@ TEXT ·sumAroundAVX2(SB), NOSPLIT, $72-64
 	IMULQ pixels+48(FP), CX
 	MOVQ  CX, 64(SP)
 
-while382:
+while503:
 	CMPQ 40(SP), $0x00000008
-	JL   done383
+	JL   done504
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+56(FP), CX
 	MOVQ CX, 56(SP)
 
-loop384:
+loop505:
 	MOVQ    (SP), DX
 	ADDQ    48(SP), DX
 	MOVQ    8(SP), BX
@@ -5402,9 +7180,9 @@ loop384:
 	MOVQ    pixels+48(FP), CX
 	SUBQ    $0x00000002, CX
 
-while385:
+while506:
 	CMPQ    CX, $0x00000003
-	JL      done386
+	JL      done507
 	VMOVUPS (BX), Y6
 	VMOVUPS (SI), Y7
 	VMOVUPS (DI), Y8
@@ -5463,12 +7241,12 @@ while385:
 	ADDQ    AX, DX
 	ADDQ    AX, R8
 	SUBQ    $0x00000003, CX
-	JMP     while385
+	JMP     while506
 
-done386:
-while387:
+done507:
+while508:
 	CMPQ    CX, $0x00000001
-	JL      done388
+	JL      done509
 	VMOVUPS (BX), Y6
 	VMOVUPS (SI), Y7
 	VMOVUPS (DI), Y8
@@ -5495,9 +7273,9 @@ while387:
 	VMOVAPS Y7, Y4
 	VMOVAPS Y8, Y5
 	SUBQ    $0x00000001, CX
-	JMP     while387
+	JMP     while508
 
-done388:
+done509:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
@@ -5517,18 +7295,197 @@ done388:
 	MOVQ    64(SP), CX
 	ADDQ    CX, 48(SP)
 	DECQ    56(SP)
-	JNZ     loop384
+	JNZ     loop505
 	ADDQ    $0x00000020, (SP)
 	ADDQ    $0x00000020, 8(SP)
 	ADDQ    $0x00000020, 16(SP)
 	ADDQ    $0x00000020, 24(SP)
 	ADDQ    $0x00000020, 32(SP)
 	SUBQ    $0x00000008, 40(SP)
-	JMP     while382
+	JMP     while503
 
-done383:
+done504:
+while510:
+	CMPQ 40(SP), $0x00000004
+	JL   done511
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+56(FP), CX
+	MOVQ CX, 56(SP)
+
+loop512:
+	MOVQ    (SP), DX
+	ADDQ    48(SP), DX
+	MOVQ    8(SP), BX
+	ADDQ    48(SP), BX
+	MOVQ    16(SP), SI
+	ADDQ    48(SP), SI
+	MOVQ    24(SP), DI
+	ADDQ    48(SP), DI
+	MOVQ    32(SP), R8
+	VXORPS  X0, X0, X0
+	VXORPS  X1, X1, X1
+	VXORPS  X2, X2, X2
+	VMOVUPS (BX), X3
+	VMOVUPS (SI), X4
+	VMOVUPS (DI), X5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS (BX), X6
+	VMOVUPS (SI), X7
+	VMOVUPS (DI), X8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X1, X0, X0
+	VADDPS  X4, X0, X0
+	VADDPS  X7, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X5, X0, X0
+	VADDPS  X8, X0, X0
+	VMOVUPS (R8), X1
+	VMULPS  X1, X0, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS X3, X0
+	VMOVAPS X4, X1
+	VMOVAPS X5, X2
+	VMOVAPS X6, X3
+	VMOVAPS X7, X4
+	VMOVAPS X8, X5
+	MOVQ    pixels+48(FP), CX
+	SUBQ    $0x00000002, CX
+
+while513:
+	CMPQ    CX, $0x00000003
+	JL      done514
+	VMOVUPS (BX), X6
+	VMOVUPS (SI), X7
+	VMOVUPS (DI), X8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X1, X0, X0
+	VADDPS  X4, X0, X0
+	VADDPS  X7, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X5, X0, X0
+	VADDPS  X8, X0, X0
+	VMOVUPS (R8), X1
+	VMULPS  X1, X0, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), X0
+	VMOVUPS (SI), X1
+	VMOVUPS (DI), X2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X6, X3, X3
+	VADDPS  X0, X3, X3
+	VADDPS  X4, X3, X3
+	VADDPS  X7, X3, X3
+	VADDPS  X1, X3, X3
+	VADDPS  X5, X3, X3
+	VADDPS  X8, X3, X3
+	VADDPS  X2, X3, X3
+	VMOVUPS (R8), X4
+	VMULPS  X4, X3, X3
+	VMOVUPS X3, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), X3
+	VMOVUPS (SI), X4
+	VMOVUPS (DI), X5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X0, X6, X6
+	VADDPS  X3, X6, X6
+	VADDPS  X7, X6, X6
+	VADDPS  X1, X6, X6
+	VADDPS  X4, X6, X6
+	VADDPS  X8, X6, X6
+	VADDPS  X2, X6, X6
+	VADDPS  X5, X6, X6
+	VMOVUPS (R8), X7
+	VMULPS  X7, X6, X6
+	VMOVUPS X6, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	SUBQ    $0x00000003, CX
+	JMP     while513
+
+done514:
+while515:
+	CMPQ    CX, $0x00000001
+	JL      done516
+	VMOVUPS (BX), X6
+	VMOVUPS (SI), X7
+	VMOVUPS (DI), X8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X1, X0, X0
+	VADDPS  X4, X0, X0
+	VADDPS  X7, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X5, X0, X0
+	VADDPS  X8, X0, X0
+	VMOVUPS (R8), X1
+	VMULPS  X1, X0, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS X3, X0
+	VMOVAPS X4, X1
+	VMOVAPS X5, X2
+	VMOVAPS X6, X3
+	VMOVAPS X7, X4
+	VMOVAPS X8, X5
+	SUBQ    $0x00000001, CX
+	JMP     while515
+
+done516:
+	VXORPS  X6, X6, X6
+	VXORPS  X7, X7, X7
+	VXORPS  X8, X8, X8
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X1, X0, X0
+	VADDPS  X4, X0, X0
+	VADDPS  X7, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X5, X0, X0
+	VADDPS  X8, X0, X0
+	VMOVUPS (R8), X1
+	VMULPS  X1, X0, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	MOVQ    64(SP), CX
+	ADDQ    CX, 48(SP)
+	DECQ    56(SP)
+	JNZ     loop512
+	ADDQ    $0x00000010, (SP)
+	ADDQ    $0x00000010, 8(SP)
+	ADDQ    $0x00000010, 16(SP)
+	ADDQ    $0x00000010, 24(SP)
+	ADDQ    $0x00000010, 32(SP)
+	SUBQ    $0x00000004, 40(SP)
+	JMP     while510
+
+done511:
 	CMPQ    40(SP), $0x00000000
-	JE      zero389
+	JE      zero517
 	MOVQ    40(SP), CX
 	LEAQ    edgeAVX2<>+0(SB), DX
 	NEGQ    CX
@@ -5537,7 +7494,7 @@ done383:
 	MOVQ    rows+56(FP), CX
 	MOVQ    CX, 56(SP)
 
-loop391:
+loop518:
 	MOVQ       (SP), DX
 	ADDQ       48(SP), DX
 	MOVQ       8(SP), BX
@@ -5584,9 +7541,9 @@ loop391:
 	MOVQ       pixels+48(FP), CX
 	SUBQ       $0x00000002, CX
 
-while392:
+while519:
 	CMPQ       CX, $0x00000003
-	JL         done393
+	JL         done520
 	VMASKMOVPS (BX), Y0, Y7
 	VMASKMOVPS (SI), Y0, Y8
 	VMASKMOVPS (DI), Y0, Y9
@@ -5645,12 +7602,12 @@ while392:
 	ADDQ       AX, DX
 	ADDQ       AX, R8
 	SUBQ       $0x00000003, CX
-	JMP        while392
+	JMP        while519
 
-done393:
-while394:
+done520:
+while521:
 	CMPQ       CX, $0x00000001
-	JL         done395
+	JL         done522
 	VMASKMOVPS (BX), Y0, Y7
 	VMASKMOVPS (SI), Y0, Y8
 	VMASKMOVPS (DI), Y0, Y9
@@ -5677,9 +7634,9 @@ while394:
 	VMOVAPS    Y8, Y5
 	VMOVAPS    Y9, Y6
 	SUBQ       $0x00000001, CX
-	JMP        while394
+	JMP        while521
 
-done395:
+done522:
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
 	VXORPS     Y9, Y9, Y9
@@ -5699,9 +7656,9 @@ done395:
 	MOVQ       64(SP), CX
 	ADDQ       CX, 48(SP)
 	DECQ       56(SP)
-	JNZ        loop391
+	JNZ        loop518
 
-zero389:
+zero517:
 	VZEROUPPER
 	RET
 
@@ -5725,14 +7682,14 @@ TEXT ·maxAroundAVX2(SB), NOSPLIT, $72-56
 	IMULQ pixels+40(FP), CX
 	MOVQ  CX, 64(SP)
 
-while396:
+while523:
 	CMPQ 40(SP), $0x00000008
-	JL   done397
+	JL   done524
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+48(FP), CX
 	MOVQ CX, 56(SP)
 
-loop398:
+loop525:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -5780,9 +7737,9 @@ loop398:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while399:
+while526:
 	CMPQ      CX, $0x00000003
-	JL        done400
+	JL        done527
 	VMOVUPS   (BX), Y2
 	VMOVUPS   (SI), Y3
 	VMAXPS    Y2, Y3, Y2
@@ -5847,12 +7804,12 @@ while399:
 	VMOVUPS   Y2, (DX)
 	ADDQ      AX, DX
 	SUBQ      $0x00000003, CX
-	JMP       while399
+	JMP       while526
 
-done400:
-while401:
+done527:
+while528:
 	CMPQ      CX, $0x00000001
-	JL        done402
+	JL        done529
 	VMOVUPS   (BX), Y2
 	VMOVUPS   (SI), Y3
 	VMAXPS    Y2, Y3, Y2
@@ -5877,9 +7834,9 @@ while401:
 	VMOVAPS   Y1, Y0
 	VMOVAPS   Y2, Y1
 	SUBQ      $0x00000001, CX
-	JMP       while401
+	JMP       while528
 
-done402:
+done529:
 	VBROADCASTSS (SP), Y2
 	VMOVAPS      Y0, Y0
 	VMAXPS       Y0, Y1, Y0
@@ -5893,17 +7850,194 @@ done402:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop398
+	JNZ          loop525
 	ADDQ         $0x00000020, 8(SP)
 	ADDQ         $0x00000020, 16(SP)
 	ADDQ         $0x00000020, 24(SP)
 	ADDQ         $0x00000020, 32(SP)
 	SUBQ         $0x00000008, 40(SP)
-	JMP          while396
+	JMP          while523
 
-done397:
+done524:
+while530:
+	CMPQ 40(SP), $0x00000004
+	JL   done531
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+48(FP), CX
+	MOVQ CX, 56(SP)
+
+loop532:
+	MOVQ         8(SP), DX
+	ADDQ         48(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         48(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         48(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         48(SP), DI
+	VBROADCASTSS (SP), X0
+	VMOVUPS      (BX), X1
+	VMOVUPS      (SI), X2
+	VMAXPS       X1, X2, X1
+	VCMPPS       $0x03, X2, X2, X3
+	VBLENDVPS    X3, X2, X1, X1
+	VMOVUPS      (DI), X2
+	VMAXPS       X1, X2, X1
+	VCMPPS       $0x03, X2, X2, X3
+	VBLENDVPS    X3, X2, X1, X1
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVUPS      (BX), X2
+	VMOVUPS      (SI), X3
+	VMAXPS       X2, X3, X2
+	VCMPPS       $0x03, X3, X3, X4
+	VBLENDVPS    X4, X3, X2, X2
+	VMOVUPS      (DI), X3
+	VMAXPS       X2, X3, X2
+	VCMPPS       $0x03, X3, X3, X4
+	VBLENDVPS    X4, X3, X2, X2
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVAPS      X0, X0
+	VMAXPS       X0, X1, X0
+	VCMPPS       $0x03, X1, X1, X3
+	VBLENDVPS    X3, X1, X0, X0
+	VMAXPS       X0, X2, X0
+	VCMPPS       $0x03, X2, X2, X3
+	VBLENDVPS    X3, X2, X0, X0
+	VMOVUPS      X0, (DX)
+	ADDQ         AX, DX
+	VMOVAPS      X1, X0
+	VMOVAPS      X2, X1
+	MOVQ         pixels+40(FP), CX
+	SUBQ         $0x00000002, CX
+
+while533:
+	CMPQ      CX, $0x00000003
+	JL        done534
+	VMOVUPS   (BX), X2
+	VMOVUPS   (SI), X3
+	VMAXPS    X2, X3, X2
+	VCMPPS    $0x03, X3, X3, X4
+	VBLENDVPS X4, X3, X2, X2
+	VMOVUPS   (DI), X3
+	VMAXPS    X2, X3, X2
+	VCMPPS    $0x03, X3, X3, X4
+	VBLENDVPS X4, X3, X2, X2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   X0, X0
+	VMAXPS    X0, X1, X0
+	VCMPPS    $0x03, X1, X1, X3
+	VBLENDVPS X3, X1, X0, X0
+	VMAXPS    X0, X2, X0
+	VCMPPS    $0x03, X2, X2, X3
+	VBLENDVPS X3, X2, X0, X0
+	VMOVUPS   X0, (DX)
+	ADDQ      AX, DX
+	VMOVUPS   (BX), X0
+	VMOVUPS   (SI), X3
+	VMAXPS    X0, X3, X0
+	VCMPPS    $0x03, X3, X3, X4
+	VBLENDVPS X4, X3, X0, X0
+	VMOVUPS   (DI), X3
+	VMAXPS    X0, X3, X0
+	VCMPPS    $0x03, X3, X3, X4
+	VBLENDVPS X4, X3, X0, X0
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   X1, X1
+	VMAXPS    X1, X2, X1
+	VCMPPS    $0x03, X2, X2, X3
+	VBLENDVPS X3, X2, X1, X1
+	VMAXPS    X1, X0, X1
+	VCMPPS    $0x03, X0, X0, X3
+	VBLENDVPS X3, X0, X1, X1
+	VMOVUPS   X1, (DX)
+	ADDQ      AX, DX
+	VMOVUPS   (BX), X1
+	VMOVUPS   (SI), X3
+	VMAXPS    X1, X3, X1
+	VCMPPS    $0x03, X3, X3, X4
+	VBLENDVPS X4, X3, X1, X1
+	VMOVUPS   (DI), X3
+	VMAXPS    X1, X3, X1
+	VCMPPS    $0x03, X3, X3, X4
+	VBLENDVPS X4, X3, X1, X1
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   X2, X2
+	VMAXPS    X2, X0, X2
+	VCMPPS    $0x03, X0, X0, X3
+	VBLENDVPS X3, X0, X2, X2
+	VMAXPS    X2, X1, X2
+	VCMPPS    $0x03, X1, X1, X3
+	VBLENDVPS X3, X1, X2, X2
+	VMOVUPS   X2, (DX)
+	ADDQ      AX, DX
+	SUBQ      $0x00000003, CX
+	JMP       while533
+
+done534:
+while535:
+	CMPQ      CX, $0x00000001
+	JL        done536
+	VMOVUPS   (BX), X2
+	VMOVUPS   (SI), X3
+	VMAXPS    X2, X3, X2
+	VCMPPS    $0x03, X3, X3, X4
+	VBLENDVPS X4, X3, X2, X2
+	VMOVUPS   (DI), X3
+	VMAXPS    X2, X3, X2
+	VCMPPS    $0x03, X3, X3, X4
+	VBLENDVPS X4, X3, X2, X2
+	ADDQ      AX, BX
+	ADDQ      AX, SI
+	ADDQ      AX, DI
+	VMOVAPS   X0, X0
+	VMAXPS    X0, X1, X0
+	VCMPPS    $0x03, X1, X1, X3
+	VBLENDVPS X3, X1, X0, X0
+	VMAXPS    X0, X2, X0
+	VCMPPS    $0x03, X2, X2, X3
+	VBLENDVPS X3, X2, X0, X0
+	VMOVUPS   X0, (DX)
+	ADDQ      AX, DX
+	VMOVAPS   X1, X0
+	VMOVAPS   X2, X1
+	SUBQ      $0x00000001, CX
+	JMP       while535
+
+done536:
+	VBROADCASTSS (SP), X2
+	VMOVAPS      X0, X0
+	VMAXPS       X0, X1, X0
+	VCMPPS       $0x03, X1, X1, X3
+	VBLENDVPS    X3, X1, X0, X0
+	VMAXPS       X0, X2, X0
+	VCMPPS       $0x03, X2, X2, X1
+	VBLENDVPS    X1, X2, X0, X0
+	VMOVUPS      X0, (DX)
+	ADDQ         AX, DX
+	MOVQ         64(SP), CX
+	ADDQ         CX, 48(SP)
+	DECQ         56(SP)
+	JNZ          loop532
+	ADDQ         $0x00000010, 8(SP)
+	ADDQ         $0x00000010, 16(SP)
+	ADDQ         $0x00000010, 24(SP)
+	ADDQ         $0x00000010, 32(SP)
+	SUBQ         $0x00000004, 40(SP)
+	JMP          while530
+
+done531:
 	CMPQ    40(SP), $0x00000000
-	JE      zero403
+	JE      zero537
 	MOVQ    40(SP), CX
 	LEAQ    edgeAVX2<>+0(SB), DX
 	NEGQ    CX
@@ -5912,7 +8046,7 @@ done397:
 	MOVQ    rows+48(FP), CX
 	MOVQ    CX, 56(SP)
 
-loop405:
+loop538:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -5960,9 +8094,9 @@ loop405:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while406:
+while539:
 	CMPQ       CX, $0x00000003
-	JL         done407
+	JL         done540
 	VMASKMOVPS (BX), Y0, Y3
 	VMASKMOVPS (SI), Y0, Y4
 	VMAXPS     Y3, Y4, Y3
@@ -6027,12 +8161,12 @@ while406:
 	VMASKMOVPS Y3, Y0, (DX)
 	ADDQ       AX, DX
 	SUBQ       $0x00000003, CX
-	JMP        while406
+	JMP        while539
 
-done407:
-while408:
+done540:
+while541:
 	CMPQ       CX, $0x00000001
-	JL         done409
+	JL         done542
 	VMASKMOVPS (BX), Y0, Y3
 	VMASKMOVPS (SI), Y0, Y4
 	VMAXPS     Y3, Y4, Y3
@@ -6057,9 +8191,9 @@ while408:
 	VMOVAPS    Y2, Y1
 	VMOVAPS    Y3, Y2
 	SUBQ       $0x00000001, CX
-	JMP        while408
+	JMP        while541
 
-done409:
+done542:
 	VBROADCASTSS (SP), Y3
 	VMOVAPS      Y1, Y1
 	VMAXPS       Y1, Y2, Y1
@@ -6073,9 +8207,9 @@ done409:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop405
+	JNZ          loop538
 
-zero403:
+zero537:
 	VZEROUPPER
 	RET
 
@@ -6087,9 +8221,9 @@ TEXT ·addRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while410:
+while543:
 	CMPQ    BX, $0x00000020
-	JL      done411
+	JL      done544
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -6110,12 +8244,12 @@ while410:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while410
+	JMP     while543
 
-done411:
-while412:
+done544:
+while545:
 	CMPQ    BX, $0x00000008
-	JL      done413
+	JL      done546
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VADDPS  Y1, Y0, Y0
@@ -6124,11 +8258,11 @@ while412:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while412
+	JMP     while545
 
-done413:
+done546:
 	CMPQ       BX, $0x00000000
-	JE         zero414
+	JE         zero547
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6137,7 +8271,7 @@ done413:
 	VADDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero414:
+zero547:
 	VZEROUPPER
 	RET
 
@@ -6149,9 +8283,9 @@ TEXT ·subRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while415:
+while548:
 	CMPQ    BX, $0x00000020
-	JL      done416
+	JL      done549
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -6172,12 +8306,12 @@ while415:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while415
+	JMP     while548
 
-done416:
-while417:
+done549:
+while550:
 	CMPQ    BX, $0x00000008
-	JL      done418
+	JL      done551
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VSUBPS  Y1, Y0, Y0
@@ -6186,11 +8320,11 @@ while417:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while417
+	JMP     while550
 
-done418:
+done551:
 	CMPQ       BX, $0x00000000
-	JE         zero419
+	JE         zero552
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6199,7 +8333,7 @@ done418:
 	VSUBPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero419:
+zero552:
 	VZEROUPPER
 	RET
 
@@ -6211,9 +8345,9 @@ TEXT ·mulRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while420:
+while553:
 	CMPQ    BX, $0x00000020
-	JL      done421
+	JL      done554
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -6234,12 +8368,12 @@ while420:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while420
+	JMP     while553
 
-done421:
-while422:
+done554:
+while555:
 	CMPQ    BX, $0x00000008
-	JL      done423
+	JL      done556
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMULPS  Y1, Y0, Y0
@@ -6248,11 +8382,11 @@ while422:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while422
+	JMP     while555
 
-done423:
+done556:
 	CMPQ       BX, $0x00000000
-	JE         zero424
+	JE         zero557
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6261,7 +8395,7 @@ done423:
 	VMULPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero424:
+zero557:
 	VZEROUPPER
 	RET
 
@@ -6273,9 +8407,9 @@ TEXT ·divRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while425:
+while558:
 	CMPQ    BX, $0x00000020
-	JL      done426
+	JL      done559
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -6296,12 +8430,12 @@ while425:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while425
+	JMP     while558
 
-done426:
-while427:
+done559:
+while560:
 	CMPQ    BX, $0x00000008
-	JL      done428
+	JL      done561
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VDIVPS  Y1, Y0, Y0
@@ -6310,11 +8444,11 @@ while427:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while427
+	JMP     while560
 
-done428:
+done561:
 	CMPQ       BX, $0x00000000
-	JE         zero429
+	JE         zero562
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6323,7 +8457,7 @@ done428:
 	VDIVPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero429:
+zero562:
 	VZEROUPPER
 	RET
 
@@ -6334,9 +8468,9 @@ TEXT ·sqrtRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while430:
+while563:
 	CMPQ    DX, $0x00000020
-	JL      done431
+	JL      done564
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
@@ -6352,23 +8486,23 @@ while430:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while430
+	JMP     while563
 
-done431:
-while432:
+done564:
+while565:
 	CMPQ    DX, $0x00000008
-	JL      done433
+	JL      done566
 	VMOVUPS (CX), Y0
 	VSQRTPS Y0, Y0
 	VMOVUPS Y0, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while432
+	JMP     while565
 
-done433:
+done566:
 	CMPQ       DX, $0x00000000
-	JE         zero434
+	JE         zero567
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -6376,7 +8510,7 @@ done433:
 	VSQRTPS    Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero434:
+zero567:
 	VZEROUPPER
 	RET
 
@@ -6388,9 +8522,9 @@ TEXT ·maxRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while435:
+while568:
 	CMPQ    BX, $0x00000020
-	JL      done436
+	JL      done569
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMAXPS  Y1, Y0, Y0
@@ -6411,12 +8545,12 @@ while435:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while435
+	JMP     while568
 
-done436:
-while437:
+done569:
+while570:
 	CMPQ    BX, $0x00000008
-	JL      done438
+	JL      done571
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VMAXPS  Y1, Y0, Y0
@@ -6425,11 +8559,11 @@ while437:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while437
+	JMP     while570
 
-done438:
+done571:
 	CMPQ       BX, $0x00000000
-	JE         zero439
+	JE         zero572
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6438,7 +8572,7 @@ done438:
 	VMAXPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero439:
+zero572:
 	VZEROUPPER
 	RET
 
@@ -6449,9 +8583,9 @@ TEXT ·reluRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while440:
+while573:
 	CMPQ    DX, $0x00000020
-	JL      done441
+	JL      done574
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -6471,12 +8605,12 @@ while440:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while440
+	JMP     while573
 
-done441:
-while442:
+done574:
+while575:
 	CMPQ    DX, $0x00000008
-	JL      done443
+	JL      done576
 	VMOVUPS (CX), Y0
 	VXORPS  Y1, Y1, Y1
 	VMAXPS  Y0, Y1, Y0
@@ -6484,11 +8618,11 @@ while442:
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while442
+	JMP     while575
 
-done443:
+done576:
 	CMPQ       DX, $0x00000000
-	JE         zero444
+	JE         zero577
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y0
@@ -6497,7 +8631,7 @@ done443:
 	VMAXPS     Y1, Y2, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero444:
+zero577:
 	VZEROUPPER
 	RET
 
@@ -6509,9 +8643,9 @@ TEXT ·reluGradRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while445:
+while578:
 	CMPQ    BX, $0x00000020
-	JL      done446
+	JL      done579
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -6540,12 +8674,12 @@ while445:
 	ADDQ    $0x00000080, CX
 	ADDQ    $0x00000080, DX
 	SUBQ    $0x00000020, BX
-	JMP     while445
+	JMP     while578
 
-done446:
-while447:
+done579:
+while580:
 	CMPQ    BX, $0x00000008
-	JL      done448
+	JL      done581
 	VMOVUPS (CX), Y0
 	VMOVUPS (DX), Y1
 	VXORPS  Y2, Y2, Y2
@@ -6556,11 +8690,11 @@ while447:
 	ADDQ    $0x00000020, CX
 	ADDQ    $0x00000020, DX
 	SUBQ    $0x00000008, BX
-	JMP     while447
+	JMP     while580
 
-done448:
+done581:
 	CMPQ       BX, $0x00000000
-	JE         zero449
+	JE         zero582
 	LEAQ       edgeAVX2<>+0(SB), SI
 	NEGQ       BX
 	VMOVUPS    32(SI)(BX*4), Y0
@@ -6571,7 +8705,7 @@ done448:
 	VANDPS     Y2, Y1, Y1
 	VMASKMOVPS Y1, Y0, (AX)
 
-zero449:
+zero582:
 	VZEROUPPER
 	RET
 
@@ -6583,9 +8717,9 @@ TEXT ·scaleRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while450:
+while583:
 	CMPQ    DX, $0x00000020
-	JL      done451
+	JL      done584
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
@@ -6601,23 +8735,23 @@ while450:
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, DX
-	JMP     while450
+	JMP     while583
 
-done451:
-while452:
+done584:
+while585:
 	CMPQ    DX, $0x00000008
-	JL      done453
+	JL      done586
 	VMOVUPS (CX), Y1
 	VMULPS  Y0, Y1, Y1
 	VMOVUPS Y1, (AX)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, DX
-	JMP     while452
+	JMP     while585
 
-done453:
+done586:
 	CMPQ       DX, $0x00000000
-	JE         zero454
+	JE         zero587
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       DX
 	VMOVUPS    32(BX)(DX*4), Y1
@@ -6625,7 +8759,7 @@ done453:
 	VMULPS     Y0, Y2, Y2
 	VMASKMOVPS Y2, Y1, (AX)
 
-zero454:
+zero587:
 	VZEROUPPER
 	RET
 
@@ -6638,9 +8772,9 @@ TEXT ·axpyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), BX
 
-while455:
+while588:
 	CMPQ        BX, $0x00000020
-	JL          done456
+	JL          done589
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -6661,12 +8795,12 @@ while455:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while455
+	JMP         while588
 
-done456:
-while457:
+done589:
+while590:
 	CMPQ        BX, $0x00000008
-	JL          done458
+	JL          done591
 	VMOVUPS     (CX), Y1
 	VMOVUPS     (DX), Y2
 	VFMADD231PS Y0, Y1, Y2
@@ -6675,11 +8809,11 @@ while457:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while457
+	JMP         while590
 
-done458:
+done591:
 	CMPQ        BX, $0x00000000
-	JE          zero459
+	JE          zero592
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y1
@@ -6688,7 +8822,7 @@ done458:
 	VFMADD231PS Y0, Y2, Y3
 	VMASKMOVPS  Y3, Y1, (AX)
 
-zero459:
+zero592:
 	VZEROUPPER
 	RET
 
@@ -6702,9 +8836,9 @@ TEXT ·axpbyRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Y1
 	MOVQ         n+24(FP), BX
 
-while460:
+while593:
 	CMPQ        BX, $0x00000020
-	JL          done461
+	JL          done594
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -6729,12 +8863,12 @@ while460:
 	ADDQ        $0x00000080, CX
 	ADDQ        $0x00000080, DX
 	SUBQ        $0x00000020, BX
-	JMP         while460
+	JMP         while593
 
-done461:
-while462:
+done594:
+while595:
 	CMPQ        BX, $0x00000008
-	JL          done463
+	JL          done596
 	VMOVUPS     (CX), Y2
 	VMOVUPS     (DX), Y3
 	VMULPS      Y1, Y3, Y3
@@ -6744,11 +8878,11 @@ while462:
 	ADDQ        $0x00000020, CX
 	ADDQ        $0x00000020, DX
 	SUBQ        $0x00000008, BX
-	JMP         while462
+	JMP         while595
 
-done463:
+done596:
 	CMPQ        BX, $0x00000000
-	JE          zero464
+	JE          zero597
 	LEAQ        edgeAVX2<>+0(SB), SI
 	NEGQ        BX
 	VMOVUPS     32(SI)(BX*4), Y2
@@ -6758,7 +8892,7 @@ done463:
 	VFMADD231PS Y0, Y3, Y4
 	VMASKMOVPS  Y4, Y2, (AX)
 
-zero464:
+zero597:
 	VZEROUPPER
 	RET
 
@@ -6771,9 +8905,9 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 
-while465:
+while598:
 	CMPQ         DX, $0x00000100
-	JL           done466
+	JL           done599
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -6853,12 +8987,12 @@ while465:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000100, DX
-	JMP          while465
+	JMP          while598
 
-done466:
-while467:
+done599:
+while600:
 	CMPQ         DX, $0x00000008
-	JL           done468
+	JL           done601
 	VXORPS       Y2, Y2, Y2
 	VMOVUPS      (AX), Y3
 	VFMADD231PS  (CX), Y3, Y2
@@ -6870,11 +9004,11 @@ while467:
 	VADDPD       Y2, Y0, Y0
 	VADDPD       Y3, Y1, Y1
 	SUBQ         $0x00000008, DX
-	JMP          while467
+	JMP          while600
 
-done468:
+done601:
 	CMPQ         DX, $0x00000000
-	JE           zero469
+	JE           zero602
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y2
@@ -6888,7 +9022,7 @@ done468:
 	VADDPD       Y3, Y0, Y0
 	VADDPD       Y2, Y1, Y1
 
-zero469:
+zero602:
 	VADDPD       Y1, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPD       X1, X0, X0
@@ -6912,9 +9046,9 @@ TEXT ·sgdAVX2(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Y3
 	MOVQ         n+40(FP), DI
 
-while470:
+while603:
 	CMPQ         DI, $0x00000020
-	JL           done471
+	JL           done604
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -6957,12 +9091,12 @@ while470:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, SI
 	SUBQ         $0x00000020, DI
-	JMP          while470
+	JMP          while603
 
-done471:
-while472:
+done604:
+while605:
 	CMPQ         DI, $0x00000008
-	JL           done473
+	JL           done606
 	VMOVUPS      (DX), Y4
 	VMOVUPS      (BX), Y5
 	VMOVUPS      (SI), Y6
@@ -6978,11 +9112,11 @@ while472:
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000020, SI
 	SUBQ         $0x00000008, DI
-	JMP          while472
+	JMP          while605
 
-done473:
+done606:
 	CMPQ         DI, $0x00000000
-	JE           zero474
+	JE           zero607
 	LEAQ         edgeAVX2<>+0(SB), R8
 	NEGQ         DI
 	VMOVUPS      32(R8)(DI*4), Y4
@@ -6996,7 +9130,7 @@ done473:
 	VMASKMOVPS   Y6, Y4, (CX)
 	VMASKMOVPS   Y5, Y4, (AX)
 
-zero474:
+zero607:
 	VZEROUPPER
 	RET
 
@@ -7032,9 +9166,9 @@ TEXT ·expRowAVX2(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Y0
 	MOVQ         n+24(FP), DX
 
-while475:
+while608:
 	CMPQ         DX, $0x00000020
-	JL           done476
+	JL           done609
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -7202,12 +9336,12 @@ while475:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while475
+	JMP          while608
 
-done476:
-while477:
+done609:
+while610:
 	CMPQ         DX, $0x00000008
-	JL           done478
+	JL           done611
 	VMOVUPS      (CX), Y1
 	VADDPS       Y0, Y1, Y1
 	VBROADCASTSS numbersAVX2<>+32(SB), Y2
@@ -7252,11 +9386,11 @@ while477:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while477
+	JMP          while610
 
-done478:
+done611:
 	CMPQ         DX, $0x00000000
-	JE           zero479
+	JE           zero612
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y1
@@ -7302,7 +9436,7 @@ done478:
 	VMULPS       Y0, Y4, Y4
 	VMASKMOVPS   Y4, Y1, (AX)
 
-zero479:
+zero612:
 	VZEROUPPER
 	RET
 
@@ -7313,9 +9447,9 @@ TEXT ·sigmoidRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while480:
+while613:
 	CMPQ         DX, $0x00000020
-	JL           done481
+	JL           done614
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -7503,12 +9637,12 @@ while480:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while480
+	JMP          while613
 
-done481:
-while482:
+done614:
+while615:
 	CMPQ         DX, $0x00000008
-	JL           done483
+	JL           done616
 	VMOVUPS      (CX), Y0
 	VXORPS       Y1, Y1, Y1
 	VSUBPS       Y0, Y1, Y1
@@ -7558,11 +9692,11 @@ while482:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while482
+	JMP          while615
 
-done483:
+done616:
 	CMPQ         DX, $0x00000000
-	JE           zero484
+	JE           zero617
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -7613,7 +9747,7 @@ done483:
 	VDIVPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero484:
+zero617:
 	VZEROUPPER
 	RET
 
@@ -7624,9 +9758,9 @@ TEXT ·tanhRowAVX2(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while485:
+while618:
 	CMPQ         DX, $0x00000020
-	JL           done486
+	JL           done619
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VANDNPS      Y0, Y1, Y1
@@ -7902,12 +10036,12 @@ while485:
 	ADDQ         $0x00000080, AX
 	ADDQ         $0x00000080, CX
 	SUBQ         $0x00000020, DX
-	JMP          while485
+	JMP          while618
 
-done486:
-while487:
+done619:
+while620:
 	CMPQ         DX, $0x00000008
-	JL           done488
+	JL           done621
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VANDNPS      Y0, Y1, Y1
@@ -7979,11 +10113,11 @@ while487:
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, CX
 	SUBQ         $0x00000008, DX
-	JMP          while487
+	JMP          while620
 
-done488:
+done621:
 	CMPQ         DX, $0x00000000
-	JE           zero489
+	JE           zero622
 	LEAQ         edgeAVX2<>+0(SB), BX
 	NEGQ         DX
 	VMOVUPS      32(BX)(DX*4), Y0
@@ -8056,7 +10190,7 @@ done488:
 	VBLENDVPS    Y1, Y5, Y3, Y3
 	VMASKMOVPS   Y3, Y0, (AX)
 
-zero489:
+zero622:
 	VZEROUPPER
 	RET
 
@@ -8070,9 +10204,9 @@ TEXT ·highwayAVX2(SB), NOSPLIT, $0-48
 	MOVQ mixture+32(FP), SI
 	MOVQ n+40(FP), DI
 
-while490:
+while623:
 	CMPQ         DI, $0x00000008
-	JL           done491
+	JL           done624
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VORPS        Y1, Y0, Y0
@@ -8214,11 +10348,11 @@ while490:
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, BX
 	SUBQ         $0x00000008, DI
-	JMP          while490
+	JMP          while623
 
-done491:
+done624:
 	CMPQ         DI, $0x00000000
-	JE           zero492
+	JE           zero625
 	LEAQ         edgeAVX2<>+0(SB), R8
 	NEGQ         DI
 	VMOVUPS      32(R8)(DI*4), Y0
@@ -8359,7 +10493,7 @@ done491:
 	VFMADD231PS  Y2, Y5, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero492:
+zero625:
 	VZEROUPPER
 	RET
 
@@ -8375,9 +10509,9 @@ TEXT ·highwayProductGradAVX2(SB), NOSPLIT, $0-64
 	MOVQ mixture+48(FP), R8
 	MOVQ n+56(FP), R9
 
-while493:
+while626:
 	CMPQ         R9, $0x00000008
-	JL           done494
+	JL           done627
 	VMOVUPS      (DX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VORPS        Y1, Y0, Y0
@@ -8532,11 +10666,11 @@ while493:
 	ADDQ         $0x00000020, SI
 	ADDQ         $0x00000020, DI
 	SUBQ         $0x00000008, R9
-	JMP          while493
+	JMP          while626
 
-done494:
+done627:
 	CMPQ         R9, $0x00000000
-	JE           zero495
+	JE           zero628
 	LEAQ         edgeAVX2<>+0(SB), R10
 	NEGQ         R9
 	VMOVUPS      32(R10)(R9*4), Y0
@@ -8688,7 +10822,7 @@ done494:
 	VMULPS       Y5, Y2, Y2
 	VMASKMOVPS   Y2, Y0, (AX)
 
-zero495:
+zero628:
 	VZEROUPPER
 	RET
 
@@ -8701,9 +10835,9 @@ TEXT ·highwayStateGradAVX2(SB), NOSPLIT, $0-40
 	MOVQ mixture+24(FP), BX
 	MOVQ n+32(FP), SI
 
-while496:
+while629:
 	CMPQ         SI, $0x00000008
-	JL           done497
+	JL           done630
 	VMOVUPS      (CX), Y0
 	VBROADCASTSS numbersAVX2<>+84(SB), Y1
 	VORPS        Y1, Y0, Y0
@@ -8758,11 +10892,11 @@ while496:
 	ADDQ         $0x00000020, CX
 	ADDQ         $0x00000020, DX
 	SUBQ         $0x00000008, SI
-	JMP          while496
+	JMP          while629
 
-done497:
+done630:
 	CMPQ         SI, $0x00000000
-	JE           zero498
+	JE           zero631
 	LEAQ         edgeAVX2<>+0(SB), DI
 	NEGQ         SI
 	VMOVUPS      32(DI)(SI*4), Y0
@@ -8817,7 +10951,7 @@ done497:
 	VFMADD231PS  Y5, Y2, Y1
 	VMASKMOVPS   Y1, Y0, (AX)
 
-zero498:
+zero631:
 	VZEROUPPER
 	RET
 
@@ -8835,9 +10969,9 @@ TEXT ·highwayWeightGradAVX2(SB), NOSPLIT, $0-48
 	MOVQ   dy+32(FP), BX
 	MOVQ   n+40(FP), SI
 
-while499:
+while632:
 	CMPQ         SI, $0x00000008
-	JL           done500
+	JL           done633
 	VMOVUPS      (AX), Y5
 	VBROADCASTSS numbersAVX2<>+84(SB), Y6
 	VORPS        Y6, Y5, Y5
@@ -8972,11 +11106,11 @@ while499:
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, BX
 	SUBQ         $0x00000008, SI
-	JMP          while499
+	JMP          while632
 
-done500:
+done633:
 	CMPQ         SI, $0x00000000
-	JE           zero501
+	JE           zero634
 	LEAQ         edgeAVX2<>+0(SB), DI
 	NEGQ         SI
 	VMOVUPS      32(DI)(SI*4), Y5
@@ -9110,7 +11244,7 @@ done500:
 	VMAXPS       Y5, Y6, Y6
 	VFMADD231PS  Y6, Y10, Y2
 
-zero501:
+zero634:
 	MOVQ         sums+0(FP), AX
 	VEXTRACTF128 $0x01, Y0, X5
 	VCVTPS2PD    X0, Y0
@@ -9175,29 +11309,29 @@ TEXT ·columnSumsAVX2(SB), NOSPLIT, $16-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while502:
+while635:
 	CMPQ (SP), $0x00000008
-	JL   done503
+	JL   done636
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows504:
+rows637:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few505
+	JGE  few638
 	MOVQ 8(SP), SI
 
-few505:
+few638:
 	SUBQ   SI, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-while506:
+while639:
 	CMPQ    SI, $0x00000004
-	JL      done507
+	JL      done640
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
@@ -9211,19 +11345,19 @@ while506:
 	VADDPS  Y4, Y3, Y3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while506
+	JMP     while639
 
-done507:
-while508:
+done640:
+while641:
 	CMPQ    SI, $0x00000001
-	JL      done509
+	JL      done642
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while508
+	JMP     while641
 
-done509:
+done642:
 	VADDPS       Y1, Y0, Y0
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y3, Y0, Y0
@@ -9235,15 +11369,82 @@ done509:
 	VADDPD       32(DX), Y1, Y1
 	VMOVUPD      Y1, 32(DX)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows504
+	JNE          rows637
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000008, (SP)
-	JMP          while502
+	JMP          while635
 
-done503:
+done636:
+while643:
+	CMPQ (SP), $0x00000004
+	JL   done644
+	MOVQ AX, CX
+	MOVQ rows+24(FP), SI
+	MOVQ SI, 8(SP)
+
+rows645:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few646
+	MOVQ 8(SP), SI
+
+few646:
+	SUBQ   SI, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+
+while647:
+	CMPQ    SI, $0x00000004
+	JL      done648
+	VMOVUPS (CX), X4
+	VADDPS  X4, X0, X0
+	ADDQ    BX, CX
+	VMOVUPS (CX), X4
+	VADDPS  X4, X1, X1
+	ADDQ    BX, CX
+	VMOVUPS (CX), X4
+	VADDPS  X4, X2, X2
+	ADDQ    BX, CX
+	VMOVUPS (CX), X4
+	VADDPS  X4, X3, X3
+	ADDQ    BX, CX
+	SUBQ    $0x00000004, SI
+	JMP     while647
+
+done648:
+while649:
+	CMPQ    SI, $0x00000001
+	JL      done650
+	VMOVUPS (CX), X4
+	VADDPS  X4, X0, X0
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while649
+
+done650:
+	VADDPS    X1, X0, X0
+	VADDPS    X2, X0, X0
+	VADDPS    X3, X0, X0
+	VMOVHLPS  X0, X0, X1
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X1, X1
+	VADDPD    (DX), X0, X0
+	VMOVUPD   X0, (DX)
+	VADDPD    16(DX), X1, X1
+	VMOVUPD   X1, 16(DX)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows645
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000020, DX
+	SUBQ      $0x00000004, (SP)
+	JMP       while643
+
+done644:
 	CMPQ    (SP), $0x00000000
-	JE      zero510
+	JE      zero651
 	MOVQ    (SP), CX
 	LEAQ    edgeAVX2<>+0(SB), SI
 	NEGQ    CX
@@ -9252,22 +11453,22 @@ done503:
 	MOVQ    rows+24(FP), AX
 	MOVQ    AX, 8(SP)
 
-rows512:
+rows652:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few513
+	JGE  few653
 	MOVQ 8(SP), SI
 
-few513:
+few653:
 	SUBQ   SI, 8(SP)
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 
-while514:
+while654:
 	CMPQ       SI, $0x00000004
-	JL         done515
+	JL         done655
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
@@ -9281,19 +11482,19 @@ while514:
 	VADDPS     Y5, Y4, Y4
 	ADDQ       BX, CX
 	SUBQ       $0x00000004, SI
-	JMP        while514
+	JMP        while654
 
-done515:
-while516:
+done655:
+while656:
 	CMPQ       SI, $0x00000001
-	JL         done517
+	JL         done657
 	VMASKMOVPS (CX), Y0, Y5
 	VADDPS     Y5, Y1, Y1
 	ADDQ       BX, CX
 	SUBQ       $0x00000001, SI
-	JMP        while516
+	JMP        while656
 
-done517:
+done657:
 	VADDPS       Y2, Y1, Y1
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y4, Y1, Y1
@@ -9305,9 +11506,9 @@ done517:
 	VADDPD       32(DX), Y2, Y2
 	VMOVUPD      Y2, 32(DX)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows512
+	JNE          rows652
 
-zero510:
+zero651:
 	VZEROUPPER
 	RET
 
@@ -9323,21 +11524,21 @@ TEXT ·columnMomentsAVX2(SB), NOSPLIT, $16-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while518:
+while658:
 	CMPQ    (SP), $0x00000008
-	JL      done519
+	JL      done659
 	VMOVUPS (DX), Y8
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows520:
+rows660:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few521
+	JGE  few661
 	MOVQ 8(SP), R8
 
-few521:
+few661:
 	SUBQ   R8, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -9348,9 +11549,9 @@ few521:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while522:
+while662:
 	CMPQ        R8, $0x00000004
-	JL          done523
+	JL          done663
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
@@ -9372,21 +11573,21 @@ while522:
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while522
+	JMP         while662
 
-done523:
-while524:
+done663:
+while664:
 	CMPQ        R8, $0x00000001
-	JL          done525
+	JL          done665
 	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while524
+	JMP         while664
 
-done525:
+done665:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -9408,17 +11609,111 @@ done525:
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows520
+	JNE          rows660
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000008, (SP)
-	JMP          while518
+	JMP          while658
 
-done519:
+done659:
+while666:
+	CMPQ    (SP), $0x00000004
+	JL      done667
+	VMOVUPS (DX), X8
+	MOVQ    AX, CX
+	MOVQ    rows+40(FP), R8
+	MOVQ    R8, 8(SP)
+
+rows668:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few669
+	MOVQ 8(SP), R8
+
+few669:
+	SUBQ   R8, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+while670:
+	CMPQ        R8, $0x00000004
+	JL          done671
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X0, X0
+	VFMADD231PS X9, X9, X1
+	ADDQ        DI, CX
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X2, X2
+	VFMADD231PS X9, X9, X3
+	ADDQ        DI, CX
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X4, X4
+	VFMADD231PS X9, X9, X5
+	ADDQ        DI, CX
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X6, X6
+	VFMADD231PS X9, X9, X7
+	ADDQ        DI, CX
+	SUBQ        $0x00000004, R8
+	JMP         while670
+
+done671:
+while672:
+	CMPQ        R8, $0x00000001
+	JL          done673
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X0, X0
+	VFMADD231PS X9, X9, X1
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while672
+
+done673:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (BX), X0, X0
+	VMOVUPD   X0, (BX)
+	VADDPD    16(BX), X2, X2
+	VMOVUPD   X2, 16(BX)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (SI), X1, X1
+	VMOVUPD   X1, (SI)
+	VADDPD    16(SI), X0, X0
+	VMOVUPD   X0, 16(SI)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows668
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000010, DX
+	ADDQ      $0x00000020, BX
+	ADDQ      $0x00000020, SI
+	SUBQ      $0x00000004, (SP)
+	JMP       while666
+
+done667:
 	CMPQ       (SP), $0x00000000
-	JE         zero526
+	JE         zero674
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       CX
@@ -9428,13 +11723,13 @@ done519:
 	MOVQ       rows+40(FP), AX
 	MOVQ       AX, 8(SP)
 
-rows528:
+rows675:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few529
+	JGE  few676
 	MOVQ 8(SP), R8
 
-few529:
+few676:
 	SUBQ   R8, 8(SP)
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -9445,9 +11740,9 @@ few529:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 
-while530:
+while677:
 	CMPQ        R8, $0x00000004
-	JL          done531
+	JL          done678
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
@@ -9469,21 +11764,21 @@ while530:
 	VFMADD231PS Y10, Y10, Y8
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while530
+	JMP         while677
 
-done531:
-while532:
+done678:
+while679:
 	CMPQ        R8, $0x00000001
-	JL          done533
+	JL          done680
 	VMASKMOVPS  (CX), Y0, Y10
 	VSUBPS      Y9, Y10, Y10
 	VADDPS      Y10, Y1, Y1
 	VFMADD231PS Y10, Y10, Y2
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while532
+	JMP         while679
 
-done533:
+done680:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -9505,9 +11800,9 @@ done533:
 	VADDPD       32(SI), Y1, Y1
 	VMOVUPD      Y1, 32(SI)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows528
+	JNE          rows675
 
-zero526:
+zero674:
 	VZEROUPPER
 	RET
 
@@ -9524,22 +11819,22 @@ TEXT ·columnProductsAVX2(SB), NOSPLIT, $16-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while534:
+while681:
 	CMPQ    (SP), $0x00000008
-	JL      done535
+	JL      done682
 	VMOVUPS (SI), Y8
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows536:
+rows683:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few537
+	JGE  few684
 	MOVQ 8(SP), R10
 
-few537:
+few684:
 	SUBQ   R10, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -9550,9 +11845,9 @@ few537:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while538:
+while685:
 	CMPQ        R10, $0x00000004
-	JL          done539
+	JL          done686
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -9582,12 +11877,12 @@ while538:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while538
+	JMP         while685
 
-done539:
-while540:
+done686:
+while687:
 	CMPQ        R10, $0x00000001
-	JL          done541
+	JL          done688
 	VMOVUPS     (CX), Y9
 	VMOVUPS     (BX), Y10
 	VSUBPS      Y8, Y10, Y10
@@ -9596,9 +11891,9 @@ while540:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while540
+	JMP         while687
 
-done541:
+done688:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -9620,18 +11915,124 @@ done541:
 	VADDPD       32(R8), Y0, Y0
 	VMOVUPD      Y0, 32(R8)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows536
+	JNE          rows683
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, SI
 	ADDQ         $0x00000040, DI
 	ADDQ         $0x00000040, R8
 	SUBQ         $0x00000008, (SP)
-	JMP          while534
+	JMP          while681
 
-done535:
+done682:
+while689:
+	CMPQ    (SP), $0x00000004
+	JL      done690
+	VMOVUPS (SI), X8
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+48(FP), R10
+	MOVQ    R10, 8(SP)
+
+rows691:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few692
+	MOVQ 8(SP), R10
+
+few692:
+	SUBQ   R10, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+while693:
+	CMPQ        R10, $0x00000004
+	JL          done694
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X0, X0
+	VFMADD231PS X10, X9, X1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X2, X2
+	VFMADD231PS X10, X9, X3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X4, X4
+	VFMADD231PS X10, X9, X5
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X6, X6
+	VFMADD231PS X10, X9, X7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000004, R10
+	JMP         while693
+
+done694:
+while695:
+	CMPQ        R10, $0x00000001
+	JL          done696
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X0, X0
+	VFMADD231PS X10, X9, X1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while695
+
+done696:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (DI), X0, X0
+	VMOVUPD   X0, (DI)
+	VADDPD    16(DI), X2, X2
+	VMOVUPD   X2, 16(DI)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (R8), X1, X1
+	VMOVUPD   X1, (R8)
+	VADDPD    16(R8), X0, X0
+	VMOVUPD   X0, 16(R8)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows691
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000010, DX
+	ADDQ      $0x00000010, SI
+	ADDQ      $0x00000020, DI
+	ADDQ      $0x00000020, R8
+	SUBQ      $0x00000004, (SP)
+	JMP       while689
+
+done690:
 	CMPQ       (SP), $0x00000000
-	JE         zero542
+	JE         zero697
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -9642,13 +12043,13 @@ done535:
 	MOVQ       rows+48(FP), AX
 	MOVQ       AX, 8(SP)
 
-rows544:
+rows698:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few545
+	JGE  few699
 	MOVQ 8(SP), R10
 
-few545:
+few699:
 	SUBQ   R10, 8(SP)
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -9659,9 +12060,9 @@ few545:
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 
-while546:
+while700:
 	CMPQ        R10, $0x00000004
-	JL          done547
+	JL          done701
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -9691,12 +12092,12 @@ while546:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while546
+	JMP         while700
 
-done547:
-while548:
+done701:
+while702:
 	CMPQ        R10, $0x00000001
-	JL          done549
+	JL          done703
 	VMASKMOVPS  (CX), Y0, Y10
 	VMASKMOVPS  (BX), Y0, Y11
 	VSUBPS      Y9, Y11, Y11
@@ -9705,9 +12106,9 @@ while548:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while548
+	JMP         while702
 
-done549:
+done703:
 	VADDPS       Y3, Y1, Y1
 	VADDPS       Y5, Y1, Y1
 	VADDPS       Y7, Y1, Y1
@@ -9729,9 +12130,9 @@ done549:
 	VADDPD       32(R8), Y1, Y1
 	VMOVUPD      Y1, 32(R8)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows544
+	JNE          rows698
 
-zero542:
+zero697:
 	VZEROUPPER
 	RET
 
@@ -9750,9 +12151,9 @@ TEXT ·maskedProductsAVX2(SB), NOSPLIT, $16-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while550:
+while704:
 	CMPQ    (SP), $0x00000008
-	JL      done551
+	JL      done705
 	VMOVUPS (SI), Y4
 	VMOVUPS (DI), Y5
 	VMOVUPS (R8), Y6
@@ -9761,22 +12162,22 @@ while550:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows552:
+rows706:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few553
+	JGE  few707
 	MOVQ 8(SP), R12
 
-few553:
+few707:
 	SUBQ   R12, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 
-while554:
+while708:
 	CMPQ        R12, $0x00000002
-	JL          done555
+	JL          done709
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -9804,12 +12205,12 @@ while554:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while554
+	JMP         while708
 
-done555:
-while556:
+done709:
+while710:
 	CMPQ        R12, $0x00000001
-	JL          done557
+	JL          done711
 	VMOVUPS     (CX), Y7
 	VMOVUPS     (BX), Y8
 	VSUBPS      Y4, Y8, Y8
@@ -9824,9 +12225,9 @@ while556:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while556
+	JMP         while710
 
-done557:
+done711:
 	VADDPS       Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X2
 	VCVTPS2PD    X0, Y0
@@ -9844,7 +12245,7 @@ done557:
 	VADDPD       32(R10), Y0, Y0
 	VMOVUPD      Y0, 32(R10)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows552
+	JNE          rows706
 	ADDQ         $0x00000020, AX
 	ADDQ         $0x00000020, DX
 	ADDQ         $0x00000020, SI
@@ -9853,11 +12254,117 @@ done557:
 	ADDQ         $0x00000040, R9
 	ADDQ         $0x00000040, R10
 	SUBQ         $0x00000008, (SP)
-	JMP          while550
+	JMP          while704
 
-done551:
+done705:
+while712:
+	CMPQ    (SP), $0x00000004
+	JL      done713
+	VMOVUPS (SI), X4
+	VMOVUPS (DI), X5
+	VMOVUPS (R8), X6
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+	MOVQ    R12, 8(SP)
+
+rows714:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few715
+	MOVQ 8(SP), R12
+
+few715:
+	SUBQ   R12, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+
+while716:
+	CMPQ        R12, $0x00000002
+	JL          done717
+	VMOVUPS     (CX), X7
+	VMOVUPS     (BX), X8
+	VSUBPS      X4, X8, X8
+	VMOVAPS     X8, X9
+	VFMADD213PS X6, X5, X9
+	VXORPS      X10, X10, X10
+	VCMPPS      $0x11, X9, X10, X9
+	VANDPS      X9, X7, X7
+	VMOVUPS     X7, (CX)
+	VADDPS      X7, X0, X0
+	VFMADD231PS X8, X7, X1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), X7
+	VMOVUPS     (BX), X8
+	VSUBPS      X4, X8, X8
+	VMOVAPS     X8, X9
+	VFMADD213PS X6, X5, X9
+	VXORPS      X10, X10, X10
+	VCMPPS      $0x11, X9, X10, X9
+	VANDPS      X9, X7, X7
+	VMOVUPS     X7, (CX)
+	VADDPS      X7, X2, X2
+	VFMADD231PS X8, X7, X3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000002, R12
+	JMP         while716
+
+done717:
+while718:
+	CMPQ        R12, $0x00000001
+	JL          done719
+	VMOVUPS     (CX), X7
+	VMOVUPS     (BX), X8
+	VSUBPS      X4, X8, X8
+	VMOVAPS     X8, X9
+	VFMADD213PS X6, X5, X9
+	VXORPS      X10, X10, X10
+	VCMPPS      $0x11, X9, X10, X9
+	VANDPS      X9, X7, X7
+	VMOVUPS     X7, (CX)
+	VADDPS      X7, X0, X0
+	VFMADD231PS X8, X7, X1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while718
+
+done719:
+	VADDPS    X2, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (R9), X0, X0
+	VMOVUPD   X0, (R9)
+	VADDPD    16(R9), X2, X2
+	VMOVUPD   X2, 16(R9)
+	VADDPS    X3, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (R10), X1, X1
+	VMOVUPD   X1, (R10)
+	VADDPD    16(R10), X0, X0
+	VMOVUPD   X0, 16(R10)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows714
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000010, DX
+	ADDQ      $0x00000010, SI
+	ADDQ      $0x00000010, DI
+	ADDQ      $0x00000010, R8
+	ADDQ      $0x00000020, R9
+	ADDQ      $0x00000020, R10
+	SUBQ      $0x00000004, (SP)
+	JMP       while712
+
+done713:
 	CMPQ       (SP), $0x00000000
-	JE         zero558
+	JE         zero720
 	MOVQ       (SP), CX
 	LEAQ       edgeAVX2<>+0(SB), BX
 	NEGQ       CX
@@ -9870,22 +12377,22 @@ done551:
 	MOVQ       rows+64(FP), AX
 	MOVQ       AX, 8(SP)
 
-rows560:
+rows721:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few561
+	JGE  few722
 	MOVQ 8(SP), R12
 
-few561:
+few722:
 	SUBQ   R12, 8(SP)
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 
-while562:
+while723:
 	CMPQ        R12, $0x00000002
-	JL          done563
+	JL          done724
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -9913,12 +12420,12 @@ while562:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while562
+	JMP         while723
 
-done563:
-while564:
+done724:
+while725:
 	CMPQ        R12, $0x00000001
-	JL          done565
+	JL          done726
 	VMASKMOVPS  (CX), Y0, Y8
 	VMASKMOVPS  (BX), Y0, Y9
 	VSUBPS      Y5, Y9, Y9
@@ -9933,9 +12440,9 @@ while564:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while564
+	JMP         while725
 
-done565:
+done726:
 	VADDPS       Y3, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X3
 	VCVTPS2PD    X1, Y1
@@ -9953,9 +12460,9 @@ done565:
 	VADDPD       32(R10), Y1, Y1
 	VMOVUPD      Y1, 32(R10)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows560
+	JNE          rows721
 
-zero558:
+zero720:
 	VZEROUPPER
 	RET
 
@@ -9970,9 +12477,9 @@ TEXT ·normalizeAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while566:
+while727:
 	CMPQ    (SP), $0x00000008
-	JL      done567
+	JL      done728
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -9983,9 +12490,9 @@ while566:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while568:
+while729:
 	CMPQ        SI, $0x00000004
-	JL          done569
+	JL          done730
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -10011,12 +12518,12 @@ while568:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while568
+	JMP         while729
 
-done569:
-while570:
+done730:
+while731:
 	CMPQ        SI, $0x00000001
-	JL          done571
+	JL          done732
 	VMOVUPS     (R8), Y3
 	VSUBPS      Y0, Y3, Y3
 	VFMADD213PS Y2, Y1, Y3
@@ -10024,16 +12531,78 @@ while570:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while570
+	JMP         while731
 
-done571:
+done732:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while566
+	JMP  while727
 
-done567:
+done728:
+while733:
+	CMPQ    (SP), $0x00000004
+	JL      done734
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), X0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), X1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), X2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while735:
+	CMPQ        SI, $0x00000004
+	JL          done736
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while735
+
+done736:
+while737:
+	CMPQ        SI, $0x00000001
+	JL          done738
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while737
+
+done738:
+	ADDQ $0x00000010, DX
+	SUBQ $0x00000004, (SP)
+	JMP  while733
+
+done734:
 	CMPQ       (SP), $0x00000000
-	JE         zero572
+	JE         zero739
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -10048,9 +12617,9 @@ done567:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while574:
+while740:
 	CMPQ        SI, $0x00000004
-	JL          done575
+	JL          done741
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -10076,12 +12645,12 @@ while574:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while574
+	JMP         while740
 
-done575:
-while576:
+done741:
+while742:
 	CMPQ        SI, $0x00000001
-	JL          done577
+	JL          done743
 	VMASKMOVPS  (R8), Y0, Y4
 	VSUBPS      Y1, Y4, Y4
 	VFMADD213PS Y3, Y2, Y4
@@ -10089,10 +12658,10 @@ while576:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while576
+	JMP         while742
 
-done577:
-zero572:
+done743:
+zero739:
 	VZEROUPPER
 	RET
 
@@ -10107,9 +12676,9 @@ TEXT ·normalizeReluAVX2(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while578:
+while744:
 	CMPQ    (SP), $0x00000008
-	JL      done579
+	JL      done745
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Y0
 	MOVQ    scale+24(FP), SI
@@ -10120,9 +12689,9 @@ while578:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while580:
+while746:
 	CMPQ        SI, $0x00000004
-	JL          done581
+	JL          done747
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -10156,12 +12725,12 @@ while580:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while580
+	JMP         while746
 
-done581:
-while582:
+done747:
+while748:
 	CMPQ        SI, $0x00000001
-	JL          done583
+	JL          done749
 	VMOVUPS     (R8), Y3
 	VXORPS      Y4, Y4, Y4
 	VSUBPS      Y0, Y3, Y3
@@ -10171,16 +12740,88 @@ while582:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while582
+	JMP         while748
 
-done583:
+done749:
 	ADDQ $0x00000020, DX
 	SUBQ $0x00000008, (SP)
-	JMP  while578
+	JMP  while744
 
-done579:
+done745:
+while750:
+	CMPQ    (SP), $0x00000004
+	JL      done751
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), X0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), X1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), X2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while752:
+	CMPQ        SI, $0x00000004
+	JL          done753
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while752
+
+done753:
+while754:
+	CMPQ        SI, $0x00000001
+	JL          done755
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while754
+
+done755:
+	ADDQ $0x00000010, DX
+	SUBQ $0x00000004, (SP)
+	JMP  while750
+
+done751:
 	CMPQ       (SP), $0x00000000
-	JE         zero584
+	JE         zero756
 	MOVQ       (SP), SI
 	LEAQ       edgeAVX2<>+0(SB), DI
 	NEGQ       SI
@@ -10195,9 +12836,9 @@ done579:
 	LEAQ       (CX)(DX*1), R8
 	MOVQ       rows+48(FP), SI
 
-while586:
+while757:
 	CMPQ        SI, $0x00000004
-	JL          done587
+	JL          done758
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -10231,12 +12872,12 @@ while586:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while586
+	JMP         while757
 
-done587:
-while588:
+done758:
+while759:
 	CMPQ        SI, $0x00000001
-	JL          done589
+	JL          done760
 	VMASKMOVPS  (R8), Y0, Y4
 	VXORPS      Y5, Y5, Y5
 	VSUBPS      Y1, Y4, Y4
@@ -10246,10 +12887,10 @@ while588:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while588
+	JMP         while759
 
-done589:
-zero584:
+done760:
+zero756:
 	VZEROUPPER
 	RET
 
@@ -10265,9 +12906,9 @@ TEXT ·affineAVX2(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while590:
+while761:
 	CMPQ    (SP), $0x00000008
-	JL      done591
+	JL      done762
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Y0
 	MOVQ    a+32(FP), DI
@@ -10281,9 +12922,9 @@ while590:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while592:
+while763:
 	CMPQ        DI, $0x00000004
-	JL          done593
+	JL          done764
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -10321,12 +12962,12 @@ while592:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while592
+	JMP         while763
 
-done593:
-while594:
+done764:
+while765:
 	CMPQ        DI, $0x00000001
-	JL          done595
+	JL          done766
 	VMOVUPS     (R9), Y4
 	VMOVUPS     (R10), Y5
 	VSUBPS      Y0, Y5, Y5
@@ -10337,16 +12978,96 @@ while594:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while594
+	JMP         while765
 
-done595:
+done766:
 	ADDQ $0x00000020, BX
 	SUBQ $0x00000008, (SP)
-	JMP  while590
+	JMP  while761
 
-done591:
+done762:
+while767:
+	CMPQ    (SP), $0x00000004
+	JL      done768
+	MOVQ    mean+24(FP), DI
+	VMOVUPS (DI)(BX*1), X0
+	MOVQ    a+32(FP), DI
+	VMOVUPS (DI)(BX*1), X1
+	MOVQ    b+40(FP), DI
+	VMOVUPS (DI)(BX*1), X2
+	MOVQ    c+48(FP), DI
+	VMOVUPS (DI)(BX*1), X3
+	LEAQ    (AX)(BX*1), R8
+	LEAQ    (CX)(BX*1), R9
+	LEAQ    (DX)(BX*1), R10
+	MOVQ    rows+64(FP), DI
+
+while769:
+	CMPQ        DI, $0x00000004
+	JL          done770
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000004, DI
+	JMP         while769
+
+done770:
+while771:
+	CMPQ        DI, $0x00000001
+	JL          done772
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while771
+
+done772:
+	ADDQ $0x00000010, BX
+	SUBQ $0x00000004, (SP)
+	JMP  while767
+
+done768:
 	CMPQ       (SP), $0x00000000
-	JE         zero596
+	JE         zero773
 	MOVQ       (SP), DI
 	LEAQ       edgeAVX2<>+0(SB), R8
 	NEGQ       DI
@@ -10364,9 +13085,9 @@ done591:
 	LEAQ       (DX)(BX*1), R10
 	MOVQ       rows+64(FP), DI
 
-while598:
+while774:
 	CMPQ        DI, $0x00000004
-	JL          done599
+	JL          done775
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -10404,12 +13125,12 @@ while598:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while598
+	JMP         while774
 
-done599:
-while600:
+done775:
+while776:
 	CMPQ        DI, $0x00000001
-	JL          done601
+	JL          done777
 	VMASKMOVPS  (R9), Y0, Y5
 	VMASKMOVPS  (R10), Y0, Y6
 	VSUBPS      Y1, Y6, Y6
@@ -10420,10 +13141,10 @@ while600:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while600
+	JMP         while776
 
-done601:
-zero596:
+done777:
+zero773:
 	VZEROUPPER
 	RET
 
@@ -10441,9 +13162,9 @@ TEXT ·mixAVX2(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while602:
+while778:
 	CMPQ    (SP), $0x00000008
-	JL      done603
+	JL      done779
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Y0
 	MOVQ    mean1+48(FP), R9
@@ -10467,9 +13188,9 @@ while602:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while604:
+while780:
 	CMPQ        R9, $0x00000004
-	JL          done605
+	JL          done781
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -10547,12 +13268,12 @@ while604:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while604
+	JMP         while780
 
-done605:
-while606:
+done781:
+while782:
 	CMPQ        R9, $0x00000001
-	JL          done607
+	JL          done783
 	VMOVUPS     (R10), Y8
 	VMOVUPS     (R11), Y9
 	VSUBPS      Y0, Y9, Y9
@@ -10573,16 +13294,156 @@ while606:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while606
+	JMP         while782
 
-done607:
+done783:
 	ADDQ $0x00000020, DI
 	SUBQ $0x00000008, (SP)
-	JMP  while602
+	JMP  while778
 
-done603:
+done779:
+while784:
+	CMPQ    (SP), $0x00000004
+	JL      done785
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), X0
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), X1
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), X2
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), X3
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), X4
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), X5
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), X6
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), X7
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while786:
+	CMPQ        R9, $0x00000004
+	JL          done787
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while786
+
+done787:
+while788:
+	CMPQ        R9, $0x00000001
+	JL          done789
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while788
+
+done789:
+	ADDQ $0x00000010, DI
+	SUBQ $0x00000004, (SP)
+	JMP  while784
+
+done785:
 	CMPQ       (SP), $0x00000000
-	JE         zero608
+	JE         zero790
 	MOVQ       (SP), R9
 	LEAQ       edgeAVX2<>+0(SB), R10
 	NEGQ       R9
@@ -10610,9 +13471,9 @@ done603:
 	LEAQ       (SI)(DI*1), R14
 	MOVQ       rows+112(FP), R9
 
-while610:
+while791:
 	CMPQ        R9, $0x00000004
-	JL          done611
+	JL          done792
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -10690,12 +13551,12 @@ while610:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while610
+	JMP         while791
 
-done611:
-while612:
+done792:
+while793:
 	CMPQ        R9, $0x00000001
-	JL          done613
+	JL          done794
 	VMASKMOVPS  (R10), Y0, Y9
 	VMASKMOVPS  (R11), Y0, Y10
 	VSUBPS      Y1, Y10, Y10
@@ -10716,10 +13577,10 @@ while612:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while612
+	JMP         while793
 
-done613:
-zero608:
+done794:
+zero790:
 	VZEROUPPER
 	RET
 
@@ -10733,28 +13594,48 @@ TEXT ·copyRowsAVX2(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while614:
+while795:
 	CMPQ (SP), $0x00000008
-	JL   done615
+	JL   done796
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop616:
+loop797:
 	VMOVUPS (BX), Y0
 	VMOVUPS Y0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop616
+	JNZ     loop797
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000020, CX
 	SUBQ    $0x00000008, (SP)
-	JMP     while614
+	JMP     while795
 
-done615:
+done796:
+while798:
+	CMPQ (SP), $0x00000004
+	JL   done799
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop800:
+	VMOVUPS (BX), X0
+	VMOVUPS X0, (DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop800
+	ADDQ    $0x00000010, AX
+	ADDQ    $0x00000010, CX
+	SUBQ    $0x00000004, (SP)
+	JMP     while798
+
+done799:
 	CMPQ    (SP), $0x00000000
-	JE      zero617
+	JE      zero801
 	MOVQ    (SP), DX
 	LEAQ    edgeAVX2<>+0(SB), BX
 	NEGQ    DX
@@ -10763,14 +13644,14 @@ done615:
 	MOVQ    CX, BX
 	MOVQ    rows+24(FP), R8
 
-loop619:
+loop802:
 	VMASKMOVPS (BX), Y0, Y1
 	VMASKMOVPS Y1, Y0, (DX)
 	ADDQ       SI, DX
 	ADDQ       DI, BX
 	DECQ       R8
-	JNZ        loop619
+	JNZ        loop802
 
-zero617:
+zero801:
 	VZEROUPPER
 	RET

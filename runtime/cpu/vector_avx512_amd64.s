@@ -617,8 +617,173 @@ result46:
 last39:
 	CMPQ   R10, $0x00000000
 	JE     rowdone40
-	CMPQ   R10, $0x00000008
+	CMPQ   R10, $0x00000004
 	JG     more47
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	MOVQ   CX, R11
+	LEAQ   (CX)(BX*2), R12
+	MOVQ   k+72(FP), R13
+
+loop48:
+	MOVQ             8(SP), R14
+	PREFETCHT0       (R14)
+	ADDQ             ahead+88(FP), R14
+	PREFETCHT0       (R14)
+	ADDQ             ahead+88(FP), R14
+	MOVQ             R14, 8(SP)
+	VMOVUPS          (R9), X12
+	VFMADD231PS.BCST (R11), X12, X0
+	VFMADD231PS.BCST (R11)(DX*1), X12, X1
+	VFMADD231PS.BCST (R11)(DX*2), X12, X2
+	VFMADD231PS.BCST (R11)(BX*1), X12, X3
+	VFMADD231PS.BCST (R11)(DX*4), X12, X4
+	VFMADD231PS.BCST (R11)(SI*1), X12, X5
+	VFMADD231PS.BCST (R12), X12, X6
+	VFMADD231PS.BCST (R12)(DX*1), X12, X7
+	VFMADD231PS.BCST (R12)(DX*2), X12, X8
+	VFMADD231PS.BCST (R12)(BX*1), X12, X9
+	VFMADD231PS.BCST (R12)(DX*4), X12, X10
+	VFMADD231PS.BCST (R12)(SI*1), X12, X11
+	ADDQ             $0x00000004, R11
+	ADDQ             $0x00000004, R12
+	ADDQ             $0x00000040, R9
+	DECQ             R13
+	JNZ              loop48
+	CMPQ             add+80(FP), $0x00000000
+	JE               plain49
+	CMPQ             R10, $0x00000004
+	JL               part50
+	MOVQ             R8, R9
+	VADDPS           (R9), X0, X0
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X1, X1
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X2, X2
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X3, X3
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X4, X4
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X5, X5
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X6, X6
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X7, X7
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X8, X8
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X9, X9
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X10, X10
+	ADDQ             ldc+32(FP), R9
+	VADDPS           (R9), X11, X11
+	JMP              result51
+
+part50:
+	LEAQ   (R10), R9
+	MOVQ   $-1, R11
+	BZHIQ  R9, R11, R11
+	KMOVW  R11, K1
+	MOVQ   R8, R9
+	VADDPS (R9), X0, K1, X0
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X1, K1, X1
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X2, K1, X2
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X3, K1, X3
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X4, K1, X4
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X5, K1, X5
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X6, K1, X6
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X7, K1, X7
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X8, K1, X8
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X9, K1, X9
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X10, K1, X10
+	ADDQ   ldc+32(FP), R9
+	VADDPS (R9), X11, K1, X11
+
+result51:
+plain49:
+	CMPQ    R10, $0x00000004
+	JL      part52
+	VMOVUPS X0, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X2, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X3, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X4, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X5, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X6, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X7, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X8, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X9, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X10, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X11, (R8)
+	JMP     result53
+
+part52:
+	LEAQ    (R10), R9
+	MOVQ    $-1, R10
+	BZHIQ   R9, R10, R10
+	KMOVW   R10, K1
+	VMOVUPS X0, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X1, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X2, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X3, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X4, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X5, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X6, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X7, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X8, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X9, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X10, K1, (R8)
+	ADDQ    ldc+32(FP), R8
+	VMOVUPS X11, K1, (R8)
+
+result53:
+	JMP rowdone40
+
+more47:
+	CMPQ   R10, $0x00000008
+	JG     more54
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -635,7 +800,7 @@ last39:
 	LEAQ   (CX)(BX*2), R12
 	MOVQ   k+72(FP), R13
 
-loop48:
+loop55:
 	MOVQ             8(SP), R14
 	PREFETCHT0       (R14)
 	ADDQ             ahead+88(FP), R14
@@ -659,11 +824,11 @@ loop48:
 	ADDQ             $0x00000004, R12
 	ADDQ             $0x00000040, R9
 	DECQ             R13
-	JNZ              loop48
+	JNZ              loop55
 	CMPQ             add+80(FP), $0x00000000
-	JE               plain49
+	JE               plain56
 	CMPQ             R10, $0x00000008
-	JL               part50
+	JL               part57
 	MOVQ             R8, R9
 	VADDPS           (R9), Y0, Y0
 	ADDQ             ldc+32(FP), R9
@@ -688,9 +853,9 @@ loop48:
 	VADDPS           (R9), Y10, Y10
 	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Y11, Y11
-	JMP              result51
+	JMP              result58
 
-part50:
+part57:
 	LEAQ   (R10), R9
 	MOVQ   $-1, R11
 	BZHIQ  R9, R11, R11
@@ -720,10 +885,10 @@ part50:
 	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Y11, K1, Y11
 
-result51:
-plain49:
+result58:
+plain56:
 	CMPQ    R10, $0x00000008
-	JL      part52
+	JL      part59
 	VMOVUPS Y0, (R8)
 	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y1, (R8)
@@ -747,9 +912,9 @@ plain49:
 	VMOVUPS Y10, (R8)
 	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y11, (R8)
-	JMP     result53
+	JMP     result60
 
-part52:
+part59:
 	LEAQ    (R10), R9
 	MOVQ    $-1, R10
 	BZHIQ   R9, R10, R10
@@ -778,10 +943,10 @@ part52:
 	ADDQ    ldc+32(FP), R8
 	VMOVUPS Y11, K1, (R8)
 
-result53:
+result60:
 	JMP rowdone40
 
-more47:
+more54:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -798,7 +963,7 @@ more47:
 	LEAQ   (CX)(BX*2), R12
 	MOVQ   k+72(FP), R13
 
-loop54:
+loop61:
 	MOVQ             8(SP), R14
 	PREFETCHT0       (R14)
 	ADDQ             ahead+88(FP), R14
@@ -822,11 +987,11 @@ loop54:
 	ADDQ             $0x00000004, R12
 	ADDQ             $0x00000040, R9
 	DECQ             R13
-	JNZ              loop54
+	JNZ              loop61
 	CMPQ             add+80(FP), $0x00000000
-	JE               plain55
+	JE               plain62
 	CMPQ             R10, $0x00000010
-	JL               part56
+	JL               part63
 	MOVQ             R8, R9
 	VADDPS           (R9), Z0, Z0
 	ADDQ             ldc+32(FP), R9
@@ -851,9 +1016,9 @@ loop54:
 	VADDPS           (R9), Z10, Z10
 	ADDQ             ldc+32(FP), R9
 	VADDPS           (R9), Z11, Z11
-	JMP              result57
+	JMP              result64
 
-part56:
+part63:
 	LEAQ   (R10), R9
 	MOVQ   $-1, R11
 	BZHIQ  R9, R11, R11
@@ -883,10 +1048,10 @@ part56:
 	ADDQ   ldc+32(FP), R9
 	VADDPS (R9), Z11, K1, Z11
 
-result57:
-plain55:
+result64:
+plain62:
 	CMPQ    R10, $0x00000010
-	JL      part58
+	JL      part65
 	VMOVUPS Z0, (R8)
 	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z1, (R8)
@@ -910,9 +1075,9 @@ plain55:
 	VMOVUPS Z10, (R8)
 	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z11, (R8)
-	JMP     result59
+	JMP     result66
 
-part58:
+part65:
 	LEAQ    (R10), R9
 	MOVQ    $-1, R10
 	BZHIQ   R9, R10, R10
@@ -941,7 +1106,7 @@ part58:
 	ADDQ    ldc+32(FP), R8
 	VMOVUPS Z11, K1, (R8)
 
-result59:
+result66:
 rowdone40:
 	IMUL3Q $0x0000000c, DX, R8
 	ADDQ   R8, CX
@@ -952,16 +1117,16 @@ rowdone40:
 	JMP    while36
 
 done37:
-while60:
+while67:
 	CMPQ (SP), $0x00000004
-	JL   done61
+	JL   done68
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
 	MOVQ n+64(FP), R10
 
-columns62:
+columns69:
 	CMPQ   R10, $0x00000010
-	JLE    last63
+	JLE    last70
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -974,7 +1139,7 @@ columns62:
 	MOVQ   R9, R11
 	MOVQ   k+72(FP), R12
 
-loop65:
+loop72:
 	VMOVUPS      (R11), Z8
 	VMOVUPS      (R11)(DI*1), Z9
 	VBROADCASTSS (SI), Z10
@@ -992,11 +1157,11 @@ loop65:
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000040, R11
 	DECQ         R12
-	JNZ          loop65
+	JNZ          loop72
 	CMPQ         add+80(FP), $0x00000000
-	JE           plain66
+	JE           plain73
 	CMPQ         R10, $0x00000020
-	JL           part67
+	JL           part74
 	MOVQ         R8, SI
 	VADDPS       (SI), Z0, Z0
 	VADDPS       64(SI), Z1, Z1
@@ -1009,9 +1174,9 @@ loop65:
 	ADDQ         ldc+32(FP), SI
 	VADDPS       (SI), Z6, Z6
 	VADDPS       64(SI), Z7, Z7
-	JMP          result68
+	JMP          result75
 
-part67:
+part74:
 	LEAQ   -16(R10), SI
 	MOVQ   $-1, R11
 	BZHIQ  SI, R11, R11
@@ -1029,10 +1194,10 @@ part67:
 	VADDPS (SI), Z6, Z6
 	VADDPS 64(SI), Z7, K1, Z7
 
-result68:
-plain66:
+result75:
+plain73:
 	CMPQ    R10, $0x00000020
-	JL      part69
+	JL      part76
 	MOVQ    R8, SI
 	VMOVUPS Z0, (SI)
 	VMOVUPS Z1, 64(SI)
@@ -1045,9 +1210,9 @@ plain66:
 	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, 64(SI)
-	JMP     result70
+	JMP     result77
 
-part69:
+part76:
 	LEAQ    -16(R10), SI
 	MOVQ    $-1, R11
 	BZHIQ   SI, R11, R11
@@ -1065,18 +1230,97 @@ part69:
 	VMOVUPS Z6, (SI)
 	VMOVUPS Z7, K1, 64(SI)
 
-result70:
+result77:
 	LEAQ (R9)(DI*2), R9
 	ADDQ $0x00000080, R8
 	SUBQ $0x00000020, R10
-	JG   columns62
-	JMP  rowdone64
+	JG   columns69
+	JMP  rowdone71
 
-last63:
+last70:
 	CMPQ   R10, $0x00000000
-	JE     rowdone64
+	JE     rowdone71
+	CMPQ   R10, $0x00000004
+	JG     more78
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	MOVQ   CX, SI
+	MOVQ   k+72(FP), R11
+
+loop79:
+	VMOVUPS          (R9), X4
+	VFMADD231PS.BCST (SI), X4, X0
+	VFMADD231PS.BCST (SI)(DX*1), X4, X1
+	VFMADD231PS.BCST (SI)(DX*2), X4, X2
+	VFMADD231PS.BCST (SI)(BX*1), X4, X3
+	ADDQ             $0x00000004, SI
+	ADDQ             $0x00000040, R9
+	DECQ             R11
+	JNZ              loop79
+	CMPQ             add+80(FP), $0x00000000
+	JE               plain80
+	CMPQ             R10, $0x00000004
+	JL               part81
+	MOVQ             R8, SI
+	VADDPS           (SI), X0, X0
+	ADDQ             ldc+32(FP), SI
+	VADDPS           (SI), X1, X1
+	ADDQ             ldc+32(FP), SI
+	VADDPS           (SI), X2, X2
+	ADDQ             ldc+32(FP), SI
+	VADDPS           (SI), X3, X3
+	JMP              result82
+
+part81:
+	LEAQ   (R10), SI
+	MOVQ   $-1, R9
+	BZHIQ  SI, R9, R9
+	KMOVW  R9, K1
+	MOVQ   R8, SI
+	VADDPS (SI), X0, K1, X0
+	ADDQ   ldc+32(FP), SI
+	VADDPS (SI), X1, K1, X1
+	ADDQ   ldc+32(FP), SI
+	VADDPS (SI), X2, K1, X2
+	ADDQ   ldc+32(FP), SI
+	VADDPS (SI), X3, K1, X3
+
+result82:
+plain80:
+	CMPQ    R10, $0x00000004
+	JL      part83
+	MOVQ    R8, SI
+	VMOVUPS X0, (SI)
+	ADDQ    ldc+32(FP), SI
+	VMOVUPS X1, (SI)
+	ADDQ    ldc+32(FP), SI
+	VMOVUPS X2, (SI)
+	ADDQ    ldc+32(FP), SI
+	VMOVUPS X3, (SI)
+	JMP     result84
+
+part83:
+	LEAQ    (R10), SI
+	MOVQ    $-1, R9
+	BZHIQ   SI, R9, R9
+	KMOVW   R9, K1
+	MOVQ    R8, SI
+	VMOVUPS X0, K1, (SI)
+	ADDQ    ldc+32(FP), SI
+	VMOVUPS X1, K1, (SI)
+	ADDQ    ldc+32(FP), SI
+	VMOVUPS X2, K1, (SI)
+	ADDQ    ldc+32(FP), SI
+	VMOVUPS X3, K1, (SI)
+
+result84:
+	JMP rowdone71
+
+more78:
 	CMPQ   R10, $0x00000008
-	JG     more71
+	JG     more85
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -1084,7 +1328,7 @@ last63:
 	MOVQ   CX, SI
 	MOVQ   k+72(FP), R11
 
-loop72:
+loop86:
 	VMOVUPS          (R9), Y4
 	VFMADD231PS.BCST (SI), Y4, Y0
 	VFMADD231PS.BCST (SI)(DX*1), Y4, Y1
@@ -1093,11 +1337,11 @@ loop72:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000040, R9
 	DECQ             R11
-	JNZ              loop72
+	JNZ              loop86
 	CMPQ             add+80(FP), $0x00000000
-	JE               plain73
+	JE               plain87
 	CMPQ             R10, $0x00000008
-	JL               part74
+	JL               part88
 	MOVQ             R8, SI
 	VADDPS           (SI), Y0, Y0
 	ADDQ             ldc+32(FP), SI
@@ -1106,9 +1350,9 @@ loop72:
 	VADDPS           (SI), Y2, Y2
 	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Y3, Y3
-	JMP              result75
+	JMP              result89
 
-part74:
+part88:
 	LEAQ   (R10), SI
 	MOVQ   $-1, R9
 	BZHIQ  SI, R9, R9
@@ -1122,10 +1366,10 @@ part74:
 	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Y3, K1, Y3
 
-result75:
-plain73:
+result89:
+plain87:
 	CMPQ    R10, $0x00000008
-	JL      part76
+	JL      part90
 	MOVQ    R8, SI
 	VMOVUPS Y0, (SI)
 	ADDQ    ldc+32(FP), SI
@@ -1134,9 +1378,9 @@ plain73:
 	VMOVUPS Y2, (SI)
 	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y3, (SI)
-	JMP     result77
+	JMP     result91
 
-part76:
+part90:
 	LEAQ    (R10), SI
 	MOVQ    $-1, R9
 	BZHIQ   SI, R9, R9
@@ -1150,10 +1394,10 @@ part76:
 	ADDQ    ldc+32(FP), SI
 	VMOVUPS Y3, K1, (SI)
 
-result77:
-	JMP rowdone64
+result91:
+	JMP rowdone71
 
-more71:
+more85:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -1161,7 +1405,7 @@ more71:
 	MOVQ   CX, SI
 	MOVQ   k+72(FP), R11
 
-loop78:
+loop92:
 	VMOVUPS          (R9), Z4
 	VFMADD231PS.BCST (SI), Z4, Z0
 	VFMADD231PS.BCST (SI)(DX*1), Z4, Z1
@@ -1170,11 +1414,11 @@ loop78:
 	ADDQ             $0x00000004, SI
 	ADDQ             $0x00000040, R9
 	DECQ             R11
-	JNZ              loop78
+	JNZ              loop92
 	CMPQ             add+80(FP), $0x00000000
-	JE               plain79
+	JE               plain93
 	CMPQ             R10, $0x00000010
-	JL               part80
+	JL               part94
 	MOVQ             R8, SI
 	VADDPS           (SI), Z0, Z0
 	ADDQ             ldc+32(FP), SI
@@ -1183,9 +1427,9 @@ loop78:
 	VADDPS           (SI), Z2, Z2
 	ADDQ             ldc+32(FP), SI
 	VADDPS           (SI), Z3, Z3
-	JMP              result81
+	JMP              result95
 
-part80:
+part94:
 	LEAQ   (R10), SI
 	MOVQ   $-1, R9
 	BZHIQ  SI, R9, R9
@@ -1199,10 +1443,10 @@ part80:
 	ADDQ   ldc+32(FP), SI
 	VADDPS (SI), Z3, K1, Z3
 
-result81:
-plain79:
+result95:
+plain93:
 	CMPQ    R10, $0x00000010
-	JL      part82
+	JL      part96
 	MOVQ    R8, SI
 	VMOVUPS Z0, (SI)
 	ADDQ    ldc+32(FP), SI
@@ -1211,9 +1455,9 @@ plain79:
 	VMOVUPS Z2, (SI)
 	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z3, (SI)
-	JMP     result83
+	JMP     result97
 
-part82:
+part96:
 	LEAQ    (R10), SI
 	MOVQ    $-1, R9
 	BZHIQ   SI, R9, R9
@@ -1227,34 +1471,34 @@ part82:
 	ADDQ    ldc+32(FP), SI
 	VMOVUPS Z3, K1, (SI)
 
-result83:
-rowdone64:
+result97:
+rowdone71:
 	IMUL3Q $0x00000004, DX, SI
 	ADDQ   SI, CX
 	MOVQ   ldc+32(FP), SI
 	IMUL3Q $0x00000004, SI, SI
 	ADDQ   SI, AX
 	SUBQ   $0x00000004, (SP)
-	JMP    while60
+	JMP    while67
 
-done61:
-while84:
+done68:
+while98:
 	CMPQ (SP), $0x00000001
-	JL   done85
+	JL   done99
 	MOVQ AX, R8
 	MOVQ b+16(FP), R9
 	MOVQ n+64(FP), R10
 
-columns86:
+columns100:
 	CMPQ   R10, $0x00000010
-	JLE    last87
+	JLE    last101
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	MOVQ   CX, BX
 	MOVQ   R9, SI
 	MOVQ   k+72(FP), R11
 
-loop89:
+loop103:
 	VMOVUPS      (SI), Z2
 	VMOVUPS      (SI)(DI*1), Z3
 	VBROADCASTSS (BX), Z4
@@ -1263,17 +1507,17 @@ loop89:
 	ADDQ         $0x00000004, BX
 	ADDQ         $0x00000040, SI
 	DECQ         R11
-	JNZ          loop89
+	JNZ          loop103
 	CMPQ         add+80(FP), $0x00000000
-	JE           plain90
+	JE           plain104
 	CMPQ         R10, $0x00000020
-	JL           part91
+	JL           part105
 	MOVQ         R8, BX
 	VADDPS       (BX), Z0, Z0
 	VADDPS       64(BX), Z1, Z1
-	JMP          result92
+	JMP          result106
 
-part91:
+part105:
 	LEAQ   -16(R10), BX
 	MOVQ   $-1, SI
 	BZHIQ  BX, SI, SI
@@ -1282,16 +1526,16 @@ part91:
 	VADDPS (BX), Z0, Z0
 	VADDPS 64(BX), Z1, K1, Z1
 
-result92:
-plain90:
+result106:
+plain104:
 	CMPQ    R10, $0x00000020
-	JL      part93
+	JL      part107
 	MOVQ    R8, BX
 	VMOVUPS Z0, (BX)
 	VMOVUPS Z1, 64(BX)
-	JMP     result94
+	JMP     result108
 
-part93:
+part107:
 	LEAQ    -16(R10), BX
 	MOVQ    $-1, SI
 	BZHIQ   BX, SI, SI
@@ -1300,39 +1544,89 @@ part93:
 	VMOVUPS Z0, (BX)
 	VMOVUPS Z1, K1, 64(BX)
 
-result94:
+result108:
 	LEAQ (R9)(DI*2), R9
 	ADDQ $0x00000080, R8
 	SUBQ $0x00000020, R10
-	JG   columns86
-	JMP  rowdone88
+	JG   columns100
+	JMP  rowdone102
 
-last87:
+last101:
 	CMPQ   R10, $0x00000000
-	JE     rowdone88
+	JE     rowdone102
+	CMPQ   R10, $0x00000004
+	JG     more109
+	VXORPS X0, X0, X0
+	MOVQ   CX, BX
+	MOVQ   R9, SI
+	MOVQ   k+72(FP), R9
+
+loop110:
+	VMOVUPS          (SI), X1
+	VFMADD231PS.BCST (BX), X1, X0
+	ADDQ             $0x00000004, BX
+	ADDQ             $0x00000040, SI
+	DECQ             R9
+	JNZ              loop110
+	CMPQ             add+80(FP), $0x00000000
+	JE               plain111
+	CMPQ             R10, $0x00000004
+	JL               part112
+	MOVQ             R8, BX
+	VADDPS           (BX), X0, X0
+	JMP              result113
+
+part112:
+	LEAQ   (R10), BX
+	MOVQ   $-1, SI
+	BZHIQ  BX, SI, SI
+	KMOVW  SI, K1
+	MOVQ   R8, BX
+	VADDPS (BX), X0, K1, X0
+
+result113:
+plain111:
+	CMPQ    R10, $0x00000004
+	JL      part114
+	MOVQ    R8, BX
+	VMOVUPS X0, (BX)
+	JMP     result115
+
+part114:
+	LEAQ    (R10), BX
+	MOVQ    $-1, SI
+	BZHIQ   BX, SI, SI
+	KMOVW   SI, K1
+	MOVQ    R8, BX
+	VMOVUPS X0, K1, (BX)
+
+result115:
+	JMP rowdone102
+
+more109:
 	CMPQ   R10, $0x00000008
-	JG     more95
+	JG     more116
 	VXORPS Y0, Y0, Y0
 	MOVQ   CX, BX
 	MOVQ   R9, SI
 	MOVQ   k+72(FP), R9
 
-loop96:
+loop117:
 	VMOVUPS          (SI), Y1
 	VFMADD231PS.BCST (BX), Y1, Y0
 	ADDQ             $0x00000004, BX
 	ADDQ             $0x00000040, SI
 	DECQ             R9
-	JNZ              loop96
+	JNZ              loop117
 	CMPQ             add+80(FP), $0x00000000
-	JE               plain97
+	JE               plain118
 	CMPQ             R10, $0x00000008
-	JL               part98
+	JL               part119
 	MOVQ             R8, BX
 	VADDPS           (BX), Y0, Y0
-	JMP              result99
+	JMP              result120
 
-part98:
+part119:
 	LEAQ   (R10), BX
 	MOVQ   $-1, SI
 	BZHIQ  BX, SI, SI
@@ -1340,15 +1634,15 @@ part98:
 	MOVQ   R8, BX
 	VADDPS (BX), Y0, K1, Y0
 
-result99:
-plain97:
+result120:
+plain118:
 	CMPQ    R10, $0x00000008
-	JL      part100
+	JL      part121
 	MOVQ    R8, BX
 	VMOVUPS Y0, (BX)
-	JMP     result101
+	JMP     result122
 
-part100:
+part121:
 	LEAQ    (R10), BX
 	MOVQ    $-1, SI
 	BZHIQ   BX, SI, SI
@@ -1356,31 +1650,31 @@ part100:
 	MOVQ    R8, BX
 	VMOVUPS Y0, K1, (BX)
 
-result101:
-	JMP rowdone88
+result122:
+	JMP rowdone102
 
-more95:
+more116:
 	VXORPS Z0, Z0, Z0
 	MOVQ   CX, BX
 	MOVQ   R9, SI
 	MOVQ   k+72(FP), R9
 
-loop102:
+loop123:
 	VMOVUPS          (SI), Z1
 	VFMADD231PS.BCST (BX), Z1, Z0
 	ADDQ             $0x00000004, BX
 	ADDQ             $0x00000040, SI
 	DECQ             R9
-	JNZ              loop102
+	JNZ              loop123
 	CMPQ             add+80(FP), $0x00000000
-	JE               plain103
+	JE               plain124
 	CMPQ             R10, $0x00000010
-	JL               part104
+	JL               part125
 	MOVQ             R8, BX
 	VADDPS           (BX), Z0, Z0
-	JMP              result105
+	JMP              result126
 
-part104:
+part125:
 	LEAQ   (R10), BX
 	MOVQ   $-1, SI
 	BZHIQ  BX, SI, SI
@@ -1388,15 +1682,15 @@ part104:
 	MOVQ   R8, BX
 	VADDPS (BX), Z0, K1, Z0
 
-result105:
-plain103:
+result126:
+plain124:
 	CMPQ    R10, $0x00000010
-	JL      part106
+	JL      part127
 	MOVQ    R8, BX
 	VMOVUPS Z0, (BX)
-	JMP     result107
+	JMP     result128
 
-part106:
+part127:
 	LEAQ    (R10), BX
 	MOVQ    $-1, SI
 	BZHIQ   BX, SI, SI
@@ -1404,17 +1698,17 @@ part106:
 	MOVQ    R8, BX
 	VMOVUPS Z0, K1, (BX)
 
-result107:
-rowdone88:
+result128:
+rowdone102:
 	IMUL3Q $0x00000001, DX, BX
 	ADDQ   BX, CX
 	MOVQ   ldc+32(FP), BX
 	IMUL3Q $0x00000001, BX, BX
 	ADDQ   BX, AX
 	SUBQ   $0x00000001, (SP)
-	JMP    while84
+	JMP    while98
 
-done85:
+done99:
 done2:
 	VZEROUPPER
 	RET
@@ -1431,17 +1725,17 @@ TEXT ·outerAVX512(SB), NOSPLIT, $16-88
 	MOVQ next+24(FP), R8
 	MOVQ R8, 8(SP)
 
-columns110:
+columns131:
 	CMPQ DI, $0x00000010
-	JLE  last108
+	JLE  last129
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
 	MOVQ k+64(FP), R10
 	MOVQ R10, (SP)
 
-while111:
+while132:
 	CMPQ       (SP), $0x00000008
-	JL         done112
+	JL         done133
 	MOVQ       R8, R10
 	PREFETCHT0 (R10)
 	PREFETCHT0 64(R10)
@@ -1483,12 +1777,12 @@ while111:
 	VXORPS     Z14, Z14, Z14
 	VXORPS     Z15, Z15, Z15
 	CMPQ       DI, $0x00000020
-	JL         part113
+	JL         part134
 	MOVQ       R9, R10
 	MOVQ       CX, R11
 	MOVQ       m+56(FP), R12
 
-loop115:
+loop136:
 	MOVQ         8(SP), R13
 	PREFETCHT0   (R13)
 	ADDQ         ahead+80(FP), R13
@@ -1522,10 +1816,10 @@ loop115:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop115
-	JMP          summed114
+	JNZ          loop136
+	JMP          summed135
 
-part113:
+part134:
 	LEAQ  -16(DI), R10
 	MOVQ  $-1, R11
 	BZHIQ R10, R11, R11
@@ -1534,7 +1828,7 @@ part113:
 	MOVQ  CX, R11
 	MOVQ  m+56(FP), R12
 
-loop116:
+loop137:
 	MOVQ         8(SP), R13
 	PREFETCHT0   (R13)
 	ADDQ         ahead+80(FP), R13
@@ -1568,11 +1862,11 @@ loop116:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop116
+	JNZ          loop137
 
-summed114:
+summed135:
 	CMPQ    DI, $0x00000020
-	JL      part117
+	JL      part138
 	MOVQ    R8, R10
 	VADDPS  (R10), Z0, Z0
 	VMOVUPS Z0, (R10)
@@ -1613,9 +1907,9 @@ summed114:
 	VMOVUPS Z14, (R10)
 	VADDPS  64(R10), Z15, Z15
 	VMOVUPS Z15, 64(R10)
-	JMP     result118
+	JMP     result139
 
-part117:
+part138:
 	LEAQ    -16(DI), R10
 	MOVQ    $-1, R11
 	BZHIQ   R10, R11, R11
@@ -1661,17 +1955,17 @@ part117:
 	VADDPS  64(R10), Z15, K1, Z15
 	VMOVUPS Z15, K1, 64(R10)
 
-result118:
+result139:
 	ADDQ   $0x00000020, R9
 	IMUL3Q $0x00000008, SI, R10
 	ADDQ   R10, R8
 	SUBQ   $0x00000008, (SP)
-	JMP    while111
+	JMP    while132
 
-done112:
-while119:
+done133:
+while140:
 	CMPQ       (SP), $0x00000004
-	JL         done120
+	JL         done141
 	MOVQ       R8, R10
 	PREFETCHT0 (R10)
 	PREFETCHT0 64(R10)
@@ -1693,12 +1987,12 @@ while119:
 	VXORPS     Z6, Z6, Z6
 	VXORPS     Z7, Z7, Z7
 	CMPQ       DI, $0x00000020
-	JL         part121
+	JL         part142
 	MOVQ       R9, R10
 	MOVQ       CX, R11
 	MOVQ       m+56(FP), R12
 
-loop123:
+loop144:
 	VMOVUPS      (R11), Z8
 	VMOVUPS      64(R11), Z9
 	VBROADCASTSS (R10), Z10
@@ -1716,10 +2010,10 @@ loop123:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop123
-	JMP          summed122
+	JNZ          loop144
+	JMP          summed143
 
-part121:
+part142:
 	LEAQ  -16(DI), R10
 	MOVQ  $-1, R11
 	BZHIQ R10, R11, R11
@@ -1728,7 +2022,7 @@ part121:
 	MOVQ  CX, R11
 	MOVQ  m+56(FP), R12
 
-loop124:
+loop145:
 	VMOVUPS      (R11), Z8
 	VMOVUPS.Z    64(R11), K1, Z9
 	VBROADCASTSS (R10), Z10
@@ -1746,11 +2040,11 @@ loop124:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop124
+	JNZ          loop145
 
-summed122:
+summed143:
 	CMPQ    DI, $0x00000020
-	JL      part125
+	JL      part146
 	MOVQ    R8, R10
 	VADDPS  (R10), Z0, Z0
 	VMOVUPS Z0, (R10)
@@ -1771,9 +2065,9 @@ summed122:
 	VMOVUPS Z6, (R10)
 	VADDPS  64(R10), Z7, Z7
 	VMOVUPS Z7, 64(R10)
-	JMP     result126
+	JMP     result147
 
-part125:
+part146:
 	LEAQ    -16(DI), R10
 	MOVQ    $-1, R11
 	BZHIQ   R10, R11, R11
@@ -1799,29 +2093,29 @@ part125:
 	VADDPS  64(R10), Z7, K1, Z7
 	VMOVUPS Z7, K1, 64(R10)
 
-result126:
+result147:
 	ADDQ   $0x00000010, R9
 	IMUL3Q $0x00000004, SI, R10
 	ADDQ   R10, R8
 	SUBQ   $0x00000004, (SP)
-	JMP    while119
+	JMP    while140
 
-done120:
-while127:
+done141:
+while148:
 	CMPQ       (SP), $0x00000001
-	JL         done128
+	JL         done149
 	MOVQ       R8, R10
 	PREFETCHT0 (R10)
 	PREFETCHT0 64(R10)
 	VXORPS     Z0, Z0, Z0
 	VXORPS     Z1, Z1, Z1
 	CMPQ       DI, $0x00000020
-	JL         part129
+	JL         part150
 	MOVQ       R9, R10
 	MOVQ       CX, R11
 	MOVQ       m+56(FP), R12
 
-loop131:
+loop152:
 	VMOVUPS      (R11), Z2
 	VMOVUPS      64(R11), Z3
 	VBROADCASTSS (R10), Z4
@@ -1830,10 +2124,10 @@ loop131:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop131
-	JMP          summed130
+	JNZ          loop152
+	JMP          summed151
 
-part129:
+part150:
 	LEAQ  -16(DI), R10
 	MOVQ  $-1, R11
 	BZHIQ R10, R11, R11
@@ -1842,7 +2136,7 @@ part129:
 	MOVQ  CX, R11
 	MOVQ  m+56(FP), R12
 
-loop132:
+loop153:
 	VMOVUPS      (R11), Z2
 	VMOVUPS.Z    64(R11), K1, Z3
 	VBROADCASTSS (R10), Z4
@@ -1851,19 +2145,19 @@ loop132:
 	ADDQ         DX, R10
 	ADDQ         BX, R11
 	DECQ         R12
-	JNZ          loop132
+	JNZ          loop153
 
-summed130:
+summed151:
 	CMPQ    DI, $0x00000020
-	JL      part133
+	JL      part154
 	MOVQ    R8, R10
 	VADDPS  (R10), Z0, Z0
 	VMOVUPS Z0, (R10)
 	VADDPS  64(R10), Z1, Z1
 	VMOVUPS Z1, 64(R10)
-	JMP     result134
+	JMP     result155
 
-part133:
+part154:
 	LEAQ    -16(DI), R10
 	MOVQ    $-1, R11
 	BZHIQ   R10, R11, R11
@@ -1874,33 +2168,438 @@ part133:
 	VADDPS  64(R10), Z1, K1, Z1
 	VMOVUPS Z1, K1, 64(R10)
 
-result134:
+result155:
 	ADDQ   $0x00000004, R9
 	IMUL3Q $0x00000001, SI, R10
 	ADDQ   R10, R8
 	SUBQ   $0x00000001, (SP)
-	JMP    while127
+	JMP    while148
 
-done128:
+done149:
 	ADDQ $0x00000080, CX
 	ADDQ $0x00000080, AX
 	SUBQ $0x00000020, DI
-	JG   columns110
-	JMP  done109
+	JG   columns131
+	JMP  done130
 
-last108:
+last129:
 	CMPQ DI, $0x00000000
-	JE   done109
-	CMPQ DI, $0x00000008
-	JG   more135
+	JE   done130
+	CMPQ DI, $0x00000004
+	JG   more156
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
 	MOVQ k+64(FP), AX
 	MOVQ AX, (SP)
 
-while136:
+while157:
 	CMPQ       (SP), $0x00000010
-	JL         done137
+	JL         done158
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	VXORPS     X0, X0, X0
+	VXORPS     X1, X1, X1
+	VXORPS     X2, X2, X2
+	VXORPS     X3, X3, X3
+	VXORPS     X4, X4, X4
+	VXORPS     X5, X5, X5
+	VXORPS     X6, X6, X6
+	VXORPS     X7, X7, X7
+	VXORPS     X8, X8, X8
+	VXORPS     X9, X9, X9
+	VXORPS     X10, X10, X10
+	VXORPS     X11, X11, X11
+	VXORPS     X12, X12, X12
+	VXORPS     X13, X13, X13
+	VXORPS     X14, X14, X14
+	VXORPS     X15, X15, X15
+	CMPQ       DI, $0x00000004
+	JL         part159
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+56(FP), R11
+
+loop161:
+	MOVQ             8(SP), R12
+	PREFETCHT0       (R12)
+	ADDQ             ahead+80(FP), R12
+	MOVQ             R12, 8(SP)
+	VMOVUPS          (R10), X16
+	VFMADD231PS.BCST (AX), X16, X0
+	VFMADD231PS.BCST 4(AX), X16, X1
+	VFMADD231PS.BCST 8(AX), X16, X2
+	VFMADD231PS.BCST 12(AX), X16, X3
+	VFMADD231PS.BCST 16(AX), X16, X4
+	VFMADD231PS.BCST 20(AX), X16, X5
+	VFMADD231PS.BCST 24(AX), X16, X6
+	VFMADD231PS.BCST 28(AX), X16, X7
+	VFMADD231PS.BCST 32(AX), X16, X8
+	VFMADD231PS.BCST 36(AX), X16, X9
+	VFMADD231PS.BCST 40(AX), X16, X10
+	VFMADD231PS.BCST 44(AX), X16, X11
+	VFMADD231PS.BCST 48(AX), X16, X12
+	VFMADD231PS.BCST 52(AX), X16, X13
+	VFMADD231PS.BCST 56(AX), X16, X14
+	VFMADD231PS.BCST 60(AX), X16, X15
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop161
+	JMP              summed160
+
+part159:
+	LEAQ  (DI), AX
+	MOVQ  $-1, R10
+	BZHIQ AX, R10, R10
+	KMOVW R10, K1
+	MOVQ  R9, AX
+	MOVQ  CX, R10
+	MOVQ  m+56(FP), R11
+
+loop162:
+	MOVQ             8(SP), R12
+	PREFETCHT0       (R12)
+	ADDQ             ahead+80(FP), R12
+	MOVQ             R12, 8(SP)
+	VMOVUPS.Z        (R10), K1, X16
+	VFMADD231PS.BCST (AX), X16, X0
+	VFMADD231PS.BCST 4(AX), X16, X1
+	VFMADD231PS.BCST 8(AX), X16, X2
+	VFMADD231PS.BCST 12(AX), X16, X3
+	VFMADD231PS.BCST 16(AX), X16, X4
+	VFMADD231PS.BCST 20(AX), X16, X5
+	VFMADD231PS.BCST 24(AX), X16, X6
+	VFMADD231PS.BCST 28(AX), X16, X7
+	VFMADD231PS.BCST 32(AX), X16, X8
+	VFMADD231PS.BCST 36(AX), X16, X9
+	VFMADD231PS.BCST 40(AX), X16, X10
+	VFMADD231PS.BCST 44(AX), X16, X11
+	VFMADD231PS.BCST 48(AX), X16, X12
+	VFMADD231PS.BCST 52(AX), X16, X13
+	VFMADD231PS.BCST 56(AX), X16, X14
+	VFMADD231PS.BCST 60(AX), X16, X15
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop162
+
+summed160:
+	CMPQ    DI, $0x00000004
+	JL      part163
+	MOVQ    R8, AX
+	VADDPS  (AX), X0, X0
+	VMOVUPS X0, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X1, X1
+	VMOVUPS X1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X2, X2
+	VMOVUPS X2, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X3, X3
+	VMOVUPS X3, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X4, X4
+	VMOVUPS X4, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X5, X5
+	VMOVUPS X5, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X6, X6
+	VMOVUPS X6, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X7, X7
+	VMOVUPS X7, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X8, X8
+	VMOVUPS X8, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X9, X9
+	VMOVUPS X9, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X10, X10
+	VMOVUPS X10, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X11, X11
+	VMOVUPS X11, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X12, X12
+	VMOVUPS X12, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X13, X13
+	VMOVUPS X13, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X14, X14
+	VMOVUPS X14, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X15, X15
+	VMOVUPS X15, (AX)
+	JMP     result164
+
+part163:
+	LEAQ    (DI), AX
+	MOVQ    $-1, R10
+	BZHIQ   AX, R10, R10
+	KMOVW   R10, K1
+	MOVQ    R8, AX
+	VADDPS  (AX), X0, K1, X0
+	VMOVUPS X0, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X1, K1, X1
+	VMOVUPS X1, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X2, K1, X2
+	VMOVUPS X2, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X3, K1, X3
+	VMOVUPS X3, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X4, K1, X4
+	VMOVUPS X4, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X5, K1, X5
+	VMOVUPS X5, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X6, K1, X6
+	VMOVUPS X6, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X7, K1, X7
+	VMOVUPS X7, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X8, K1, X8
+	VMOVUPS X8, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X9, K1, X9
+	VMOVUPS X9, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X10, K1, X10
+	VMOVUPS X10, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X11, K1, X11
+	VMOVUPS X11, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X12, K1, X12
+	VMOVUPS X12, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X13, K1, X13
+	VMOVUPS X13, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X14, K1, X14
+	VMOVUPS X14, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X15, K1, X15
+	VMOVUPS X15, K1, (AX)
+
+result164:
+	ADDQ   $0x00000040, R9
+	IMUL3Q $0x00000010, SI, AX
+	ADDQ   AX, R8
+	SUBQ   $0x00000010, (SP)
+	JMP    while157
+
+done158:
+while165:
+	CMPQ       (SP), $0x00000004
+	JL         done166
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	ADDQ       SI, AX
+	PREFETCHT0 (AX)
+	VXORPS     X0, X0, X0
+	VXORPS     X1, X1, X1
+	VXORPS     X2, X2, X2
+	VXORPS     X3, X3, X3
+	CMPQ       DI, $0x00000004
+	JL         part167
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+56(FP), R11
+
+loop169:
+	VMOVUPS          (R10), X4
+	VFMADD231PS.BCST (AX), X4, X0
+	VFMADD231PS.BCST 4(AX), X4, X1
+	VFMADD231PS.BCST 8(AX), X4, X2
+	VFMADD231PS.BCST 12(AX), X4, X3
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop169
+	JMP              summed168
+
+part167:
+	LEAQ  (DI), AX
+	MOVQ  $-1, R10
+	BZHIQ AX, R10, R10
+	KMOVW R10, K1
+	MOVQ  R9, AX
+	MOVQ  CX, R10
+	MOVQ  m+56(FP), R11
+
+loop170:
+	VMOVUPS.Z        (R10), K1, X4
+	VFMADD231PS.BCST (AX), X4, X0
+	VFMADD231PS.BCST 4(AX), X4, X1
+	VFMADD231PS.BCST 8(AX), X4, X2
+	VFMADD231PS.BCST 12(AX), X4, X3
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop170
+
+summed168:
+	CMPQ    DI, $0x00000004
+	JL      part171
+	MOVQ    R8, AX
+	VADDPS  (AX), X0, X0
+	VMOVUPS X0, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X1, X1
+	VMOVUPS X1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X2, X2
+	VMOVUPS X2, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X3, X3
+	VMOVUPS X3, (AX)
+	JMP     result172
+
+part171:
+	LEAQ    (DI), AX
+	MOVQ    $-1, R10
+	BZHIQ   AX, R10, R10
+	KMOVW   R10, K1
+	MOVQ    R8, AX
+	VADDPS  (AX), X0, K1, X0
+	VMOVUPS X0, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X1, K1, X1
+	VMOVUPS X1, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X2, K1, X2
+	VMOVUPS X2, K1, (AX)
+	ADDQ    SI, AX
+	VADDPS  (AX), X3, K1, X3
+	VMOVUPS X3, K1, (AX)
+
+result172:
+	ADDQ   $0x00000010, R9
+	IMUL3Q $0x00000004, SI, AX
+	ADDQ   AX, R8
+	SUBQ   $0x00000004, (SP)
+	JMP    while165
+
+done166:
+while173:
+	CMPQ       (SP), $0x00000001
+	JL         done174
+	MOVQ       R8, AX
+	PREFETCHT0 (AX)
+	VXORPS     X0, X0, X0
+	CMPQ       DI, $0x00000004
+	JL         part175
+	MOVQ       R9, AX
+	MOVQ       CX, R10
+	MOVQ       m+56(FP), R11
+
+loop177:
+	VMOVUPS          (R10), X1
+	VFMADD231PS.BCST (AX), X1, X0
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop177
+	JMP              summed176
+
+part175:
+	LEAQ  (DI), AX
+	MOVQ  $-1, R10
+	BZHIQ AX, R10, R10
+	KMOVW R10, K1
+	MOVQ  R9, AX
+	MOVQ  CX, R10
+	MOVQ  m+56(FP), R11
+
+loop178:
+	VMOVUPS.Z        (R10), K1, X1
+	VFMADD231PS.BCST (AX), X1, X0
+	ADDQ             DX, AX
+	ADDQ             BX, R10
+	DECQ             R11
+	JNZ              loop178
+
+summed176:
+	CMPQ    DI, $0x00000004
+	JL      part179
+	MOVQ    R8, AX
+	VADDPS  (AX), X0, X0
+	VMOVUPS X0, (AX)
+	JMP     result180
+
+part179:
+	LEAQ    (DI), AX
+	MOVQ    $-1, R10
+	BZHIQ   AX, R10, R10
+	KMOVW   R10, K1
+	MOVQ    R8, AX
+	VADDPS  (AX), X0, K1, X0
+	VMOVUPS X0, K1, (AX)
+
+result180:
+	ADDQ   $0x00000004, R9
+	IMUL3Q $0x00000001, SI, AX
+	ADDQ   AX, R8
+	SUBQ   $0x00000001, (SP)
+	JMP    while173
+
+done174:
+	JMP done130
+
+more156:
+	CMPQ DI, $0x00000008
+	JG   more181
+	MOVQ AX, R8
+	MOVQ a+8(FP), R9
+	MOVQ k+64(FP), AX
+	MOVQ AX, (SP)
+
+while182:
+	CMPQ       (SP), $0x00000010
+	JL         done183
 	MOVQ       R8, AX
 	PREFETCHT0 (AX)
 	ADDQ       SI, AX
@@ -1950,12 +2649,12 @@ while136:
 	VXORPS     Y14, Y14, Y14
 	VXORPS     Y15, Y15, Y15
 	CMPQ       DI, $0x00000008
-	JL         part138
+	JL         part184
 	MOVQ       R9, AX
 	MOVQ       CX, R10
 	MOVQ       m+56(FP), R11
 
-loop140:
+loop186:
 	MOVQ             8(SP), R12
 	PREFETCHT0       (R12)
 	ADDQ             ahead+80(FP), R12
@@ -1980,10 +2679,10 @@ loop140:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop140
-	JMP              summed139
+	JNZ              loop186
+	JMP              summed185
 
-part138:
+part184:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -1992,7 +2691,7 @@ part138:
 	MOVQ  CX, R10
 	MOVQ  m+56(FP), R11
 
-loop141:
+loop187:
 	MOVQ             8(SP), R12
 	PREFETCHT0       (R12)
 	ADDQ             ahead+80(FP), R12
@@ -2017,11 +2716,11 @@ loop141:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop141
+	JNZ              loop187
 
-summed139:
+summed185:
 	CMPQ    DI, $0x00000008
-	JL      part142
+	JL      part188
 	MOVQ    R8, AX
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
@@ -2070,9 +2769,9 @@ summed139:
 	ADDQ    SI, AX
 	VADDPS  (AX), Y15, Y15
 	VMOVUPS Y15, (AX)
-	JMP     result143
+	JMP     result189
 
-part142:
+part188:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -2126,17 +2825,17 @@ part142:
 	VADDPS  (AX), Y15, K1, Y15
 	VMOVUPS Y15, K1, (AX)
 
-result143:
+result189:
 	ADDQ   $0x00000040, R9
 	IMUL3Q $0x00000010, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000010, (SP)
-	JMP    while136
+	JMP    while182
 
-done137:
-while144:
+done183:
+while190:
 	CMPQ       (SP), $0x00000004
-	JL         done145
+	JL         done191
 	MOVQ       R8, AX
 	PREFETCHT0 (AX)
 	ADDQ       SI, AX
@@ -2150,12 +2849,12 @@ while144:
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
 	CMPQ       DI, $0x00000008
-	JL         part146
+	JL         part192
 	MOVQ       R9, AX
 	MOVQ       CX, R10
 	MOVQ       m+56(FP), R11
 
-loop148:
+loop194:
 	VMOVUPS          (R10), Y4
 	VFMADD231PS.BCST (AX), Y4, Y0
 	VFMADD231PS.BCST 4(AX), Y4, Y1
@@ -2164,10 +2863,10 @@ loop148:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop148
-	JMP              summed147
+	JNZ              loop194
+	JMP              summed193
 
-part146:
+part192:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -2176,7 +2875,7 @@ part146:
 	MOVQ  CX, R10
 	MOVQ  m+56(FP), R11
 
-loop149:
+loop195:
 	VMOVUPS.Z        (R10), K1, Y4
 	VFMADD231PS.BCST (AX), Y4, Y0
 	VFMADD231PS.BCST 4(AX), Y4, Y1
@@ -2185,11 +2884,11 @@ loop149:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop149
+	JNZ              loop195
 
-summed147:
+summed193:
 	CMPQ    DI, $0x00000008
-	JL      part150
+	JL      part196
 	MOVQ    R8, AX
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
@@ -2202,9 +2901,9 @@ summed147:
 	ADDQ    SI, AX
 	VADDPS  (AX), Y3, Y3
 	VMOVUPS Y3, (AX)
-	JMP     result151
+	JMP     result197
 
-part150:
+part196:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -2222,36 +2921,36 @@ part150:
 	VADDPS  (AX), Y3, K1, Y3
 	VMOVUPS Y3, K1, (AX)
 
-result151:
+result197:
 	ADDQ   $0x00000010, R9
 	IMUL3Q $0x00000004, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000004, (SP)
-	JMP    while144
+	JMP    while190
 
-done145:
-while152:
+done191:
+while198:
 	CMPQ       (SP), $0x00000001
-	JL         done153
+	JL         done199
 	MOVQ       R8, AX
 	PREFETCHT0 (AX)
 	VXORPS     Y0, Y0, Y0
 	CMPQ       DI, $0x00000008
-	JL         part154
+	JL         part200
 	MOVQ       R9, AX
 	MOVQ       CX, R10
 	MOVQ       m+56(FP), R11
 
-loop156:
+loop202:
 	VMOVUPS          (R10), Y1
 	VFMADD231PS.BCST (AX), Y1, Y0
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop156
-	JMP              summed155
+	JNZ              loop202
+	JMP              summed201
 
-part154:
+part200:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -2260,23 +2959,23 @@ part154:
 	MOVQ  CX, R10
 	MOVQ  m+56(FP), R11
 
-loop157:
+loop203:
 	VMOVUPS.Z        (R10), K1, Y1
 	VFMADD231PS.BCST (AX), Y1, Y0
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop157
+	JNZ              loop203
 
-summed155:
+summed201:
 	CMPQ    DI, $0x00000008
-	JL      part158
+	JL      part204
 	MOVQ    R8, AX
 	VADDPS  (AX), Y0, Y0
 	VMOVUPS Y0, (AX)
-	JMP     result159
+	JMP     result205
 
-part158:
+part204:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -2285,25 +2984,25 @@ part158:
 	VADDPS  (AX), Y0, K1, Y0
 	VMOVUPS Y0, K1, (AX)
 
-result159:
+result205:
 	ADDQ   $0x00000004, R9
 	IMUL3Q $0x00000001, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000001, (SP)
-	JMP    while152
+	JMP    while198
 
-done153:
-	JMP done109
+done199:
+	JMP done130
 
-more135:
+more181:
 	MOVQ AX, R8
 	MOVQ a+8(FP), R9
 	MOVQ k+64(FP), AX
 	MOVQ AX, (SP)
 
-while160:
+while206:
 	CMPQ       (SP), $0x00000010
-	JL         done161
+	JL         done207
 	MOVQ       R8, AX
 	PREFETCHT0 (AX)
 	ADDQ       SI, AX
@@ -2353,12 +3052,12 @@ while160:
 	VXORPS     Z14, Z14, Z14
 	VXORPS     Z15, Z15, Z15
 	CMPQ       DI, $0x00000010
-	JL         part162
+	JL         part208
 	MOVQ       R9, AX
 	MOVQ       CX, R10
 	MOVQ       m+56(FP), R11
 
-loop164:
+loop210:
 	MOVQ             8(SP), R12
 	PREFETCHT0       (R12)
 	ADDQ             ahead+80(FP), R12
@@ -2383,10 +3082,10 @@ loop164:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop164
-	JMP              summed163
+	JNZ              loop210
+	JMP              summed209
 
-part162:
+part208:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -2395,7 +3094,7 @@ part162:
 	MOVQ  CX, R10
 	MOVQ  m+56(FP), R11
 
-loop165:
+loop211:
 	MOVQ             8(SP), R12
 	PREFETCHT0       (R12)
 	ADDQ             ahead+80(FP), R12
@@ -2420,11 +3119,11 @@ loop165:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop165
+	JNZ              loop211
 
-summed163:
+summed209:
 	CMPQ    DI, $0x00000010
-	JL      part166
+	JL      part212
 	MOVQ    R8, AX
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
@@ -2473,9 +3172,9 @@ summed163:
 	ADDQ    SI, AX
 	VADDPS  (AX), Z15, Z15
 	VMOVUPS Z15, (AX)
-	JMP     result167
+	JMP     result213
 
-part166:
+part212:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -2529,17 +3228,17 @@ part166:
 	VADDPS  (AX), Z15, K1, Z15
 	VMOVUPS Z15, K1, (AX)
 
-result167:
+result213:
 	ADDQ   $0x00000040, R9
 	IMUL3Q $0x00000010, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000010, (SP)
-	JMP    while160
+	JMP    while206
 
-done161:
-while168:
+done207:
+while214:
 	CMPQ       (SP), $0x00000004
-	JL         done169
+	JL         done215
 	MOVQ       R8, AX
 	PREFETCHT0 (AX)
 	ADDQ       SI, AX
@@ -2553,12 +3252,12 @@ while168:
 	VXORPS     Z2, Z2, Z2
 	VXORPS     Z3, Z3, Z3
 	CMPQ       DI, $0x00000010
-	JL         part170
+	JL         part216
 	MOVQ       R9, AX
 	MOVQ       CX, R10
 	MOVQ       m+56(FP), R11
 
-loop172:
+loop218:
 	VMOVUPS          (R10), Z4
 	VFMADD231PS.BCST (AX), Z4, Z0
 	VFMADD231PS.BCST 4(AX), Z4, Z1
@@ -2567,10 +3266,10 @@ loop172:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop172
-	JMP              summed171
+	JNZ              loop218
+	JMP              summed217
 
-part170:
+part216:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -2579,7 +3278,7 @@ part170:
 	MOVQ  CX, R10
 	MOVQ  m+56(FP), R11
 
-loop173:
+loop219:
 	VMOVUPS.Z        (R10), K1, Z4
 	VFMADD231PS.BCST (AX), Z4, Z0
 	VFMADD231PS.BCST 4(AX), Z4, Z1
@@ -2588,11 +3287,11 @@ loop173:
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop173
+	JNZ              loop219
 
-summed171:
+summed217:
 	CMPQ    DI, $0x00000010
-	JL      part174
+	JL      part220
 	MOVQ    R8, AX
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
@@ -2605,9 +3304,9 @@ summed171:
 	ADDQ    SI, AX
 	VADDPS  (AX), Z3, Z3
 	VMOVUPS Z3, (AX)
-	JMP     result175
+	JMP     result221
 
-part174:
+part220:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -2625,36 +3324,36 @@ part174:
 	VADDPS  (AX), Z3, K1, Z3
 	VMOVUPS Z3, K1, (AX)
 
-result175:
+result221:
 	ADDQ   $0x00000010, R9
 	IMUL3Q $0x00000004, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000004, (SP)
-	JMP    while168
+	JMP    while214
 
-done169:
-while176:
+done215:
+while222:
 	CMPQ       (SP), $0x00000001
-	JL         done177
+	JL         done223
 	MOVQ       R8, AX
 	PREFETCHT0 (AX)
 	VXORPS     Z0, Z0, Z0
 	CMPQ       DI, $0x00000010
-	JL         part178
+	JL         part224
 	MOVQ       R9, AX
 	MOVQ       CX, R10
 	MOVQ       m+56(FP), R11
 
-loop180:
+loop226:
 	VMOVUPS          (R10), Z1
 	VFMADD231PS.BCST (AX), Z1, Z0
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop180
-	JMP              summed179
+	JNZ              loop226
+	JMP              summed225
 
-part178:
+part224:
 	LEAQ  (DI), AX
 	MOVQ  $-1, R10
 	BZHIQ AX, R10, R10
@@ -2663,23 +3362,23 @@ part178:
 	MOVQ  CX, R10
 	MOVQ  m+56(FP), R11
 
-loop181:
+loop227:
 	VMOVUPS.Z        (R10), K1, Z1
 	VFMADD231PS.BCST (AX), Z1, Z0
 	ADDQ             DX, AX
 	ADDQ             BX, R10
 	DECQ             R11
-	JNZ              loop181
+	JNZ              loop227
 
-summed179:
+summed225:
 	CMPQ    DI, $0x00000010
-	JL      part182
+	JL      part228
 	MOVQ    R8, AX
 	VADDPS  (AX), Z0, Z0
 	VMOVUPS Z0, (AX)
-	JMP     result183
+	JMP     result229
 
-part182:
+part228:
 	LEAQ    (DI), AX
 	MOVQ    $-1, R10
 	BZHIQ   AX, R10, R10
@@ -2688,15 +3387,15 @@ part182:
 	VADDPS  (AX), Z0, K1, Z0
 	VMOVUPS Z0, K1, (AX)
 
-result183:
+result229:
 	ADDQ   $0x00000004, R9
 	IMUL3Q $0x00000001, SI, AX
 	ADDQ   AX, R8
 	SUBQ   $0x00000001, (SP)
-	JMP    while176
+	JMP    while222
 
-done177:
-done109:
+done223:
+done130:
 	VZEROUPPER
 	RET
 
@@ -2717,9 +3416,9 @@ TEXT ·depthwiseAVX512(SB), NOSPLIT, $64-160
 	LEAQ (SI)(SI*2), DI
 	MOVQ tap+80(FP), R8
 
-while184:
+while230:
 	CMPQ 32(SP), $0x00000010
-	JL   done185
+	JL   done231
 	MOVQ 16(SP), AX
 	MOVQ AX, 40(SP)
 	MOVQ 24(SP), AX
@@ -2727,14 +3426,14 @@ while184:
 	MOVQ rows+48(FP), AX
 	MOVQ AX, 56(SP)
 
-loop186:
+loop232:
 	MOVQ 40(SP), CX
 	MOVQ 48(SP), DX
 	MOVQ pixels+40(FP), BX
 
-while187:
+while233:
 	CMPQ    BX, $0x00000008
-	JL      done188
+	JL      done234
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
@@ -2744,7 +3443,7 @@ while187:
 	VXORPS  Z6, Z6, Z6
 	VXORPS  Z7, Z7, Z7
 	CMPQ    add+144(FP), $0x00000000
-	JE      plain189
+	JE      plain235
 	MOVQ    DX, AX
 	VMOVUPS (AX), Z0
 	ADDQ    yStep+112(FP), AX
@@ -2763,18 +3462,18 @@ while187:
 	VMOVUPS (AX), Z7
 	ADDQ    yStep+112(FP), AX
 
-plain189:
+plain235:
 	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
 	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
-	JNE  kind191
+	JNE  kind237
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop192:
+loop238:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2828,18 +3527,18 @@ loop192:
 	VFMADD231PS Z8, Z10, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop192
-	JMP         taps190
+	JNZ         loop238
+	JMP         taps236
 
-kind191:
+kind237:
 	CMPQ AX, $0x00000002
-	JNE  kind193
+	JNE  kind239
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop194:
+loop240:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2919,18 +3618,18 @@ loop194:
 	VFMADD231PS Z8, Z12, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop194
-	JMP         taps190
+	JNZ         loop240
+	JMP         taps236
 
-kind193:
+kind239:
 	CMPQ AX, $0x00000003
-	JNE  kind195
+	JNE  kind241
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop196:
+loop242:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -2986,18 +3685,18 @@ loop196:
 	VFMADD231PS Z8, Z10, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop196
-	JMP         taps190
+	JNZ         loop242
+	JMP         taps236
 
-kind195:
+kind241:
 	CMPQ AX, $0x00000004
-	JNE  kind197
+	JNE  kind243
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop198:
+loop244:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3082,18 +3781,18 @@ loop198:
 	VFMADD231PS Z8, Z12, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop198
-	JMP         taps190
+	JNZ         loop244
+	JMP         taps236
 
-kind197:
+kind243:
 	CMPQ AX, $0x00000005
-	JNE  kind199
+	JNE  kind245
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop200:
+loop246:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3156,18 +3855,18 @@ loop200:
 	VFMADD231PS Z8, Z10, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop200
-	JMP         taps190
+	JNZ         loop246
+	JMP         taps236
 
-kind199:
+kind245:
 	CMPQ AX, $0x00000006
-	JNE  kind201
+	JNE  kind247
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop202:
+loop248:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3256,19 +3955,19 @@ loop202:
 	VFMADD231PS Z8, Z12, Z7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop202
-	JMP         taps190
+	JNZ         loop248
+	JMP         taps236
 
-kind201:
+kind247:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R11
 
-loop203:
+loop249:
 	MOVQ kw+64(FP), R12
 
-loop204:
+loop250:
 	VMOVUPS     (AX), Z8
 	VFMADD231PS (R9), Z8, Z0
 	VFMADD231PS (R9)(SI*1), Z8, Z1
@@ -3282,13 +3981,13 @@ loop204:
 	ADDQ        R8, R10
 	ADDQ        wTap+120(FP), AX
 	DECQ        R12
-	JNZ         loop204
+	JNZ         loop250
 	ADDQ        skip+88(FP), R9
 	ADDQ        skip+88(FP), R10
 	DECQ        R11
-	JNZ         loop203
+	JNZ         loop249
 
-taps190:
+taps236:
 	VMOVUPS Z0, (DX)
 	ADDQ    yStep+112(FP), DX
 	VMOVUPS Z1, (DX)
@@ -3307,18 +4006,18 @@ taps190:
 	ADDQ    yStep+112(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
-	JMP     while187
+	JMP     while233
 
-done188:
-while205:
+done234:
+while251:
 	CMPQ    BX, $0x00000004
-	JL      done206
+	JL      done252
 	VXORPS  Z0, Z0, Z0
 	VXORPS  Z1, Z1, Z1
 	VXORPS  Z2, Z2, Z2
 	VXORPS  Z3, Z3, Z3
 	CMPQ    add+144(FP), $0x00000000
-	JE      plain207
+	JE      plain253
 	MOVQ    DX, AX
 	VMOVUPS (AX), Z0
 	ADDQ    yStep+112(FP), AX
@@ -3329,15 +4028,15 @@ while205:
 	VMOVUPS (AX), Z3
 	ADDQ    yStep+112(FP), AX
 
-plain207:
+plain253:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop209:
+loop255:
 	MOVQ kw+64(FP), R11
 
-loop210:
+loop256:
 	VMOVUPS     (AX), Z4
 	VFMADD231PS (R9), Z4, Z0
 	VFMADD231PS (R9)(SI*1), Z4, Z1
@@ -3346,10 +4045,10 @@ loop210:
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop210
+	JNZ         loop256
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop209
+	JNZ         loop255
 	VMOVUPS     Z0, (DX)
 	ADDQ        yStep+112(FP), DX
 	VMOVUPS     Z1, (DX)
@@ -3360,61 +4059,1447 @@ loop210:
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while205
+	JMP         while251
 
-done206:
-while211:
+done252:
+while257:
 	CMPQ    BX, $0x00000001
-	JL      done212
+	JL      done258
 	VXORPS  Z0, Z0, Z0
 	CMPQ    add+144(FP), $0x00000000
-	JE      plain213
+	JE      plain259
 	MOVQ    DX, AX
 	VMOVUPS (AX), Z0
 	ADDQ    yStep+112(FP), AX
 
-plain213:
+plain259:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop215:
+loop261:
 	MOVQ kw+64(FP), R11
 
-loop216:
+loop262:
 	VMOVUPS     (AX), Z1
 	VFMADD231PS (R9), Z1, Z0
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop216
+	JNZ         loop262
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop215
+	JNZ         loop261
 	VMOVUPS     Z0, (DX)
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while211
+	JMP         while257
 
-done212:
+done258:
 	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	MOVQ yRow+104(FP), AX
 	ADDQ AX, 48(SP)
 	DECQ 56(SP)
-	JNZ  loop186
+	JNZ  loop232
 	ADDQ $0x00000040, 16(SP)
 	ADDQ $0x00000040, 24(SP)
 	ADDQ $0x00000040, 8(SP)
 	SUBQ $0x00000010, 32(SP)
-	JMP  while184
+	JMP  while230
 
-done185:
+done231:
+while263:
+	CMPQ 32(SP), $0x00000008
+	JL   done264
+	MOVQ 16(SP), AX
+	MOVQ AX, 40(SP)
+	MOVQ 24(SP), AX
+	MOVQ AX, 48(SP)
+	MOVQ rows+48(FP), AX
+	MOVQ AX, 56(SP)
+
+loop265:
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
+
+while266:
+	CMPQ    BX, $0x00000008
+	JL      done267
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain268
+	MOVQ    DX, AX
+	VMOVUPS (AX), Y0
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y1
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y2
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y3
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y4
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y5
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y6
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y7
+	ADDQ    yStep+112(FP), AX
+
+plain268:
+	MOVQ channels+32(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+136(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind270
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop271:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), Y8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y11
+	VFMADD231PS Y11, Y8, Y0
+	VMOVUPS     (R11)(R9*1), Y11
+	VFMADD231PS Y11, Y9, Y0
+	VFMADD231PS Y11, Y8, Y1
+	VMOVUPS     (R11)(R9*2), Y11
+	VFMADD231PS Y11, Y10, Y0
+	VFMADD231PS Y11, Y9, Y1
+	VFMADD231PS Y11, Y8, Y2
+	VMOVUPS     (R11)(R13*1), Y11
+	VFMADD231PS Y11, Y10, Y1
+	VFMADD231PS Y11, Y9, Y2
+	VFMADD231PS Y11, Y8, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y11
+	VFMADD231PS Y11, Y10, Y2
+	VFMADD231PS Y11, Y9, Y3
+	VFMADD231PS Y11, Y8, Y4
+	VMOVUPS     (R11)(R9*1), Y11
+	VFMADD231PS Y11, Y10, Y3
+	VFMADD231PS Y11, Y9, Y4
+	VFMADD231PS Y11, Y8, Y5
+	VMOVUPS     (R11)(R9*2), Y11
+	VFMADD231PS Y11, Y10, Y4
+	VFMADD231PS Y11, Y9, Y5
+	VFMADD231PS Y11, Y8, Y6
+	VMOVUPS     (R11)(R13*1), Y11
+	VFMADD231PS Y11, Y10, Y5
+	VFMADD231PS Y11, Y9, Y6
+	VFMADD231PS Y11, Y8, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y8
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS     (R11)(R9*1), Y8
+	VFMADD231PS Y8, Y10, Y7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop271
+	JMP         taps269
+
+kind270:
+	CMPQ AX, $0x00000002
+	JNE  kind272
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop273:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), Y8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y13
+	VFMADD231PS Y13, Y8, Y0
+	VMOVUPS     (R11)(R9*1), Y13
+	VFMADD231PS Y13, Y9, Y0
+	VFMADD231PS Y13, Y8, Y1
+	VMOVUPS     (R11)(R9*2), Y13
+	VFMADD231PS Y13, Y10, Y0
+	VFMADD231PS Y13, Y9, Y1
+	VFMADD231PS Y13, Y8, Y2
+	VMOVUPS     (R11)(R13*1), Y13
+	VFMADD231PS Y13, Y11, Y0
+	VFMADD231PS Y13, Y10, Y1
+	VFMADD231PS Y13, Y9, Y2
+	VFMADD231PS Y13, Y8, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y13
+	VFMADD231PS Y13, Y12, Y0
+	VFMADD231PS Y13, Y11, Y1
+	VFMADD231PS Y13, Y10, Y2
+	VFMADD231PS Y13, Y9, Y3
+	VFMADD231PS Y13, Y8, Y4
+	VMOVUPS     (R11)(R9*1), Y13
+	VFMADD231PS Y13, Y12, Y1
+	VFMADD231PS Y13, Y11, Y2
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y9, Y4
+	VFMADD231PS Y13, Y8, Y5
+	VMOVUPS     (R11)(R9*2), Y13
+	VFMADD231PS Y13, Y12, Y2
+	VFMADD231PS Y13, Y11, Y3
+	VFMADD231PS Y13, Y10, Y4
+	VFMADD231PS Y13, Y9, Y5
+	VFMADD231PS Y13, Y8, Y6
+	VMOVUPS     (R11)(R13*1), Y13
+	VFMADD231PS Y13, Y12, Y3
+	VFMADD231PS Y13, Y11, Y4
+	VFMADD231PS Y13, Y10, Y5
+	VFMADD231PS Y13, Y9, Y6
+	VFMADD231PS Y13, Y8, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y8
+	VFMADD231PS Y8, Y12, Y4
+	VFMADD231PS Y8, Y11, Y5
+	VFMADD231PS Y8, Y10, Y6
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS     (R11)(R9*1), Y8
+	VFMADD231PS Y8, Y12, Y5
+	VFMADD231PS Y8, Y11, Y6
+	VFMADD231PS Y8, Y10, Y7
+	VMOVUPS     (R11)(R9*2), Y8
+	VFMADD231PS Y8, Y12, Y6
+	VFMADD231PS Y8, Y11, Y7
+	VMOVUPS     (R11)(R13*1), Y8
+	VFMADD231PS Y8, Y12, Y7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop273
+	JMP         taps269
+
+kind272:
+	CMPQ AX, $0x00000003
+	JNE  kind274
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop275:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), Y8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y11
+	VFMADD231PS Y11, Y8, Y0
+	VMOVUPS     (R11)(R9*1), Y11
+	VFMADD231PS Y11, Y8, Y1
+	VMOVUPS     (R11)(R9*2), Y11
+	VFMADD231PS Y11, Y9, Y0
+	VFMADD231PS Y11, Y8, Y2
+	VMOVUPS     (R11)(R13*1), Y11
+	VFMADD231PS Y11, Y9, Y1
+	VFMADD231PS Y11, Y8, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y11
+	VFMADD231PS Y11, Y10, Y0
+	VFMADD231PS Y11, Y9, Y2
+	VFMADD231PS Y11, Y8, Y4
+	VMOVUPS     (R11)(R9*1), Y11
+	VFMADD231PS Y11, Y10, Y1
+	VFMADD231PS Y11, Y9, Y3
+	VFMADD231PS Y11, Y8, Y5
+	VMOVUPS     (R11)(R9*2), Y11
+	VFMADD231PS Y11, Y10, Y2
+	VFMADD231PS Y11, Y9, Y4
+	VFMADD231PS Y11, Y8, Y6
+	VMOVUPS     (R11)(R13*1), Y11
+	VFMADD231PS Y11, Y10, Y3
+	VFMADD231PS Y11, Y9, Y5
+	VFMADD231PS Y11, Y8, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y8
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y8, Y9, Y6
+	VMOVUPS     (R11)(R9*1), Y8
+	VFMADD231PS Y8, Y10, Y5
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS     (R11)(R9*2), Y8
+	VFMADD231PS Y8, Y10, Y6
+	VMOVUPS     (R11)(R13*1), Y8
+	VFMADD231PS Y8, Y10, Y7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop275
+	JMP         taps269
+
+kind274:
+	CMPQ AX, $0x00000004
+	JNE  kind276
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop277:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), Y8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y13
+	VFMADD231PS Y13, Y8, Y0
+	VMOVUPS     (R11)(R9*1), Y13
+	VFMADD231PS Y13, Y8, Y1
+	VMOVUPS     (R11)(R9*2), Y13
+	VFMADD231PS Y13, Y9, Y0
+	VFMADD231PS Y13, Y8, Y2
+	VMOVUPS     (R11)(R13*1), Y13
+	VFMADD231PS Y13, Y9, Y1
+	VFMADD231PS Y13, Y8, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y13
+	VFMADD231PS Y13, Y10, Y0
+	VFMADD231PS Y13, Y9, Y2
+	VFMADD231PS Y13, Y8, Y4
+	VMOVUPS     (R11)(R9*1), Y13
+	VFMADD231PS Y13, Y10, Y1
+	VFMADD231PS Y13, Y9, Y3
+	VFMADD231PS Y13, Y8, Y5
+	VMOVUPS     (R11)(R9*2), Y13
+	VFMADD231PS Y13, Y11, Y0
+	VFMADD231PS Y13, Y10, Y2
+	VFMADD231PS Y13, Y9, Y4
+	VFMADD231PS Y13, Y8, Y6
+	VMOVUPS     (R11)(R13*1), Y13
+	VFMADD231PS Y13, Y11, Y1
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y9, Y5
+	VFMADD231PS Y13, Y8, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y8
+	VFMADD231PS Y8, Y12, Y0
+	VFMADD231PS Y8, Y11, Y2
+	VFMADD231PS Y8, Y10, Y4
+	VFMADD231PS Y8, Y9, Y6
+	VMOVUPS     (R11)(R9*1), Y8
+	VFMADD231PS Y8, Y12, Y1
+	VFMADD231PS Y8, Y11, Y3
+	VFMADD231PS Y8, Y10, Y5
+	VFMADD231PS Y8, Y9, Y7
+	VMOVUPS     (R11)(R9*2), Y8
+	VFMADD231PS Y8, Y12, Y2
+	VFMADD231PS Y8, Y11, Y4
+	VFMADD231PS Y8, Y10, Y6
+	VMOVUPS     (R11)(R13*1), Y8
+	VFMADD231PS Y8, Y12, Y3
+	VFMADD231PS Y8, Y11, Y5
+	VFMADD231PS Y8, Y10, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y8
+	VFMADD231PS Y8, Y12, Y4
+	VFMADD231PS Y8, Y11, Y6
+	VMOVUPS     (R11)(R9*1), Y8
+	VFMADD231PS Y8, Y12, Y5
+	VFMADD231PS Y8, Y11, Y7
+	VMOVUPS     (R11)(R9*2), Y8
+	VFMADD231PS Y8, Y12, Y6
+	VMOVUPS     (R11)(R13*1), Y8
+	VFMADD231PS Y8, Y12, Y7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop277
+	JMP         taps269
+
+kind276:
+	CMPQ AX, $0x00000005
+	JNE  kind278
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop279:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), Y8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y11
+	VFMADD231PS Y11, Y8, Y0
+	VMOVUPS     (R11)(R9*1), Y11
+	VFMADD231PS Y11, Y9, Y0
+	VMOVUPS     (R11)(R9*2), Y11
+	VFMADD231PS Y11, Y10, Y0
+	VFMADD231PS Y11, Y8, Y1
+	VMOVUPS     (R11)(R13*1), Y11
+	VFMADD231PS Y11, Y9, Y1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y11
+	VFMADD231PS Y11, Y10, Y1
+	VFMADD231PS Y11, Y8, Y2
+	VMOVUPS     (R11)(R9*1), Y11
+	VFMADD231PS Y11, Y9, Y2
+	VMOVUPS     (R11)(R9*2), Y11
+	VFMADD231PS Y11, Y10, Y2
+	VFMADD231PS Y11, Y8, Y3
+	VMOVUPS     (R11)(R13*1), Y11
+	VFMADD231PS Y11, Y9, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y11
+	VFMADD231PS Y11, Y10, Y3
+	VFMADD231PS Y11, Y8, Y4
+	VMOVUPS     (R11)(R9*1), Y11
+	VFMADD231PS Y11, Y9, Y4
+	VMOVUPS     (R11)(R9*2), Y11
+	VFMADD231PS Y11, Y10, Y4
+	VFMADD231PS Y11, Y8, Y5
+	VMOVUPS     (R11)(R13*1), Y11
+	VFMADD231PS Y11, Y9, Y5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y11
+	VFMADD231PS Y11, Y10, Y5
+	VFMADD231PS Y11, Y8, Y6
+	VMOVUPS     (R11)(R9*1), Y11
+	VFMADD231PS Y11, Y9, Y6
+	VMOVUPS     (R11)(R9*2), Y11
+	VFMADD231PS Y11, Y10, Y6
+	VFMADD231PS Y11, Y8, Y7
+	VMOVUPS     (R11)(R13*1), Y8
+	VFMADD231PS Y8, Y9, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y8
+	VFMADD231PS Y8, Y10, Y7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop279
+	JMP         taps269
+
+kind278:
+	CMPQ AX, $0x00000006
+	JNE  kind280
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop281:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), Y8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), Y12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y13
+	VFMADD231PS Y13, Y8, Y0
+	VMOVUPS     (R11)(R9*1), Y13
+	VFMADD231PS Y13, Y9, Y0
+	VMOVUPS     (R11)(R9*2), Y13
+	VFMADD231PS Y13, Y10, Y0
+	VFMADD231PS Y13, Y8, Y1
+	VMOVUPS     (R11)(R13*1), Y13
+	VFMADD231PS Y13, Y11, Y0
+	VFMADD231PS Y13, Y9, Y1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y13
+	VFMADD231PS Y13, Y12, Y0
+	VFMADD231PS Y13, Y10, Y1
+	VFMADD231PS Y13, Y8, Y2
+	VMOVUPS     (R11)(R9*1), Y13
+	VFMADD231PS Y13, Y11, Y1
+	VFMADD231PS Y13, Y9, Y2
+	VMOVUPS     (R11)(R9*2), Y13
+	VFMADD231PS Y13, Y12, Y1
+	VFMADD231PS Y13, Y10, Y2
+	VFMADD231PS Y13, Y8, Y3
+	VMOVUPS     (R11)(R13*1), Y13
+	VFMADD231PS Y13, Y11, Y2
+	VFMADD231PS Y13, Y9, Y3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y13
+	VFMADD231PS Y13, Y12, Y2
+	VFMADD231PS Y13, Y10, Y3
+	VFMADD231PS Y13, Y8, Y4
+	VMOVUPS     (R11)(R9*1), Y13
+	VFMADD231PS Y13, Y11, Y3
+	VFMADD231PS Y13, Y9, Y4
+	VMOVUPS     (R11)(R9*2), Y13
+	VFMADD231PS Y13, Y12, Y3
+	VFMADD231PS Y13, Y10, Y4
+	VFMADD231PS Y13, Y8, Y5
+	VMOVUPS     (R11)(R13*1), Y13
+	VFMADD231PS Y13, Y11, Y4
+	VFMADD231PS Y13, Y9, Y5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y13
+	VFMADD231PS Y13, Y12, Y4
+	VFMADD231PS Y13, Y10, Y5
+	VFMADD231PS Y13, Y8, Y6
+	VMOVUPS     (R11)(R9*1), Y13
+	VFMADD231PS Y13, Y11, Y5
+	VFMADD231PS Y13, Y9, Y6
+	VMOVUPS     (R11)(R9*2), Y13
+	VFMADD231PS Y13, Y12, Y5
+	VFMADD231PS Y13, Y10, Y6
+	VFMADD231PS Y13, Y8, Y7
+	VMOVUPS     (R11)(R13*1), Y8
+	VFMADD231PS Y8, Y11, Y6
+	VFMADD231PS Y8, Y9, Y7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), Y8
+	VFMADD231PS Y8, Y12, Y6
+	VFMADD231PS Y8, Y10, Y7
+	VMOVUPS     (R11)(R9*1), Y8
+	VFMADD231PS Y8, Y11, Y7
+	VMOVUPS     (R11)(R9*2), Y8
+	VFMADD231PS Y8, Y12, Y7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop281
+	JMP         taps269
+
+kind280:
+	MOVQ CX, R9
+	LEAQ (CX)(SI*4), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
+
+loop282:
+	MOVQ kw+64(FP), R12
+
+loop283:
+	VMOVUPS     (AX), Y8
+	VFMADD231PS (R9), Y8, Y0
+	VFMADD231PS (R9)(SI*1), Y8, Y1
+	VFMADD231PS (R9)(SI*2), Y8, Y2
+	VFMADD231PS (R9)(DI*1), Y8, Y3
+	VFMADD231PS (R10), Y8, Y4
+	VFMADD231PS (R10)(SI*1), Y8, Y5
+	VFMADD231PS (R10)(SI*2), Y8, Y6
+	VFMADD231PS (R10)(DI*1), Y8, Y7
+	ADDQ        R8, R9
+	ADDQ        R8, R10
+	ADDQ        wTap+120(FP), AX
+	DECQ        R12
+	JNZ         loop283
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
+	DECQ        R11
+	JNZ         loop282
+
+taps269:
+	VMOVUPS Y0, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS Y1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS Y2, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS Y3, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS Y4, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS Y5, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS Y6, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS Y7, (DX)
+	ADDQ    yStep+112(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	SUBQ    $0x00000008, BX
+	JMP     while266
+
+done267:
+while284:
+	CMPQ    BX, $0x00000004
+	JL      done285
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain286
+	MOVQ    DX, AX
+	VMOVUPS (AX), Y0
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y1
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y2
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), Y3
+	ADDQ    yStep+112(FP), AX
+
+plain286:
+	MOVQ CX, R9
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
+
+loop288:
+	MOVQ kw+64(FP), R11
+
+loop289:
+	VMOVUPS     (AX), Y4
+	VFMADD231PS (R9), Y4, Y0
+	VFMADD231PS (R9)(SI*1), Y4, Y1
+	VFMADD231PS (R9)(SI*2), Y4, Y2
+	VFMADD231PS (R9)(DI*1), Y4, Y3
+	ADDQ        R8, R9
+	ADDQ        wTap+120(FP), AX
+	DECQ        R11
+	JNZ         loop289
+	ADDQ        skip+88(FP), R9
+	DECQ        R10
+	JNZ         loop288
+	VMOVUPS     Y0, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     Y1, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     Y2, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     Y3, (DX)
+	ADDQ        yStep+112(FP), DX
+	LEAQ        (CX)(SI*4), CX
+	SUBQ        $0x00000004, BX
+	JMP         while284
+
+done285:
+while290:
+	CMPQ    BX, $0x00000001
+	JL      done291
+	VXORPS  Y0, Y0, Y0
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain292
+	MOVQ    DX, AX
+	VMOVUPS (AX), Y0
+	ADDQ    yStep+112(FP), AX
+
+plain292:
+	MOVQ CX, R9
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
+
+loop294:
+	MOVQ kw+64(FP), R11
+
+loop295:
+	VMOVUPS     (AX), Y1
+	VFMADD231PS (R9), Y1, Y0
+	ADDQ        R8, R9
+	ADDQ        wTap+120(FP), AX
+	DECQ        R11
+	JNZ         loop295
+	ADDQ        skip+88(FP), R9
+	DECQ        R10
+	JNZ         loop294
+	VMOVUPS     Y0, (DX)
+	ADDQ        yStep+112(FP), DX
+	LEAQ        (CX)(SI*1), CX
+	SUBQ        $0x00000001, BX
+	JMP         while290
+
+done291:
+	MOVQ xRow+96(FP), AX
+	ADDQ AX, 40(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
+	JNZ  loop265
+	ADDQ $0x00000020, 16(SP)
+	ADDQ $0x00000020, 24(SP)
+	ADDQ $0x00000020, 8(SP)
+	SUBQ $0x00000008, 32(SP)
+	JMP  while263
+
+done264:
+while296:
+	CMPQ 32(SP), $0x00000004
+	JL   done297
+	MOVQ 16(SP), AX
+	MOVQ AX, 40(SP)
+	MOVQ 24(SP), AX
+	MOVQ AX, 48(SP)
+	MOVQ rows+48(FP), AX
+	MOVQ AX, 56(SP)
+
+loop298:
+	MOVQ 40(SP), CX
+	MOVQ 48(SP), DX
+	MOVQ pixels+40(FP), BX
+
+while299:
+	CMPQ    BX, $0x00000008
+	JL      done300
+	VXORPS  X0, X0, X0
+	VXORPS  X1, X1, X1
+	VXORPS  X2, X2, X2
+	VXORPS  X3, X3, X3
+	VXORPS  X4, X4, X4
+	VXORPS  X5, X5, X5
+	VXORPS  X6, X6, X6
+	VXORPS  X7, X7, X7
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain301
+	MOVQ    DX, AX
+	VMOVUPS (AX), X0
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X1
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X2
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X3
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X4
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X5
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X6
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X7
+	ADDQ    yStep+112(FP), AX
+
+plain301:
+	MOVQ channels+32(FP), R9
+	SHLQ $0x02, R9
+	MOVQ kind+136(FP), AX
+	CMPQ AX, $0x00000001
+	JNE  kind303
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop304:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X0
+	VFMADD231PS X11, X8, X1
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X9, X1
+	VFMADD231PS X11, X8, X2
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X9, X2
+	VFMADD231PS X11, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X9, X3
+	VFMADD231PS X11, X8, X4
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X9, X4
+	VFMADD231PS X11, X8, X5
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X4
+	VFMADD231PS X11, X9, X5
+	VFMADD231PS X11, X8, X6
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X10, X5
+	VFMADD231PS X11, X9, X6
+	VFMADD231PS X11, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X10, X6
+	VFMADD231PS X8, X9, X7
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop304
+	JMP         taps302
+
+kind303:
+	CMPQ AX, $0x00000002
+	JNE  kind305
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop306:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X9, X0
+	VFMADD231PS X13, X8, X1
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X9, X1
+	VFMADD231PS X13, X8, X2
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X9, X2
+	VFMADD231PS X13, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X12, X0
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X9, X3
+	VFMADD231PS X13, X8, X4
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X12, X1
+	VFMADD231PS X13, X11, X2
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X9, X4
+	VFMADD231PS X13, X8, X5
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X12, X2
+	VFMADD231PS X13, X11, X3
+	VFMADD231PS X13, X10, X4
+	VFMADD231PS X13, X9, X5
+	VFMADD231PS X13, X8, X6
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X12, X3
+	VFMADD231PS X13, X11, X4
+	VFMADD231PS X13, X10, X5
+	VFMADD231PS X13, X9, X6
+	VFMADD231PS X13, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X12, X4
+	VFMADD231PS X8, X11, X5
+	VFMADD231PS X8, X10, X6
+	VFMADD231PS X8, X9, X7
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X12, X5
+	VFMADD231PS X8, X11, X6
+	VFMADD231PS X8, X10, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X12, X6
+	VFMADD231PS X8, X11, X7
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop306
+	JMP         taps302
+
+kind305:
+	CMPQ AX, $0x00000003
+	JNE  kind307
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop308:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X8, X1
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X9, X0
+	VFMADD231PS X11, X8, X2
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X9, X1
+	VFMADD231PS X11, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X9, X2
+	VFMADD231PS X11, X8, X4
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X9, X3
+	VFMADD231PS X11, X8, X5
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X9, X4
+	VFMADD231PS X11, X8, X6
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X9, X5
+	VFMADD231PS X11, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X10, X4
+	VFMADD231PS X8, X9, X6
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X10, X5
+	VFMADD231PS X8, X9, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X10, X6
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop308
+	JMP         taps302
+
+kind307:
+	CMPQ AX, $0x00000004
+	JNE  kind309
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop310:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X8, X1
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X9, X0
+	VFMADD231PS X13, X8, X2
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X9, X1
+	VFMADD231PS X13, X8, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X9, X2
+	VFMADD231PS X13, X8, X4
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X9, X3
+	VFMADD231PS X13, X8, X5
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X9, X4
+	VFMADD231PS X13, X8, X6
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X9, X5
+	VFMADD231PS X13, X8, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X12, X0
+	VFMADD231PS X8, X11, X2
+	VFMADD231PS X8, X10, X4
+	VFMADD231PS X8, X9, X6
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X12, X1
+	VFMADD231PS X8, X11, X3
+	VFMADD231PS X8, X10, X5
+	VFMADD231PS X8, X9, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X12, X2
+	VFMADD231PS X8, X11, X4
+	VFMADD231PS X8, X10, X6
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X12, X3
+	VFMADD231PS X8, X11, X5
+	VFMADD231PS X8, X10, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X12, X4
+	VFMADD231PS X8, X11, X6
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X12, X5
+	VFMADD231PS X8, X11, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X12, X6
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop310
+	JMP         taps302
+
+kind309:
+	CMPQ AX, $0x00000005
+	JNE  kind311
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop312:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X8, X0
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X0
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X0
+	VFMADD231PS X11, X8, X1
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X9, X1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X1
+	VFMADD231PS X11, X8, X2
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X2
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X2
+	VFMADD231PS X11, X8, X3
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X9, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X3
+	VFMADD231PS X11, X8, X4
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X4
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X4
+	VFMADD231PS X11, X8, X5
+	VMOVUPS     (R11)(R13*1), X11
+	VFMADD231PS X11, X9, X5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X11
+	VFMADD231PS X11, X10, X5
+	VFMADD231PS X11, X8, X6
+	VMOVUPS     (R11)(R9*1), X11
+	VFMADD231PS X11, X9, X6
+	VMOVUPS     (R11)(R9*2), X11
+	VFMADD231PS X11, X10, X6
+	VFMADD231PS X11, X8, X7
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X9, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X10, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop312
+	JMP         taps302
+
+kind311:
+	CMPQ AX, $0x00000006
+	JNE  kind313
+	MOVQ CX, AX
+	MOVQ 8(SP), R10
+	MOVQ kh+56(FP), R12
+	LEAQ (R9)(R9*2), R13
+
+loop314:
+	MOVQ        (SP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	PREFETCHT0  (R11)
+	ADDQ        ahead+152(FP), R11
+	MOVQ        R11, (SP)
+	VMOVUPS     (R10), X8
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X9
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X10
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X11
+	ADDQ        wTap+120(FP), R10
+	VMOVUPS     (R10), X12
+	ADDQ        wTap+120(FP), R10
+	MOVQ        AX, R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X8, X0
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X9, X0
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X10, X0
+	VFMADD231PS X13, X8, X1
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X0
+	VFMADD231PS X13, X9, X1
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X12, X0
+	VFMADD231PS X13, X10, X1
+	VFMADD231PS X13, X8, X2
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X11, X1
+	VFMADD231PS X13, X9, X2
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X12, X1
+	VFMADD231PS X13, X10, X2
+	VFMADD231PS X13, X8, X3
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X2
+	VFMADD231PS X13, X9, X3
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X12, X2
+	VFMADD231PS X13, X10, X3
+	VFMADD231PS X13, X8, X4
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X11, X3
+	VFMADD231PS X13, X9, X4
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X12, X3
+	VFMADD231PS X13, X10, X4
+	VFMADD231PS X13, X8, X5
+	VMOVUPS     (R11)(R13*1), X13
+	VFMADD231PS X13, X11, X4
+	VFMADD231PS X13, X9, X5
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X13
+	VFMADD231PS X13, X12, X4
+	VFMADD231PS X13, X10, X5
+	VFMADD231PS X13, X8, X6
+	VMOVUPS     (R11)(R9*1), X13
+	VFMADD231PS X13, X11, X5
+	VFMADD231PS X13, X9, X6
+	VMOVUPS     (R11)(R9*2), X13
+	VFMADD231PS X13, X12, X5
+	VFMADD231PS X13, X10, X6
+	VFMADD231PS X13, X8, X7
+	VMOVUPS     (R11)(R13*1), X8
+	VFMADD231PS X8, X11, X6
+	VFMADD231PS X8, X9, X7
+	LEAQ        (R11)(R9*4), R11
+	VMOVUPS     (R11), X8
+	VFMADD231PS X8, X12, X6
+	VFMADD231PS X8, X10, X7
+	VMOVUPS     (R11)(R9*1), X8
+	VFMADD231PS X8, X11, X7
+	VMOVUPS     (R11)(R9*2), X8
+	VFMADD231PS X8, X12, X7
+	ADDQ        line+128(FP), AX
+	DECQ        R12
+	JNZ         loop314
+	JMP         taps302
+
+kind313:
+	MOVQ CX, R9
+	LEAQ (CX)(SI*4), R10
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R11
+
+loop315:
+	MOVQ kw+64(FP), R12
+
+loop316:
+	VMOVUPS     (AX), X8
+	VFMADD231PS (R9), X8, X0
+	VFMADD231PS (R9)(SI*1), X8, X1
+	VFMADD231PS (R9)(SI*2), X8, X2
+	VFMADD231PS (R9)(DI*1), X8, X3
+	VFMADD231PS (R10), X8, X4
+	VFMADD231PS (R10)(SI*1), X8, X5
+	VFMADD231PS (R10)(SI*2), X8, X6
+	VFMADD231PS (R10)(DI*1), X8, X7
+	ADDQ        R8, R9
+	ADDQ        R8, R10
+	ADDQ        wTap+120(FP), AX
+	DECQ        R12
+	JNZ         loop316
+	ADDQ        skip+88(FP), R9
+	ADDQ        skip+88(FP), R10
+	DECQ        R11
+	JNZ         loop315
+
+taps302:
+	VMOVUPS X0, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X1, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X2, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X3, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X4, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X5, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X6, (DX)
+	ADDQ    yStep+112(FP), DX
+	VMOVUPS X7, (DX)
+	ADDQ    yStep+112(FP), DX
+	LEAQ    (CX)(SI*8), CX
+	SUBQ    $0x00000008, BX
+	JMP     while299
+
+done300:
+while317:
+	CMPQ    BX, $0x00000004
+	JL      done318
+	VXORPS  X0, X0, X0
+	VXORPS  X1, X1, X1
+	VXORPS  X2, X2, X2
+	VXORPS  X3, X3, X3
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain319
+	MOVQ    DX, AX
+	VMOVUPS (AX), X0
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X1
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X2
+	ADDQ    yStep+112(FP), AX
+	VMOVUPS (AX), X3
+	ADDQ    yStep+112(FP), AX
+
+plain319:
+	MOVQ CX, R9
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
+
+loop321:
+	MOVQ kw+64(FP), R11
+
+loop322:
+	VMOVUPS     (AX), X4
+	VFMADD231PS (R9), X4, X0
+	VFMADD231PS (R9)(SI*1), X4, X1
+	VFMADD231PS (R9)(SI*2), X4, X2
+	VFMADD231PS (R9)(DI*1), X4, X3
+	ADDQ        R8, R9
+	ADDQ        wTap+120(FP), AX
+	DECQ        R11
+	JNZ         loop322
+	ADDQ        skip+88(FP), R9
+	DECQ        R10
+	JNZ         loop321
+	VMOVUPS     X0, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X1, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X2, (DX)
+	ADDQ        yStep+112(FP), DX
+	VMOVUPS     X3, (DX)
+	ADDQ        yStep+112(FP), DX
+	LEAQ        (CX)(SI*4), CX
+	SUBQ        $0x00000004, BX
+	JMP         while317
+
+done318:
+while323:
+	CMPQ    BX, $0x00000001
+	JL      done324
+	VXORPS  X0, X0, X0
+	CMPQ    add+144(FP), $0x00000000
+	JE      plain325
+	MOVQ    DX, AX
+	VMOVUPS (AX), X0
+	ADDQ    yStep+112(FP), AX
+
+plain325:
+	MOVQ CX, R9
+	MOVQ 8(SP), AX
+	MOVQ kh+56(FP), R10
+
+loop327:
+	MOVQ kw+64(FP), R11
+
+loop328:
+	VMOVUPS     (AX), X1
+	VFMADD231PS (R9), X1, X0
+	ADDQ        R8, R9
+	ADDQ        wTap+120(FP), AX
+	DECQ        R11
+	JNZ         loop328
+	ADDQ        skip+88(FP), R9
+	DECQ        R10
+	JNZ         loop327
+	VMOVUPS     X0, (DX)
+	ADDQ        yStep+112(FP), DX
+	LEAQ        (CX)(SI*1), CX
+	SUBQ        $0x00000001, BX
+	JMP         while323
+
+done324:
+	MOVQ xRow+96(FP), AX
+	ADDQ AX, 40(SP)
+	MOVQ yRow+104(FP), AX
+	ADDQ AX, 48(SP)
+	DECQ 56(SP)
+	JNZ  loop298
+	ADDQ $0x00000010, 16(SP)
+	ADDQ $0x00000010, 24(SP)
+	ADDQ $0x00000010, 8(SP)
+	SUBQ $0x00000004, 32(SP)
+	JMP  while296
+
+done297:
 	CMPQ  32(SP), $0x00000000
-	JE    zero217
-	CMPQ  32(SP), $0x00000004
-	JG    more219
+	JE    zero329
 	MOVQ  32(SP), AX
 	MOVQ  $-1, CX
 	BZHIQ AX, CX, CX
@@ -3426,14 +5511,14 @@ done185:
 	MOVQ  rows+48(FP), AX
 	MOVQ  AX, 56(SP)
 
-loop220:
+loop330:
 	MOVQ 40(SP), CX
 	MOVQ 48(SP), DX
 	MOVQ pixels+40(FP), BX
 
-while221:
+while331:
 	CMPQ      BX, $0x00000008
-	JL        done222
+	JL        done332
 	VXORPS    X0, X0, X0
 	VXORPS    X1, X1, X1
 	VXORPS    X2, X2, X2
@@ -3443,7 +5528,7 @@ while221:
 	VXORPS    X6, X6, X6
 	VXORPS    X7, X7, X7
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain223
+	JE        plain333
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, X0
 	ADDQ      yStep+112(FP), AX
@@ -3462,18 +5547,18 @@ while221:
 	VMOVUPS.Z (AX), K1, X7
 	ADDQ      yStep+112(FP), AX
 
-plain223:
+plain333:
 	MOVQ channels+32(FP), R9
 	SHLQ $0x02, R9
 	MOVQ kind+136(FP), AX
 	CMPQ AX, $0x00000001
-	JNE  kind225
+	JNE  kind335
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop226:
+loop336:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3527,18 +5612,18 @@ loop226:
 	VFMADD231PS X8, X10, X7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop226
-	JMP         taps224
+	JNZ         loop336
+	JMP         taps334
 
-kind225:
+kind335:
 	CMPQ AX, $0x00000002
-	JNE  kind227
+	JNE  kind337
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop228:
+loop338:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3618,18 +5703,18 @@ loop228:
 	VFMADD231PS X8, X12, X7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop228
-	JMP         taps224
+	JNZ         loop338
+	JMP         taps334
 
-kind227:
+kind337:
 	CMPQ AX, $0x00000003
-	JNE  kind229
+	JNE  kind339
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop230:
+loop340:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3685,18 +5770,18 @@ loop230:
 	VFMADD231PS X8, X10, X7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop230
-	JMP         taps224
+	JNZ         loop340
+	JMP         taps334
 
-kind229:
+kind339:
 	CMPQ AX, $0x00000004
-	JNE  kind231
+	JNE  kind341
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop232:
+loop342:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3781,18 +5866,18 @@ loop232:
 	VFMADD231PS X8, X12, X7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop232
-	JMP         taps224
+	JNZ         loop342
+	JMP         taps334
 
-kind231:
+kind341:
 	CMPQ AX, $0x00000005
-	JNE  kind233
+	JNE  kind343
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop234:
+loop344:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3855,18 +5940,18 @@ loop234:
 	VFMADD231PS X8, X10, X7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop234
-	JMP         taps224
+	JNZ         loop344
+	JMP         taps334
 
-kind233:
+kind343:
 	CMPQ AX, $0x00000006
-	JNE  kind235
+	JNE  kind345
 	MOVQ CX, AX
 	MOVQ 8(SP), R10
 	MOVQ kh+56(FP), R12
 	LEAQ (R9)(R9*2), R13
 
-loop236:
+loop346:
 	MOVQ        (SP), R11
 	PREFETCHT0  (R11)
 	ADDQ        ahead+152(FP), R11
@@ -3955,19 +6040,19 @@ loop236:
 	VFMADD231PS X8, X12, X7
 	ADDQ        line+128(FP), AX
 	DECQ        R12
-	JNZ         loop236
-	JMP         taps224
+	JNZ         loop346
+	JMP         taps334
 
-kind235:
+kind345:
 	MOVQ CX, R9
 	LEAQ (CX)(SI*4), R10
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R11
 
-loop237:
+loop347:
 	MOVQ kw+64(FP), R12
 
-loop238:
+loop348:
 	VMOVUPS.Z   (AX), K1, X8
 	VFMADD231PS (R9), X8, K1, X0
 	VFMADD231PS (R9)(SI*1), X8, K1, X1
@@ -3981,13 +6066,13 @@ loop238:
 	ADDQ        R8, R10
 	ADDQ        wTap+120(FP), AX
 	DECQ        R12
-	JNZ         loop238
+	JNZ         loop348
 	ADDQ        skip+88(FP), R9
 	ADDQ        skip+88(FP), R10
 	DECQ        R11
-	JNZ         loop237
+	JNZ         loop347
 
-taps224:
+taps334:
 	VMOVUPS X0, K1, (DX)
 	ADDQ    yStep+112(FP), DX
 	VMOVUPS X1, K1, (DX)
@@ -4006,18 +6091,18 @@ taps224:
 	ADDQ    yStep+112(FP), DX
 	LEAQ    (CX)(SI*8), CX
 	SUBQ    $0x00000008, BX
-	JMP     while221
+	JMP     while331
 
-done222:
-while239:
+done332:
+while349:
 	CMPQ      BX, $0x00000004
-	JL        done240
+	JL        done350
 	VXORPS    X0, X0, X0
 	VXORPS    X1, X1, X1
 	VXORPS    X2, X2, X2
 	VXORPS    X3, X3, X3
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain241
+	JE        plain351
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, X0
 	ADDQ      yStep+112(FP), AX
@@ -4028,15 +6113,15 @@ while239:
 	VMOVUPS.Z (AX), K1, X3
 	ADDQ      yStep+112(FP), AX
 
-plain241:
+plain351:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop243:
+loop353:
 	MOVQ kw+64(FP), R11
 
-loop244:
+loop354:
 	VMOVUPS.Z   (AX), K1, X4
 	VFMADD231PS (R9), X4, K1, X0
 	VFMADD231PS (R9)(SI*1), X4, K1, X1
@@ -4045,10 +6130,10 @@ loop244:
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop244
+	JNZ         loop354
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop243
+	JNZ         loop353
 	VMOVUPS     X0, K1, (DX)
 	ADDQ        yStep+112(FP), DX
 	VMOVUPS     X1, K1, (DX)
@@ -4059,1437 +6144,52 @@ loop244:
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*4), CX
 	SUBQ        $0x00000004, BX
-	JMP         while239
+	JMP         while349
 
-done240:
-while245:
+done350:
+while355:
 	CMPQ      BX, $0x00000001
-	JL        done246
+	JL        done356
 	VXORPS    X0, X0, X0
 	CMPQ      add+144(FP), $0x00000000
-	JE        plain247
+	JE        plain357
 	MOVQ      DX, AX
 	VMOVUPS.Z (AX), K1, X0
 	ADDQ      yStep+112(FP), AX
 
-plain247:
+plain357:
 	MOVQ CX, R9
 	MOVQ 8(SP), AX
 	MOVQ kh+56(FP), R10
 
-loop249:
+loop359:
 	MOVQ kw+64(FP), R11
 
-loop250:
+loop360:
 	VMOVUPS.Z   (AX), K1, X1
 	VFMADD231PS (R9), X1, K1, X0
 	ADDQ        R8, R9
 	ADDQ        wTap+120(FP), AX
 	DECQ        R11
-	JNZ         loop250
+	JNZ         loop360
 	ADDQ        skip+88(FP), R9
 	DECQ        R10
-	JNZ         loop249
+	JNZ         loop359
 	VMOVUPS     X0, K1, (DX)
 	ADDQ        yStep+112(FP), DX
 	LEAQ        (CX)(SI*1), CX
 	SUBQ        $0x00000001, BX
-	JMP         while245
+	JMP         while355
 
-done246:
+done356:
 	MOVQ xRow+96(FP), AX
 	ADDQ AX, 40(SP)
 	MOVQ yRow+104(FP), AX
 	ADDQ AX, 48(SP)
 	DECQ 56(SP)
-	JNZ  loop220
-	JMP  rest218
+	JNZ  loop330
 
-more219:
-	CMPQ  32(SP), $0x00000008
-	JG    more251
-	MOVQ  32(SP), AX
-	MOVQ  $-1, CX
-	BZHIQ AX, CX, CX
-	KMOVW CX, K1
-	MOVQ  16(SP), AX
-	MOVQ  AX, 40(SP)
-	MOVQ  24(SP), AX
-	MOVQ  AX, 48(SP)
-	MOVQ  rows+48(FP), AX
-	MOVQ  AX, 56(SP)
-
-loop252:
-	MOVQ 40(SP), CX
-	MOVQ 48(SP), DX
-	MOVQ pixels+40(FP), BX
-
-while253:
-	CMPQ      BX, $0x00000008
-	JL        done254
-	VXORPS    Y0, Y0, Y0
-	VXORPS    Y1, Y1, Y1
-	VXORPS    Y2, Y2, Y2
-	VXORPS    Y3, Y3, Y3
-	VXORPS    Y4, Y4, Y4
-	VXORPS    Y5, Y5, Y5
-	VXORPS    Y6, Y6, Y6
-	VXORPS    Y7, Y7, Y7
-	CMPQ      add+144(FP), $0x00000000
-	JE        plain255
-	MOVQ      DX, AX
-	VMOVUPS.Z (AX), K1, Y0
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y1
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y2
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y3
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y4
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y5
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y6
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y7
-	ADDQ      yStep+112(FP), AX
-
-plain255:
-	MOVQ channels+32(FP), R9
-	SHLQ $0x02, R9
-	MOVQ kind+136(FP), AX
-	CMPQ AX, $0x00000001
-	JNE  kind257
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop258:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Y11
-	VFMADD231PS Y11, Y8, Y0
-	VMOVUPS.Z   (R11)(R9*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y0
-	VFMADD231PS Y11, Y8, Y1
-	VMOVUPS.Z   (R11)(R9*2), K1, Y11
-	VFMADD231PS Y11, Y10, Y0
-	VFMADD231PS Y11, Y9, Y1
-	VFMADD231PS Y11, Y8, Y2
-	VMOVUPS.Z   (R11)(R13*1), K1, Y11
-	VFMADD231PS Y11, Y10, Y1
-	VFMADD231PS Y11, Y9, Y2
-	VFMADD231PS Y11, Y8, Y3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y11
-	VFMADD231PS Y11, Y10, Y2
-	VFMADD231PS Y11, Y9, Y3
-	VFMADD231PS Y11, Y8, Y4
-	VMOVUPS.Z   (R11)(R9*1), K1, Y11
-	VFMADD231PS Y11, Y10, Y3
-	VFMADD231PS Y11, Y9, Y4
-	VFMADD231PS Y11, Y8, Y5
-	VMOVUPS.Z   (R11)(R9*2), K1, Y11
-	VFMADD231PS Y11, Y10, Y4
-	VFMADD231PS Y11, Y9, Y5
-	VFMADD231PS Y11, Y8, Y6
-	VMOVUPS.Z   (R11)(R13*1), K1, Y11
-	VFMADD231PS Y11, Y10, Y5
-	VFMADD231PS Y11, Y9, Y6
-	VFMADD231PS Y11, Y8, Y7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y8
-	VFMADD231PS Y8, Y10, Y6
-	VFMADD231PS Y8, Y9, Y7
-	VMOVUPS.Z   (R11)(R9*1), K1, Y8
-	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop258
-	JMP         taps256
-
-kind257:
-	CMPQ AX, $0x00000002
-	JNE  kind259
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop260:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y11
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Y13
-	VFMADD231PS Y13, Y8, Y0
-	VMOVUPS.Z   (R11)(R9*1), K1, Y13
-	VFMADD231PS Y13, Y9, Y0
-	VFMADD231PS Y13, Y8, Y1
-	VMOVUPS.Z   (R11)(R9*2), K1, Y13
-	VFMADD231PS Y13, Y10, Y0
-	VFMADD231PS Y13, Y9, Y1
-	VFMADD231PS Y13, Y8, Y2
-	VMOVUPS.Z   (R11)(R13*1), K1, Y13
-	VFMADD231PS Y13, Y11, Y0
-	VFMADD231PS Y13, Y10, Y1
-	VFMADD231PS Y13, Y9, Y2
-	VFMADD231PS Y13, Y8, Y3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y13
-	VFMADD231PS Y13, Y12, Y0
-	VFMADD231PS Y13, Y11, Y1
-	VFMADD231PS Y13, Y10, Y2
-	VFMADD231PS Y13, Y9, Y3
-	VFMADD231PS Y13, Y8, Y4
-	VMOVUPS.Z   (R11)(R9*1), K1, Y13
-	VFMADD231PS Y13, Y12, Y1
-	VFMADD231PS Y13, Y11, Y2
-	VFMADD231PS Y13, Y10, Y3
-	VFMADD231PS Y13, Y9, Y4
-	VFMADD231PS Y13, Y8, Y5
-	VMOVUPS.Z   (R11)(R9*2), K1, Y13
-	VFMADD231PS Y13, Y12, Y2
-	VFMADD231PS Y13, Y11, Y3
-	VFMADD231PS Y13, Y10, Y4
-	VFMADD231PS Y13, Y9, Y5
-	VFMADD231PS Y13, Y8, Y6
-	VMOVUPS.Z   (R11)(R13*1), K1, Y13
-	VFMADD231PS Y13, Y12, Y3
-	VFMADD231PS Y13, Y11, Y4
-	VFMADD231PS Y13, Y10, Y5
-	VFMADD231PS Y13, Y9, Y6
-	VFMADD231PS Y13, Y8, Y7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y8
-	VFMADD231PS Y8, Y12, Y4
-	VFMADD231PS Y8, Y11, Y5
-	VFMADD231PS Y8, Y10, Y6
-	VFMADD231PS Y8, Y9, Y7
-	VMOVUPS.Z   (R11)(R9*1), K1, Y8
-	VFMADD231PS Y8, Y12, Y5
-	VFMADD231PS Y8, Y11, Y6
-	VFMADD231PS Y8, Y10, Y7
-	VMOVUPS.Z   (R11)(R9*2), K1, Y8
-	VFMADD231PS Y8, Y12, Y6
-	VFMADD231PS Y8, Y11, Y7
-	VMOVUPS.Z   (R11)(R13*1), K1, Y8
-	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop260
-	JMP         taps256
-
-kind259:
-	CMPQ AX, $0x00000003
-	JNE  kind261
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop262:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Y11
-	VFMADD231PS Y11, Y8, Y0
-	VMOVUPS.Z   (R11)(R9*1), K1, Y11
-	VFMADD231PS Y11, Y8, Y1
-	VMOVUPS.Z   (R11)(R9*2), K1, Y11
-	VFMADD231PS Y11, Y9, Y0
-	VFMADD231PS Y11, Y8, Y2
-	VMOVUPS.Z   (R11)(R13*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y1
-	VFMADD231PS Y11, Y8, Y3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y11
-	VFMADD231PS Y11, Y10, Y0
-	VFMADD231PS Y11, Y9, Y2
-	VFMADD231PS Y11, Y8, Y4
-	VMOVUPS.Z   (R11)(R9*1), K1, Y11
-	VFMADD231PS Y11, Y10, Y1
-	VFMADD231PS Y11, Y9, Y3
-	VFMADD231PS Y11, Y8, Y5
-	VMOVUPS.Z   (R11)(R9*2), K1, Y11
-	VFMADD231PS Y11, Y10, Y2
-	VFMADD231PS Y11, Y9, Y4
-	VFMADD231PS Y11, Y8, Y6
-	VMOVUPS.Z   (R11)(R13*1), K1, Y11
-	VFMADD231PS Y11, Y10, Y3
-	VFMADD231PS Y11, Y9, Y5
-	VFMADD231PS Y11, Y8, Y7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y8
-	VFMADD231PS Y8, Y10, Y4
-	VFMADD231PS Y8, Y9, Y6
-	VMOVUPS.Z   (R11)(R9*1), K1, Y8
-	VFMADD231PS Y8, Y10, Y5
-	VFMADD231PS Y8, Y9, Y7
-	VMOVUPS.Z   (R11)(R9*2), K1, Y8
-	VFMADD231PS Y8, Y10, Y6
-	VMOVUPS.Z   (R11)(R13*1), K1, Y8
-	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop262
-	JMP         taps256
-
-kind261:
-	CMPQ AX, $0x00000004
-	JNE  kind263
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop264:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y11
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Y13
-	VFMADD231PS Y13, Y8, Y0
-	VMOVUPS.Z   (R11)(R9*1), K1, Y13
-	VFMADD231PS Y13, Y8, Y1
-	VMOVUPS.Z   (R11)(R9*2), K1, Y13
-	VFMADD231PS Y13, Y9, Y0
-	VFMADD231PS Y13, Y8, Y2
-	VMOVUPS.Z   (R11)(R13*1), K1, Y13
-	VFMADD231PS Y13, Y9, Y1
-	VFMADD231PS Y13, Y8, Y3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y13
-	VFMADD231PS Y13, Y10, Y0
-	VFMADD231PS Y13, Y9, Y2
-	VFMADD231PS Y13, Y8, Y4
-	VMOVUPS.Z   (R11)(R9*1), K1, Y13
-	VFMADD231PS Y13, Y10, Y1
-	VFMADD231PS Y13, Y9, Y3
-	VFMADD231PS Y13, Y8, Y5
-	VMOVUPS.Z   (R11)(R9*2), K1, Y13
-	VFMADD231PS Y13, Y11, Y0
-	VFMADD231PS Y13, Y10, Y2
-	VFMADD231PS Y13, Y9, Y4
-	VFMADD231PS Y13, Y8, Y6
-	VMOVUPS.Z   (R11)(R13*1), K1, Y13
-	VFMADD231PS Y13, Y11, Y1
-	VFMADD231PS Y13, Y10, Y3
-	VFMADD231PS Y13, Y9, Y5
-	VFMADD231PS Y13, Y8, Y7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y8
-	VFMADD231PS Y8, Y12, Y0
-	VFMADD231PS Y8, Y11, Y2
-	VFMADD231PS Y8, Y10, Y4
-	VFMADD231PS Y8, Y9, Y6
-	VMOVUPS.Z   (R11)(R9*1), K1, Y8
-	VFMADD231PS Y8, Y12, Y1
-	VFMADD231PS Y8, Y11, Y3
-	VFMADD231PS Y8, Y10, Y5
-	VFMADD231PS Y8, Y9, Y7
-	VMOVUPS.Z   (R11)(R9*2), K1, Y8
-	VFMADD231PS Y8, Y12, Y2
-	VFMADD231PS Y8, Y11, Y4
-	VFMADD231PS Y8, Y10, Y6
-	VMOVUPS.Z   (R11)(R13*1), K1, Y8
-	VFMADD231PS Y8, Y12, Y3
-	VFMADD231PS Y8, Y11, Y5
-	VFMADD231PS Y8, Y10, Y7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y8
-	VFMADD231PS Y8, Y12, Y4
-	VFMADD231PS Y8, Y11, Y6
-	VMOVUPS.Z   (R11)(R9*1), K1, Y8
-	VFMADD231PS Y8, Y12, Y5
-	VFMADD231PS Y8, Y11, Y7
-	VMOVUPS.Z   (R11)(R9*2), K1, Y8
-	VFMADD231PS Y8, Y12, Y6
-	VMOVUPS.Z   (R11)(R13*1), K1, Y8
-	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop264
-	JMP         taps256
-
-kind263:
-	CMPQ AX, $0x00000005
-	JNE  kind265
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop266:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Y11
-	VFMADD231PS Y11, Y8, Y0
-	VMOVUPS.Z   (R11)(R9*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y0
-	VMOVUPS.Z   (R11)(R9*2), K1, Y11
-	VFMADD231PS Y11, Y10, Y0
-	VFMADD231PS Y11, Y8, Y1
-	VMOVUPS.Z   (R11)(R13*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y1
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y11
-	VFMADD231PS Y11, Y10, Y1
-	VFMADD231PS Y11, Y8, Y2
-	VMOVUPS.Z   (R11)(R9*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y2
-	VMOVUPS.Z   (R11)(R9*2), K1, Y11
-	VFMADD231PS Y11, Y10, Y2
-	VFMADD231PS Y11, Y8, Y3
-	VMOVUPS.Z   (R11)(R13*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y11
-	VFMADD231PS Y11, Y10, Y3
-	VFMADD231PS Y11, Y8, Y4
-	VMOVUPS.Z   (R11)(R9*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y4
-	VMOVUPS.Z   (R11)(R9*2), K1, Y11
-	VFMADD231PS Y11, Y10, Y4
-	VFMADD231PS Y11, Y8, Y5
-	VMOVUPS.Z   (R11)(R13*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y5
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y11
-	VFMADD231PS Y11, Y10, Y5
-	VFMADD231PS Y11, Y8, Y6
-	VMOVUPS.Z   (R11)(R9*1), K1, Y11
-	VFMADD231PS Y11, Y9, Y6
-	VMOVUPS.Z   (R11)(R9*2), K1, Y11
-	VFMADD231PS Y11, Y10, Y6
-	VFMADD231PS Y11, Y8, Y7
-	VMOVUPS.Z   (R11)(R13*1), K1, Y8
-	VFMADD231PS Y8, Y9, Y7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y8
-	VFMADD231PS Y8, Y10, Y7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop266
-	JMP         taps256
-
-kind265:
-	CMPQ AX, $0x00000006
-	JNE  kind267
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop268:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Y8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y10
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y11
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Y13
-	VFMADD231PS Y13, Y8, Y0
-	VMOVUPS.Z   (R11)(R9*1), K1, Y13
-	VFMADD231PS Y13, Y9, Y0
-	VMOVUPS.Z   (R11)(R9*2), K1, Y13
-	VFMADD231PS Y13, Y10, Y0
-	VFMADD231PS Y13, Y8, Y1
-	VMOVUPS.Z   (R11)(R13*1), K1, Y13
-	VFMADD231PS Y13, Y11, Y0
-	VFMADD231PS Y13, Y9, Y1
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y13
-	VFMADD231PS Y13, Y12, Y0
-	VFMADD231PS Y13, Y10, Y1
-	VFMADD231PS Y13, Y8, Y2
-	VMOVUPS.Z   (R11)(R9*1), K1, Y13
-	VFMADD231PS Y13, Y11, Y1
-	VFMADD231PS Y13, Y9, Y2
-	VMOVUPS.Z   (R11)(R9*2), K1, Y13
-	VFMADD231PS Y13, Y12, Y1
-	VFMADD231PS Y13, Y10, Y2
-	VFMADD231PS Y13, Y8, Y3
-	VMOVUPS.Z   (R11)(R13*1), K1, Y13
-	VFMADD231PS Y13, Y11, Y2
-	VFMADD231PS Y13, Y9, Y3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y13
-	VFMADD231PS Y13, Y12, Y2
-	VFMADD231PS Y13, Y10, Y3
-	VFMADD231PS Y13, Y8, Y4
-	VMOVUPS.Z   (R11)(R9*1), K1, Y13
-	VFMADD231PS Y13, Y11, Y3
-	VFMADD231PS Y13, Y9, Y4
-	VMOVUPS.Z   (R11)(R9*2), K1, Y13
-	VFMADD231PS Y13, Y12, Y3
-	VFMADD231PS Y13, Y10, Y4
-	VFMADD231PS Y13, Y8, Y5
-	VMOVUPS.Z   (R11)(R13*1), K1, Y13
-	VFMADD231PS Y13, Y11, Y4
-	VFMADD231PS Y13, Y9, Y5
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y13
-	VFMADD231PS Y13, Y12, Y4
-	VFMADD231PS Y13, Y10, Y5
-	VFMADD231PS Y13, Y8, Y6
-	VMOVUPS.Z   (R11)(R9*1), K1, Y13
-	VFMADD231PS Y13, Y11, Y5
-	VFMADD231PS Y13, Y9, Y6
-	VMOVUPS.Z   (R11)(R9*2), K1, Y13
-	VFMADD231PS Y13, Y12, Y5
-	VFMADD231PS Y13, Y10, Y6
-	VFMADD231PS Y13, Y8, Y7
-	VMOVUPS.Z   (R11)(R13*1), K1, Y8
-	VFMADD231PS Y8, Y11, Y6
-	VFMADD231PS Y8, Y9, Y7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Y8
-	VFMADD231PS Y8, Y12, Y6
-	VFMADD231PS Y8, Y10, Y7
-	VMOVUPS.Z   (R11)(R9*1), K1, Y8
-	VFMADD231PS Y8, Y11, Y7
-	VMOVUPS.Z   (R11)(R9*2), K1, Y8
-	VFMADD231PS Y8, Y12, Y7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop268
-	JMP         taps256
-
-kind267:
-	MOVQ CX, R9
-	LEAQ (CX)(SI*4), R10
-	MOVQ 8(SP), AX
-	MOVQ kh+56(FP), R11
-
-loop269:
-	MOVQ kw+64(FP), R12
-
-loop270:
-	VMOVUPS.Z   (AX), K1, Y8
-	VFMADD231PS (R9), Y8, K1, Y0
-	VFMADD231PS (R9)(SI*1), Y8, K1, Y1
-	VFMADD231PS (R9)(SI*2), Y8, K1, Y2
-	VFMADD231PS (R9)(DI*1), Y8, K1, Y3
-	VFMADD231PS (R10), Y8, K1, Y4
-	VFMADD231PS (R10)(SI*1), Y8, K1, Y5
-	VFMADD231PS (R10)(SI*2), Y8, K1, Y6
-	VFMADD231PS (R10)(DI*1), Y8, K1, Y7
-	ADDQ        R8, R9
-	ADDQ        R8, R10
-	ADDQ        wTap+120(FP), AX
-	DECQ        R12
-	JNZ         loop270
-	ADDQ        skip+88(FP), R9
-	ADDQ        skip+88(FP), R10
-	DECQ        R11
-	JNZ         loop269
-
-taps256:
-	VMOVUPS Y0, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Y1, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Y2, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Y3, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Y4, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Y5, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Y6, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Y7, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	LEAQ    (CX)(SI*8), CX
-	SUBQ    $0x00000008, BX
-	JMP     while253
-
-done254:
-while271:
-	CMPQ      BX, $0x00000004
-	JL        done272
-	VXORPS    Y0, Y0, Y0
-	VXORPS    Y1, Y1, Y1
-	VXORPS    Y2, Y2, Y2
-	VXORPS    Y3, Y3, Y3
-	CMPQ      add+144(FP), $0x00000000
-	JE        plain273
-	MOVQ      DX, AX
-	VMOVUPS.Z (AX), K1, Y0
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y1
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y2
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Y3
-	ADDQ      yStep+112(FP), AX
-
-plain273:
-	MOVQ CX, R9
-	MOVQ 8(SP), AX
-	MOVQ kh+56(FP), R10
-
-loop275:
-	MOVQ kw+64(FP), R11
-
-loop276:
-	VMOVUPS.Z   (AX), K1, Y4
-	VFMADD231PS (R9), Y4, K1, Y0
-	VFMADD231PS (R9)(SI*1), Y4, K1, Y1
-	VFMADD231PS (R9)(SI*2), Y4, K1, Y2
-	VFMADD231PS (R9)(DI*1), Y4, K1, Y3
-	ADDQ        R8, R9
-	ADDQ        wTap+120(FP), AX
-	DECQ        R11
-	JNZ         loop276
-	ADDQ        skip+88(FP), R9
-	DECQ        R10
-	JNZ         loop275
-	VMOVUPS     Y0, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	VMOVUPS     Y1, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	VMOVUPS     Y2, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	VMOVUPS     Y3, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	LEAQ        (CX)(SI*4), CX
-	SUBQ        $0x00000004, BX
-	JMP         while271
-
-done272:
-while277:
-	CMPQ      BX, $0x00000001
-	JL        done278
-	VXORPS    Y0, Y0, Y0
-	CMPQ      add+144(FP), $0x00000000
-	JE        plain279
-	MOVQ      DX, AX
-	VMOVUPS.Z (AX), K1, Y0
-	ADDQ      yStep+112(FP), AX
-
-plain279:
-	MOVQ CX, R9
-	MOVQ 8(SP), AX
-	MOVQ kh+56(FP), R10
-
-loop281:
-	MOVQ kw+64(FP), R11
-
-loop282:
-	VMOVUPS.Z   (AX), K1, Y1
-	VFMADD231PS (R9), Y1, K1, Y0
-	ADDQ        R8, R9
-	ADDQ        wTap+120(FP), AX
-	DECQ        R11
-	JNZ         loop282
-	ADDQ        skip+88(FP), R9
-	DECQ        R10
-	JNZ         loop281
-	VMOVUPS     Y0, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	LEAQ        (CX)(SI*1), CX
-	SUBQ        $0x00000001, BX
-	JMP         while277
-
-done278:
-	MOVQ xRow+96(FP), AX
-	ADDQ AX, 40(SP)
-	MOVQ yRow+104(FP), AX
-	ADDQ AX, 48(SP)
-	DECQ 56(SP)
-	JNZ  loop252
-	JMP  rest218
-
-more251:
-	MOVQ  32(SP), AX
-	MOVQ  $-1, CX
-	BZHIQ AX, CX, CX
-	KMOVW CX, K1
-	MOVQ  16(SP), AX
-	MOVQ  AX, 40(SP)
-	MOVQ  24(SP), AX
-	MOVQ  AX, 48(SP)
-	MOVQ  rows+48(FP), AX
-	MOVQ  AX, 56(SP)
-
-loop283:
-	MOVQ 40(SP), CX
-	MOVQ 48(SP), DX
-	MOVQ pixels+40(FP), BX
-
-while284:
-	CMPQ      BX, $0x00000008
-	JL        done285
-	VXORPS    Z0, Z0, Z0
-	VXORPS    Z1, Z1, Z1
-	VXORPS    Z2, Z2, Z2
-	VXORPS    Z3, Z3, Z3
-	VXORPS    Z4, Z4, Z4
-	VXORPS    Z5, Z5, Z5
-	VXORPS    Z6, Z6, Z6
-	VXORPS    Z7, Z7, Z7
-	CMPQ      add+144(FP), $0x00000000
-	JE        plain286
-	MOVQ      DX, AX
-	VMOVUPS.Z (AX), K1, Z0
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z1
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z2
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z3
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z4
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z5
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z6
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z7
-	ADDQ      yStep+112(FP), AX
-
-plain286:
-	MOVQ channels+32(FP), R9
-	SHLQ $0x02, R9
-	MOVQ kind+136(FP), AX
-	CMPQ AX, $0x00000001
-	JNE  kind288
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop289:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Z11
-	VFMADD231PS Z11, Z8, Z0
-	VMOVUPS.Z   (R11)(R9*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z0
-	VFMADD231PS Z11, Z8, Z1
-	VMOVUPS.Z   (R11)(R9*2), K1, Z11
-	VFMADD231PS Z11, Z10, Z0
-	VFMADD231PS Z11, Z9, Z1
-	VFMADD231PS Z11, Z8, Z2
-	VMOVUPS.Z   (R11)(R13*1), K1, Z11
-	VFMADD231PS Z11, Z10, Z1
-	VFMADD231PS Z11, Z9, Z2
-	VFMADD231PS Z11, Z8, Z3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z11
-	VFMADD231PS Z11, Z10, Z2
-	VFMADD231PS Z11, Z9, Z3
-	VFMADD231PS Z11, Z8, Z4
-	VMOVUPS.Z   (R11)(R9*1), K1, Z11
-	VFMADD231PS Z11, Z10, Z3
-	VFMADD231PS Z11, Z9, Z4
-	VFMADD231PS Z11, Z8, Z5
-	VMOVUPS.Z   (R11)(R9*2), K1, Z11
-	VFMADD231PS Z11, Z10, Z4
-	VFMADD231PS Z11, Z9, Z5
-	VFMADD231PS Z11, Z8, Z6
-	VMOVUPS.Z   (R11)(R13*1), K1, Z11
-	VFMADD231PS Z11, Z10, Z5
-	VFMADD231PS Z11, Z9, Z6
-	VFMADD231PS Z11, Z8, Z7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z8
-	VFMADD231PS Z8, Z10, Z6
-	VFMADD231PS Z8, Z9, Z7
-	VMOVUPS.Z   (R11)(R9*1), K1, Z8
-	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop289
-	JMP         taps287
-
-kind288:
-	CMPQ AX, $0x00000002
-	JNE  kind290
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop291:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z11
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Z13
-	VFMADD231PS Z13, Z8, Z0
-	VMOVUPS.Z   (R11)(R9*1), K1, Z13
-	VFMADD231PS Z13, Z9, Z0
-	VFMADD231PS Z13, Z8, Z1
-	VMOVUPS.Z   (R11)(R9*2), K1, Z13
-	VFMADD231PS Z13, Z10, Z0
-	VFMADD231PS Z13, Z9, Z1
-	VFMADD231PS Z13, Z8, Z2
-	VMOVUPS.Z   (R11)(R13*1), K1, Z13
-	VFMADD231PS Z13, Z11, Z0
-	VFMADD231PS Z13, Z10, Z1
-	VFMADD231PS Z13, Z9, Z2
-	VFMADD231PS Z13, Z8, Z3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z13
-	VFMADD231PS Z13, Z12, Z0
-	VFMADD231PS Z13, Z11, Z1
-	VFMADD231PS Z13, Z10, Z2
-	VFMADD231PS Z13, Z9, Z3
-	VFMADD231PS Z13, Z8, Z4
-	VMOVUPS.Z   (R11)(R9*1), K1, Z13
-	VFMADD231PS Z13, Z12, Z1
-	VFMADD231PS Z13, Z11, Z2
-	VFMADD231PS Z13, Z10, Z3
-	VFMADD231PS Z13, Z9, Z4
-	VFMADD231PS Z13, Z8, Z5
-	VMOVUPS.Z   (R11)(R9*2), K1, Z13
-	VFMADD231PS Z13, Z12, Z2
-	VFMADD231PS Z13, Z11, Z3
-	VFMADD231PS Z13, Z10, Z4
-	VFMADD231PS Z13, Z9, Z5
-	VFMADD231PS Z13, Z8, Z6
-	VMOVUPS.Z   (R11)(R13*1), K1, Z13
-	VFMADD231PS Z13, Z12, Z3
-	VFMADD231PS Z13, Z11, Z4
-	VFMADD231PS Z13, Z10, Z5
-	VFMADD231PS Z13, Z9, Z6
-	VFMADD231PS Z13, Z8, Z7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z8
-	VFMADD231PS Z8, Z12, Z4
-	VFMADD231PS Z8, Z11, Z5
-	VFMADD231PS Z8, Z10, Z6
-	VFMADD231PS Z8, Z9, Z7
-	VMOVUPS.Z   (R11)(R9*1), K1, Z8
-	VFMADD231PS Z8, Z12, Z5
-	VFMADD231PS Z8, Z11, Z6
-	VFMADD231PS Z8, Z10, Z7
-	VMOVUPS.Z   (R11)(R9*2), K1, Z8
-	VFMADD231PS Z8, Z12, Z6
-	VFMADD231PS Z8, Z11, Z7
-	VMOVUPS.Z   (R11)(R13*1), K1, Z8
-	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop291
-	JMP         taps287
-
-kind290:
-	CMPQ AX, $0x00000003
-	JNE  kind292
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop293:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Z11
-	VFMADD231PS Z11, Z8, Z0
-	VMOVUPS.Z   (R11)(R9*1), K1, Z11
-	VFMADD231PS Z11, Z8, Z1
-	VMOVUPS.Z   (R11)(R9*2), K1, Z11
-	VFMADD231PS Z11, Z9, Z0
-	VFMADD231PS Z11, Z8, Z2
-	VMOVUPS.Z   (R11)(R13*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z1
-	VFMADD231PS Z11, Z8, Z3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z11
-	VFMADD231PS Z11, Z10, Z0
-	VFMADD231PS Z11, Z9, Z2
-	VFMADD231PS Z11, Z8, Z4
-	VMOVUPS.Z   (R11)(R9*1), K1, Z11
-	VFMADD231PS Z11, Z10, Z1
-	VFMADD231PS Z11, Z9, Z3
-	VFMADD231PS Z11, Z8, Z5
-	VMOVUPS.Z   (R11)(R9*2), K1, Z11
-	VFMADD231PS Z11, Z10, Z2
-	VFMADD231PS Z11, Z9, Z4
-	VFMADD231PS Z11, Z8, Z6
-	VMOVUPS.Z   (R11)(R13*1), K1, Z11
-	VFMADD231PS Z11, Z10, Z3
-	VFMADD231PS Z11, Z9, Z5
-	VFMADD231PS Z11, Z8, Z7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z8
-	VFMADD231PS Z8, Z10, Z4
-	VFMADD231PS Z8, Z9, Z6
-	VMOVUPS.Z   (R11)(R9*1), K1, Z8
-	VFMADD231PS Z8, Z10, Z5
-	VFMADD231PS Z8, Z9, Z7
-	VMOVUPS.Z   (R11)(R9*2), K1, Z8
-	VFMADD231PS Z8, Z10, Z6
-	VMOVUPS.Z   (R11)(R13*1), K1, Z8
-	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop293
-	JMP         taps287
-
-kind292:
-	CMPQ AX, $0x00000004
-	JNE  kind294
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop295:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z11
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Z13
-	VFMADD231PS Z13, Z8, Z0
-	VMOVUPS.Z   (R11)(R9*1), K1, Z13
-	VFMADD231PS Z13, Z8, Z1
-	VMOVUPS.Z   (R11)(R9*2), K1, Z13
-	VFMADD231PS Z13, Z9, Z0
-	VFMADD231PS Z13, Z8, Z2
-	VMOVUPS.Z   (R11)(R13*1), K1, Z13
-	VFMADD231PS Z13, Z9, Z1
-	VFMADD231PS Z13, Z8, Z3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z13
-	VFMADD231PS Z13, Z10, Z0
-	VFMADD231PS Z13, Z9, Z2
-	VFMADD231PS Z13, Z8, Z4
-	VMOVUPS.Z   (R11)(R9*1), K1, Z13
-	VFMADD231PS Z13, Z10, Z1
-	VFMADD231PS Z13, Z9, Z3
-	VFMADD231PS Z13, Z8, Z5
-	VMOVUPS.Z   (R11)(R9*2), K1, Z13
-	VFMADD231PS Z13, Z11, Z0
-	VFMADD231PS Z13, Z10, Z2
-	VFMADD231PS Z13, Z9, Z4
-	VFMADD231PS Z13, Z8, Z6
-	VMOVUPS.Z   (R11)(R13*1), K1, Z13
-	VFMADD231PS Z13, Z11, Z1
-	VFMADD231PS Z13, Z10, Z3
-	VFMADD231PS Z13, Z9, Z5
-	VFMADD231PS Z13, Z8, Z7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z8
-	VFMADD231PS Z8, Z12, Z0
-	VFMADD231PS Z8, Z11, Z2
-	VFMADD231PS Z8, Z10, Z4
-	VFMADD231PS Z8, Z9, Z6
-	VMOVUPS.Z   (R11)(R9*1), K1, Z8
-	VFMADD231PS Z8, Z12, Z1
-	VFMADD231PS Z8, Z11, Z3
-	VFMADD231PS Z8, Z10, Z5
-	VFMADD231PS Z8, Z9, Z7
-	VMOVUPS.Z   (R11)(R9*2), K1, Z8
-	VFMADD231PS Z8, Z12, Z2
-	VFMADD231PS Z8, Z11, Z4
-	VFMADD231PS Z8, Z10, Z6
-	VMOVUPS.Z   (R11)(R13*1), K1, Z8
-	VFMADD231PS Z8, Z12, Z3
-	VFMADD231PS Z8, Z11, Z5
-	VFMADD231PS Z8, Z10, Z7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z8
-	VFMADD231PS Z8, Z12, Z4
-	VFMADD231PS Z8, Z11, Z6
-	VMOVUPS.Z   (R11)(R9*1), K1, Z8
-	VFMADD231PS Z8, Z12, Z5
-	VFMADD231PS Z8, Z11, Z7
-	VMOVUPS.Z   (R11)(R9*2), K1, Z8
-	VFMADD231PS Z8, Z12, Z6
-	VMOVUPS.Z   (R11)(R13*1), K1, Z8
-	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop295
-	JMP         taps287
-
-kind294:
-	CMPQ AX, $0x00000005
-	JNE  kind296
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop297:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Z11
-	VFMADD231PS Z11, Z8, Z0
-	VMOVUPS.Z   (R11)(R9*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z0
-	VMOVUPS.Z   (R11)(R9*2), K1, Z11
-	VFMADD231PS Z11, Z10, Z0
-	VFMADD231PS Z11, Z8, Z1
-	VMOVUPS.Z   (R11)(R13*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z1
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z11
-	VFMADD231PS Z11, Z10, Z1
-	VFMADD231PS Z11, Z8, Z2
-	VMOVUPS.Z   (R11)(R9*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z2
-	VMOVUPS.Z   (R11)(R9*2), K1, Z11
-	VFMADD231PS Z11, Z10, Z2
-	VFMADD231PS Z11, Z8, Z3
-	VMOVUPS.Z   (R11)(R13*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z11
-	VFMADD231PS Z11, Z10, Z3
-	VFMADD231PS Z11, Z8, Z4
-	VMOVUPS.Z   (R11)(R9*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z4
-	VMOVUPS.Z   (R11)(R9*2), K1, Z11
-	VFMADD231PS Z11, Z10, Z4
-	VFMADD231PS Z11, Z8, Z5
-	VMOVUPS.Z   (R11)(R13*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z5
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z11
-	VFMADD231PS Z11, Z10, Z5
-	VFMADD231PS Z11, Z8, Z6
-	VMOVUPS.Z   (R11)(R9*1), K1, Z11
-	VFMADD231PS Z11, Z9, Z6
-	VMOVUPS.Z   (R11)(R9*2), K1, Z11
-	VFMADD231PS Z11, Z10, Z6
-	VFMADD231PS Z11, Z8, Z7
-	VMOVUPS.Z   (R11)(R13*1), K1, Z8
-	VFMADD231PS Z8, Z9, Z7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z8
-	VFMADD231PS Z8, Z10, Z7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop297
-	JMP         taps287
-
-kind296:
-	CMPQ AX, $0x00000006
-	JNE  kind298
-	MOVQ CX, AX
-	MOVQ 8(SP), R10
-	MOVQ kh+56(FP), R12
-	LEAQ (R9)(R9*2), R13
-
-loop299:
-	MOVQ        (SP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	PREFETCHT0  (R11)
-	ADDQ        ahead+152(FP), R11
-	MOVQ        R11, (SP)
-	VMOVUPS.Z   (R10), K1, Z8
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z9
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z10
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z11
-	ADDQ        wTap+120(FP), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	ADDQ        wTap+120(FP), R10
-	MOVQ        AX, R11
-	VMOVUPS.Z   (R11), K1, Z13
-	VFMADD231PS Z13, Z8, Z0
-	VMOVUPS.Z   (R11)(R9*1), K1, Z13
-	VFMADD231PS Z13, Z9, Z0
-	VMOVUPS.Z   (R11)(R9*2), K1, Z13
-	VFMADD231PS Z13, Z10, Z0
-	VFMADD231PS Z13, Z8, Z1
-	VMOVUPS.Z   (R11)(R13*1), K1, Z13
-	VFMADD231PS Z13, Z11, Z0
-	VFMADD231PS Z13, Z9, Z1
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z13
-	VFMADD231PS Z13, Z12, Z0
-	VFMADD231PS Z13, Z10, Z1
-	VFMADD231PS Z13, Z8, Z2
-	VMOVUPS.Z   (R11)(R9*1), K1, Z13
-	VFMADD231PS Z13, Z11, Z1
-	VFMADD231PS Z13, Z9, Z2
-	VMOVUPS.Z   (R11)(R9*2), K1, Z13
-	VFMADD231PS Z13, Z12, Z1
-	VFMADD231PS Z13, Z10, Z2
-	VFMADD231PS Z13, Z8, Z3
-	VMOVUPS.Z   (R11)(R13*1), K1, Z13
-	VFMADD231PS Z13, Z11, Z2
-	VFMADD231PS Z13, Z9, Z3
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z13
-	VFMADD231PS Z13, Z12, Z2
-	VFMADD231PS Z13, Z10, Z3
-	VFMADD231PS Z13, Z8, Z4
-	VMOVUPS.Z   (R11)(R9*1), K1, Z13
-	VFMADD231PS Z13, Z11, Z3
-	VFMADD231PS Z13, Z9, Z4
-	VMOVUPS.Z   (R11)(R9*2), K1, Z13
-	VFMADD231PS Z13, Z12, Z3
-	VFMADD231PS Z13, Z10, Z4
-	VFMADD231PS Z13, Z8, Z5
-	VMOVUPS.Z   (R11)(R13*1), K1, Z13
-	VFMADD231PS Z13, Z11, Z4
-	VFMADD231PS Z13, Z9, Z5
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z13
-	VFMADD231PS Z13, Z12, Z4
-	VFMADD231PS Z13, Z10, Z5
-	VFMADD231PS Z13, Z8, Z6
-	VMOVUPS.Z   (R11)(R9*1), K1, Z13
-	VFMADD231PS Z13, Z11, Z5
-	VFMADD231PS Z13, Z9, Z6
-	VMOVUPS.Z   (R11)(R9*2), K1, Z13
-	VFMADD231PS Z13, Z12, Z5
-	VFMADD231PS Z13, Z10, Z6
-	VFMADD231PS Z13, Z8, Z7
-	VMOVUPS.Z   (R11)(R13*1), K1, Z8
-	VFMADD231PS Z8, Z11, Z6
-	VFMADD231PS Z8, Z9, Z7
-	LEAQ        (R11)(R9*4), R11
-	VMOVUPS.Z   (R11), K1, Z8
-	VFMADD231PS Z8, Z12, Z6
-	VFMADD231PS Z8, Z10, Z7
-	VMOVUPS.Z   (R11)(R9*1), K1, Z8
-	VFMADD231PS Z8, Z11, Z7
-	VMOVUPS.Z   (R11)(R9*2), K1, Z8
-	VFMADD231PS Z8, Z12, Z7
-	ADDQ        line+128(FP), AX
-	DECQ        R12
-	JNZ         loop299
-	JMP         taps287
-
-kind298:
-	MOVQ CX, R9
-	LEAQ (CX)(SI*4), R10
-	MOVQ 8(SP), AX
-	MOVQ kh+56(FP), R11
-
-loop300:
-	MOVQ kw+64(FP), R12
-
-loop301:
-	VMOVUPS.Z   (AX), K1, Z8
-	VFMADD231PS (R9), Z8, K1, Z0
-	VFMADD231PS (R9)(SI*1), Z8, K1, Z1
-	VFMADD231PS (R9)(SI*2), Z8, K1, Z2
-	VFMADD231PS (R9)(DI*1), Z8, K1, Z3
-	VFMADD231PS (R10), Z8, K1, Z4
-	VFMADD231PS (R10)(SI*1), Z8, K1, Z5
-	VFMADD231PS (R10)(SI*2), Z8, K1, Z6
-	VFMADD231PS (R10)(DI*1), Z8, K1, Z7
-	ADDQ        R8, R9
-	ADDQ        R8, R10
-	ADDQ        wTap+120(FP), AX
-	DECQ        R12
-	JNZ         loop301
-	ADDQ        skip+88(FP), R9
-	ADDQ        skip+88(FP), R10
-	DECQ        R11
-	JNZ         loop300
-
-taps287:
-	VMOVUPS Z0, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Z1, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Z2, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Z3, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Z4, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Z5, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Z6, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	VMOVUPS Z7, K1, (DX)
-	ADDQ    yStep+112(FP), DX
-	LEAQ    (CX)(SI*8), CX
-	SUBQ    $0x00000008, BX
-	JMP     while284
-
-done285:
-while302:
-	CMPQ      BX, $0x00000004
-	JL        done303
-	VXORPS    Z0, Z0, Z0
-	VXORPS    Z1, Z1, Z1
-	VXORPS    Z2, Z2, Z2
-	VXORPS    Z3, Z3, Z3
-	CMPQ      add+144(FP), $0x00000000
-	JE        plain304
-	MOVQ      DX, AX
-	VMOVUPS.Z (AX), K1, Z0
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z1
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z2
-	ADDQ      yStep+112(FP), AX
-	VMOVUPS.Z (AX), K1, Z3
-	ADDQ      yStep+112(FP), AX
-
-plain304:
-	MOVQ CX, R9
-	MOVQ 8(SP), AX
-	MOVQ kh+56(FP), R10
-
-loop306:
-	MOVQ kw+64(FP), R11
-
-loop307:
-	VMOVUPS.Z   (AX), K1, Z4
-	VFMADD231PS (R9), Z4, K1, Z0
-	VFMADD231PS (R9)(SI*1), Z4, K1, Z1
-	VFMADD231PS (R9)(SI*2), Z4, K1, Z2
-	VFMADD231PS (R9)(DI*1), Z4, K1, Z3
-	ADDQ        R8, R9
-	ADDQ        wTap+120(FP), AX
-	DECQ        R11
-	JNZ         loop307
-	ADDQ        skip+88(FP), R9
-	DECQ        R10
-	JNZ         loop306
-	VMOVUPS     Z0, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	VMOVUPS     Z1, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	VMOVUPS     Z2, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	VMOVUPS     Z3, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	LEAQ        (CX)(SI*4), CX
-	SUBQ        $0x00000004, BX
-	JMP         while302
-
-done303:
-while308:
-	CMPQ      BX, $0x00000001
-	JL        done309
-	VXORPS    Z0, Z0, Z0
-	CMPQ      add+144(FP), $0x00000000
-	JE        plain310
-	MOVQ      DX, AX
-	VMOVUPS.Z (AX), K1, Z0
-	ADDQ      yStep+112(FP), AX
-
-plain310:
-	MOVQ CX, R9
-	MOVQ 8(SP), AX
-	MOVQ kh+56(FP), R10
-
-loop312:
-	MOVQ kw+64(FP), R11
-
-loop313:
-	VMOVUPS.Z   (AX), K1, Z1
-	VFMADD231PS (R9), Z1, K1, Z0
-	ADDQ        R8, R9
-	ADDQ        wTap+120(FP), AX
-	DECQ        R11
-	JNZ         loop313
-	ADDQ        skip+88(FP), R9
-	DECQ        R10
-	JNZ         loop312
-	VMOVUPS     Z0, K1, (DX)
-	ADDQ        yStep+112(FP), DX
-	LEAQ        (CX)(SI*1), CX
-	SUBQ        $0x00000001, BX
-	JMP         while308
-
-done309:
-	MOVQ xRow+96(FP), AX
-	ADDQ AX, 40(SP)
-	MOVQ yRow+104(FP), AX
-	ADDQ AX, 48(SP)
-	DECQ 56(SP)
-	JNZ  loop283
-
-rest218:
-zero217:
+zero329:
 	VZEROUPPER
 	RET
 
@@ -5507,9 +6207,9 @@ TEXT ·maxPoolAVX512(SB), NOSPLIT, $56-104
 	LEAQ (BX)(BX*2), SI
 	MOVQ tap+64(FP), DI
 
-while314:
+while361:
 	CMPQ 24(SP), $0x00000010
-	JL   done315
+	JL   done362
 	MOVQ 8(SP), AX
 	MOVQ AX, 32(SP)
 	MOVQ 16(SP), AX
@@ -5517,14 +6217,14 @@ while314:
 	MOVQ rows+32(FP), AX
 	MOVQ AX, 48(SP)
 
-loop316:
+loop363:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while317:
+while364:
 	CMPQ         DX, $0x00000008
-	JL           done318
+	JL           done365
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -5537,10 +6237,10 @@ while317:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop320:
+loop367:
 	MOVQ kw+48(FP), R11
 
-loop321:
+loop368:
 	VMOVUPS (R8), Z8
 	VMAXPS  Z0, Z8, Z0
 	VCMPPS  $0x03, Z8, Z8, K1
@@ -5576,11 +6276,11 @@ loop321:
 	ADDQ    DI, R8
 	ADDQ    DI, R9
 	DECQ    R11
-	JNZ     loop321
+	JNZ     loop368
 	ADDQ    skip+72(FP), R8
 	ADDQ    skip+72(FP), R9
 	DECQ    R10
-	JNZ     loop320
+	JNZ     loop367
 	VMOVUPS Z0, (CX)
 	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z1, (CX)
@@ -5599,12 +6299,12 @@ loop321:
 	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*8), AX
 	SUBQ    $0x00000008, DX
-	JMP     while317
+	JMP     while364
 
-done318:
-while322:
+done365:
+while369:
 	CMPQ         DX, $0x00000004
-	JL           done323
+	JL           done370
 	VBROADCASTSS (SP), Z0
 	VBROADCASTSS (SP), Z1
 	VBROADCASTSS (SP), Z2
@@ -5612,10 +6312,10 @@ while322:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop325:
+loop372:
 	MOVQ kw+48(FP), R10
 
-loop326:
+loop373:
 	VMOVUPS (R8), Z4
 	VMAXPS  Z0, Z4, Z0
 	VCMPPS  $0x03, Z4, Z4, K1
@@ -5634,10 +6334,10 @@ loop326:
 	VMOVAPS Z4, K1, Z3
 	ADDQ    DI, R8
 	DECQ    R10
-	JNZ     loop326
+	JNZ     loop373
 	ADDQ    skip+72(FP), R8
 	DECQ    R9
-	JNZ     loop325
+	JNZ     loop372
 	VMOVUPS Z0, (CX)
 	ADDQ    yStep+96(FP), CX
 	VMOVUPS Z1, (CX)
@@ -5648,72 +6348,251 @@ loop326:
 	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*4), AX
 	SUBQ    $0x00000004, DX
-	JMP     while322
+	JMP     while369
 
-done323:
-while327:
+done370:
+while374:
 	CMPQ         DX, $0x00000001
-	JL           done328
+	JL           done375
 	VBROADCASTSS (SP), Z0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop330:
+loop377:
 	MOVQ kw+48(FP), R10
 
-loop331:
+loop378:
 	VMOVUPS (R8), Z1
 	VMAXPS  Z0, Z1, Z0
 	VCMPPS  $0x03, Z1, Z1, K1
 	VMOVAPS Z1, K1, Z0
 	ADDQ    DI, R8
 	DECQ    R10
-	JNZ     loop331
+	JNZ     loop378
 	ADDQ    skip+72(FP), R8
 	DECQ    R9
-	JNZ     loop330
+	JNZ     loop377
 	VMOVUPS Z0, (CX)
 	ADDQ    yStep+96(FP), CX
 	LEAQ    (AX)(BX*1), AX
 	SUBQ    $0x00000001, DX
-	JMP     while327
+	JMP     while374
 
-done328:
+done375:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop316
+	JNZ  loop363
 	ADDQ $0x00000040, 8(SP)
 	ADDQ $0x00000040, 16(SP)
 	SUBQ $0x00000010, 24(SP)
-	JMP  while314
+	JMP  while361
 
-done315:
-	CMPQ  24(SP), $0x00000000
-	JE    zero332
-	CMPQ  24(SP), $0x00000004
-	JG    more334
-	MOVQ  24(SP), AX
-	MOVQ  $-1, CX
-	BZHIQ AX, CX, CX
-	KMOVW CX, K1
-	MOVQ  8(SP), AX
-	MOVQ  AX, 32(SP)
-	MOVQ  16(SP), AX
-	MOVQ  AX, 40(SP)
-	MOVQ  rows+32(FP), AX
-	MOVQ  AX, 48(SP)
+done362:
+while379:
+	CMPQ 24(SP), $0x00000008
+	JL   done380
+	MOVQ 8(SP), AX
+	MOVQ AX, 32(SP)
+	MOVQ 16(SP), AX
+	MOVQ AX, 40(SP)
+	MOVQ rows+32(FP), AX
+	MOVQ AX, 48(SP)
 
-loop335:
+loop381:
 	MOVQ 32(SP), AX
 	MOVQ 40(SP), CX
 	MOVQ pixels+24(FP), DX
 
-while336:
+while382:
 	CMPQ         DX, $0x00000008
-	JL           done337
+	JL           done383
+	VBROADCASTSS (SP), Y0
+	VBROADCASTSS (SP), Y1
+	VBROADCASTSS (SP), Y2
+	VBROADCASTSS (SP), Y3
+	VBROADCASTSS (SP), Y4
+	VBROADCASTSS (SP), Y5
+	VBROADCASTSS (SP), Y6
+	VBROADCASTSS (SP), Y7
+	MOVQ         AX, R8
+	LEAQ         (AX)(BX*4), R9
+	MOVQ         kh+40(FP), R10
+
+loop385:
+	MOVQ kw+48(FP), R11
+
+loop386:
+	VMOVUPS (R8), Y8
+	VMAXPS  Y0, Y8, Y0
+	VCMPPS  $0x03, Y8, Y8, K1
+	VMOVAPS Y8, K1, Y0
+	VMOVUPS (R8)(BX*1), Y8
+	VMAXPS  Y1, Y8, Y1
+	VCMPPS  $0x03, Y8, Y8, K1
+	VMOVAPS Y8, K1, Y1
+	VMOVUPS (R8)(BX*2), Y8
+	VMAXPS  Y2, Y8, Y2
+	VCMPPS  $0x03, Y8, Y8, K1
+	VMOVAPS Y8, K1, Y2
+	VMOVUPS (R8)(SI*1), Y8
+	VMAXPS  Y3, Y8, Y3
+	VCMPPS  $0x03, Y8, Y8, K1
+	VMOVAPS Y8, K1, Y3
+	VMOVUPS (R9), Y8
+	VMAXPS  Y4, Y8, Y4
+	VCMPPS  $0x03, Y8, Y8, K1
+	VMOVAPS Y8, K1, Y4
+	VMOVUPS (R9)(BX*1), Y8
+	VMAXPS  Y5, Y8, Y5
+	VCMPPS  $0x03, Y8, Y8, K1
+	VMOVAPS Y8, K1, Y5
+	VMOVUPS (R9)(BX*2), Y8
+	VMAXPS  Y6, Y8, Y6
+	VCMPPS  $0x03, Y8, Y8, K1
+	VMOVAPS Y8, K1, Y6
+	VMOVUPS (R9)(SI*1), Y8
+	VMAXPS  Y7, Y8, Y7
+	VCMPPS  $0x03, Y8, Y8, K1
+	VMOVAPS Y8, K1, Y7
+	ADDQ    DI, R8
+	ADDQ    DI, R9
+	DECQ    R11
+	JNZ     loop386
+	ADDQ    skip+72(FP), R8
+	ADDQ    skip+72(FP), R9
+	DECQ    R10
+	JNZ     loop385
+	VMOVUPS Y0, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y1, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y2, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y3, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y4, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y5, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y6, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y7, (CX)
+	ADDQ    yStep+96(FP), CX
+	LEAQ    (AX)(BX*8), AX
+	SUBQ    $0x00000008, DX
+	JMP     while382
+
+done383:
+while387:
+	CMPQ         DX, $0x00000004
+	JL           done388
+	VBROADCASTSS (SP), Y0
+	VBROADCASTSS (SP), Y1
+	VBROADCASTSS (SP), Y2
+	VBROADCASTSS (SP), Y3
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop390:
+	MOVQ kw+48(FP), R10
+
+loop391:
+	VMOVUPS (R8), Y4
+	VMAXPS  Y0, Y4, Y0
+	VCMPPS  $0x03, Y4, Y4, K1
+	VMOVAPS Y4, K1, Y0
+	VMOVUPS (R8)(BX*1), Y4
+	VMAXPS  Y1, Y4, Y1
+	VCMPPS  $0x03, Y4, Y4, K1
+	VMOVAPS Y4, K1, Y1
+	VMOVUPS (R8)(BX*2), Y4
+	VMAXPS  Y2, Y4, Y2
+	VCMPPS  $0x03, Y4, Y4, K1
+	VMOVAPS Y4, K1, Y2
+	VMOVUPS (R8)(SI*1), Y4
+	VMAXPS  Y3, Y4, Y3
+	VCMPPS  $0x03, Y4, Y4, K1
+	VMOVAPS Y4, K1, Y3
+	ADDQ    DI, R8
+	DECQ    R10
+	JNZ     loop391
+	ADDQ    skip+72(FP), R8
+	DECQ    R9
+	JNZ     loop390
+	VMOVUPS Y0, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y1, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y2, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS Y3, (CX)
+	ADDQ    yStep+96(FP), CX
+	LEAQ    (AX)(BX*4), AX
+	SUBQ    $0x00000004, DX
+	JMP     while387
+
+done388:
+while392:
+	CMPQ         DX, $0x00000001
+	JL           done393
+	VBROADCASTSS (SP), Y0
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop395:
+	MOVQ kw+48(FP), R10
+
+loop396:
+	VMOVUPS (R8), Y1
+	VMAXPS  Y0, Y1, Y0
+	VCMPPS  $0x03, Y1, Y1, K1
+	VMOVAPS Y1, K1, Y0
+	ADDQ    DI, R8
+	DECQ    R10
+	JNZ     loop396
+	ADDQ    skip+72(FP), R8
+	DECQ    R9
+	JNZ     loop395
+	VMOVUPS Y0, (CX)
+	ADDQ    yStep+96(FP), CX
+	LEAQ    (AX)(BX*1), AX
+	SUBQ    $0x00000001, DX
+	JMP     while392
+
+done393:
+	MOVQ xRow+80(FP), AX
+	ADDQ AX, 32(SP)
+	MOVQ yRow+88(FP), AX
+	ADDQ AX, 40(SP)
+	DECQ 48(SP)
+	JNZ  loop381
+	ADDQ $0x00000020, 8(SP)
+	ADDQ $0x00000020, 16(SP)
+	SUBQ $0x00000008, 24(SP)
+	JMP  while379
+
+done380:
+while397:
+	CMPQ 24(SP), $0x00000004
+	JL   done398
+	MOVQ 8(SP), AX
+	MOVQ AX, 32(SP)
+	MOVQ 16(SP), AX
+	MOVQ AX, 40(SP)
+	MOVQ rows+32(FP), AX
+	MOVQ AX, 48(SP)
+
+loop399:
+	MOVQ 32(SP), AX
+	MOVQ 40(SP), CX
+	MOVQ pixels+24(FP), DX
+
+while400:
+	CMPQ         DX, $0x00000008
+	JL           done401
 	VBROADCASTSS (SP), X0
 	VBROADCASTSS (SP), X1
 	VBROADCASTSS (SP), X2
@@ -5726,10 +6605,197 @@ while336:
 	LEAQ         (AX)(BX*4), R9
 	MOVQ         kh+40(FP), R10
 
-loop339:
+loop403:
 	MOVQ kw+48(FP), R11
 
-loop340:
+loop404:
+	VMOVUPS (R8), X8
+	VMAXPS  X0, X8, X0
+	VCMPPS  $0x03, X8, X8, K1
+	VMOVAPS X8, K1, X0
+	VMOVUPS (R8)(BX*1), X8
+	VMAXPS  X1, X8, X1
+	VCMPPS  $0x03, X8, X8, K1
+	VMOVAPS X8, K1, X1
+	VMOVUPS (R8)(BX*2), X8
+	VMAXPS  X2, X8, X2
+	VCMPPS  $0x03, X8, X8, K1
+	VMOVAPS X8, K1, X2
+	VMOVUPS (R8)(SI*1), X8
+	VMAXPS  X3, X8, X3
+	VCMPPS  $0x03, X8, X8, K1
+	VMOVAPS X8, K1, X3
+	VMOVUPS (R9), X8
+	VMAXPS  X4, X8, X4
+	VCMPPS  $0x03, X8, X8, K1
+	VMOVAPS X8, K1, X4
+	VMOVUPS (R9)(BX*1), X8
+	VMAXPS  X5, X8, X5
+	VCMPPS  $0x03, X8, X8, K1
+	VMOVAPS X8, K1, X5
+	VMOVUPS (R9)(BX*2), X8
+	VMAXPS  X6, X8, X6
+	VCMPPS  $0x03, X8, X8, K1
+	VMOVAPS X8, K1, X6
+	VMOVUPS (R9)(SI*1), X8
+	VMAXPS  X7, X8, X7
+	VCMPPS  $0x03, X8, X8, K1
+	VMOVAPS X8, K1, X7
+	ADDQ    DI, R8
+	ADDQ    DI, R9
+	DECQ    R11
+	JNZ     loop404
+	ADDQ    skip+72(FP), R8
+	ADDQ    skip+72(FP), R9
+	DECQ    R10
+	JNZ     loop403
+	VMOVUPS X0, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X1, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X2, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X3, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X4, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X5, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X6, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X7, (CX)
+	ADDQ    yStep+96(FP), CX
+	LEAQ    (AX)(BX*8), AX
+	SUBQ    $0x00000008, DX
+	JMP     while400
+
+done401:
+while405:
+	CMPQ         DX, $0x00000004
+	JL           done406
+	VBROADCASTSS (SP), X0
+	VBROADCASTSS (SP), X1
+	VBROADCASTSS (SP), X2
+	VBROADCASTSS (SP), X3
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop408:
+	MOVQ kw+48(FP), R10
+
+loop409:
+	VMOVUPS (R8), X4
+	VMAXPS  X0, X4, X0
+	VCMPPS  $0x03, X4, X4, K1
+	VMOVAPS X4, K1, X0
+	VMOVUPS (R8)(BX*1), X4
+	VMAXPS  X1, X4, X1
+	VCMPPS  $0x03, X4, X4, K1
+	VMOVAPS X4, K1, X1
+	VMOVUPS (R8)(BX*2), X4
+	VMAXPS  X2, X4, X2
+	VCMPPS  $0x03, X4, X4, K1
+	VMOVAPS X4, K1, X2
+	VMOVUPS (R8)(SI*1), X4
+	VMAXPS  X3, X4, X3
+	VCMPPS  $0x03, X4, X4, K1
+	VMOVAPS X4, K1, X3
+	ADDQ    DI, R8
+	DECQ    R10
+	JNZ     loop409
+	ADDQ    skip+72(FP), R8
+	DECQ    R9
+	JNZ     loop408
+	VMOVUPS X0, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X1, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X2, (CX)
+	ADDQ    yStep+96(FP), CX
+	VMOVUPS X3, (CX)
+	ADDQ    yStep+96(FP), CX
+	LEAQ    (AX)(BX*4), AX
+	SUBQ    $0x00000004, DX
+	JMP     while405
+
+done406:
+while410:
+	CMPQ         DX, $0x00000001
+	JL           done411
+	VBROADCASTSS (SP), X0
+	MOVQ         AX, R8
+	MOVQ         kh+40(FP), R9
+
+loop413:
+	MOVQ kw+48(FP), R10
+
+loop414:
+	VMOVUPS (R8), X1
+	VMAXPS  X0, X1, X0
+	VCMPPS  $0x03, X1, X1, K1
+	VMOVAPS X1, K1, X0
+	ADDQ    DI, R8
+	DECQ    R10
+	JNZ     loop414
+	ADDQ    skip+72(FP), R8
+	DECQ    R9
+	JNZ     loop413
+	VMOVUPS X0, (CX)
+	ADDQ    yStep+96(FP), CX
+	LEAQ    (AX)(BX*1), AX
+	SUBQ    $0x00000001, DX
+	JMP     while410
+
+done411:
+	MOVQ xRow+80(FP), AX
+	ADDQ AX, 32(SP)
+	MOVQ yRow+88(FP), AX
+	ADDQ AX, 40(SP)
+	DECQ 48(SP)
+	JNZ  loop399
+	ADDQ $0x00000010, 8(SP)
+	ADDQ $0x00000010, 16(SP)
+	SUBQ $0x00000004, 24(SP)
+	JMP  while397
+
+done398:
+	CMPQ  24(SP), $0x00000000
+	JE    zero415
+	MOVQ  24(SP), AX
+	MOVQ  $-1, CX
+	BZHIQ AX, CX, CX
+	KMOVW CX, K1
+	MOVQ  8(SP), AX
+	MOVQ  AX, 32(SP)
+	MOVQ  16(SP), AX
+	MOVQ  AX, 40(SP)
+	MOVQ  rows+32(FP), AX
+	MOVQ  AX, 48(SP)
+
+loop416:
+	MOVQ 32(SP), AX
+	MOVQ 40(SP), CX
+	MOVQ pixels+24(FP), DX
+
+while417:
+	CMPQ         DX, $0x00000008
+	JL           done418
+	VBROADCASTSS (SP), X0
+	VBROADCASTSS (SP), X1
+	VBROADCASTSS (SP), X2
+	VBROADCASTSS (SP), X3
+	VBROADCASTSS (SP), X4
+	VBROADCASTSS (SP), X5
+	VBROADCASTSS (SP), X6
+	VBROADCASTSS (SP), X7
+	MOVQ         AX, R8
+	LEAQ         (AX)(BX*4), R9
+	MOVQ         kh+40(FP), R10
+
+loop420:
+	MOVQ kw+48(FP), R11
+
+loop421:
 	VMOVUPS.Z (R8), K1, X8
 	VMAXPS    X0, X8, X0
 	VCMPPS    $0x03, X8, X8, K2
@@ -5765,11 +6831,11 @@ loop340:
 	ADDQ      DI, R8
 	ADDQ      DI, R9
 	DECQ      R11
-	JNZ       loop340
+	JNZ       loop421
 	ADDQ      skip+72(FP), R8
 	ADDQ      skip+72(FP), R9
 	DECQ      R10
-	JNZ       loop339
+	JNZ       loop420
 	VMOVUPS   X0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   X1, K1, (CX)
@@ -5788,12 +6854,12 @@ loop340:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*8), AX
 	SUBQ      $0x00000008, DX
-	JMP       while336
+	JMP       while417
 
-done337:
-while341:
+done418:
+while422:
 	CMPQ         DX, $0x00000004
-	JL           done342
+	JL           done423
 	VBROADCASTSS (SP), X0
 	VBROADCASTSS (SP), X1
 	VBROADCASTSS (SP), X2
@@ -5801,10 +6867,10 @@ while341:
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop344:
+loop425:
 	MOVQ kw+48(FP), R10
 
-loop345:
+loop426:
 	VMOVUPS.Z (R8), K1, X4
 	VMAXPS    X0, X4, X0
 	VCMPPS    $0x03, X4, X4, K2
@@ -5823,10 +6889,10 @@ loop345:
 	VMOVAPS   X4, K2, X3
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop345
+	JNZ       loop426
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop344
+	JNZ       loop425
 	VMOVUPS   X0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	VMOVUPS   X1, K1, (CX)
@@ -5837,417 +6903,50 @@ loop345:
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*4), AX
 	SUBQ      $0x00000004, DX
-	JMP       while341
+	JMP       while422
 
-done342:
-while346:
+done423:
+while427:
 	CMPQ         DX, $0x00000001
-	JL           done347
+	JL           done428
 	VBROADCASTSS (SP), X0
 	MOVQ         AX, R8
 	MOVQ         kh+40(FP), R9
 
-loop349:
+loop430:
 	MOVQ kw+48(FP), R10
 
-loop350:
+loop431:
 	VMOVUPS.Z (R8), K1, X1
 	VMAXPS    X0, X1, X0
 	VCMPPS    $0x03, X1, X1, K2
 	VMOVAPS   X1, K2, X0
 	ADDQ      DI, R8
 	DECQ      R10
-	JNZ       loop350
+	JNZ       loop431
 	ADDQ      skip+72(FP), R8
 	DECQ      R9
-	JNZ       loop349
+	JNZ       loop430
 	VMOVUPS   X0, K1, (CX)
 	ADDQ      yStep+96(FP), CX
 	LEAQ      (AX)(BX*1), AX
 	SUBQ      $0x00000001, DX
-	JMP       while346
+	JMP       while427
 
-done347:
+done428:
 	MOVQ xRow+80(FP), AX
 	ADDQ AX, 32(SP)
 	MOVQ yRow+88(FP), AX
 	ADDQ AX, 40(SP)
 	DECQ 48(SP)
-	JNZ  loop335
-	JMP  rest333
+	JNZ  loop416
 
-more334:
-	CMPQ  24(SP), $0x00000008
-	JG    more351
-	MOVQ  24(SP), AX
-	MOVQ  $-1, CX
-	BZHIQ AX, CX, CX
-	KMOVW CX, K1
-	MOVQ  8(SP), AX
-	MOVQ  AX, 32(SP)
-	MOVQ  16(SP), AX
-	MOVQ  AX, 40(SP)
-	MOVQ  rows+32(FP), AX
-	MOVQ  AX, 48(SP)
-
-loop352:
-	MOVQ 32(SP), AX
-	MOVQ 40(SP), CX
-	MOVQ pixels+24(FP), DX
-
-while353:
-	CMPQ         DX, $0x00000008
-	JL           done354
-	VBROADCASTSS (SP), Y0
-	VBROADCASTSS (SP), Y1
-	VBROADCASTSS (SP), Y2
-	VBROADCASTSS (SP), Y3
-	VBROADCASTSS (SP), Y4
-	VBROADCASTSS (SP), Y5
-	VBROADCASTSS (SP), Y6
-	VBROADCASTSS (SP), Y7
-	MOVQ         AX, R8
-	LEAQ         (AX)(BX*4), R9
-	MOVQ         kh+40(FP), R10
-
-loop356:
-	MOVQ kw+48(FP), R11
-
-loop357:
-	VMOVUPS.Z (R8), K1, Y8
-	VMAXPS    Y0, Y8, Y0
-	VCMPPS    $0x03, Y8, Y8, K2
-	VMOVAPS   Y8, K2, Y0
-	VMOVUPS.Z (R8)(BX*1), K1, Y8
-	VMAXPS    Y1, Y8, Y1
-	VCMPPS    $0x03, Y8, Y8, K2
-	VMOVAPS   Y8, K2, Y1
-	VMOVUPS.Z (R8)(BX*2), K1, Y8
-	VMAXPS    Y2, Y8, Y2
-	VCMPPS    $0x03, Y8, Y8, K2
-	VMOVAPS   Y8, K2, Y2
-	VMOVUPS.Z (R8)(SI*1), K1, Y8
-	VMAXPS    Y3, Y8, Y3
-	VCMPPS    $0x03, Y8, Y8, K2
-	VMOVAPS   Y8, K2, Y3
-	VMOVUPS.Z (R9), K1, Y8
-	VMAXPS    Y4, Y8, Y4
-	VCMPPS    $0x03, Y8, Y8, K2
-	VMOVAPS   Y8, K2, Y4
-	VMOVUPS.Z (R9)(BX*1), K1, Y8
-	VMAXPS    Y5, Y8, Y5
-	VCMPPS    $0x03, Y8, Y8, K2
-	VMOVAPS   Y8, K2, Y5
-	VMOVUPS.Z (R9)(BX*2), K1, Y8
-	VMAXPS    Y6, Y8, Y6
-	VCMPPS    $0x03, Y8, Y8, K2
-	VMOVAPS   Y8, K2, Y6
-	VMOVUPS.Z (R9)(SI*1), K1, Y8
-	VMAXPS    Y7, Y8, Y7
-	VCMPPS    $0x03, Y8, Y8, K2
-	VMOVAPS   Y8, K2, Y7
-	ADDQ      DI, R8
-	ADDQ      DI, R9
-	DECQ      R11
-	JNZ       loop357
-	ADDQ      skip+72(FP), R8
-	ADDQ      skip+72(FP), R9
-	DECQ      R10
-	JNZ       loop356
-	VMOVUPS   Y0, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y1, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y2, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y3, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y4, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y5, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y6, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y7, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	LEAQ      (AX)(BX*8), AX
-	SUBQ      $0x00000008, DX
-	JMP       while353
-
-done354:
-while358:
-	CMPQ         DX, $0x00000004
-	JL           done359
-	VBROADCASTSS (SP), Y0
-	VBROADCASTSS (SP), Y1
-	VBROADCASTSS (SP), Y2
-	VBROADCASTSS (SP), Y3
-	MOVQ         AX, R8
-	MOVQ         kh+40(FP), R9
-
-loop361:
-	MOVQ kw+48(FP), R10
-
-loop362:
-	VMOVUPS.Z (R8), K1, Y4
-	VMAXPS    Y0, Y4, Y0
-	VCMPPS    $0x03, Y4, Y4, K2
-	VMOVAPS   Y4, K2, Y0
-	VMOVUPS.Z (R8)(BX*1), K1, Y4
-	VMAXPS    Y1, Y4, Y1
-	VCMPPS    $0x03, Y4, Y4, K2
-	VMOVAPS   Y4, K2, Y1
-	VMOVUPS.Z (R8)(BX*2), K1, Y4
-	VMAXPS    Y2, Y4, Y2
-	VCMPPS    $0x03, Y4, Y4, K2
-	VMOVAPS   Y4, K2, Y2
-	VMOVUPS.Z (R8)(SI*1), K1, Y4
-	VMAXPS    Y3, Y4, Y3
-	VCMPPS    $0x03, Y4, Y4, K2
-	VMOVAPS   Y4, K2, Y3
-	ADDQ      DI, R8
-	DECQ      R10
-	JNZ       loop362
-	ADDQ      skip+72(FP), R8
-	DECQ      R9
-	JNZ       loop361
-	VMOVUPS   Y0, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y1, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y2, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Y3, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	LEAQ      (AX)(BX*4), AX
-	SUBQ      $0x00000004, DX
-	JMP       while358
-
-done359:
-while363:
-	CMPQ         DX, $0x00000001
-	JL           done364
-	VBROADCASTSS (SP), Y0
-	MOVQ         AX, R8
-	MOVQ         kh+40(FP), R9
-
-loop366:
-	MOVQ kw+48(FP), R10
-
-loop367:
-	VMOVUPS.Z (R8), K1, Y1
-	VMAXPS    Y0, Y1, Y0
-	VCMPPS    $0x03, Y1, Y1, K2
-	VMOVAPS   Y1, K2, Y0
-	ADDQ      DI, R8
-	DECQ      R10
-	JNZ       loop367
-	ADDQ      skip+72(FP), R8
-	DECQ      R9
-	JNZ       loop366
-	VMOVUPS   Y0, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	LEAQ      (AX)(BX*1), AX
-	SUBQ      $0x00000001, DX
-	JMP       while363
-
-done364:
-	MOVQ xRow+80(FP), AX
-	ADDQ AX, 32(SP)
-	MOVQ yRow+88(FP), AX
-	ADDQ AX, 40(SP)
-	DECQ 48(SP)
-	JNZ  loop352
-	JMP  rest333
-
-more351:
-	MOVQ  24(SP), AX
-	MOVQ  $-1, CX
-	BZHIQ AX, CX, CX
-	KMOVW CX, K1
-	MOVQ  8(SP), AX
-	MOVQ  AX, 32(SP)
-	MOVQ  16(SP), AX
-	MOVQ  AX, 40(SP)
-	MOVQ  rows+32(FP), AX
-	MOVQ  AX, 48(SP)
-
-loop368:
-	MOVQ 32(SP), AX
-	MOVQ 40(SP), CX
-	MOVQ pixels+24(FP), DX
-
-while369:
-	CMPQ         DX, $0x00000008
-	JL           done370
-	VBROADCASTSS (SP), Z0
-	VBROADCASTSS (SP), Z1
-	VBROADCASTSS (SP), Z2
-	VBROADCASTSS (SP), Z3
-	VBROADCASTSS (SP), Z4
-	VBROADCASTSS (SP), Z5
-	VBROADCASTSS (SP), Z6
-	VBROADCASTSS (SP), Z7
-	MOVQ         AX, R8
-	LEAQ         (AX)(BX*4), R9
-	MOVQ         kh+40(FP), R10
-
-loop372:
-	MOVQ kw+48(FP), R11
-
-loop373:
-	VMOVUPS.Z (R8), K1, Z8
-	VMAXPS    Z0, Z8, Z0
-	VCMPPS    $0x03, Z8, Z8, K2
-	VMOVAPS   Z8, K2, Z0
-	VMOVUPS.Z (R8)(BX*1), K1, Z8
-	VMAXPS    Z1, Z8, Z1
-	VCMPPS    $0x03, Z8, Z8, K2
-	VMOVAPS   Z8, K2, Z1
-	VMOVUPS.Z (R8)(BX*2), K1, Z8
-	VMAXPS    Z2, Z8, Z2
-	VCMPPS    $0x03, Z8, Z8, K2
-	VMOVAPS   Z8, K2, Z2
-	VMOVUPS.Z (R8)(SI*1), K1, Z8
-	VMAXPS    Z3, Z8, Z3
-	VCMPPS    $0x03, Z8, Z8, K2
-	VMOVAPS   Z8, K2, Z3
-	VMOVUPS.Z (R9), K1, Z8
-	VMAXPS    Z4, Z8, Z4
-	VCMPPS    $0x03, Z8, Z8, K2
-	VMOVAPS   Z8, K2, Z4
-	VMOVUPS.Z (R9)(BX*1), K1, Z8
-	VMAXPS    Z5, Z8, Z5
-	VCMPPS    $0x03, Z8, Z8, K2
-	VMOVAPS   Z8, K2, Z5
-	VMOVUPS.Z (R9)(BX*2), K1, Z8
-	VMAXPS    Z6, Z8, Z6
-	VCMPPS    $0x03, Z8, Z8, K2
-	VMOVAPS   Z8, K2, Z6
-	VMOVUPS.Z (R9)(SI*1), K1, Z8
-	VMAXPS    Z7, Z8, Z7
-	VCMPPS    $0x03, Z8, Z8, K2
-	VMOVAPS   Z8, K2, Z7
-	ADDQ      DI, R8
-	ADDQ      DI, R9
-	DECQ      R11
-	JNZ       loop373
-	ADDQ      skip+72(FP), R8
-	ADDQ      skip+72(FP), R9
-	DECQ      R10
-	JNZ       loop372
-	VMOVUPS   Z0, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z1, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z2, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z3, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z4, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z5, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z6, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z7, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	LEAQ      (AX)(BX*8), AX
-	SUBQ      $0x00000008, DX
-	JMP       while369
-
-done370:
-while374:
-	CMPQ         DX, $0x00000004
-	JL           done375
-	VBROADCASTSS (SP), Z0
-	VBROADCASTSS (SP), Z1
-	VBROADCASTSS (SP), Z2
-	VBROADCASTSS (SP), Z3
-	MOVQ         AX, R8
-	MOVQ         kh+40(FP), R9
-
-loop377:
-	MOVQ kw+48(FP), R10
-
-loop378:
-	VMOVUPS.Z (R8), K1, Z4
-	VMAXPS    Z0, Z4, Z0
-	VCMPPS    $0x03, Z4, Z4, K2
-	VMOVAPS   Z4, K2, Z0
-	VMOVUPS.Z (R8)(BX*1), K1, Z4
-	VMAXPS    Z1, Z4, Z1
-	VCMPPS    $0x03, Z4, Z4, K2
-	VMOVAPS   Z4, K2, Z1
-	VMOVUPS.Z (R8)(BX*2), K1, Z4
-	VMAXPS    Z2, Z4, Z2
-	VCMPPS    $0x03, Z4, Z4, K2
-	VMOVAPS   Z4, K2, Z2
-	VMOVUPS.Z (R8)(SI*1), K1, Z4
-	VMAXPS    Z3, Z4, Z3
-	VCMPPS    $0x03, Z4, Z4, K2
-	VMOVAPS   Z4, K2, Z3
-	ADDQ      DI, R8
-	DECQ      R10
-	JNZ       loop378
-	ADDQ      skip+72(FP), R8
-	DECQ      R9
-	JNZ       loop377
-	VMOVUPS   Z0, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z1, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z2, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	VMOVUPS   Z3, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	LEAQ      (AX)(BX*4), AX
-	SUBQ      $0x00000004, DX
-	JMP       while374
-
-done375:
-while379:
-	CMPQ         DX, $0x00000001
-	JL           done380
-	VBROADCASTSS (SP), Z0
-	MOVQ         AX, R8
-	MOVQ         kh+40(FP), R9
-
-loop382:
-	MOVQ kw+48(FP), R10
-
-loop383:
-	VMOVUPS.Z (R8), K1, Z1
-	VMAXPS    Z0, Z1, Z0
-	VCMPPS    $0x03, Z1, Z1, K2
-	VMOVAPS   Z1, K2, Z0
-	ADDQ      DI, R8
-	DECQ      R10
-	JNZ       loop383
-	ADDQ      skip+72(FP), R8
-	DECQ      R9
-	JNZ       loop382
-	VMOVUPS   Z0, K1, (CX)
-	ADDQ      yStep+96(FP), CX
-	LEAQ      (AX)(BX*1), AX
-	SUBQ      $0x00000001, DX
-	JMP       while379
-
-done380:
-	MOVQ xRow+80(FP), AX
-	ADDQ AX, 32(SP)
-	MOVQ yRow+88(FP), AX
-	ADDQ AX, 40(SP)
-	DECQ 48(SP)
-	JNZ  loop368
-
-rest333:
-zero332:
+zero415:
 	VZEROUPPER
 	RET
 
 // func scatterAVX512(x *float32, dy *float32, w *float32, channels int, pixels int, kh int, kw int, step int, tap int, skip int, wTap int)
-// Requires: AVX, AVX512F, AVX512VL, BMI2
+// Requires: AVX, AVX512F, AVX512VL, BMI2, FMA3
 TEXT ·scatterAVX512(SB), NOSPLIT, $32-88
 	MOVQ x+0(FP), AX
 	MOVQ AX, (SP)
@@ -6263,25 +6962,25 @@ TEXT ·scatterAVX512(SB), NOSPLIT, $32-88
 	SHLQ $0x02, DX
 	LEAQ (DX)(DX*2), BX
 
-while384:
+while432:
 	CMPQ 24(SP), $0x00000010
-	JL   done385
+	JL   done433
 	MOVQ (SP), SI
 	MOVQ 16(SP), DI
 	MOVQ kh+40(FP), R8
 
-loop386:
+loop434:
 	MOVQ kw+48(FP), R9
 
-loop387:
+loop435:
 	VMOVUPS (DI), Z0
 	MOVQ    SI, R10
 	MOVQ    8(SP), R11
 	MOVQ    pixels+32(FP), R12
 
-while388:
+while436:
 	CMPQ        R12, $0x00000004
-	JL          done389
+	JL          done437
 	VMOVUPS     (R10), Z1
 	VFMADD231PS (R11), Z0, Z1
 	VMOVUPS     (R10)(AX*1), Z2
@@ -6297,39 +6996,163 @@ while388:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while388
+	JMP         while436
 
-done389:
-while390:
+done437:
+while438:
 	CMPQ        R12, $0x00000001
-	JL          done391
+	JL          done439
 	VMOVUPS     (R10), Z1
 	VFMADD231PS (R11), Z0, Z1
 	VMOVUPS     Z1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while390
+	JMP         while438
 
-done391:
+done439:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop387
+	JNZ  loop435
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop386
+	JNZ  loop434
 	ADDQ $0x00000040, (SP)
 	ADDQ $0x00000040, 8(SP)
 	ADDQ $0x00000040, 16(SP)
 	SUBQ $0x00000010, 24(SP)
-	JMP  while384
+	JMP  while432
 
-done385:
+done433:
+while440:
+	CMPQ 24(SP), $0x00000008
+	JL   done441
+	MOVQ (SP), SI
+	MOVQ 16(SP), DI
+	MOVQ kh+40(FP), R8
+
+loop442:
+	MOVQ kw+48(FP), R9
+
+loop443:
+	VMOVUPS (DI), Y0
+	MOVQ    SI, R10
+	MOVQ    8(SP), R11
+	MOVQ    pixels+32(FP), R12
+
+while444:
+	CMPQ        R12, $0x00000004
+	JL          done445
+	VMOVUPS     (R10), Y1
+	VFMADD231PS (R11), Y0, Y1
+	VMOVUPS     (R10)(AX*1), Y2
+	VFMADD231PS (R11)(DX*1), Y0, Y2
+	VMOVUPS     (R10)(AX*2), Y3
+	VFMADD231PS (R11)(DX*2), Y0, Y3
+	VMOVUPS     (R10)(CX*1), Y4
+	VFMADD231PS (R11)(BX*1), Y0, Y4
+	VMOVUPS     Y1, (R10)
+	VMOVUPS     Y2, (R10)(AX*1)
+	VMOVUPS     Y3, (R10)(AX*2)
+	VMOVUPS     Y4, (R10)(CX*1)
+	LEAQ        (R10)(AX*4), R10
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x00000004, R12
+	JMP         while444
+
+done445:
+while446:
+	CMPQ        R12, $0x00000001
+	JL          done447
+	VMOVUPS     (R10), Y1
+	VFMADD231PS (R11), Y0, Y1
+	VMOVUPS     Y1, (R10)
+	LEAQ        (R10)(AX*1), R10
+	LEAQ        (R11)(DX*1), R11
+	SUBQ        $0x00000001, R12
+	JMP         while446
+
+done447:
+	ADDQ tap+64(FP), SI
+	ADDQ wTap+80(FP), DI
+	DECQ R9
+	JNZ  loop443
+	ADDQ skip+72(FP), SI
+	DECQ R8
+	JNZ  loop442
+	ADDQ $0x00000020, (SP)
+	ADDQ $0x00000020, 8(SP)
+	ADDQ $0x00000020, 16(SP)
+	SUBQ $0x00000008, 24(SP)
+	JMP  while440
+
+done441:
+while448:
+	CMPQ 24(SP), $0x00000004
+	JL   done449
+	MOVQ (SP), SI
+	MOVQ 16(SP), DI
+	MOVQ kh+40(FP), R8
+
+loop450:
+	MOVQ kw+48(FP), R9
+
+loop451:
+	VMOVUPS (DI), X0
+	MOVQ    SI, R10
+	MOVQ    8(SP), R11
+	MOVQ    pixels+32(FP), R12
+
+while452:
+	CMPQ        R12, $0x00000004
+	JL          done453
+	VMOVUPS     (R10), X1
+	VFMADD231PS (R11), X0, X1
+	VMOVUPS     (R10)(AX*1), X2
+	VFMADD231PS (R11)(DX*1), X0, X2
+	VMOVUPS     (R10)(AX*2), X3
+	VFMADD231PS (R11)(DX*2), X0, X3
+	VMOVUPS     (R10)(CX*1), X4
+	VFMADD231PS (R11)(BX*1), X0, X4
+	VMOVUPS     X1, (R10)
+	VMOVUPS     X2, (R10)(AX*1)
+	VMOVUPS     X3, (R10)(AX*2)
+	VMOVUPS     X4, (R10)(CX*1)
+	LEAQ        (R10)(AX*4), R10
+	LEAQ        (R11)(DX*4), R11
+	SUBQ        $0x00000004, R12
+	JMP         while452
+
+done453:
+while454:
+	CMPQ        R12, $0x00000001
+	JL          done455
+	VMOVUPS     (R10), X1
+	VFMADD231PS (R11), X0, X1
+	VMOVUPS     X1, (R10)
+	LEAQ        (R10)(AX*1), R10
+	LEAQ        (R11)(DX*1), R11
+	SUBQ        $0x00000001, R12
+	JMP         while454
+
+done455:
+	ADDQ tap+64(FP), SI
+	ADDQ wTap+80(FP), DI
+	DECQ R9
+	JNZ  loop451
+	ADDQ skip+72(FP), SI
+	DECQ R8
+	JNZ  loop450
+	ADDQ $0x00000010, (SP)
+	ADDQ $0x00000010, 8(SP)
+	ADDQ $0x00000010, 16(SP)
+	SUBQ $0x00000004, 24(SP)
+	JMP  while448
+
+done449:
 	CMPQ  24(SP), $0x00000000
-	JE    zero392
-	CMPQ  24(SP), $0x00000004
-	JG    more394
+	JE    zero456
 	MOVQ  24(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -6338,18 +7161,18 @@ done385:
 	MOVQ  16(SP), DI
 	MOVQ  kh+40(FP), R8
 
-loop395:
+loop457:
 	MOVQ kw+48(FP), R9
 
-loop396:
+loop458:
 	VMOVUPS.Z (DI), K1, X0
 	MOVQ      SI, R10
 	MOVQ      8(SP), R11
 	MOVQ      pixels+32(FP), R12
 
-while397:
+while459:
 	CMPQ        R12, $0x00000004
-	JL          done398
+	JL          done460
 	VMOVUPS.Z   (R10), K1, X1
 	VFMADD231PS (R11), X0, K1, X1
 	VMOVUPS.Z   (R10)(AX*1), K1, X2
@@ -6365,153 +7188,30 @@ while397:
 	LEAQ        (R10)(AX*4), R10
 	LEAQ        (R11)(DX*4), R11
 	SUBQ        $0x00000004, R12
-	JMP         while397
+	JMP         while459
 
-done398:
-while399:
+done460:
+while461:
 	CMPQ        R12, $0x00000001
-	JL          done400
+	JL          done462
 	VMOVUPS.Z   (R10), K1, X1
 	VFMADD231PS (R11), X0, K1, X1
 	VMOVUPS     X1, K1, (R10)
 	LEAQ        (R10)(AX*1), R10
 	LEAQ        (R11)(DX*1), R11
 	SUBQ        $0x00000001, R12
-	JMP         while399
+	JMP         while461
 
-done400:
+done462:
 	ADDQ tap+64(FP), SI
 	ADDQ wTap+80(FP), DI
 	DECQ R9
-	JNZ  loop396
+	JNZ  loop458
 	ADDQ skip+72(FP), SI
 	DECQ R8
-	JNZ  loop395
-	JMP  rest393
+	JNZ  loop457
 
-more394:
-	CMPQ  24(SP), $0x00000008
-	JG    more401
-	MOVQ  24(SP), SI
-	MOVQ  $-1, DI
-	BZHIQ SI, DI, DI
-	KMOVW DI, K1
-	MOVQ  (SP), SI
-	MOVQ  16(SP), DI
-	MOVQ  kh+40(FP), R8
-
-loop402:
-	MOVQ kw+48(FP), R9
-
-loop403:
-	VMOVUPS.Z (DI), K1, Y0
-	MOVQ      SI, R10
-	MOVQ      8(SP), R11
-	MOVQ      pixels+32(FP), R12
-
-while404:
-	CMPQ        R12, $0x00000004
-	JL          done405
-	VMOVUPS.Z   (R10), K1, Y1
-	VFMADD231PS (R11), Y0, K1, Y1
-	VMOVUPS.Z   (R10)(AX*1), K1, Y2
-	VFMADD231PS (R11)(DX*1), Y0, K1, Y2
-	VMOVUPS.Z   (R10)(AX*2), K1, Y3
-	VFMADD231PS (R11)(DX*2), Y0, K1, Y3
-	VMOVUPS.Z   (R10)(CX*1), K1, Y4
-	VFMADD231PS (R11)(BX*1), Y0, K1, Y4
-	VMOVUPS     Y1, K1, (R10)
-	VMOVUPS     Y2, K1, (R10)(AX*1)
-	VMOVUPS     Y3, K1, (R10)(AX*2)
-	VMOVUPS     Y4, K1, (R10)(CX*1)
-	LEAQ        (R10)(AX*4), R10
-	LEAQ        (R11)(DX*4), R11
-	SUBQ        $0x00000004, R12
-	JMP         while404
-
-done405:
-while406:
-	CMPQ        R12, $0x00000001
-	JL          done407
-	VMOVUPS.Z   (R10), K1, Y1
-	VFMADD231PS (R11), Y0, K1, Y1
-	VMOVUPS     Y1, K1, (R10)
-	LEAQ        (R10)(AX*1), R10
-	LEAQ        (R11)(DX*1), R11
-	SUBQ        $0x00000001, R12
-	JMP         while406
-
-done407:
-	ADDQ tap+64(FP), SI
-	ADDQ wTap+80(FP), DI
-	DECQ R9
-	JNZ  loop403
-	ADDQ skip+72(FP), SI
-	DECQ R8
-	JNZ  loop402
-	JMP  rest393
-
-more401:
-	MOVQ  24(SP), SI
-	MOVQ  $-1, DI
-	BZHIQ SI, DI, DI
-	KMOVW DI, K1
-	MOVQ  (SP), SI
-	MOVQ  16(SP), DI
-	MOVQ  kh+40(FP), R8
-
-loop408:
-	MOVQ kw+48(FP), R9
-
-loop409:
-	VMOVUPS.Z (DI), K1, Z0
-	MOVQ      SI, R10
-	MOVQ      8(SP), R11
-	MOVQ      pixels+32(FP), R12
-
-while410:
-	CMPQ        R12, $0x00000004
-	JL          done411
-	VMOVUPS.Z   (R10), K1, Z1
-	VFMADD231PS (R11), Z0, K1, Z1
-	VMOVUPS.Z   (R10)(AX*1), K1, Z2
-	VFMADD231PS (R11)(DX*1), Z0, K1, Z2
-	VMOVUPS.Z   (R10)(AX*2), K1, Z3
-	VFMADD231PS (R11)(DX*2), Z0, K1, Z3
-	VMOVUPS.Z   (R10)(CX*1), K1, Z4
-	VFMADD231PS (R11)(BX*1), Z0, K1, Z4
-	VMOVUPS     Z1, K1, (R10)
-	VMOVUPS     Z2, K1, (R10)(AX*1)
-	VMOVUPS     Z3, K1, (R10)(AX*2)
-	VMOVUPS     Z4, K1, (R10)(CX*1)
-	LEAQ        (R10)(AX*4), R10
-	LEAQ        (R11)(DX*4), R11
-	SUBQ        $0x00000004, R12
-	JMP         while410
-
-done411:
-while412:
-	CMPQ        R12, $0x00000001
-	JL          done413
-	VMOVUPS.Z   (R10), K1, Z1
-	VFMADD231PS (R11), Z0, K1, Z1
-	VMOVUPS     Z1, K1, (R10)
-	LEAQ        (R10)(AX*1), R10
-	LEAQ        (R11)(DX*1), R11
-	SUBQ        $0x00000001, R12
-	JMP         while412
-
-done413:
-	ADDQ tap+64(FP), SI
-	ADDQ wTap+80(FP), DI
-	DECQ R9
-	JNZ  loop409
-	ADDQ skip+72(FP), SI
-	DECQ R8
-	JNZ  loop408
-
-rest393:
-zero392:
+zero456:
 	VZEROUPPER
 	RET
 
@@ -6532,9 +7232,9 @@ TEXT ·correlateAVX512(SB), NOSPLIT, $576-120
 	MOVQ channels+24(FP), CX
 	SHLQ $0x02, CX
 
-while414:
+while463:
 	CMPQ 40(SP), $0x00000010
-	JL   done415
+	JL   done464
 	MOVQ 24(SP), SI
 	MOVQ SI, (SP)
 	MOVQ 32(SP), SI
@@ -6542,9 +7242,9 @@ while414:
 	MOVQ kh+48(FP), SI
 	MOVQ SI, 48(SP)
 	CMPQ kind+112(FP), $0x00000001
-	JNE  kind417
+	JNE  kind466
 
-loop418:
+loop467:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6564,14 +7264,14 @@ loop418:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 72(SP)
 
-loop419:
+loop468:
 	MOVQ R10, SI
 	MOVQ 64(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while420:
+while469:
 	CMPQ        R8, $0x00000008
-	JL          done421
+	JL          done470
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -6631,12 +7331,12 @@ while420:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while420
+	JMP         while469
 
-done421:
-while422:
+done470:
+while471:
 	CMPQ        R8, $0x00000004
-	JL          done423
+	JL          done472
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -6670,12 +7370,12 @@ while422:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while422
+	JMP         while471
 
-done423:
-while424:
+done472:
+while473:
 	CMPQ        R8, $0x00000001
-	JL          done425
+	JL          done474
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -6683,14 +7383,14 @@ while424:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while424
+	JMP         while473
 
-done425:
+done474:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 64(SP)
 	DECQ    72(SP)
-	JNZ     loop419
+	JNZ     loop468
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -6716,14 +7416,14 @@ done425:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop418
-	JMP     block416
+	JNZ     loop467
+	JMP     block465
 
-kind417:
+kind466:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind426
+	JNE  kind475
 
-loop427:
+loop476:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6751,14 +7451,14 @@ loop427:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 88(SP)
 
-loop428:
+loop477:
 	MOVQ R10, SI
 	MOVQ 80(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while429:
+while478:
 	CMPQ        R8, $0x00000008
-	JL          done430
+	JL          done479
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -6836,12 +7536,12 @@ while429:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while429
+	JMP         while478
 
-done430:
-while431:
+done479:
+while480:
 	CMPQ        R8, $0x00000004
-	JL          done432
+	JL          done481
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -6885,12 +7585,12 @@ while431:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while431
+	JMP         while480
 
-done432:
-while433:
+done481:
+while482:
 	CMPQ        R8, $0x00000001
-	JL          done434
+	JL          done483
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -6900,14 +7600,14 @@ while433:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while433
+	JMP         while482
 
-done434:
+done483:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 80(SP)
 	DECQ    88(SP)
-	JNZ     loop428
+	JNZ     loop477
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -6945,14 +7645,14 @@ done434:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop427
-	JMP     block416
+	JNZ     loop476
+	JMP     block465
 
-kind426:
+kind475:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind435
+	JNE  kind484
 
-loop436:
+loop485:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -6972,14 +7672,14 @@ loop436:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 104(SP)
 
-loop437:
+loop486:
 	MOVQ R10, SI
 	MOVQ 96(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while438:
+while487:
 	CMPQ        R8, $0x00000008
-	JL          done439
+	JL          done488
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -7041,12 +7741,12 @@ while438:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while438
+	JMP         while487
 
-done439:
-while440:
+done488:
+while489:
 	CMPQ        R8, $0x00000004
-	JL          done441
+	JL          done490
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -7082,12 +7782,12 @@ while440:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while440
+	JMP         while489
 
-done441:
-while442:
+done490:
+while491:
 	CMPQ        R8, $0x00000001
-	JL          done443
+	JL          done492
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -7095,14 +7795,14 @@ while442:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while442
+	JMP         while491
 
-done443:
+done492:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 96(SP)
 	DECQ    104(SP)
-	JNZ     loop437
+	JNZ     loop486
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -7128,14 +7828,14 @@ done443:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop436
-	JMP     block416
+	JNZ     loop485
+	JMP     block465
 
-kind435:
+kind484:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind444
+	JNE  kind493
 
-loop445:
+loop494:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7163,14 +7863,14 @@ loop445:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 120(SP)
 
-loop446:
+loop495:
 	MOVQ R10, SI
 	MOVQ 112(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while447:
+while496:
 	CMPQ        R8, $0x00000008
-	JL          done448
+	JL          done497
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -7253,12 +7953,12 @@ while447:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while447
+	JMP         while496
 
-done448:
-while449:
+done497:
+while498:
 	CMPQ        R8, $0x00000004
-	JL          done450
+	JL          done499
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -7307,12 +8007,12 @@ while449:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while449
+	JMP         while498
 
-done450:
-while451:
+done499:
+while500:
 	CMPQ        R8, $0x00000001
-	JL          done452
+	JL          done501
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -7322,14 +8022,14 @@ while451:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while451
+	JMP         while500
 
-done452:
+done501:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 112(SP)
 	DECQ    120(SP)
-	JNZ     loop446
+	JNZ     loop495
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -7367,14 +8067,14 @@ done452:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop445
-	JMP     block416
+	JNZ     loop494
+	JMP     block465
 
-kind444:
+kind493:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind453
+	JNE  kind502
 
-loop454:
+loop503:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7394,14 +8094,14 @@ loop454:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 136(SP)
 
-loop455:
+loop504:
 	MOVQ R10, SI
 	MOVQ 128(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while456:
+while505:
 	CMPQ        R8, $0x00000008
-	JL          done457
+	JL          done506
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -7470,12 +8170,12 @@ while456:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while456
+	JMP         while505
 
-done457:
-while458:
+done506:
+while507:
 	CMPQ        R8, $0x00000004
-	JL          done459
+	JL          done508
 	VMOVUPS     (DI), Z12
 	VMOVUPS     (DI)(CX*1), Z13
 	VMOVUPS     (DI)(CX*2), Z14
@@ -7513,12 +8213,12 @@ while458:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while458
+	JMP         while507
 
-done459:
-while460:
+done508:
+while509:
 	CMPQ        R8, $0x00000001
-	JL          done461
+	JL          done510
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -7526,14 +8226,14 @@ while460:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while460
+	JMP         while509
 
-done461:
+done510:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 128(SP)
 	DECQ    136(SP)
-	JNZ     loop455
+	JNZ     loop504
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -7559,14 +8259,14 @@ done461:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop454
-	JMP     block416
+	JNZ     loop503
+	JMP     block465
 
-kind453:
+kind502:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind462
+	JNE  kind511
 
-loop463:
+loop512:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7594,14 +8294,14 @@ loop463:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 152(SP)
 
-loop464:
+loop513:
 	MOVQ R10, SI
 	MOVQ 144(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while465:
+while514:
 	CMPQ        R8, $0x00000008
-	JL          done466
+	JL          done515
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -7688,12 +8388,12 @@ while465:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while465
+	JMP         while514
 
-done466:
-while467:
+done515:
+while516:
 	CMPQ        R8, $0x00000004
-	JL          done468
+	JL          done517
 	VMOVUPS     (DI), Z20
 	VMOVUPS     (DI)(CX*1), Z21
 	VMOVUPS     (DI)(CX*2), Z22
@@ -7741,12 +8441,12 @@ while467:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while467
+	JMP         while516
 
-done468:
-while469:
+done517:
+while518:
 	CMPQ        R8, $0x00000001
-	JL          done470
+	JL          done519
 	VMOVUPS     (DI), Z20
 	VFMADD231PS (SI), Z20, Z0
 	VFMADD231PS (SI)(DX*1), Z20, Z1
@@ -7756,14 +8456,14 @@ while469:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while469
+	JMP         while518
 
-done470:
+done519:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 144(SP)
 	DECQ    152(SP)
-	JNZ     loop464
+	JNZ     loop513
 	MOVQ    8(SP), SI
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z10, Z0, Z0
@@ -7801,17 +8501,17 @@ done470:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop463
-	JMP     block416
+	JNZ     loop512
+	JMP     block465
 
-kind462:
-loop471:
+kind511:
+loop520:
 	MOVQ kw+56(FP), SI
 	MOVQ SI, 56(SP)
 
-while472:
+while521:
 	CMPQ   56(SP), $0x00000003
-	JL     done473
+	JL     done522
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7830,14 +8530,14 @@ while472:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 168(SP)
 
-loop474:
+loop523:
 	MOVQ R9, SI
 	MOVQ 160(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while475:
+while524:
 	CMPQ        R8, $0x00000004
-	JL          done476
+	JL          done525
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -7863,12 +8563,12 @@ while475:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while475
+	JMP         while524
 
-done476:
-while477:
+done525:
+while526:
 	CMPQ        R8, $0x00000001
-	JL          done478
+	JL          done527
 	VMOVUPS     (DI), Z12
 	VFMADD231PS (SI), Z12, Z0
 	VFMADD231PS (SI)(DX*1), Z12, Z1
@@ -7876,14 +8576,14 @@ while477:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while477
+	JMP         while526
 
-done478:
+done527:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 160(SP)
 	DECQ    168(SP)
-	JNZ     loop474
+	JNZ     loop523
 	MOVQ    8(SP), SI
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z6, Z0, Z0
@@ -7907,12 +8607,12 @@ done478:
 	IMUL3Q  $0x00000003, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while472
+	JMP     while521
 
-done473:
-while479:
+done522:
+while528:
 	CMPQ   56(SP), $0x00000001
-	JL     done480
+	JL     done529
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -7923,14 +8623,14 @@ while479:
 	MOVQ   rows+40(FP), SI
 	MOVQ   SI, 184(SP)
 
-loop481:
+loop530:
 	MOVQ R9, SI
 	MOVQ 176(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while482:
+while531:
 	CMPQ        R8, $0x00000004
-	JL          done483
+	JL          done532
 	VMOVUPS     (DI), Z4
 	VFMADD231PS (SI), Z4, Z0
 	ADDQ        CX, DI
@@ -7948,25 +8648,25 @@ while482:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while482
+	JMP         while531
 
-done483:
-while484:
+done532:
+while533:
 	CMPQ        R8, $0x00000001
-	JL          done485
+	JL          done534
 	VMOVUPS     (DI), Z4
 	VFMADD231PS (SI), Z4, Z0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while484
+	JMP         while533
 
-done485:
+done534:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
 	ADDQ    SI, 176(SP)
 	DECQ    184(SP)
-	JNZ     loop481
+	JNZ     loop530
 	MOVQ    8(SP), SI
 	VADDPS  Z1, Z0, Z0
 	VADDPS  Z2, Z0, Z0
@@ -7978,26 +8678,2948 @@ done485:
 	IMUL3Q  $0x00000001, DX, SI
 	ADDQ    SI, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while479
+	JMP     while528
 
-done480:
+done529:
 	MOVQ skip+80(FP), SI
 	ADDQ SI, (SP)
 	DECQ 48(SP)
-	JNZ  loop471
+	JNZ  loop520
 
-block416:
+block465:
 	ADDQ $0x00000040, 24(SP)
 	ADDQ $0x00000040, 16(SP)
 	ADDQ $0x00000040, 32(SP)
 	SUBQ $0x00000010, 40(SP)
-	JMP  while414
+	JMP  while463
 
-done415:
+done464:
+while535:
+	CMPQ 40(SP), $0x00000008
+	JL   done536
+	MOVQ 24(SP), SI
+	MOVQ SI, (SP)
+	MOVQ 32(SP), SI
+	MOVQ SI, 8(SP)
+	MOVQ kh+48(FP), SI
+	MOVQ SI, 48(SP)
+	CMPQ kind+112(FP), $0x00000001
+	JNE  kind538
+
+loop539:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 192(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 200(SP)
+
+loop540:
+	MOVQ R10, SI
+	MOVQ 192(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while541:
+	CMPQ        R8, $0x00000008
+	JL          done542
+	VMOVUPS     (DI), Y12
+	VMOVUPS     (DI)(CX*1), Y13
+	VMOVUPS     (DI)(CX*2), Y14
+	VMOVUPS     (DI)(R9*1), Y15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Y16
+	VMOVUPS     (DI)(CX*1), Y17
+	VMOVUPS     (DI)(CX*2), Y18
+	VMOVUPS     (DI)(R9*1), Y19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y12, Y0
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y12, Y1
+	VFMADD231PS Y20, Y13, Y3
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y12, Y2
+	VFMADD231PS Y20, Y13, Y4
+	VFMADD231PS Y20, Y14, Y6
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y14, Y7
+	VFMADD231PS Y12, Y15, Y9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y15, Y10
+	VFMADD231PS Y12, Y16, Y0
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y15, Y11
+	VFMADD231PS Y12, Y16, Y1
+	VFMADD231PS Y12, Y17, Y3
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y16, Y2
+	VFMADD231PS Y12, Y17, Y4
+	VFMADD231PS Y12, Y18, Y6
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y17, Y5
+	VFMADD231PS Y12, Y18, Y7
+	VFMADD231PS Y12, Y19, Y9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y18, Y8
+	VFMADD231PS Y12, Y19, Y10
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y19, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while541
+
+done542:
+while543:
+	CMPQ        R8, $0x00000004
+	JL          done544
+	VMOVUPS     (DI), Y12
+	VMOVUPS     (DI)(CX*1), Y13
+	VMOVUPS     (DI)(CX*2), Y14
+	VMOVUPS     (DI)(R9*1), Y15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y16
+	VFMADD231PS Y16, Y12, Y0
+	VMOVUPS     (R11)(CX*1), Y16
+	VFMADD231PS Y16, Y12, Y1
+	VFMADD231PS Y16, Y13, Y3
+	VMOVUPS     (R11)(CX*2), Y16
+	VFMADD231PS Y16, Y12, Y2
+	VFMADD231PS Y16, Y13, Y4
+	VFMADD231PS Y16, Y14, Y6
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y14, Y7
+	VFMADD231PS Y12, Y15, Y9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y15, Y10
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y15, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while543
+
+done544:
+while545:
+	CMPQ        R8, $0x00000001
+	JL          done546
+	VMOVUPS     (DI), Y12
+	VFMADD231PS (SI), Y12, Y0
+	VFMADD231PS (SI)(DX*1), Y12, Y1
+	VFMADD231PS (SI)(DX*2), Y12, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while545
+
+done546:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 192(SP)
+	DECQ    200(SP)
+	JNZ     loop540
+	MOVQ    8(SP), SI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y9, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  Y10, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y11, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop539
+	JMP     block537
+
+kind538:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind547
+
+loop548:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	VXORPS Y14, Y14, Y14
+	VXORPS Y15, Y15, Y15
+	VXORPS Y16, Y16, Y16
+	VXORPS Y17, Y17, Y17
+	VXORPS Y18, Y18, Y18
+	VXORPS Y19, Y19, Y19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 208(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 216(SP)
+
+loop549:
+	MOVQ R10, SI
+	MOVQ 208(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while550:
+	CMPQ        R8, $0x00000008
+	JL          done551
+	VMOVUPS     (DI), Y20
+	VMOVUPS     (DI)(CX*1), Y21
+	VMOVUPS     (DI)(CX*2), Y22
+	VMOVUPS     (DI)(R9*1), Y23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Y24
+	VMOVUPS     (DI)(CX*1), Y25
+	VMOVUPS     (DI)(CX*2), Y26
+	VMOVUPS     (DI)(R9*1), Y27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y28
+	VFMADD231PS Y28, Y20, Y0
+	VMOVUPS     (R11)(CX*1), Y28
+	VFMADD231PS Y28, Y20, Y1
+	VFMADD231PS Y28, Y21, Y5
+	VMOVUPS     (R11)(CX*2), Y28
+	VFMADD231PS Y28, Y20, Y2
+	VFMADD231PS Y28, Y21, Y6
+	VFMADD231PS Y28, Y22, Y10
+	VMOVUPS     (R11)(R9*1), Y28
+	VFMADD231PS Y28, Y20, Y3
+	VFMADD231PS Y28, Y21, Y7
+	VFMADD231PS Y28, Y22, Y11
+	VFMADD231PS Y28, Y23, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y28
+	VFMADD231PS Y28, Y20, Y4
+	VFMADD231PS Y28, Y21, Y8
+	VFMADD231PS Y28, Y22, Y12
+	VFMADD231PS Y28, Y23, Y16
+	VFMADD231PS Y28, Y24, Y0
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y22, Y13
+	VFMADD231PS Y20, Y23, Y17
+	VFMADD231PS Y20, Y24, Y1
+	VFMADD231PS Y20, Y25, Y5
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y23, Y18
+	VFMADD231PS Y20, Y24, Y2
+	VFMADD231PS Y20, Y25, Y6
+	VFMADD231PS Y20, Y26, Y10
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y23, Y19
+	VFMADD231PS Y20, Y24, Y3
+	VFMADD231PS Y20, Y25, Y7
+	VFMADD231PS Y20, Y26, Y11
+	VFMADD231PS Y20, Y27, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y24, Y4
+	VFMADD231PS Y20, Y25, Y8
+	VFMADD231PS Y20, Y26, Y12
+	VFMADD231PS Y20, Y27, Y16
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y25, Y9
+	VFMADD231PS Y20, Y26, Y13
+	VFMADD231PS Y20, Y27, Y17
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y26, Y14
+	VFMADD231PS Y20, Y27, Y18
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y27, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while550
+
+done551:
+while552:
+	CMPQ        R8, $0x00000004
+	JL          done553
+	VMOVUPS     (DI), Y20
+	VMOVUPS     (DI)(CX*1), Y21
+	VMOVUPS     (DI)(CX*2), Y22
+	VMOVUPS     (DI)(R9*1), Y23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y24
+	VFMADD231PS Y24, Y20, Y0
+	VMOVUPS     (R11)(CX*1), Y24
+	VFMADD231PS Y24, Y20, Y1
+	VFMADD231PS Y24, Y21, Y5
+	VMOVUPS     (R11)(CX*2), Y24
+	VFMADD231PS Y24, Y20, Y2
+	VFMADD231PS Y24, Y21, Y6
+	VFMADD231PS Y24, Y22, Y10
+	VMOVUPS     (R11)(R9*1), Y24
+	VFMADD231PS Y24, Y20, Y3
+	VFMADD231PS Y24, Y21, Y7
+	VFMADD231PS Y24, Y22, Y11
+	VFMADD231PS Y24, Y23, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y24
+	VFMADD231PS Y24, Y20, Y4
+	VFMADD231PS Y24, Y21, Y8
+	VFMADD231PS Y24, Y22, Y12
+	VFMADD231PS Y24, Y23, Y16
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y22, Y13
+	VFMADD231PS Y20, Y23, Y17
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y23, Y18
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y23, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while552
+
+done553:
+while554:
+	CMPQ        R8, $0x00000001
+	JL          done555
+	VMOVUPS     (DI), Y20
+	VFMADD231PS (SI), Y20, Y0
+	VFMADD231PS (SI)(DX*1), Y20, Y1
+	VFMADD231PS (SI)(DX*2), Y20, Y2
+	VFMADD231PS (SI)(BX*1), Y20, Y3
+	VFMADD231PS (SI)(DX*4), Y20, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while554
+
+done555:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 208(SP)
+	DECQ    216(SP)
+	JNZ     loop549
+	MOVQ    8(SP), SI
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y10, Y0, Y0
+	VADDPS  Y15, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y6, Y1, Y1
+	VADDPS  Y11, Y1, Y1
+	VADDPS  Y16, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y7, Y2, Y2
+	VADDPS  Y12, Y2, Y2
+	VADDPS  Y17, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y13, Y3, Y3
+	VADDPS  Y18, Y3, Y3
+	VADDPS  (SI), Y3, Y3
+	VMOVUPS Y3, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y9, Y4, Y4
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y19, Y4, Y4
+	VADDPS  (SI), Y4, Y4
+	VMOVUPS Y4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop548
+	JMP     block537
+
+kind547:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind556
+
+loop557:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 224(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 232(SP)
+
+loop558:
+	MOVQ R10, SI
+	MOVQ 224(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while559:
+	CMPQ        R8, $0x00000008
+	JL          done560
+	VMOVUPS     (DI), Y12
+	VMOVUPS     (DI)(CX*1), Y13
+	VMOVUPS     (DI)(CX*2), Y14
+	VMOVUPS     (DI)(R9*1), Y15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Y16
+	VMOVUPS     (DI)(CX*1), Y17
+	VMOVUPS     (DI)(CX*2), Y18
+	VMOVUPS     (DI)(R9*1), Y19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y12, Y0
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y13, Y3
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y12, Y1
+	VFMADD231PS Y20, Y14, Y6
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y13, Y4
+	VFMADD231PS Y20, Y15, Y9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y12, Y2
+	VFMADD231PS Y20, Y14, Y7
+	VFMADD231PS Y20, Y16, Y0
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y15, Y10
+	VFMADD231PS Y12, Y17, Y3
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y16, Y1
+	VFMADD231PS Y12, Y18, Y6
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y15, Y11
+	VFMADD231PS Y12, Y17, Y4
+	VFMADD231PS Y12, Y19, Y9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y16, Y2
+	VFMADD231PS Y12, Y18, Y7
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y17, Y5
+	VFMADD231PS Y12, Y19, Y10
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y18, Y8
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y19, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while559
+
+done560:
+while561:
+	CMPQ        R8, $0x00000004
+	JL          done562
+	VMOVUPS     (DI), Y12
+	VMOVUPS     (DI)(CX*1), Y13
+	VMOVUPS     (DI)(CX*2), Y14
+	VMOVUPS     (DI)(R9*1), Y15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y16
+	VFMADD231PS Y16, Y12, Y0
+	VMOVUPS     (R11)(CX*1), Y16
+	VFMADD231PS Y16, Y13, Y3
+	VMOVUPS     (R11)(CX*2), Y16
+	VFMADD231PS Y16, Y12, Y1
+	VFMADD231PS Y16, Y14, Y6
+	VMOVUPS     (R11)(R9*1), Y16
+	VFMADD231PS Y16, Y13, Y4
+	VFMADD231PS Y16, Y15, Y9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y16
+	VFMADD231PS Y16, Y12, Y2
+	VFMADD231PS Y16, Y14, Y7
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y15, Y10
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y14, Y8
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y15, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while561
+
+done562:
+while563:
+	CMPQ        R8, $0x00000001
+	JL          done564
+	VMOVUPS     (DI), Y12
+	VFMADD231PS (SI), Y12, Y0
+	VFMADD231PS (SI)(DX*1), Y12, Y1
+	VFMADD231PS (SI)(DX*2), Y12, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while563
+
+done564:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 224(SP)
+	DECQ    232(SP)
+	JNZ     loop558
+	MOVQ    8(SP), SI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y9, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  Y10, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y11, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop557
+	JMP     block537
+
+kind556:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind565
+
+loop566:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	VXORPS Y14, Y14, Y14
+	VXORPS Y15, Y15, Y15
+	VXORPS Y16, Y16, Y16
+	VXORPS Y17, Y17, Y17
+	VXORPS Y18, Y18, Y18
+	VXORPS Y19, Y19, Y19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 240(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 248(SP)
+
+loop567:
+	MOVQ R10, SI
+	MOVQ 240(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while568:
+	CMPQ        R8, $0x00000008
+	JL          done569
+	VMOVUPS     (DI), Y20
+	VMOVUPS     (DI)(CX*1), Y21
+	VMOVUPS     (DI)(CX*2), Y22
+	VMOVUPS     (DI)(R9*1), Y23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Y24
+	VMOVUPS     (DI)(CX*1), Y25
+	VMOVUPS     (DI)(CX*2), Y26
+	VMOVUPS     (DI)(R9*1), Y27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y28
+	VFMADD231PS Y28, Y20, Y0
+	VMOVUPS     (R11)(CX*1), Y28
+	VFMADD231PS Y28, Y21, Y5
+	VMOVUPS     (R11)(CX*2), Y28
+	VFMADD231PS Y28, Y20, Y1
+	VFMADD231PS Y28, Y22, Y10
+	VMOVUPS     (R11)(R9*1), Y28
+	VFMADD231PS Y28, Y21, Y6
+	VFMADD231PS Y28, Y23, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y28
+	VFMADD231PS Y28, Y20, Y2
+	VFMADD231PS Y28, Y22, Y11
+	VFMADD231PS Y28, Y24, Y0
+	VMOVUPS     (R11)(CX*1), Y28
+	VFMADD231PS Y28, Y21, Y7
+	VFMADD231PS Y28, Y23, Y16
+	VFMADD231PS Y28, Y25, Y5
+	VMOVUPS     (R11)(CX*2), Y28
+	VFMADD231PS Y28, Y20, Y3
+	VFMADD231PS Y28, Y22, Y12
+	VFMADD231PS Y28, Y24, Y1
+	VFMADD231PS Y28, Y26, Y10
+	VMOVUPS     (R11)(R9*1), Y28
+	VFMADD231PS Y28, Y21, Y8
+	VFMADD231PS Y28, Y23, Y17
+	VFMADD231PS Y28, Y25, Y6
+	VFMADD231PS Y28, Y27, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y28
+	VFMADD231PS Y28, Y20, Y4
+	VFMADD231PS Y28, Y22, Y13
+	VFMADD231PS Y28, Y24, Y2
+	VFMADD231PS Y28, Y26, Y11
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y23, Y18
+	VFMADD231PS Y20, Y25, Y7
+	VFMADD231PS Y20, Y27, Y16
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y24, Y3
+	VFMADD231PS Y20, Y26, Y12
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y23, Y19
+	VFMADD231PS Y20, Y25, Y8
+	VFMADD231PS Y20, Y27, Y17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y24, Y4
+	VFMADD231PS Y20, Y26, Y13
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y25, Y9
+	VFMADD231PS Y20, Y27, Y18
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y26, Y14
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y27, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while568
+
+done569:
+while570:
+	CMPQ        R8, $0x00000004
+	JL          done571
+	VMOVUPS     (DI), Y20
+	VMOVUPS     (DI)(CX*1), Y21
+	VMOVUPS     (DI)(CX*2), Y22
+	VMOVUPS     (DI)(R9*1), Y23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y24
+	VFMADD231PS Y24, Y20, Y0
+	VMOVUPS     (R11)(CX*1), Y24
+	VFMADD231PS Y24, Y21, Y5
+	VMOVUPS     (R11)(CX*2), Y24
+	VFMADD231PS Y24, Y20, Y1
+	VFMADD231PS Y24, Y22, Y10
+	VMOVUPS     (R11)(R9*1), Y24
+	VFMADD231PS Y24, Y21, Y6
+	VFMADD231PS Y24, Y23, Y15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y24
+	VFMADD231PS Y24, Y20, Y2
+	VFMADD231PS Y24, Y22, Y11
+	VMOVUPS     (R11)(CX*1), Y24
+	VFMADD231PS Y24, Y21, Y7
+	VFMADD231PS Y24, Y23, Y16
+	VMOVUPS     (R11)(CX*2), Y24
+	VFMADD231PS Y24, Y20, Y3
+	VFMADD231PS Y24, Y22, Y12
+	VMOVUPS     (R11)(R9*1), Y24
+	VFMADD231PS Y24, Y21, Y8
+	VFMADD231PS Y24, Y23, Y17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y24
+	VFMADD231PS Y24, Y20, Y4
+	VFMADD231PS Y24, Y22, Y13
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y23, Y18
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y22, Y14
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y23, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while570
+
+done571:
+while572:
+	CMPQ        R8, $0x00000001
+	JL          done573
+	VMOVUPS     (DI), Y20
+	VFMADD231PS (SI), Y20, Y0
+	VFMADD231PS (SI)(DX*1), Y20, Y1
+	VFMADD231PS (SI)(DX*2), Y20, Y2
+	VFMADD231PS (SI)(BX*1), Y20, Y3
+	VFMADD231PS (SI)(DX*4), Y20, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while572
+
+done573:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 240(SP)
+	DECQ    248(SP)
+	JNZ     loop567
+	MOVQ    8(SP), SI
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y10, Y0, Y0
+	VADDPS  Y15, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y6, Y1, Y1
+	VADDPS  Y11, Y1, Y1
+	VADDPS  Y16, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y7, Y2, Y2
+	VADDPS  Y12, Y2, Y2
+	VADDPS  Y17, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y13, Y3, Y3
+	VADDPS  Y18, Y3, Y3
+	VADDPS  (SI), Y3, Y3
+	VMOVUPS Y3, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y9, Y4, Y4
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y19, Y4, Y4
+	VADDPS  (SI), Y4, Y4
+	VMOVUPS Y4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop566
+	JMP     block537
+
+kind565:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind574
+
+loop575:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 256(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 264(SP)
+
+loop576:
+	MOVQ R10, SI
+	MOVQ 256(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while577:
+	CMPQ        R8, $0x00000008
+	JL          done578
+	VMOVUPS     (DI), Y12
+	VMOVUPS     (DI)(CX*1), Y13
+	VMOVUPS     (DI)(CX*2), Y14
+	VMOVUPS     (DI)(R9*1), Y15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Y16
+	VMOVUPS     (DI)(CX*1), Y17
+	VMOVUPS     (DI)(CX*2), Y18
+	VMOVUPS     (DI)(R9*1), Y19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y12, Y0
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y12, Y1
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y12, Y2
+	VFMADD231PS Y20, Y13, Y3
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y13, Y4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y14, Y6
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y14, Y7
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y15, Y9
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y15, Y10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y15, Y11
+	VFMADD231PS Y12, Y16, Y0
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y16, Y1
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y16, Y2
+	VFMADD231PS Y12, Y17, Y3
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y17, Y4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y17, Y5
+	VFMADD231PS Y12, Y18, Y6
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y18, Y7
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y18, Y8
+	VFMADD231PS Y12, Y19, Y9
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y19, Y10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y19, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while577
+
+done578:
+while579:
+	CMPQ        R8, $0x00000004
+	JL          done580
+	VMOVUPS     (DI), Y12
+	VMOVUPS     (DI)(CX*1), Y13
+	VMOVUPS     (DI)(CX*2), Y14
+	VMOVUPS     (DI)(R9*1), Y15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y16
+	VFMADD231PS Y16, Y12, Y0
+	VMOVUPS     (R11)(CX*1), Y16
+	VFMADD231PS Y16, Y12, Y1
+	VMOVUPS     (R11)(CX*2), Y16
+	VFMADD231PS Y16, Y12, Y2
+	VFMADD231PS Y16, Y13, Y3
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y13, Y4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y13, Y5
+	VFMADD231PS Y12, Y14, Y6
+	VMOVUPS     (R11)(CX*1), Y12
+	VFMADD231PS Y12, Y14, Y7
+	VMOVUPS     (R11)(CX*2), Y12
+	VFMADD231PS Y12, Y14, Y8
+	VFMADD231PS Y12, Y15, Y9
+	VMOVUPS     (R11)(R9*1), Y12
+	VFMADD231PS Y12, Y15, Y10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y12
+	VFMADD231PS Y12, Y15, Y11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while579
+
+done580:
+while581:
+	CMPQ        R8, $0x00000001
+	JL          done582
+	VMOVUPS     (DI), Y12
+	VFMADD231PS (SI), Y12, Y0
+	VFMADD231PS (SI)(DX*1), Y12, Y1
+	VFMADD231PS (SI)(DX*2), Y12, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while581
+
+done582:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 256(SP)
+	DECQ    264(SP)
+	JNZ     loop576
+	MOVQ    8(SP), SI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y9, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  Y10, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y11, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop575
+	JMP     block537
+
+kind574:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind583
+
+loop584:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	VXORPS Y12, Y12, Y12
+	VXORPS Y13, Y13, Y13
+	VXORPS Y14, Y14, Y14
+	VXORPS Y15, Y15, Y15
+	VXORPS Y16, Y16, Y16
+	VXORPS Y17, Y17, Y17
+	VXORPS Y18, Y18, Y18
+	VXORPS Y19, Y19, Y19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 272(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 280(SP)
+
+loop585:
+	MOVQ R10, SI
+	MOVQ 272(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while586:
+	CMPQ        R8, $0x00000008
+	JL          done587
+	VMOVUPS     (DI), Y20
+	VMOVUPS     (DI)(CX*1), Y21
+	VMOVUPS     (DI)(CX*2), Y22
+	VMOVUPS     (DI)(R9*1), Y23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), Y24
+	VMOVUPS     (DI)(CX*1), Y25
+	VMOVUPS     (DI)(CX*2), Y26
+	VMOVUPS     (DI)(R9*1), Y27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y28
+	VFMADD231PS Y28, Y20, Y0
+	VMOVUPS     (R11)(CX*1), Y28
+	VFMADD231PS Y28, Y20, Y1
+	VMOVUPS     (R11)(CX*2), Y28
+	VFMADD231PS Y28, Y20, Y2
+	VFMADD231PS Y28, Y21, Y5
+	VMOVUPS     (R11)(R9*1), Y28
+	VFMADD231PS Y28, Y20, Y3
+	VFMADD231PS Y28, Y21, Y6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y28
+	VFMADD231PS Y28, Y20, Y4
+	VFMADD231PS Y28, Y21, Y7
+	VFMADD231PS Y28, Y22, Y10
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y21, Y8
+	VFMADD231PS Y20, Y22, Y11
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y22, Y12
+	VFMADD231PS Y20, Y23, Y15
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y22, Y13
+	VFMADD231PS Y20, Y23, Y16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y23, Y17
+	VFMADD231PS Y20, Y24, Y0
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y23, Y18
+	VFMADD231PS Y20, Y24, Y1
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y23, Y19
+	VFMADD231PS Y20, Y24, Y2
+	VFMADD231PS Y20, Y25, Y5
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y24, Y3
+	VFMADD231PS Y20, Y25, Y6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y24, Y4
+	VFMADD231PS Y20, Y25, Y7
+	VFMADD231PS Y20, Y26, Y10
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y25, Y8
+	VFMADD231PS Y20, Y26, Y11
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y25, Y9
+	VFMADD231PS Y20, Y26, Y12
+	VFMADD231PS Y20, Y27, Y15
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y26, Y13
+	VFMADD231PS Y20, Y27, Y16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y26, Y14
+	VFMADD231PS Y20, Y27, Y17
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y27, Y18
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y27, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while586
+
+done587:
+while588:
+	CMPQ        R8, $0x00000004
+	JL          done589
+	VMOVUPS     (DI), Y20
+	VMOVUPS     (DI)(CX*1), Y21
+	VMOVUPS     (DI)(CX*2), Y22
+	VMOVUPS     (DI)(R9*1), Y23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), Y24
+	VFMADD231PS Y24, Y20, Y0
+	VMOVUPS     (R11)(CX*1), Y24
+	VFMADD231PS Y24, Y20, Y1
+	VMOVUPS     (R11)(CX*2), Y24
+	VFMADD231PS Y24, Y20, Y2
+	VFMADD231PS Y24, Y21, Y5
+	VMOVUPS     (R11)(R9*1), Y24
+	VFMADD231PS Y24, Y20, Y3
+	VFMADD231PS Y24, Y21, Y6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y24
+	VFMADD231PS Y24, Y20, Y4
+	VFMADD231PS Y24, Y21, Y7
+	VFMADD231PS Y24, Y22, Y10
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y21, Y8
+	VFMADD231PS Y20, Y22, Y11
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y21, Y9
+	VFMADD231PS Y20, Y22, Y12
+	VFMADD231PS Y20, Y23, Y15
+	VMOVUPS     (R11)(R9*1), Y20
+	VFMADD231PS Y20, Y22, Y13
+	VFMADD231PS Y20, Y23, Y16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), Y20
+	VFMADD231PS Y20, Y22, Y14
+	VFMADD231PS Y20, Y23, Y17
+	VMOVUPS     (R11)(CX*1), Y20
+	VFMADD231PS Y20, Y23, Y18
+	VMOVUPS     (R11)(CX*2), Y20
+	VFMADD231PS Y20, Y23, Y19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while588
+
+done589:
+while590:
+	CMPQ        R8, $0x00000001
+	JL          done591
+	VMOVUPS     (DI), Y20
+	VFMADD231PS (SI), Y20, Y0
+	VFMADD231PS (SI)(DX*1), Y20, Y1
+	VFMADD231PS (SI)(DX*2), Y20, Y2
+	VFMADD231PS (SI)(BX*1), Y20, Y3
+	VFMADD231PS (SI)(DX*4), Y20, Y4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while590
+
+done591:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 272(SP)
+	DECQ    280(SP)
+	JNZ     loop585
+	MOVQ    8(SP), SI
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y10, Y0, Y0
+	VADDPS  Y15, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y6, Y1, Y1
+	VADDPS  Y11, Y1, Y1
+	VADDPS  Y16, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y7, Y2, Y2
+	VADDPS  Y12, Y2, Y2
+	VADDPS  Y17, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y13, Y3, Y3
+	VADDPS  Y18, Y3, Y3
+	VADDPS  (SI), Y3, Y3
+	VMOVUPS Y3, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y9, Y4, Y4
+	VADDPS  Y14, Y4, Y4
+	VADDPS  Y19, Y4, Y4
+	VADDPS  (SI), Y4, Y4
+	VMOVUPS Y4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop584
+	JMP     block537
+
+kind583:
+loop592:
+	MOVQ kw+56(FP), SI
+	MOVQ SI, 56(SP)
+
+while593:
+	CMPQ   56(SP), $0x00000003
+	JL     done594
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 288(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 296(SP)
+
+loop595:
+	MOVQ R9, SI
+	MOVQ 288(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while596:
+	CMPQ        R8, $0x00000004
+	JL          done597
+	VMOVUPS     (DI), Y12
+	VFMADD231PS (SI), Y12, Y0
+	VFMADD231PS (SI)(DX*1), Y12, Y1
+	VFMADD231PS (SI)(DX*2), Y12, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), Y12
+	VFMADD231PS (SI), Y12, Y3
+	VFMADD231PS (SI)(DX*1), Y12, Y4
+	VFMADD231PS (SI)(DX*2), Y12, Y5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), Y12
+	VFMADD231PS (SI), Y12, Y6
+	VFMADD231PS (SI)(DX*1), Y12, Y7
+	VFMADD231PS (SI)(DX*2), Y12, Y8
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), Y12
+	VFMADD231PS (SI), Y12, Y9
+	VFMADD231PS (SI)(DX*1), Y12, Y10
+	VFMADD231PS (SI)(DX*2), Y12, Y11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while596
+
+done597:
+while598:
+	CMPQ        R8, $0x00000001
+	JL          done599
+	VMOVUPS     (DI), Y12
+	VFMADD231PS (SI), Y12, Y0
+	VFMADD231PS (SI)(DX*1), Y12, Y1
+	VFMADD231PS (SI)(DX*2), Y12, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while598
+
+done599:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 288(SP)
+	DECQ    296(SP)
+	JNZ     loop595
+	MOVQ    8(SP), SI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y9, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y7, Y1, Y1
+	VADDPS  Y10, Y1, Y1
+	VADDPS  (SI), Y1, Y1
+	VMOVUPS Y1, (SI)
+	ADDQ    CX, SI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y11, Y2, Y2
+	VADDPS  (SI), Y2, Y2
+	VMOVUPS Y2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	SUBQ    $0x00000003, 56(SP)
+	JMP     while593
+
+done594:
+while600:
+	CMPQ   56(SP), $0x00000001
+	JL     done601
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 304(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 312(SP)
+
+loop602:
+	MOVQ R9, SI
+	MOVQ 304(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while603:
+	CMPQ        R8, $0x00000004
+	JL          done604
+	VMOVUPS     (DI), Y4
+	VFMADD231PS (SI), Y4, Y0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), Y4
+	VFMADD231PS (SI), Y4, Y1
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), Y4
+	VFMADD231PS (SI), Y4, Y2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), Y4
+	VFMADD231PS (SI), Y4, Y3
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while603
+
+done604:
+while605:
+	CMPQ        R8, $0x00000001
+	JL          done606
+	VMOVUPS     (DI), Y4
+	VFMADD231PS (SI), Y4, Y0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while605
+
+done606:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 304(SP)
+	DECQ    312(SP)
+	JNZ     loop602
+	MOVQ    8(SP), SI
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y3, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000001, DX, SI
+	ADDQ    SI, (SP)
+	SUBQ    $0x00000001, 56(SP)
+	JMP     while600
+
+done601:
+	MOVQ skip+80(FP), SI
+	ADDQ SI, (SP)
+	DECQ 48(SP)
+	JNZ  loop592
+
+block537:
+	ADDQ $0x00000020, 24(SP)
+	ADDQ $0x00000020, 16(SP)
+	ADDQ $0x00000020, 32(SP)
+	SUBQ $0x00000008, 40(SP)
+	JMP  while535
+
+done536:
+while607:
+	CMPQ 40(SP), $0x00000004
+	JL   done608
+	MOVQ 24(SP), SI
+	MOVQ SI, (SP)
+	MOVQ 32(SP), SI
+	MOVQ SI, 8(SP)
+	MOVQ kh+48(FP), SI
+	MOVQ SI, 48(SP)
+	CMPQ kind+112(FP), $0x00000001
+	JNE  kind610
+
+loop611:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 320(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 328(SP)
+
+loop612:
+	MOVQ R10, SI
+	MOVQ 320(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while613:
+	CMPQ        R8, $0x00000008
+	JL          done614
+	VMOVUPS     (DI), X12
+	VMOVUPS     (DI)(CX*1), X13
+	VMOVUPS     (DI)(CX*2), X14
+	VMOVUPS     (DI)(R9*1), X15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), X16
+	VMOVUPS     (DI)(CX*1), X17
+	VMOVUPS     (DI)(CX*2), X18
+	VMOVUPS     (DI)(R9*1), X19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X12, X0
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X12, X1
+	VFMADD231PS X20, X13, X3
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X12, X2
+	VFMADD231PS X20, X13, X4
+	VFMADD231PS X20, X14, X6
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X14, X7
+	VFMADD231PS X12, X15, X9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X15, X10
+	VFMADD231PS X12, X16, X0
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X15, X11
+	VFMADD231PS X12, X16, X1
+	VFMADD231PS X12, X17, X3
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X16, X2
+	VFMADD231PS X12, X17, X4
+	VFMADD231PS X12, X18, X6
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X17, X5
+	VFMADD231PS X12, X18, X7
+	VFMADD231PS X12, X19, X9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X18, X8
+	VFMADD231PS X12, X19, X10
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X19, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while613
+
+done614:
+while615:
+	CMPQ        R8, $0x00000004
+	JL          done616
+	VMOVUPS     (DI), X12
+	VMOVUPS     (DI)(CX*1), X13
+	VMOVUPS     (DI)(CX*2), X14
+	VMOVUPS     (DI)(R9*1), X15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X16
+	VFMADD231PS X16, X12, X0
+	VMOVUPS     (R11)(CX*1), X16
+	VFMADD231PS X16, X12, X1
+	VFMADD231PS X16, X13, X3
+	VMOVUPS     (R11)(CX*2), X16
+	VFMADD231PS X16, X12, X2
+	VFMADD231PS X16, X13, X4
+	VFMADD231PS X16, X14, X6
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X14, X7
+	VFMADD231PS X12, X15, X9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X15, X10
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X15, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while615
+
+done616:
+while617:
+	CMPQ        R8, $0x00000001
+	JL          done618
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X0
+	VFMADD231PS (SI)(DX*1), X12, X1
+	VFMADD231PS (SI)(DX*2), X12, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while617
+
+done618:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 320(SP)
+	DECQ    328(SP)
+	JNZ     loop612
+	MOVQ    8(SP), SI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop611
+	JMP     block609
+
+kind610:
+	CMPQ kind+112(FP), $0x00000002
+	JNE  kind619
+
+loop620:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	VXORPS X12, X12, X12
+	VXORPS X13, X13, X13
+	VXORPS X14, X14, X14
+	VXORPS X15, X15, X15
+	VXORPS X16, X16, X16
+	VXORPS X17, X17, X17
+	VXORPS X18, X18, X18
+	VXORPS X19, X19, X19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 336(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 344(SP)
+
+loop621:
+	MOVQ R10, SI
+	MOVQ 336(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while622:
+	CMPQ        R8, $0x00000008
+	JL          done623
+	VMOVUPS     (DI), X20
+	VMOVUPS     (DI)(CX*1), X21
+	VMOVUPS     (DI)(CX*2), X22
+	VMOVUPS     (DI)(R9*1), X23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), X24
+	VMOVUPS     (DI)(CX*1), X25
+	VMOVUPS     (DI)(CX*2), X26
+	VMOVUPS     (DI)(R9*1), X27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X28
+	VFMADD231PS X28, X20, X0
+	VMOVUPS     (R11)(CX*1), X28
+	VFMADD231PS X28, X20, X1
+	VFMADD231PS X28, X21, X5
+	VMOVUPS     (R11)(CX*2), X28
+	VFMADD231PS X28, X20, X2
+	VFMADD231PS X28, X21, X6
+	VFMADD231PS X28, X22, X10
+	VMOVUPS     (R11)(R9*1), X28
+	VFMADD231PS X28, X20, X3
+	VFMADD231PS X28, X21, X7
+	VFMADD231PS X28, X22, X11
+	VFMADD231PS X28, X23, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X28
+	VFMADD231PS X28, X20, X4
+	VFMADD231PS X28, X21, X8
+	VFMADD231PS X28, X22, X12
+	VFMADD231PS X28, X23, X16
+	VFMADD231PS X28, X24, X0
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X22, X13
+	VFMADD231PS X20, X23, X17
+	VFMADD231PS X20, X24, X1
+	VFMADD231PS X20, X25, X5
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X23, X18
+	VFMADD231PS X20, X24, X2
+	VFMADD231PS X20, X25, X6
+	VFMADD231PS X20, X26, X10
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X23, X19
+	VFMADD231PS X20, X24, X3
+	VFMADD231PS X20, X25, X7
+	VFMADD231PS X20, X26, X11
+	VFMADD231PS X20, X27, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X24, X4
+	VFMADD231PS X20, X25, X8
+	VFMADD231PS X20, X26, X12
+	VFMADD231PS X20, X27, X16
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X25, X9
+	VFMADD231PS X20, X26, X13
+	VFMADD231PS X20, X27, X17
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X26, X14
+	VFMADD231PS X20, X27, X18
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X27, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while622
+
+done623:
+while624:
+	CMPQ        R8, $0x00000004
+	JL          done625
+	VMOVUPS     (DI), X20
+	VMOVUPS     (DI)(CX*1), X21
+	VMOVUPS     (DI)(CX*2), X22
+	VMOVUPS     (DI)(R9*1), X23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X24
+	VFMADD231PS X24, X20, X0
+	VMOVUPS     (R11)(CX*1), X24
+	VFMADD231PS X24, X20, X1
+	VFMADD231PS X24, X21, X5
+	VMOVUPS     (R11)(CX*2), X24
+	VFMADD231PS X24, X20, X2
+	VFMADD231PS X24, X21, X6
+	VFMADD231PS X24, X22, X10
+	VMOVUPS     (R11)(R9*1), X24
+	VFMADD231PS X24, X20, X3
+	VFMADD231PS X24, X21, X7
+	VFMADD231PS X24, X22, X11
+	VFMADD231PS X24, X23, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X24
+	VFMADD231PS X24, X20, X4
+	VFMADD231PS X24, X21, X8
+	VFMADD231PS X24, X22, X12
+	VFMADD231PS X24, X23, X16
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X22, X13
+	VFMADD231PS X20, X23, X17
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X23, X18
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X23, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while624
+
+done625:
+while626:
+	CMPQ        R8, $0x00000001
+	JL          done627
+	VMOVUPS     (DI), X20
+	VFMADD231PS (SI), X20, X0
+	VFMADD231PS (SI)(DX*1), X20, X1
+	VFMADD231PS (SI)(DX*2), X20, X2
+	VFMADD231PS (SI)(BX*1), X20, X3
+	VFMADD231PS (SI)(DX*4), X20, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while626
+
+done627:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 336(SP)
+	DECQ    344(SP)
+	JNZ     loop621
+	MOVQ    8(SP), SI
+	VADDPS  X5, X0, X0
+	VADDPS  X10, X0, X0
+	VADDPS  X15, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X6, X1, X1
+	VADDPS  X11, X1, X1
+	VADDPS  X16, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X7, X2, X2
+	VADDPS  X12, X2, X2
+	VADDPS  X17, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	VADDPS  X8, X3, X3
+	VADDPS  X13, X3, X3
+	VADDPS  X18, X3, X3
+	VADDPS  (SI), X3, X3
+	VMOVUPS X3, (SI)
+	ADDQ    CX, SI
+	VADDPS  X9, X4, X4
+	VADDPS  X14, X4, X4
+	VADDPS  X19, X4, X4
+	VADDPS  (SI), X4, X4
+	VMOVUPS X4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop620
+	JMP     block609
+
+kind619:
+	CMPQ kind+112(FP), $0x00000003
+	JNE  kind628
+
+loop629:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 352(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 360(SP)
+
+loop630:
+	MOVQ R10, SI
+	MOVQ 352(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while631:
+	CMPQ        R8, $0x00000008
+	JL          done632
+	VMOVUPS     (DI), X12
+	VMOVUPS     (DI)(CX*1), X13
+	VMOVUPS     (DI)(CX*2), X14
+	VMOVUPS     (DI)(R9*1), X15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), X16
+	VMOVUPS     (DI)(CX*1), X17
+	VMOVUPS     (DI)(CX*2), X18
+	VMOVUPS     (DI)(R9*1), X19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X12, X0
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X13, X3
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X12, X1
+	VFMADD231PS X20, X14, X6
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X13, X4
+	VFMADD231PS X20, X15, X9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X12, X2
+	VFMADD231PS X20, X14, X7
+	VFMADD231PS X20, X16, X0
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X15, X10
+	VFMADD231PS X12, X17, X3
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X16, X1
+	VFMADD231PS X12, X18, X6
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X15, X11
+	VFMADD231PS X12, X17, X4
+	VFMADD231PS X12, X19, X9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X16, X2
+	VFMADD231PS X12, X18, X7
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X17, X5
+	VFMADD231PS X12, X19, X10
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X18, X8
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X19, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while631
+
+done632:
+while633:
+	CMPQ        R8, $0x00000004
+	JL          done634
+	VMOVUPS     (DI), X12
+	VMOVUPS     (DI)(CX*1), X13
+	VMOVUPS     (DI)(CX*2), X14
+	VMOVUPS     (DI)(R9*1), X15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X16
+	VFMADD231PS X16, X12, X0
+	VMOVUPS     (R11)(CX*1), X16
+	VFMADD231PS X16, X13, X3
+	VMOVUPS     (R11)(CX*2), X16
+	VFMADD231PS X16, X12, X1
+	VFMADD231PS X16, X14, X6
+	VMOVUPS     (R11)(R9*1), X16
+	VFMADD231PS X16, X13, X4
+	VFMADD231PS X16, X15, X9
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X16
+	VFMADD231PS X16, X12, X2
+	VFMADD231PS X16, X14, X7
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X15, X10
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X14, X8
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X15, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while633
+
+done634:
+while635:
+	CMPQ        R8, $0x00000001
+	JL          done636
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X0
+	VFMADD231PS (SI)(DX*1), X12, X1
+	VFMADD231PS (SI)(DX*2), X12, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while635
+
+done636:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 352(SP)
+	DECQ    360(SP)
+	JNZ     loop630
+	MOVQ    8(SP), SI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop629
+	JMP     block609
+
+kind628:
+	CMPQ kind+112(FP), $0x00000004
+	JNE  kind637
+
+loop638:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	VXORPS X12, X12, X12
+	VXORPS X13, X13, X13
+	VXORPS X14, X14, X14
+	VXORPS X15, X15, X15
+	VXORPS X16, X16, X16
+	VXORPS X17, X17, X17
+	VXORPS X18, X18, X18
+	VXORPS X19, X19, X19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 368(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 376(SP)
+
+loop639:
+	MOVQ R10, SI
+	MOVQ 368(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while640:
+	CMPQ        R8, $0x00000008
+	JL          done641
+	VMOVUPS     (DI), X20
+	VMOVUPS     (DI)(CX*1), X21
+	VMOVUPS     (DI)(CX*2), X22
+	VMOVUPS     (DI)(R9*1), X23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), X24
+	VMOVUPS     (DI)(CX*1), X25
+	VMOVUPS     (DI)(CX*2), X26
+	VMOVUPS     (DI)(R9*1), X27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X28
+	VFMADD231PS X28, X20, X0
+	VMOVUPS     (R11)(CX*1), X28
+	VFMADD231PS X28, X21, X5
+	VMOVUPS     (R11)(CX*2), X28
+	VFMADD231PS X28, X20, X1
+	VFMADD231PS X28, X22, X10
+	VMOVUPS     (R11)(R9*1), X28
+	VFMADD231PS X28, X21, X6
+	VFMADD231PS X28, X23, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X28
+	VFMADD231PS X28, X20, X2
+	VFMADD231PS X28, X22, X11
+	VFMADD231PS X28, X24, X0
+	VMOVUPS     (R11)(CX*1), X28
+	VFMADD231PS X28, X21, X7
+	VFMADD231PS X28, X23, X16
+	VFMADD231PS X28, X25, X5
+	VMOVUPS     (R11)(CX*2), X28
+	VFMADD231PS X28, X20, X3
+	VFMADD231PS X28, X22, X12
+	VFMADD231PS X28, X24, X1
+	VFMADD231PS X28, X26, X10
+	VMOVUPS     (R11)(R9*1), X28
+	VFMADD231PS X28, X21, X8
+	VFMADD231PS X28, X23, X17
+	VFMADD231PS X28, X25, X6
+	VFMADD231PS X28, X27, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X28
+	VFMADD231PS X28, X20, X4
+	VFMADD231PS X28, X22, X13
+	VFMADD231PS X28, X24, X2
+	VFMADD231PS X28, X26, X11
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X23, X18
+	VFMADD231PS X20, X25, X7
+	VFMADD231PS X20, X27, X16
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X24, X3
+	VFMADD231PS X20, X26, X12
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X23, X19
+	VFMADD231PS X20, X25, X8
+	VFMADD231PS X20, X27, X17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X24, X4
+	VFMADD231PS X20, X26, X13
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X25, X9
+	VFMADD231PS X20, X27, X18
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X26, X14
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X27, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while640
+
+done641:
+while642:
+	CMPQ        R8, $0x00000004
+	JL          done643
+	VMOVUPS     (DI), X20
+	VMOVUPS     (DI)(CX*1), X21
+	VMOVUPS     (DI)(CX*2), X22
+	VMOVUPS     (DI)(R9*1), X23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X24
+	VFMADD231PS X24, X20, X0
+	VMOVUPS     (R11)(CX*1), X24
+	VFMADD231PS X24, X21, X5
+	VMOVUPS     (R11)(CX*2), X24
+	VFMADD231PS X24, X20, X1
+	VFMADD231PS X24, X22, X10
+	VMOVUPS     (R11)(R9*1), X24
+	VFMADD231PS X24, X21, X6
+	VFMADD231PS X24, X23, X15
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X24
+	VFMADD231PS X24, X20, X2
+	VFMADD231PS X24, X22, X11
+	VMOVUPS     (R11)(CX*1), X24
+	VFMADD231PS X24, X21, X7
+	VFMADD231PS X24, X23, X16
+	VMOVUPS     (R11)(CX*2), X24
+	VFMADD231PS X24, X20, X3
+	VFMADD231PS X24, X22, X12
+	VMOVUPS     (R11)(R9*1), X24
+	VFMADD231PS X24, X21, X8
+	VFMADD231PS X24, X23, X17
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X24
+	VFMADD231PS X24, X20, X4
+	VFMADD231PS X24, X22, X13
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X23, X18
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X22, X14
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X23, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while642
+
+done643:
+while644:
+	CMPQ        R8, $0x00000001
+	JL          done645
+	VMOVUPS     (DI), X20
+	VFMADD231PS (SI), X20, X0
+	VFMADD231PS (SI)(DX*1), X20, X1
+	VFMADD231PS (SI)(DX*2), X20, X2
+	VFMADD231PS (SI)(BX*1), X20, X3
+	VFMADD231PS (SI)(DX*4), X20, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while644
+
+done645:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 368(SP)
+	DECQ    376(SP)
+	JNZ     loop639
+	MOVQ    8(SP), SI
+	VADDPS  X5, X0, X0
+	VADDPS  X10, X0, X0
+	VADDPS  X15, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X6, X1, X1
+	VADDPS  X11, X1, X1
+	VADDPS  X16, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X7, X2, X2
+	VADDPS  X12, X2, X2
+	VADDPS  X17, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	VADDPS  X8, X3, X3
+	VADDPS  X13, X3, X3
+	VADDPS  X18, X3, X3
+	VADDPS  (SI), X3, X3
+	VMOVUPS X3, (SI)
+	ADDQ    CX, SI
+	VADDPS  X9, X4, X4
+	VADDPS  X14, X4, X4
+	VADDPS  X19, X4, X4
+	VADDPS  (SI), X4, X4
+	VMOVUPS X4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop638
+	JMP     block609
+
+kind637:
+	CMPQ kind+112(FP), $0x00000005
+	JNE  kind646
+
+loop647:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 384(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 392(SP)
+
+loop648:
+	MOVQ R10, SI
+	MOVQ 384(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while649:
+	CMPQ        R8, $0x00000008
+	JL          done650
+	VMOVUPS     (DI), X12
+	VMOVUPS     (DI)(CX*1), X13
+	VMOVUPS     (DI)(CX*2), X14
+	VMOVUPS     (DI)(R9*1), X15
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), X16
+	VMOVUPS     (DI)(CX*1), X17
+	VMOVUPS     (DI)(CX*2), X18
+	VMOVUPS     (DI)(R9*1), X19
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X12, X0
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X12, X1
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X12, X2
+	VFMADD231PS X20, X13, X3
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X13, X4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X14, X6
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X14, X7
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X15, X9
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X15, X10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X15, X11
+	VFMADD231PS X12, X16, X0
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X16, X1
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X16, X2
+	VFMADD231PS X12, X17, X3
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X17, X4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X17, X5
+	VFMADD231PS X12, X18, X6
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X18, X7
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X18, X8
+	VFMADD231PS X12, X19, X9
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X19, X10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X19, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while649
+
+done650:
+while651:
+	CMPQ        R8, $0x00000004
+	JL          done652
+	VMOVUPS     (DI), X12
+	VMOVUPS     (DI)(CX*1), X13
+	VMOVUPS     (DI)(CX*2), X14
+	VMOVUPS     (DI)(R9*1), X15
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X16
+	VFMADD231PS X16, X12, X0
+	VMOVUPS     (R11)(CX*1), X16
+	VFMADD231PS X16, X12, X1
+	VMOVUPS     (R11)(CX*2), X16
+	VFMADD231PS X16, X12, X2
+	VFMADD231PS X16, X13, X3
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X13, X4
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X13, X5
+	VFMADD231PS X12, X14, X6
+	VMOVUPS     (R11)(CX*1), X12
+	VFMADD231PS X12, X14, X7
+	VMOVUPS     (R11)(CX*2), X12
+	VFMADD231PS X12, X14, X8
+	VFMADD231PS X12, X15, X9
+	VMOVUPS     (R11)(R9*1), X12
+	VFMADD231PS X12, X15, X10
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X12
+	VFMADD231PS X12, X15, X11
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while651
+
+done652:
+while653:
+	CMPQ        R8, $0x00000001
+	JL          done654
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X0
+	VFMADD231PS (SI)(DX*1), X12, X1
+	VFMADD231PS (SI)(DX*2), X12, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while653
+
+done654:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 384(SP)
+	DECQ    392(SP)
+	JNZ     loop648
+	MOVQ    8(SP), SI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop647
+	JMP     block609
+
+kind646:
+	CMPQ kind+112(FP), $0x00000006
+	JNE  kind655
+
+loop656:
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	VXORPS X12, X12, X12
+	VXORPS X13, X13, X13
+	VXORPS X14, X14, X14
+	VXORPS X15, X15, X15
+	VXORPS X16, X16, X16
+	VXORPS X17, X17, X17
+	VXORPS X18, X18, X18
+	VXORPS X19, X19, X19
+	LEAQ   (CX)(CX*2), R9
+	MOVQ   (SP), R10
+	MOVQ   16(SP), SI
+	MOVQ   SI, 400(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 408(SP)
+
+loop657:
+	MOVQ R10, SI
+	MOVQ 400(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while658:
+	CMPQ        R8, $0x00000008
+	JL          done659
+	VMOVUPS     (DI), X20
+	VMOVUPS     (DI)(CX*1), X21
+	VMOVUPS     (DI)(CX*2), X22
+	VMOVUPS     (DI)(R9*1), X23
+	LEAQ        (DI)(CX*4), DI
+	VMOVUPS     (DI), X24
+	VMOVUPS     (DI)(CX*1), X25
+	VMOVUPS     (DI)(CX*2), X26
+	VMOVUPS     (DI)(R9*1), X27
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X28
+	VFMADD231PS X28, X20, X0
+	VMOVUPS     (R11)(CX*1), X28
+	VFMADD231PS X28, X20, X1
+	VMOVUPS     (R11)(CX*2), X28
+	VFMADD231PS X28, X20, X2
+	VFMADD231PS X28, X21, X5
+	VMOVUPS     (R11)(R9*1), X28
+	VFMADD231PS X28, X20, X3
+	VFMADD231PS X28, X21, X6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X28
+	VFMADD231PS X28, X20, X4
+	VFMADD231PS X28, X21, X7
+	VFMADD231PS X28, X22, X10
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X21, X8
+	VFMADD231PS X20, X22, X11
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X22, X12
+	VFMADD231PS X20, X23, X15
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X22, X13
+	VFMADD231PS X20, X23, X16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X23, X17
+	VFMADD231PS X20, X24, X0
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X23, X18
+	VFMADD231PS X20, X24, X1
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X23, X19
+	VFMADD231PS X20, X24, X2
+	VFMADD231PS X20, X25, X5
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X24, X3
+	VFMADD231PS X20, X25, X6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X24, X4
+	VFMADD231PS X20, X25, X7
+	VFMADD231PS X20, X26, X10
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X25, X8
+	VFMADD231PS X20, X26, X11
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X25, X9
+	VFMADD231PS X20, X26, X12
+	VFMADD231PS X20, X27, X15
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X26, X13
+	VFMADD231PS X20, X27, X16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X26, X14
+	VFMADD231PS X20, X27, X17
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X27, X18
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X27, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000008, R8
+	JMP         while658
+
+done659:
+while660:
+	CMPQ        R8, $0x00000004
+	JL          done661
+	VMOVUPS     (DI), X20
+	VMOVUPS     (DI)(CX*1), X21
+	VMOVUPS     (DI)(CX*2), X22
+	VMOVUPS     (DI)(R9*1), X23
+	MOVQ        SI, R11
+	VMOVUPS     (R11), X24
+	VFMADD231PS X24, X20, X0
+	VMOVUPS     (R11)(CX*1), X24
+	VFMADD231PS X24, X20, X1
+	VMOVUPS     (R11)(CX*2), X24
+	VFMADD231PS X24, X20, X2
+	VFMADD231PS X24, X21, X5
+	VMOVUPS     (R11)(R9*1), X24
+	VFMADD231PS X24, X20, X3
+	VFMADD231PS X24, X21, X6
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X24
+	VFMADD231PS X24, X20, X4
+	VFMADD231PS X24, X21, X7
+	VFMADD231PS X24, X22, X10
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X21, X8
+	VFMADD231PS X20, X22, X11
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X21, X9
+	VFMADD231PS X20, X22, X12
+	VFMADD231PS X20, X23, X15
+	VMOVUPS     (R11)(R9*1), X20
+	VFMADD231PS X20, X22, X13
+	VFMADD231PS X20, X23, X16
+	LEAQ        (R11)(CX*4), R11
+	VMOVUPS     (R11), X20
+	VFMADD231PS X20, X22, X14
+	VFMADD231PS X20, X23, X17
+	VMOVUPS     (R11)(CX*1), X20
+	VFMADD231PS X20, X23, X18
+	VMOVUPS     (R11)(CX*2), X20
+	VFMADD231PS X20, X23, X19
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while660
+
+done661:
+while662:
+	CMPQ        R8, $0x00000001
+	JL          done663
+	VMOVUPS     (DI), X20
+	VFMADD231PS (SI), X20, X0
+	VFMADD231PS (SI)(DX*1), X20, X1
+	VFMADD231PS (SI)(DX*2), X20, X2
+	VFMADD231PS (SI)(BX*1), X20, X3
+	VFMADD231PS (SI)(DX*4), X20, X4
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while662
+
+done663:
+	ADDQ    xRow+88(FP), R10
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 400(SP)
+	DECQ    408(SP)
+	JNZ     loop657
+	MOVQ    8(SP), SI
+	VADDPS  X5, X0, X0
+	VADDPS  X10, X0, X0
+	VADDPS  X15, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X6, X1, X1
+	VADDPS  X11, X1, X1
+	VADDPS  X16, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X7, X2, X2
+	VADDPS  X12, X2, X2
+	VADDPS  X17, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	VADDPS  X8, X3, X3
+	VADDPS  X13, X3, X3
+	VADDPS  X18, X3, X3
+	VADDPS  (SI), X3, X3
+	VMOVUPS X3, (SI)
+	ADDQ    CX, SI
+	VADDPS  X9, X4, X4
+	VADDPS  X14, X4, X4
+	VADDPS  X19, X4, X4
+	VADDPS  (SI), X4, X4
+	VMOVUPS X4, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000005, DX, SI
+	ADDQ    SI, (SP)
+	MOVQ    skip+80(FP), SI
+	ADDQ    SI, (SP)
+	DECQ    48(SP)
+	JNZ     loop656
+	JMP     block609
+
+kind655:
+loop664:
+	MOVQ kw+56(FP), SI
+	MOVQ SI, 56(SP)
+
+while665:
+	CMPQ   56(SP), $0x00000003
+	JL     done666
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+	VXORPS X8, X8, X8
+	VXORPS X9, X9, X9
+	VXORPS X10, X10, X10
+	VXORPS X11, X11, X11
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 416(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 424(SP)
+
+loop667:
+	MOVQ R9, SI
+	MOVQ 416(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while668:
+	CMPQ        R8, $0x00000004
+	JL          done669
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X0
+	VFMADD231PS (SI)(DX*1), X12, X1
+	VFMADD231PS (SI)(DX*2), X12, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X3
+	VFMADD231PS (SI)(DX*1), X12, X4
+	VFMADD231PS (SI)(DX*2), X12, X5
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X6
+	VFMADD231PS (SI)(DX*1), X12, X7
+	VFMADD231PS (SI)(DX*2), X12, X8
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X9
+	VFMADD231PS (SI)(DX*1), X12, X10
+	VFMADD231PS (SI)(DX*2), X12, X11
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while668
+
+done669:
+while670:
+	CMPQ        R8, $0x00000001
+	JL          done671
+	VMOVUPS     (DI), X12
+	VFMADD231PS (SI), X12, X0
+	VFMADD231PS (SI)(DX*1), X12, X1
+	VFMADD231PS (SI)(DX*2), X12, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while670
+
+done671:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 416(SP)
+	DECQ    424(SP)
+	JNZ     loop667
+	MOVQ    8(SP), SI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X9, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	VADDPS  X4, X1, X1
+	VADDPS  X7, X1, X1
+	VADDPS  X10, X1, X1
+	VADDPS  (SI), X1, X1
+	VMOVUPS X1, (SI)
+	ADDQ    CX, SI
+	VADDPS  X5, X2, X2
+	VADDPS  X8, X2, X2
+	VADDPS  X11, X2, X2
+	VADDPS  (SI), X2, X2
+	VMOVUPS X2, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000003, DX, SI
+	ADDQ    SI, (SP)
+	SUBQ    $0x00000003, 56(SP)
+	JMP     while665
+
+done666:
+while672:
+	CMPQ   56(SP), $0x00000001
+	JL     done673
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	MOVQ   (SP), R9
+	MOVQ   16(SP), SI
+	MOVQ   SI, 432(SP)
+	MOVQ   rows+40(FP), SI
+	MOVQ   SI, 440(SP)
+
+loop674:
+	MOVQ R9, SI
+	MOVQ 432(SP), DI
+	MOVQ pixels+32(FP), R8
+
+while675:
+	CMPQ        R8, $0x00000004
+	JL          done676
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X1
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X2
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X3
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000004, R8
+	JMP         while675
+
+done676:
+while677:
+	CMPQ        R8, $0x00000001
+	JL          done678
+	VMOVUPS     (DI), X4
+	VFMADD231PS (SI), X4, X0
+	ADDQ        CX, DI
+	ADDQ        AX, SI
+	SUBQ        $0x00000001, R8
+	JMP         while677
+
+done678:
+	ADDQ    xRow+88(FP), R9
+	MOVQ    yRow+96(FP), SI
+	ADDQ    SI, 432(SP)
+	DECQ    440(SP)
+	JNZ     loop674
+	MOVQ    8(SP), SI
+	VADDPS  X1, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X3, X0, X0
+	VADDPS  (SI), X0, X0
+	VMOVUPS X0, (SI)
+	ADDQ    CX, SI
+	MOVQ    SI, 8(SP)
+	IMUL3Q  $0x00000001, DX, SI
+	ADDQ    SI, (SP)
+	SUBQ    $0x00000001, 56(SP)
+	JMP     while672
+
+done673:
+	MOVQ skip+80(FP), SI
+	ADDQ SI, (SP)
+	DECQ 48(SP)
+	JNZ  loop664
+
+block609:
+	ADDQ $0x00000010, 24(SP)
+	ADDQ $0x00000010, 16(SP)
+	ADDQ $0x00000010, 32(SP)
+	SUBQ $0x00000004, 40(SP)
+	JMP  while607
+
+done608:
 	CMPQ  40(SP), $0x00000000
-	JE    zero486
-	CMPQ  40(SP), $0x00000004
-	JG    more488
+	JE    zero679
 	MOVQ  40(SP), SI
 	MOVQ  $-1, DI
 	BZHIQ SI, DI, DI
@@ -8009,9 +11631,9 @@ done415:
 	MOVQ  kh+48(FP), SI
 	MOVQ  SI, 48(SP)
 	CMPQ  kind+112(FP), $0x00000001
-	JNE   kind490
+	JNE   kind681
 
-loop491:
+loop682:
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
@@ -8027,18 +11649,18 @@ loop491:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 192(SP)
+	MOVQ   SI, 448(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 200(SP)
+	MOVQ   SI, 456(SP)
 
-loop492:
+loop683:
 	MOVQ R9, SI
-	MOVQ 192(SP), DI
+	MOVQ 448(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while493:
+while684:
 	CMPQ        R8, $0x00000008
-	JL          done494
+	JL          done685
 	VMOVUPS.Z   (DI), K1, X12
 	VMOVUPS.Z   (DI)(CX*1), K1, X13
 	VMOVUPS.Z   (DI)(CX*2), K1, X14
@@ -8098,12 +11720,12 @@ while493:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while493
+	JMP         while684
 
-done494:
-while495:
+done685:
+while686:
 	CMPQ        R8, $0x00000004
-	JL          done496
+	JL          done687
 	VMOVUPS.Z   (DI), K1, X12
 	VMOVUPS.Z   (DI)(CX*1), K1, X13
 	VMOVUPS.Z   (DI)(CX*2), K1, X14
@@ -8137,12 +11759,12 @@ while495:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while495
+	JMP         while686
 
-done496:
-while497:
+done687:
+while688:
 	CMPQ        R8, $0x00000001
-	JL          done498
+	JL          done689
 	VMOVUPS.Z   (DI), K1, X12
 	VFMADD231PS (SI), X12, K1, X0
 	VFMADD231PS (SI)(DX*1), X12, K1, X1
@@ -8150,14 +11772,14 @@ while497:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while497
+	JMP         while688
 
-done498:
+done689:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 192(SP)
-	DECQ    200(SP)
-	JNZ     loop492
+	ADDQ    SI, 448(SP)
+	DECQ    456(SP)
+	JNZ     loop683
 	MOVQ    8(SP), BX
 	VADDPS  X3, X0, X0
 	VADDPS  X6, X0, X0
@@ -8183,14 +11805,14 @@ done498:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop491
-	JMP     block489
+	JNZ     loop682
+	JMP     block680
 
-kind490:
+kind681:
 	CMPQ kind+112(FP), $0x00000002
-	JNE  kind499
+	JNE  kind690
 
-loop500:
+loop691:
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
@@ -8214,18 +11836,18 @@ loop500:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 208(SP)
+	MOVQ   SI, 464(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 216(SP)
+	MOVQ   SI, 472(SP)
 
-loop501:
+loop692:
 	MOVQ R10, SI
-	MOVQ 208(SP), DI
+	MOVQ 464(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while502:
+while693:
 	CMPQ        R8, $0x00000008
-	JL          done503
+	JL          done694
 	VMOVUPS.Z   (DI), K1, X20
 	VMOVUPS.Z   (DI)(CX*1), K1, X21
 	VMOVUPS.Z   (DI)(CX*2), K1, X22
@@ -8303,12 +11925,12 @@ while502:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while502
+	JMP         while693
 
-done503:
-while504:
+done694:
+while695:
 	CMPQ        R8, $0x00000004
-	JL          done505
+	JL          done696
 	VMOVUPS.Z   (DI), K1, X20
 	VMOVUPS.Z   (DI)(CX*1), K1, X21
 	VMOVUPS.Z   (DI)(CX*2), K1, X22
@@ -8352,12 +11974,12 @@ while504:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while504
+	JMP         while695
 
-done505:
-while506:
+done696:
+while697:
 	CMPQ        R8, $0x00000001
-	JL          done507
+	JL          done698
 	VMOVUPS.Z   (DI), K1, X20
 	VFMADD231PS (SI), X20, K1, X0
 	VFMADD231PS (SI)(DX*1), X20, K1, X1
@@ -8367,14 +11989,14 @@ while506:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while506
+	JMP         while697
 
-done507:
+done698:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 208(SP)
-	DECQ    216(SP)
-	JNZ     loop501
+	ADDQ    SI, 464(SP)
+	DECQ    472(SP)
+	JNZ     loop692
 	MOVQ    8(SP), SI
 	VADDPS  X5, X0, X0
 	VADDPS  X10, X0, X0
@@ -8412,14 +12034,14 @@ done507:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop500
-	JMP     block489
+	JNZ     loop691
+	JMP     block680
 
-kind499:
+kind690:
 	CMPQ kind+112(FP), $0x00000003
-	JNE  kind508
+	JNE  kind699
 
-loop509:
+loop700:
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
@@ -8435,18 +12057,18 @@ loop509:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 224(SP)
+	MOVQ   SI, 480(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 232(SP)
+	MOVQ   SI, 488(SP)
 
-loop510:
+loop701:
 	MOVQ R9, SI
-	MOVQ 224(SP), DI
+	MOVQ 480(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while511:
+while702:
 	CMPQ        R8, $0x00000008
-	JL          done512
+	JL          done703
 	VMOVUPS.Z   (DI), K1, X12
 	VMOVUPS.Z   (DI)(CX*1), K1, X13
 	VMOVUPS.Z   (DI)(CX*2), K1, X14
@@ -8508,12 +12130,12 @@ while511:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while511
+	JMP         while702
 
-done512:
-while513:
+done703:
+while704:
 	CMPQ        R8, $0x00000004
-	JL          done514
+	JL          done705
 	VMOVUPS.Z   (DI), K1, X12
 	VMOVUPS.Z   (DI)(CX*1), K1, X13
 	VMOVUPS.Z   (DI)(CX*2), K1, X14
@@ -8549,12 +12171,12 @@ while513:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while513
+	JMP         while704
 
-done514:
-while515:
+done705:
+while706:
 	CMPQ        R8, $0x00000001
-	JL          done516
+	JL          done707
 	VMOVUPS.Z   (DI), K1, X12
 	VFMADD231PS (SI), X12, K1, X0
 	VFMADD231PS (SI)(DX*1), X12, K1, X1
@@ -8562,14 +12184,14 @@ while515:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while515
+	JMP         while706
 
-done516:
+done707:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 224(SP)
-	DECQ    232(SP)
-	JNZ     loop510
+	ADDQ    SI, 480(SP)
+	DECQ    488(SP)
+	JNZ     loop701
 	MOVQ    8(SP), BX
 	VADDPS  X3, X0, X0
 	VADDPS  X6, X0, X0
@@ -8595,14 +12217,14 @@ done516:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop509
-	JMP     block489
+	JNZ     loop700
+	JMP     block680
 
-kind508:
+kind699:
 	CMPQ kind+112(FP), $0x00000004
-	JNE  kind517
+	JNE  kind708
 
-loop518:
+loop709:
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
@@ -8626,18 +12248,18 @@ loop518:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 240(SP)
+	MOVQ   SI, 496(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 248(SP)
+	MOVQ   SI, 504(SP)
 
-loop519:
+loop710:
 	MOVQ R10, SI
-	MOVQ 240(SP), DI
+	MOVQ 496(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while520:
+while711:
 	CMPQ        R8, $0x00000008
-	JL          done521
+	JL          done712
 	VMOVUPS.Z   (DI), K1, X20
 	VMOVUPS.Z   (DI)(CX*1), K1, X21
 	VMOVUPS.Z   (DI)(CX*2), K1, X22
@@ -8720,12 +12342,12 @@ while520:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while520
+	JMP         while711
 
-done521:
-while522:
+done712:
+while713:
 	CMPQ        R8, $0x00000004
-	JL          done523
+	JL          done714
 	VMOVUPS.Z   (DI), K1, X20
 	VMOVUPS.Z   (DI)(CX*1), K1, X21
 	VMOVUPS.Z   (DI)(CX*2), K1, X22
@@ -8774,12 +12396,12 @@ while522:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while522
+	JMP         while713
 
-done523:
-while524:
+done714:
+while715:
 	CMPQ        R8, $0x00000001
-	JL          done525
+	JL          done716
 	VMOVUPS.Z   (DI), K1, X20
 	VFMADD231PS (SI), X20, K1, X0
 	VFMADD231PS (SI)(DX*1), X20, K1, X1
@@ -8789,14 +12411,14 @@ while524:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while524
+	JMP         while715
 
-done525:
+done716:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 240(SP)
-	DECQ    248(SP)
-	JNZ     loop519
+	ADDQ    SI, 496(SP)
+	DECQ    504(SP)
+	JNZ     loop710
 	MOVQ    8(SP), SI
 	VADDPS  X5, X0, X0
 	VADDPS  X10, X0, X0
@@ -8834,14 +12456,14 @@ done525:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop518
-	JMP     block489
+	JNZ     loop709
+	JMP     block680
 
-kind517:
+kind708:
 	CMPQ kind+112(FP), $0x00000005
-	JNE  kind526
+	JNE  kind717
 
-loop527:
+loop718:
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
@@ -8857,18 +12479,18 @@ loop527:
 	LEAQ   (CX)(CX*2), BX
 	MOVQ   (SP), R9
 	MOVQ   16(SP), SI
-	MOVQ   SI, 256(SP)
+	MOVQ   SI, 512(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 264(SP)
+	MOVQ   SI, 520(SP)
 
-loop528:
+loop719:
 	MOVQ R9, SI
-	MOVQ 256(SP), DI
+	MOVQ 512(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while529:
+while720:
 	CMPQ        R8, $0x00000008
-	JL          done530
+	JL          done721
 	VMOVUPS.Z   (DI), K1, X12
 	VMOVUPS.Z   (DI)(CX*1), K1, X13
 	VMOVUPS.Z   (DI)(CX*2), K1, X14
@@ -8937,12 +12559,12 @@ while529:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while529
+	JMP         while720
 
-done530:
-while531:
+done721:
+while722:
 	CMPQ        R8, $0x00000004
-	JL          done532
+	JL          done723
 	VMOVUPS.Z   (DI), K1, X12
 	VMOVUPS.Z   (DI)(CX*1), K1, X13
 	VMOVUPS.Z   (DI)(CX*2), K1, X14
@@ -8980,12 +12602,12 @@ while531:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while531
+	JMP         while722
 
-done532:
-while533:
+done723:
+while724:
 	CMPQ        R8, $0x00000001
-	JL          done534
+	JL          done725
 	VMOVUPS.Z   (DI), K1, X12
 	VFMADD231PS (SI), X12, K1, X0
 	VFMADD231PS (SI)(DX*1), X12, K1, X1
@@ -8993,14 +12615,14 @@ while533:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while533
+	JMP         while724
 
-done534:
+done725:
 	ADDQ    xRow+88(FP), R9
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 256(SP)
-	DECQ    264(SP)
-	JNZ     loop528
+	ADDQ    SI, 512(SP)
+	DECQ    520(SP)
+	JNZ     loop719
 	MOVQ    8(SP), BX
 	VADDPS  X3, X0, X0
 	VADDPS  X6, X0, X0
@@ -9026,14 +12648,14 @@ done534:
 	MOVQ    skip+80(FP), BX
 	ADDQ    BX, (SP)
 	DECQ    48(SP)
-	JNZ     loop527
-	JMP     block489
+	JNZ     loop718
+	JMP     block680
 
-kind526:
+kind717:
 	CMPQ kind+112(FP), $0x00000006
-	JNE  kind535
+	JNE  kind726
 
-loop536:
+loop727:
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
@@ -9057,18 +12679,18 @@ loop536:
 	LEAQ   (CX)(CX*2), R9
 	MOVQ   (SP), R10
 	MOVQ   16(SP), SI
-	MOVQ   SI, 272(SP)
+	MOVQ   SI, 528(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 280(SP)
+	MOVQ   SI, 536(SP)
 
-loop537:
+loop728:
 	MOVQ R10, SI
-	MOVQ 272(SP), DI
+	MOVQ 528(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while538:
+while729:
 	CMPQ        R8, $0x00000008
-	JL          done539
+	JL          done730
 	VMOVUPS.Z   (DI), K1, X20
 	VMOVUPS.Z   (DI)(CX*1), K1, X21
 	VMOVUPS.Z   (DI)(CX*2), K1, X22
@@ -9155,12 +12777,12 @@ while538:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000008, R8
-	JMP         while538
+	JMP         while729
 
-done539:
-while540:
+done730:
+while731:
 	CMPQ        R8, $0x00000004
-	JL          done541
+	JL          done732
 	VMOVUPS.Z   (DI), K1, X20
 	VMOVUPS.Z   (DI)(CX*1), K1, X21
 	VMOVUPS.Z   (DI)(CX*2), K1, X22
@@ -9208,12 +12830,12 @@ while540:
 	ADDQ        AX, SI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while540
+	JMP         while731
 
-done541:
-while542:
+done732:
+while733:
 	CMPQ        R8, $0x00000001
-	JL          done543
+	JL          done734
 	VMOVUPS.Z   (DI), K1, X20
 	VFMADD231PS (SI), X20, K1, X0
 	VFMADD231PS (SI)(DX*1), X20, K1, X1
@@ -9223,14 +12845,14 @@ while542:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while542
+	JMP         while733
 
-done543:
+done734:
 	ADDQ    xRow+88(FP), R10
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 272(SP)
-	DECQ    280(SP)
-	JNZ     loop537
+	ADDQ    SI, 528(SP)
+	DECQ    536(SP)
+	JNZ     loop728
 	MOVQ    8(SP), SI
 	VADDPS  X5, X0, X0
 	VADDPS  X10, X0, X0
@@ -9268,17 +12890,17 @@ done543:
 	MOVQ    skip+80(FP), SI
 	ADDQ    SI, (SP)
 	DECQ    48(SP)
-	JNZ     loop536
-	JMP     block489
+	JNZ     loop727
+	JMP     block680
 
-kind535:
-loop544:
+kind726:
+loop735:
 	MOVQ kw+56(FP), BX
 	MOVQ BX, 56(SP)
 
-while545:
+while736:
 	CMPQ   56(SP), $0x00000003
-	JL     done546
+	JL     done737
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
@@ -9293,18 +12915,18 @@ while545:
 	VXORPS X11, X11, X11
 	MOVQ   (SP), BX
 	MOVQ   16(SP), SI
-	MOVQ   SI, 288(SP)
+	MOVQ   SI, 544(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 296(SP)
+	MOVQ   SI, 552(SP)
 
-loop547:
+loop738:
 	MOVQ BX, SI
-	MOVQ 288(SP), DI
+	MOVQ 544(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while548:
+while739:
 	CMPQ        R8, $0x00000004
-	JL          done549
+	JL          done740
 	VMOVUPS.Z   (DI), K1, X12
 	VFMADD231PS (SI), X12, K1, X0
 	VFMADD231PS (SI)(DX*1), X12, K1, X1
@@ -9330,12 +12952,12 @@ while548:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while548
+	JMP         while739
 
-done549:
-while550:
+done740:
+while741:
 	CMPQ        R8, $0x00000001
-	JL          done551
+	JL          done742
 	VMOVUPS.Z   (DI), K1, X12
 	VFMADD231PS (SI), X12, K1, X0
 	VFMADD231PS (SI)(DX*1), X12, K1, X1
@@ -9343,14 +12965,14 @@ while550:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while550
+	JMP         while741
 
-done551:
+done742:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 288(SP)
-	DECQ    296(SP)
-	JNZ     loop547
+	ADDQ    SI, 544(SP)
+	DECQ    552(SP)
+	JNZ     loop738
 	MOVQ    8(SP), BX
 	VADDPS  X3, X0, X0
 	VADDPS  X6, X0, X0
@@ -9374,30 +12996,30 @@ done551:
 	IMUL3Q  $0x00000003, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000003, 56(SP)
-	JMP     while545
+	JMP     while736
 
-done546:
-while552:
+done737:
+while743:
 	CMPQ   56(SP), $0x00000001
-	JL     done553
+	JL     done744
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
 	VXORPS X3, X3, X3
 	MOVQ   (SP), BX
 	MOVQ   16(SP), SI
-	MOVQ   SI, 304(SP)
+	MOVQ   SI, 560(SP)
 	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 312(SP)
+	MOVQ   SI, 568(SP)
 
-loop554:
+loop745:
 	MOVQ BX, SI
-	MOVQ 304(SP), DI
+	MOVQ 560(SP), DI
 	MOVQ pixels+32(FP), R8
 
-while555:
+while746:
 	CMPQ        R8, $0x00000004
-	JL          done556
+	JL          done747
 	VMOVUPS.Z   (DI), K1, X4
 	VFMADD231PS (SI), X4, K1, X0
 	ADDQ        CX, DI
@@ -9415,25 +13037,25 @@ while555:
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000004, R8
-	JMP         while555
+	JMP         while746
 
-done556:
-while557:
+done747:
+while748:
 	CMPQ        R8, $0x00000001
-	JL          done558
+	JL          done749
 	VMOVUPS.Z   (DI), K1, X4
 	VFMADD231PS (SI), X4, K1, X0
 	ADDQ        CX, DI
 	ADDQ        AX, SI
 	SUBQ        $0x00000001, R8
-	JMP         while557
+	JMP         while748
 
-done558:
+done749:
 	ADDQ    xRow+88(FP), BX
 	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 304(SP)
-	DECQ    312(SP)
-	JNZ     loop554
+	ADDQ    SI, 560(SP)
+	DECQ    568(SP)
+	JNZ     loop745
 	MOVQ    8(SP), BX
 	VADDPS  X1, X0, X0
 	VADDPS  X2, X0, X0
@@ -9445,2937 +13067,16 @@ done558:
 	IMUL3Q  $0x00000001, DX, BX
 	ADDQ    BX, (SP)
 	SUBQ    $0x00000001, 56(SP)
-	JMP     while552
+	JMP     while743
 
-done553:
+done744:
 	MOVQ skip+80(FP), BX
 	ADDQ BX, (SP)
 	DECQ 48(SP)
-	JNZ  loop544
+	JNZ  loop735
 
-block489:
-	JMP rest487
-
-more488:
-	CMPQ  40(SP), $0x00000008
-	JG    more559
-	MOVQ  40(SP), SI
-	MOVQ  $-1, DI
-	BZHIQ SI, DI, DI
-	KMOVW DI, K1
-	MOVQ  24(SP), SI
-	MOVQ  SI, (SP)
-	MOVQ  32(SP), SI
-	MOVQ  SI, 8(SP)
-	MOVQ  kh+48(FP), SI
-	MOVQ  SI, 48(SP)
-	CMPQ  kind+112(FP), $0x00000001
-	JNE   kind561
-
-loop562:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	LEAQ   (CX)(CX*2), BX
-	MOVQ   (SP), R9
-	MOVQ   16(SP), SI
-	MOVQ   SI, 320(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 328(SP)
-
-loop563:
-	MOVQ R9, SI
-	MOVQ 320(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while564:
-	CMPQ        R8, $0x00000008
-	JL          done565
-	VMOVUPS.Z   (DI), K1, Y12
-	VMOVUPS.Z   (DI)(CX*1), K1, Y13
-	VMOVUPS.Z   (DI)(CX*2), K1, Y14
-	VMOVUPS.Z   (DI)(BX*1), K1, Y15
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Y16
-	VMOVUPS.Z   (DI)(CX*1), K1, Y17
-	VMOVUPS.Z   (DI)(CX*2), K1, Y18
-	VMOVUPS.Z   (DI)(BX*1), K1, Y19
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Y20
-	VFMADD231PS Y20, Y12, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y12, Y1
-	VFMADD231PS Y20, Y13, Y3
-	VMOVUPS.Z   (R10)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y12, Y2
-	VFMADD231PS Y20, Y13, Y4
-	VFMADD231PS Y20, Y14, Y6
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y13, Y5
-	VFMADD231PS Y12, Y14, Y7
-	VFMADD231PS Y12, Y15, Y9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y14, Y8
-	VFMADD231PS Y12, Y15, Y10
-	VFMADD231PS Y12, Y16, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y15, Y11
-	VFMADD231PS Y12, Y16, Y1
-	VFMADD231PS Y12, Y17, Y3
-	VMOVUPS.Z   (R10)(CX*2), K1, Y12
-	VFMADD231PS Y12, Y16, Y2
-	VFMADD231PS Y12, Y17, Y4
-	VFMADD231PS Y12, Y18, Y6
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y17, Y5
-	VFMADD231PS Y12, Y18, Y7
-	VFMADD231PS Y12, Y19, Y9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y18, Y8
-	VFMADD231PS Y12, Y19, Y10
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y19, Y11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while564
-
-done565:
-while566:
-	CMPQ        R8, $0x00000004
-	JL          done567
-	VMOVUPS.Z   (DI), K1, Y12
-	VMOVUPS.Z   (DI)(CX*1), K1, Y13
-	VMOVUPS.Z   (DI)(CX*2), K1, Y14
-	VMOVUPS.Z   (DI)(BX*1), K1, Y15
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Y16
-	VFMADD231PS Y16, Y12, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y16
-	VFMADD231PS Y16, Y12, Y1
-	VFMADD231PS Y16, Y13, Y3
-	VMOVUPS.Z   (R10)(CX*2), K1, Y16
-	VFMADD231PS Y16, Y12, Y2
-	VFMADD231PS Y16, Y13, Y4
-	VFMADD231PS Y16, Y14, Y6
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y13, Y5
-	VFMADD231PS Y12, Y14, Y7
-	VFMADD231PS Y12, Y15, Y9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y14, Y8
-	VFMADD231PS Y12, Y15, Y10
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y15, Y11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while566
-
-done567:
-while568:
-	CMPQ        R8, $0x00000001
-	JL          done569
-	VMOVUPS.Z   (DI), K1, Y12
-	VFMADD231PS (SI), Y12, K1, Y0
-	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
-	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while568
-
-done569:
-	ADDQ    xRow+88(FP), R9
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 320(SP)
-	DECQ    328(SP)
-	JNZ     loop563
-	MOVQ    8(SP), BX
-	VADDPS  Y3, Y0, Y0
-	VADDPS  Y6, Y0, Y0
-	VADDPS  Y9, Y0, Y0
-	VADDPS  (BX), Y0, K1, Y0
-	VMOVUPS Y0, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Y4, Y1, Y1
-	VADDPS  Y7, Y1, Y1
-	VADDPS  Y10, Y1, Y1
-	VADDPS  (BX), Y1, K1, Y1
-	VMOVUPS Y1, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Y5, Y2, Y2
-	VADDPS  Y8, Y2, Y2
-	VADDPS  Y11, Y2, Y2
-	VADDPS  (BX), Y2, K1, Y2
-	VMOVUPS Y2, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000003, DX, BX
-	ADDQ    BX, (SP)
-	MOVQ    skip+80(FP), BX
-	ADDQ    BX, (SP)
-	DECQ    48(SP)
-	JNZ     loop562
-	JMP     block560
-
-kind561:
-	CMPQ kind+112(FP), $0x00000002
-	JNE  kind570
-
-loop571:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	LEAQ   (CX)(CX*2), R9
-	MOVQ   (SP), R10
-	MOVQ   16(SP), SI
-	MOVQ   SI, 336(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 344(SP)
-
-loop572:
-	MOVQ R10, SI
-	MOVQ 336(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while573:
-	CMPQ        R8, $0x00000008
-	JL          done574
-	VMOVUPS.Z   (DI), K1, Y20
-	VMOVUPS.Z   (DI)(CX*1), K1, Y21
-	VMOVUPS.Z   (DI)(CX*2), K1, Y22
-	VMOVUPS.Z   (DI)(R9*1), K1, Y23
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Y24
-	VMOVUPS.Z   (DI)(CX*1), K1, Y25
-	VMOVUPS.Z   (DI)(CX*2), K1, Y26
-	VMOVUPS.Z   (DI)(R9*1), K1, Y27
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Y28
-	VFMADD231PS Y28, Y20, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y28
-	VFMADD231PS Y28, Y20, Y1
-	VFMADD231PS Y28, Y21, Y5
-	VMOVUPS.Z   (R11)(CX*2), K1, Y28
-	VFMADD231PS Y28, Y20, Y2
-	VFMADD231PS Y28, Y21, Y6
-	VFMADD231PS Y28, Y22, Y10
-	VMOVUPS.Z   (R11)(R9*1), K1, Y28
-	VFMADD231PS Y28, Y20, Y3
-	VFMADD231PS Y28, Y21, Y7
-	VFMADD231PS Y28, Y22, Y11
-	VFMADD231PS Y28, Y23, Y15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y28
-	VFMADD231PS Y28, Y20, Y4
-	VFMADD231PS Y28, Y21, Y8
-	VFMADD231PS Y28, Y22, Y12
-	VFMADD231PS Y28, Y23, Y16
-	VFMADD231PS Y28, Y24, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y21, Y9
-	VFMADD231PS Y20, Y22, Y13
-	VFMADD231PS Y20, Y23, Y17
-	VFMADD231PS Y20, Y24, Y1
-	VFMADD231PS Y20, Y25, Y5
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y22, Y14
-	VFMADD231PS Y20, Y23, Y18
-	VFMADD231PS Y20, Y24, Y2
-	VFMADD231PS Y20, Y25, Y6
-	VFMADD231PS Y20, Y26, Y10
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y23, Y19
-	VFMADD231PS Y20, Y24, Y3
-	VFMADD231PS Y20, Y25, Y7
-	VFMADD231PS Y20, Y26, Y11
-	VFMADD231PS Y20, Y27, Y15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y20
-	VFMADD231PS Y20, Y24, Y4
-	VFMADD231PS Y20, Y25, Y8
-	VFMADD231PS Y20, Y26, Y12
-	VFMADD231PS Y20, Y27, Y16
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y25, Y9
-	VFMADD231PS Y20, Y26, Y13
-	VFMADD231PS Y20, Y27, Y17
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y26, Y14
-	VFMADD231PS Y20, Y27, Y18
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y27, Y19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while573
-
-done574:
-while575:
-	CMPQ        R8, $0x00000004
-	JL          done576
-	VMOVUPS.Z   (DI), K1, Y20
-	VMOVUPS.Z   (DI)(CX*1), K1, Y21
-	VMOVUPS.Z   (DI)(CX*2), K1, Y22
-	VMOVUPS.Z   (DI)(R9*1), K1, Y23
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Y24
-	VFMADD231PS Y24, Y20, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y24
-	VFMADD231PS Y24, Y20, Y1
-	VFMADD231PS Y24, Y21, Y5
-	VMOVUPS.Z   (R11)(CX*2), K1, Y24
-	VFMADD231PS Y24, Y20, Y2
-	VFMADD231PS Y24, Y21, Y6
-	VFMADD231PS Y24, Y22, Y10
-	VMOVUPS.Z   (R11)(R9*1), K1, Y24
-	VFMADD231PS Y24, Y20, Y3
-	VFMADD231PS Y24, Y21, Y7
-	VFMADD231PS Y24, Y22, Y11
-	VFMADD231PS Y24, Y23, Y15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y24
-	VFMADD231PS Y24, Y20, Y4
-	VFMADD231PS Y24, Y21, Y8
-	VFMADD231PS Y24, Y22, Y12
-	VFMADD231PS Y24, Y23, Y16
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y21, Y9
-	VFMADD231PS Y20, Y22, Y13
-	VFMADD231PS Y20, Y23, Y17
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y22, Y14
-	VFMADD231PS Y20, Y23, Y18
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y23, Y19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while575
-
-done576:
-while577:
-	CMPQ        R8, $0x00000001
-	JL          done578
-	VMOVUPS.Z   (DI), K1, Y20
-	VFMADD231PS (SI), Y20, K1, Y0
-	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
-	VFMADD231PS (SI)(DX*2), Y20, K1, Y2
-	VFMADD231PS (SI)(BX*1), Y20, K1, Y3
-	VFMADD231PS (SI)(DX*4), Y20, K1, Y4
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while577
-
-done578:
-	ADDQ    xRow+88(FP), R10
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 336(SP)
-	DECQ    344(SP)
-	JNZ     loop572
-	MOVQ    8(SP), SI
-	VADDPS  Y5, Y0, Y0
-	VADDPS  Y10, Y0, Y0
-	VADDPS  Y15, Y0, Y0
-	VADDPS  (SI), Y0, K1, Y0
-	VMOVUPS Y0, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y6, Y1, Y1
-	VADDPS  Y11, Y1, Y1
-	VADDPS  Y16, Y1, Y1
-	VADDPS  (SI), Y1, K1, Y1
-	VMOVUPS Y1, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y7, Y2, Y2
-	VADDPS  Y12, Y2, Y2
-	VADDPS  Y17, Y2, Y2
-	VADDPS  (SI), Y2, K1, Y2
-	VMOVUPS Y2, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y8, Y3, Y3
-	VADDPS  Y13, Y3, Y3
-	VADDPS  Y18, Y3, Y3
-	VADDPS  (SI), Y3, K1, Y3
-	VMOVUPS Y3, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y9, Y4, Y4
-	VADDPS  Y14, Y4, Y4
-	VADDPS  Y19, Y4, Y4
-	VADDPS  (SI), Y4, K1, Y4
-	VMOVUPS Y4, K1, (SI)
-	ADDQ    CX, SI
-	MOVQ    SI, 8(SP)
-	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, (SP)
-	MOVQ    skip+80(FP), SI
-	ADDQ    SI, (SP)
-	DECQ    48(SP)
-	JNZ     loop571
-	JMP     block560
-
-kind570:
-	CMPQ kind+112(FP), $0x00000003
-	JNE  kind579
-
-loop580:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	LEAQ   (CX)(CX*2), BX
-	MOVQ   (SP), R9
-	MOVQ   16(SP), SI
-	MOVQ   SI, 352(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 360(SP)
-
-loop581:
-	MOVQ R9, SI
-	MOVQ 352(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while582:
-	CMPQ        R8, $0x00000008
-	JL          done583
-	VMOVUPS.Z   (DI), K1, Y12
-	VMOVUPS.Z   (DI)(CX*1), K1, Y13
-	VMOVUPS.Z   (DI)(CX*2), K1, Y14
-	VMOVUPS.Z   (DI)(BX*1), K1, Y15
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Y16
-	VMOVUPS.Z   (DI)(CX*1), K1, Y17
-	VMOVUPS.Z   (DI)(CX*2), K1, Y18
-	VMOVUPS.Z   (DI)(BX*1), K1, Y19
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Y20
-	VFMADD231PS Y20, Y12, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y13, Y3
-	VMOVUPS.Z   (R10)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y12, Y1
-	VFMADD231PS Y20, Y14, Y6
-	VMOVUPS.Z   (R10)(BX*1), K1, Y20
-	VFMADD231PS Y20, Y13, Y4
-	VFMADD231PS Y20, Y15, Y9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y20
-	VFMADD231PS Y20, Y12, Y2
-	VFMADD231PS Y20, Y14, Y7
-	VFMADD231PS Y20, Y16, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y13, Y5
-	VFMADD231PS Y12, Y15, Y10
-	VFMADD231PS Y12, Y17, Y3
-	VMOVUPS.Z   (R10)(CX*2), K1, Y12
-	VFMADD231PS Y12, Y14, Y8
-	VFMADD231PS Y12, Y16, Y1
-	VFMADD231PS Y12, Y18, Y6
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y15, Y11
-	VFMADD231PS Y12, Y17, Y4
-	VFMADD231PS Y12, Y19, Y9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y16, Y2
-	VFMADD231PS Y12, Y18, Y7
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y17, Y5
-	VFMADD231PS Y12, Y19, Y10
-	VMOVUPS.Z   (R10)(CX*2), K1, Y12
-	VFMADD231PS Y12, Y18, Y8
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y19, Y11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while582
-
-done583:
-while584:
-	CMPQ        R8, $0x00000004
-	JL          done585
-	VMOVUPS.Z   (DI), K1, Y12
-	VMOVUPS.Z   (DI)(CX*1), K1, Y13
-	VMOVUPS.Z   (DI)(CX*2), K1, Y14
-	VMOVUPS.Z   (DI)(BX*1), K1, Y15
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Y16
-	VFMADD231PS Y16, Y12, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y16
-	VFMADD231PS Y16, Y13, Y3
-	VMOVUPS.Z   (R10)(CX*2), K1, Y16
-	VFMADD231PS Y16, Y12, Y1
-	VFMADD231PS Y16, Y14, Y6
-	VMOVUPS.Z   (R10)(BX*1), K1, Y16
-	VFMADD231PS Y16, Y13, Y4
-	VFMADD231PS Y16, Y15, Y9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y16
-	VFMADD231PS Y16, Y12, Y2
-	VFMADD231PS Y16, Y14, Y7
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y13, Y5
-	VFMADD231PS Y12, Y15, Y10
-	VMOVUPS.Z   (R10)(CX*2), K1, Y12
-	VFMADD231PS Y12, Y14, Y8
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y15, Y11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while584
-
-done585:
-while586:
-	CMPQ        R8, $0x00000001
-	JL          done587
-	VMOVUPS.Z   (DI), K1, Y12
-	VFMADD231PS (SI), Y12, K1, Y0
-	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
-	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while586
-
-done587:
-	ADDQ    xRow+88(FP), R9
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 352(SP)
-	DECQ    360(SP)
-	JNZ     loop581
-	MOVQ    8(SP), BX
-	VADDPS  Y3, Y0, Y0
-	VADDPS  Y6, Y0, Y0
-	VADDPS  Y9, Y0, Y0
-	VADDPS  (BX), Y0, K1, Y0
-	VMOVUPS Y0, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Y4, Y1, Y1
-	VADDPS  Y7, Y1, Y1
-	VADDPS  Y10, Y1, Y1
-	VADDPS  (BX), Y1, K1, Y1
-	VMOVUPS Y1, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Y5, Y2, Y2
-	VADDPS  Y8, Y2, Y2
-	VADDPS  Y11, Y2, Y2
-	VADDPS  (BX), Y2, K1, Y2
-	VMOVUPS Y2, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000003, DX, BX
-	ADDQ    BX, (SP)
-	MOVQ    skip+80(FP), BX
-	ADDQ    BX, (SP)
-	DECQ    48(SP)
-	JNZ     loop580
-	JMP     block560
-
-kind579:
-	CMPQ kind+112(FP), $0x00000004
-	JNE  kind588
-
-loop589:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	LEAQ   (CX)(CX*2), R9
-	MOVQ   (SP), R10
-	MOVQ   16(SP), SI
-	MOVQ   SI, 368(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 376(SP)
-
-loop590:
-	MOVQ R10, SI
-	MOVQ 368(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while591:
-	CMPQ        R8, $0x00000008
-	JL          done592
-	VMOVUPS.Z   (DI), K1, Y20
-	VMOVUPS.Z   (DI)(CX*1), K1, Y21
-	VMOVUPS.Z   (DI)(CX*2), K1, Y22
-	VMOVUPS.Z   (DI)(R9*1), K1, Y23
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Y24
-	VMOVUPS.Z   (DI)(CX*1), K1, Y25
-	VMOVUPS.Z   (DI)(CX*2), K1, Y26
-	VMOVUPS.Z   (DI)(R9*1), K1, Y27
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Y28
-	VFMADD231PS Y28, Y20, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y28
-	VFMADD231PS Y28, Y21, Y5
-	VMOVUPS.Z   (R11)(CX*2), K1, Y28
-	VFMADD231PS Y28, Y20, Y1
-	VFMADD231PS Y28, Y22, Y10
-	VMOVUPS.Z   (R11)(R9*1), K1, Y28
-	VFMADD231PS Y28, Y21, Y6
-	VFMADD231PS Y28, Y23, Y15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y28
-	VFMADD231PS Y28, Y20, Y2
-	VFMADD231PS Y28, Y22, Y11
-	VFMADD231PS Y28, Y24, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y28
-	VFMADD231PS Y28, Y21, Y7
-	VFMADD231PS Y28, Y23, Y16
-	VFMADD231PS Y28, Y25, Y5
-	VMOVUPS.Z   (R11)(CX*2), K1, Y28
-	VFMADD231PS Y28, Y20, Y3
-	VFMADD231PS Y28, Y22, Y12
-	VFMADD231PS Y28, Y24, Y1
-	VFMADD231PS Y28, Y26, Y10
-	VMOVUPS.Z   (R11)(R9*1), K1, Y28
-	VFMADD231PS Y28, Y21, Y8
-	VFMADD231PS Y28, Y23, Y17
-	VFMADD231PS Y28, Y25, Y6
-	VFMADD231PS Y28, Y27, Y15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y28
-	VFMADD231PS Y28, Y20, Y4
-	VFMADD231PS Y28, Y22, Y13
-	VFMADD231PS Y28, Y24, Y2
-	VFMADD231PS Y28, Y26, Y11
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y21, Y9
-	VFMADD231PS Y20, Y23, Y18
-	VFMADD231PS Y20, Y25, Y7
-	VFMADD231PS Y20, Y27, Y16
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y22, Y14
-	VFMADD231PS Y20, Y24, Y3
-	VFMADD231PS Y20, Y26, Y12
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y23, Y19
-	VFMADD231PS Y20, Y25, Y8
-	VFMADD231PS Y20, Y27, Y17
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y20
-	VFMADD231PS Y20, Y24, Y4
-	VFMADD231PS Y20, Y26, Y13
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y25, Y9
-	VFMADD231PS Y20, Y27, Y18
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y26, Y14
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y27, Y19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while591
-
-done592:
-while593:
-	CMPQ        R8, $0x00000004
-	JL          done594
-	VMOVUPS.Z   (DI), K1, Y20
-	VMOVUPS.Z   (DI)(CX*1), K1, Y21
-	VMOVUPS.Z   (DI)(CX*2), K1, Y22
-	VMOVUPS.Z   (DI)(R9*1), K1, Y23
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Y24
-	VFMADD231PS Y24, Y20, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y24
-	VFMADD231PS Y24, Y21, Y5
-	VMOVUPS.Z   (R11)(CX*2), K1, Y24
-	VFMADD231PS Y24, Y20, Y1
-	VFMADD231PS Y24, Y22, Y10
-	VMOVUPS.Z   (R11)(R9*1), K1, Y24
-	VFMADD231PS Y24, Y21, Y6
-	VFMADD231PS Y24, Y23, Y15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y24
-	VFMADD231PS Y24, Y20, Y2
-	VFMADD231PS Y24, Y22, Y11
-	VMOVUPS.Z   (R11)(CX*1), K1, Y24
-	VFMADD231PS Y24, Y21, Y7
-	VFMADD231PS Y24, Y23, Y16
-	VMOVUPS.Z   (R11)(CX*2), K1, Y24
-	VFMADD231PS Y24, Y20, Y3
-	VFMADD231PS Y24, Y22, Y12
-	VMOVUPS.Z   (R11)(R9*1), K1, Y24
-	VFMADD231PS Y24, Y21, Y8
-	VFMADD231PS Y24, Y23, Y17
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y24
-	VFMADD231PS Y24, Y20, Y4
-	VFMADD231PS Y24, Y22, Y13
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y21, Y9
-	VFMADD231PS Y20, Y23, Y18
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y22, Y14
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y23, Y19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while593
-
-done594:
-while595:
-	CMPQ        R8, $0x00000001
-	JL          done596
-	VMOVUPS.Z   (DI), K1, Y20
-	VFMADD231PS (SI), Y20, K1, Y0
-	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
-	VFMADD231PS (SI)(DX*2), Y20, K1, Y2
-	VFMADD231PS (SI)(BX*1), Y20, K1, Y3
-	VFMADD231PS (SI)(DX*4), Y20, K1, Y4
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while595
-
-done596:
-	ADDQ    xRow+88(FP), R10
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 368(SP)
-	DECQ    376(SP)
-	JNZ     loop590
-	MOVQ    8(SP), SI
-	VADDPS  Y5, Y0, Y0
-	VADDPS  Y10, Y0, Y0
-	VADDPS  Y15, Y0, Y0
-	VADDPS  (SI), Y0, K1, Y0
-	VMOVUPS Y0, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y6, Y1, Y1
-	VADDPS  Y11, Y1, Y1
-	VADDPS  Y16, Y1, Y1
-	VADDPS  (SI), Y1, K1, Y1
-	VMOVUPS Y1, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y7, Y2, Y2
-	VADDPS  Y12, Y2, Y2
-	VADDPS  Y17, Y2, Y2
-	VADDPS  (SI), Y2, K1, Y2
-	VMOVUPS Y2, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y8, Y3, Y3
-	VADDPS  Y13, Y3, Y3
-	VADDPS  Y18, Y3, Y3
-	VADDPS  (SI), Y3, K1, Y3
-	VMOVUPS Y3, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y9, Y4, Y4
-	VADDPS  Y14, Y4, Y4
-	VADDPS  Y19, Y4, Y4
-	VADDPS  (SI), Y4, K1, Y4
-	VMOVUPS Y4, K1, (SI)
-	ADDQ    CX, SI
-	MOVQ    SI, 8(SP)
-	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, (SP)
-	MOVQ    skip+80(FP), SI
-	ADDQ    SI, (SP)
-	DECQ    48(SP)
-	JNZ     loop589
-	JMP     block560
-
-kind588:
-	CMPQ kind+112(FP), $0x00000005
-	JNE  kind597
-
-loop598:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	LEAQ   (CX)(CX*2), BX
-	MOVQ   (SP), R9
-	MOVQ   16(SP), SI
-	MOVQ   SI, 384(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 392(SP)
-
-loop599:
-	MOVQ R9, SI
-	MOVQ 384(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while600:
-	CMPQ        R8, $0x00000008
-	JL          done601
-	VMOVUPS.Z   (DI), K1, Y12
-	VMOVUPS.Z   (DI)(CX*1), K1, Y13
-	VMOVUPS.Z   (DI)(CX*2), K1, Y14
-	VMOVUPS.Z   (DI)(BX*1), K1, Y15
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Y16
-	VMOVUPS.Z   (DI)(CX*1), K1, Y17
-	VMOVUPS.Z   (DI)(CX*2), K1, Y18
-	VMOVUPS.Z   (DI)(BX*1), K1, Y19
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Y20
-	VFMADD231PS Y20, Y12, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y12, Y1
-	VMOVUPS.Z   (R10)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y12, Y2
-	VFMADD231PS Y20, Y13, Y3
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y13, Y4
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y13, Y5
-	VFMADD231PS Y12, Y14, Y6
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y14, Y7
-	VMOVUPS.Z   (R10)(CX*2), K1, Y12
-	VFMADD231PS Y12, Y14, Y8
-	VFMADD231PS Y12, Y15, Y9
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y15, Y10
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y15, Y11
-	VFMADD231PS Y12, Y16, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y16, Y1
-	VMOVUPS.Z   (R10)(CX*2), K1, Y12
-	VFMADD231PS Y12, Y16, Y2
-	VFMADD231PS Y12, Y17, Y3
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y17, Y4
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y17, Y5
-	VFMADD231PS Y12, Y18, Y6
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y18, Y7
-	VMOVUPS.Z   (R10)(CX*2), K1, Y12
-	VFMADD231PS Y12, Y18, Y8
-	VFMADD231PS Y12, Y19, Y9
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y19, Y10
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y19, Y11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while600
-
-done601:
-while602:
-	CMPQ        R8, $0x00000004
-	JL          done603
-	VMOVUPS.Z   (DI), K1, Y12
-	VMOVUPS.Z   (DI)(CX*1), K1, Y13
-	VMOVUPS.Z   (DI)(CX*2), K1, Y14
-	VMOVUPS.Z   (DI)(BX*1), K1, Y15
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Y16
-	VFMADD231PS Y16, Y12, Y0
-	VMOVUPS.Z   (R10)(CX*1), K1, Y16
-	VFMADD231PS Y16, Y12, Y1
-	VMOVUPS.Z   (R10)(CX*2), K1, Y16
-	VFMADD231PS Y16, Y12, Y2
-	VFMADD231PS Y16, Y13, Y3
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y13, Y4
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y13, Y5
-	VFMADD231PS Y12, Y14, Y6
-	VMOVUPS.Z   (R10)(CX*1), K1, Y12
-	VFMADD231PS Y12, Y14, Y7
-	VMOVUPS.Z   (R10)(CX*2), K1, Y12
-	VFMADD231PS Y12, Y14, Y8
-	VFMADD231PS Y12, Y15, Y9
-	VMOVUPS.Z   (R10)(BX*1), K1, Y12
-	VFMADD231PS Y12, Y15, Y10
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Y12
-	VFMADD231PS Y12, Y15, Y11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while602
-
-done603:
-while604:
-	CMPQ        R8, $0x00000001
-	JL          done605
-	VMOVUPS.Z   (DI), K1, Y12
-	VFMADD231PS (SI), Y12, K1, Y0
-	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
-	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while604
-
-done605:
-	ADDQ    xRow+88(FP), R9
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 384(SP)
-	DECQ    392(SP)
-	JNZ     loop599
-	MOVQ    8(SP), BX
-	VADDPS  Y3, Y0, Y0
-	VADDPS  Y6, Y0, Y0
-	VADDPS  Y9, Y0, Y0
-	VADDPS  (BX), Y0, K1, Y0
-	VMOVUPS Y0, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Y4, Y1, Y1
-	VADDPS  Y7, Y1, Y1
-	VADDPS  Y10, Y1, Y1
-	VADDPS  (BX), Y1, K1, Y1
-	VMOVUPS Y1, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Y5, Y2, Y2
-	VADDPS  Y8, Y2, Y2
-	VADDPS  Y11, Y2, Y2
-	VADDPS  (BX), Y2, K1, Y2
-	VMOVUPS Y2, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000003, DX, BX
-	ADDQ    BX, (SP)
-	MOVQ    skip+80(FP), BX
-	ADDQ    BX, (SP)
-	DECQ    48(SP)
-	JNZ     loop598
-	JMP     block560
-
-kind597:
-	CMPQ kind+112(FP), $0x00000006
-	JNE  kind606
-
-loop607:
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	VXORPS Y12, Y12, Y12
-	VXORPS Y13, Y13, Y13
-	VXORPS Y14, Y14, Y14
-	VXORPS Y15, Y15, Y15
-	VXORPS Y16, Y16, Y16
-	VXORPS Y17, Y17, Y17
-	VXORPS Y18, Y18, Y18
-	VXORPS Y19, Y19, Y19
-	LEAQ   (CX)(CX*2), R9
-	MOVQ   (SP), R10
-	MOVQ   16(SP), SI
-	MOVQ   SI, 400(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 408(SP)
-
-loop608:
-	MOVQ R10, SI
-	MOVQ 400(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while609:
-	CMPQ        R8, $0x00000008
-	JL          done610
-	VMOVUPS.Z   (DI), K1, Y20
-	VMOVUPS.Z   (DI)(CX*1), K1, Y21
-	VMOVUPS.Z   (DI)(CX*2), K1, Y22
-	VMOVUPS.Z   (DI)(R9*1), K1, Y23
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Y24
-	VMOVUPS.Z   (DI)(CX*1), K1, Y25
-	VMOVUPS.Z   (DI)(CX*2), K1, Y26
-	VMOVUPS.Z   (DI)(R9*1), K1, Y27
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Y28
-	VFMADD231PS Y28, Y20, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y28
-	VFMADD231PS Y28, Y20, Y1
-	VMOVUPS.Z   (R11)(CX*2), K1, Y28
-	VFMADD231PS Y28, Y20, Y2
-	VFMADD231PS Y28, Y21, Y5
-	VMOVUPS.Z   (R11)(R9*1), K1, Y28
-	VFMADD231PS Y28, Y20, Y3
-	VFMADD231PS Y28, Y21, Y6
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y28
-	VFMADD231PS Y28, Y20, Y4
-	VFMADD231PS Y28, Y21, Y7
-	VFMADD231PS Y28, Y22, Y10
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y21, Y8
-	VFMADD231PS Y20, Y22, Y11
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y21, Y9
-	VFMADD231PS Y20, Y22, Y12
-	VFMADD231PS Y20, Y23, Y15
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y22, Y13
-	VFMADD231PS Y20, Y23, Y16
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y20
-	VFMADD231PS Y20, Y22, Y14
-	VFMADD231PS Y20, Y23, Y17
-	VFMADD231PS Y20, Y24, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y23, Y18
-	VFMADD231PS Y20, Y24, Y1
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y23, Y19
-	VFMADD231PS Y20, Y24, Y2
-	VFMADD231PS Y20, Y25, Y5
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y24, Y3
-	VFMADD231PS Y20, Y25, Y6
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y20
-	VFMADD231PS Y20, Y24, Y4
-	VFMADD231PS Y20, Y25, Y7
-	VFMADD231PS Y20, Y26, Y10
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y25, Y8
-	VFMADD231PS Y20, Y26, Y11
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y25, Y9
-	VFMADD231PS Y20, Y26, Y12
-	VFMADD231PS Y20, Y27, Y15
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y26, Y13
-	VFMADD231PS Y20, Y27, Y16
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y20
-	VFMADD231PS Y20, Y26, Y14
-	VFMADD231PS Y20, Y27, Y17
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y27, Y18
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y27, Y19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while609
-
-done610:
-while611:
-	CMPQ        R8, $0x00000004
-	JL          done612
-	VMOVUPS.Z   (DI), K1, Y20
-	VMOVUPS.Z   (DI)(CX*1), K1, Y21
-	VMOVUPS.Z   (DI)(CX*2), K1, Y22
-	VMOVUPS.Z   (DI)(R9*1), K1, Y23
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Y24
-	VFMADD231PS Y24, Y20, Y0
-	VMOVUPS.Z   (R11)(CX*1), K1, Y24
-	VFMADD231PS Y24, Y20, Y1
-	VMOVUPS.Z   (R11)(CX*2), K1, Y24
-	VFMADD231PS Y24, Y20, Y2
-	VFMADD231PS Y24, Y21, Y5
-	VMOVUPS.Z   (R11)(R9*1), K1, Y24
-	VFMADD231PS Y24, Y20, Y3
-	VFMADD231PS Y24, Y21, Y6
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y24
-	VFMADD231PS Y24, Y20, Y4
-	VFMADD231PS Y24, Y21, Y7
-	VFMADD231PS Y24, Y22, Y10
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y21, Y8
-	VFMADD231PS Y20, Y22, Y11
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y21, Y9
-	VFMADD231PS Y20, Y22, Y12
-	VFMADD231PS Y20, Y23, Y15
-	VMOVUPS.Z   (R11)(R9*1), K1, Y20
-	VFMADD231PS Y20, Y22, Y13
-	VFMADD231PS Y20, Y23, Y16
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Y20
-	VFMADD231PS Y20, Y22, Y14
-	VFMADD231PS Y20, Y23, Y17
-	VMOVUPS.Z   (R11)(CX*1), K1, Y20
-	VFMADD231PS Y20, Y23, Y18
-	VMOVUPS.Z   (R11)(CX*2), K1, Y20
-	VFMADD231PS Y20, Y23, Y19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while611
-
-done612:
-while613:
-	CMPQ        R8, $0x00000001
-	JL          done614
-	VMOVUPS.Z   (DI), K1, Y20
-	VFMADD231PS (SI), Y20, K1, Y0
-	VFMADD231PS (SI)(DX*1), Y20, K1, Y1
-	VFMADD231PS (SI)(DX*2), Y20, K1, Y2
-	VFMADD231PS (SI)(BX*1), Y20, K1, Y3
-	VFMADD231PS (SI)(DX*4), Y20, K1, Y4
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while613
-
-done614:
-	ADDQ    xRow+88(FP), R10
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 400(SP)
-	DECQ    408(SP)
-	JNZ     loop608
-	MOVQ    8(SP), SI
-	VADDPS  Y5, Y0, Y0
-	VADDPS  Y10, Y0, Y0
-	VADDPS  Y15, Y0, Y0
-	VADDPS  (SI), Y0, K1, Y0
-	VMOVUPS Y0, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y6, Y1, Y1
-	VADDPS  Y11, Y1, Y1
-	VADDPS  Y16, Y1, Y1
-	VADDPS  (SI), Y1, K1, Y1
-	VMOVUPS Y1, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y7, Y2, Y2
-	VADDPS  Y12, Y2, Y2
-	VADDPS  Y17, Y2, Y2
-	VADDPS  (SI), Y2, K1, Y2
-	VMOVUPS Y2, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y8, Y3, Y3
-	VADDPS  Y13, Y3, Y3
-	VADDPS  Y18, Y3, Y3
-	VADDPS  (SI), Y3, K1, Y3
-	VMOVUPS Y3, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Y9, Y4, Y4
-	VADDPS  Y14, Y4, Y4
-	VADDPS  Y19, Y4, Y4
-	VADDPS  (SI), Y4, K1, Y4
-	VMOVUPS Y4, K1, (SI)
-	ADDQ    CX, SI
-	MOVQ    SI, 8(SP)
-	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, (SP)
-	MOVQ    skip+80(FP), SI
-	ADDQ    SI, (SP)
-	DECQ    48(SP)
-	JNZ     loop607
-	JMP     block560
-
-kind606:
-loop615:
-	MOVQ kw+56(FP), BX
-	MOVQ BX, 56(SP)
-
-while616:
-	CMPQ   56(SP), $0x00000003
-	JL     done617
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-	VXORPS Y8, Y8, Y8
-	VXORPS Y9, Y9, Y9
-	VXORPS Y10, Y10, Y10
-	VXORPS Y11, Y11, Y11
-	MOVQ   (SP), BX
-	MOVQ   16(SP), SI
-	MOVQ   SI, 416(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 424(SP)
-
-loop618:
-	MOVQ BX, SI
-	MOVQ 416(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while619:
-	CMPQ        R8, $0x00000004
-	JL          done620
-	VMOVUPS.Z   (DI), K1, Y12
-	VFMADD231PS (SI), Y12, K1, Y0
-	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
-	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Y12
-	VFMADD231PS (SI), Y12, K1, Y3
-	VFMADD231PS (SI)(DX*1), Y12, K1, Y4
-	VFMADD231PS (SI)(DX*2), Y12, K1, Y5
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Y12
-	VFMADD231PS (SI), Y12, K1, Y6
-	VFMADD231PS (SI)(DX*1), Y12, K1, Y7
-	VFMADD231PS (SI)(DX*2), Y12, K1, Y8
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Y12
-	VFMADD231PS (SI), Y12, K1, Y9
-	VFMADD231PS (SI)(DX*1), Y12, K1, Y10
-	VFMADD231PS (SI)(DX*2), Y12, K1, Y11
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while619
-
-done620:
-while621:
-	CMPQ        R8, $0x00000001
-	JL          done622
-	VMOVUPS.Z   (DI), K1, Y12
-	VFMADD231PS (SI), Y12, K1, Y0
-	VFMADD231PS (SI)(DX*1), Y12, K1, Y1
-	VFMADD231PS (SI)(DX*2), Y12, K1, Y2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while621
-
-done622:
-	ADDQ    xRow+88(FP), BX
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 416(SP)
-	DECQ    424(SP)
-	JNZ     loop618
-	MOVQ    8(SP), BX
-	VADDPS  Y3, Y0, Y0
-	VADDPS  Y6, Y0, Y0
-	VADDPS  Y9, Y0, Y0
-	VADDPS  (BX), Y0, K1, Y0
-	VMOVUPS Y0, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Y4, Y1, Y1
-	VADDPS  Y7, Y1, Y1
-	VADDPS  Y10, Y1, Y1
-	VADDPS  (BX), Y1, K1, Y1
-	VMOVUPS Y1, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Y5, Y2, Y2
-	VADDPS  Y8, Y2, Y2
-	VADDPS  Y11, Y2, Y2
-	VADDPS  (BX), Y2, K1, Y2
-	VMOVUPS Y2, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000003, DX, BX
-	ADDQ    BX, (SP)
-	SUBQ    $0x00000003, 56(SP)
-	JMP     while616
-
-done617:
-while623:
-	CMPQ   56(SP), $0x00000001
-	JL     done624
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	MOVQ   (SP), BX
-	MOVQ   16(SP), SI
-	MOVQ   SI, 432(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 440(SP)
-
-loop625:
-	MOVQ BX, SI
-	MOVQ 432(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while626:
-	CMPQ        R8, $0x00000004
-	JL          done627
-	VMOVUPS.Z   (DI), K1, Y4
-	VFMADD231PS (SI), Y4, K1, Y0
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Y4
-	VFMADD231PS (SI), Y4, K1, Y1
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Y4
-	VFMADD231PS (SI), Y4, K1, Y2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Y4
-	VFMADD231PS (SI), Y4, K1, Y3
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while626
-
-done627:
-while628:
-	CMPQ        R8, $0x00000001
-	JL          done629
-	VMOVUPS.Z   (DI), K1, Y4
-	VFMADD231PS (SI), Y4, K1, Y0
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while628
-
-done629:
-	ADDQ    xRow+88(FP), BX
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 432(SP)
-	DECQ    440(SP)
-	JNZ     loop625
-	MOVQ    8(SP), BX
-	VADDPS  Y1, Y0, Y0
-	VADDPS  Y2, Y0, Y0
-	VADDPS  Y3, Y0, Y0
-	VADDPS  (BX), Y0, K1, Y0
-	VMOVUPS Y0, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000001, DX, BX
-	ADDQ    BX, (SP)
-	SUBQ    $0x00000001, 56(SP)
-	JMP     while623
-
-done624:
-	MOVQ skip+80(FP), BX
-	ADDQ BX, (SP)
-	DECQ 48(SP)
-	JNZ  loop615
-
-block560:
-	JMP rest487
-
-more559:
-	MOVQ  40(SP), SI
-	MOVQ  $-1, DI
-	BZHIQ SI, DI, DI
-	KMOVW DI, K1
-	MOVQ  24(SP), SI
-	MOVQ  SI, (SP)
-	MOVQ  32(SP), SI
-	MOVQ  SI, 8(SP)
-	MOVQ  kh+48(FP), SI
-	MOVQ  SI, 48(SP)
-	CMPQ  kind+112(FP), $0x00000001
-	JNE   kind631
-
-loop632:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	LEAQ   (CX)(CX*2), BX
-	MOVQ   (SP), R9
-	MOVQ   16(SP), SI
-	MOVQ   SI, 448(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 456(SP)
-
-loop633:
-	MOVQ R9, SI
-	MOVQ 448(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while634:
-	CMPQ        R8, $0x00000008
-	JL          done635
-	VMOVUPS.Z   (DI), K1, Z12
-	VMOVUPS.Z   (DI)(CX*1), K1, Z13
-	VMOVUPS.Z   (DI)(CX*2), K1, Z14
-	VMOVUPS.Z   (DI)(BX*1), K1, Z15
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Z16
-	VMOVUPS.Z   (DI)(CX*1), K1, Z17
-	VMOVUPS.Z   (DI)(CX*2), K1, Z18
-	VMOVUPS.Z   (DI)(BX*1), K1, Z19
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Z20
-	VFMADD231PS Z20, Z12, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z12, Z1
-	VFMADD231PS Z20, Z13, Z3
-	VMOVUPS.Z   (R10)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z12, Z2
-	VFMADD231PS Z20, Z13, Z4
-	VFMADD231PS Z20, Z14, Z6
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z13, Z5
-	VFMADD231PS Z12, Z14, Z7
-	VFMADD231PS Z12, Z15, Z9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z14, Z8
-	VFMADD231PS Z12, Z15, Z10
-	VFMADD231PS Z12, Z16, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z15, Z11
-	VFMADD231PS Z12, Z16, Z1
-	VFMADD231PS Z12, Z17, Z3
-	VMOVUPS.Z   (R10)(CX*2), K1, Z12
-	VFMADD231PS Z12, Z16, Z2
-	VFMADD231PS Z12, Z17, Z4
-	VFMADD231PS Z12, Z18, Z6
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z17, Z5
-	VFMADD231PS Z12, Z18, Z7
-	VFMADD231PS Z12, Z19, Z9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z18, Z8
-	VFMADD231PS Z12, Z19, Z10
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z19, Z11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while634
-
-done635:
-while636:
-	CMPQ        R8, $0x00000004
-	JL          done637
-	VMOVUPS.Z   (DI), K1, Z12
-	VMOVUPS.Z   (DI)(CX*1), K1, Z13
-	VMOVUPS.Z   (DI)(CX*2), K1, Z14
-	VMOVUPS.Z   (DI)(BX*1), K1, Z15
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Z16
-	VFMADD231PS Z16, Z12, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z16
-	VFMADD231PS Z16, Z12, Z1
-	VFMADD231PS Z16, Z13, Z3
-	VMOVUPS.Z   (R10)(CX*2), K1, Z16
-	VFMADD231PS Z16, Z12, Z2
-	VFMADD231PS Z16, Z13, Z4
-	VFMADD231PS Z16, Z14, Z6
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z13, Z5
-	VFMADD231PS Z12, Z14, Z7
-	VFMADD231PS Z12, Z15, Z9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z14, Z8
-	VFMADD231PS Z12, Z15, Z10
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z15, Z11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while636
-
-done637:
-while638:
-	CMPQ        R8, $0x00000001
-	JL          done639
-	VMOVUPS.Z   (DI), K1, Z12
-	VFMADD231PS (SI), Z12, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z12, K1, Z2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while638
-
-done639:
-	ADDQ    xRow+88(FP), R9
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 448(SP)
-	DECQ    456(SP)
-	JNZ     loop633
-	MOVQ    8(SP), BX
-	VADDPS  Z3, Z0, Z0
-	VADDPS  Z6, Z0, Z0
-	VADDPS  Z9, Z0, Z0
-	VADDPS  (BX), Z0, K1, Z0
-	VMOVUPS Z0, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Z4, Z1, Z1
-	VADDPS  Z7, Z1, Z1
-	VADDPS  Z10, Z1, Z1
-	VADDPS  (BX), Z1, K1, Z1
-	VMOVUPS Z1, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Z5, Z2, Z2
-	VADDPS  Z8, Z2, Z2
-	VADDPS  Z11, Z2, Z2
-	VADDPS  (BX), Z2, K1, Z2
-	VMOVUPS Z2, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000003, DX, BX
-	ADDQ    BX, (SP)
-	MOVQ    skip+80(FP), BX
-	ADDQ    BX, (SP)
-	DECQ    48(SP)
-	JNZ     loop632
-	JMP     block630
-
-kind631:
-	CMPQ kind+112(FP), $0x00000002
-	JNE  kind640
-
-loop641:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-	VXORPS Z16, Z16, Z16
-	VXORPS Z17, Z17, Z17
-	VXORPS Z18, Z18, Z18
-	VXORPS Z19, Z19, Z19
-	LEAQ   (CX)(CX*2), R9
-	MOVQ   (SP), R10
-	MOVQ   16(SP), SI
-	MOVQ   SI, 464(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 472(SP)
-
-loop642:
-	MOVQ R10, SI
-	MOVQ 464(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while643:
-	CMPQ        R8, $0x00000008
-	JL          done644
-	VMOVUPS.Z   (DI), K1, Z20
-	VMOVUPS.Z   (DI)(CX*1), K1, Z21
-	VMOVUPS.Z   (DI)(CX*2), K1, Z22
-	VMOVUPS.Z   (DI)(R9*1), K1, Z23
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Z24
-	VMOVUPS.Z   (DI)(CX*1), K1, Z25
-	VMOVUPS.Z   (DI)(CX*2), K1, Z26
-	VMOVUPS.Z   (DI)(R9*1), K1, Z27
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Z28
-	VFMADD231PS Z28, Z20, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z28
-	VFMADD231PS Z28, Z20, Z1
-	VFMADD231PS Z28, Z21, Z5
-	VMOVUPS.Z   (R11)(CX*2), K1, Z28
-	VFMADD231PS Z28, Z20, Z2
-	VFMADD231PS Z28, Z21, Z6
-	VFMADD231PS Z28, Z22, Z10
-	VMOVUPS.Z   (R11)(R9*1), K1, Z28
-	VFMADD231PS Z28, Z20, Z3
-	VFMADD231PS Z28, Z21, Z7
-	VFMADD231PS Z28, Z22, Z11
-	VFMADD231PS Z28, Z23, Z15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z28
-	VFMADD231PS Z28, Z20, Z4
-	VFMADD231PS Z28, Z21, Z8
-	VFMADD231PS Z28, Z22, Z12
-	VFMADD231PS Z28, Z23, Z16
-	VFMADD231PS Z28, Z24, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z21, Z9
-	VFMADD231PS Z20, Z22, Z13
-	VFMADD231PS Z20, Z23, Z17
-	VFMADD231PS Z20, Z24, Z1
-	VFMADD231PS Z20, Z25, Z5
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z22, Z14
-	VFMADD231PS Z20, Z23, Z18
-	VFMADD231PS Z20, Z24, Z2
-	VFMADD231PS Z20, Z25, Z6
-	VFMADD231PS Z20, Z26, Z10
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z23, Z19
-	VFMADD231PS Z20, Z24, Z3
-	VFMADD231PS Z20, Z25, Z7
-	VFMADD231PS Z20, Z26, Z11
-	VFMADD231PS Z20, Z27, Z15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z20
-	VFMADD231PS Z20, Z24, Z4
-	VFMADD231PS Z20, Z25, Z8
-	VFMADD231PS Z20, Z26, Z12
-	VFMADD231PS Z20, Z27, Z16
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z25, Z9
-	VFMADD231PS Z20, Z26, Z13
-	VFMADD231PS Z20, Z27, Z17
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z26, Z14
-	VFMADD231PS Z20, Z27, Z18
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z27, Z19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while643
-
-done644:
-while645:
-	CMPQ        R8, $0x00000004
-	JL          done646
-	VMOVUPS.Z   (DI), K1, Z20
-	VMOVUPS.Z   (DI)(CX*1), K1, Z21
-	VMOVUPS.Z   (DI)(CX*2), K1, Z22
-	VMOVUPS.Z   (DI)(R9*1), K1, Z23
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Z24
-	VFMADD231PS Z24, Z20, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z24
-	VFMADD231PS Z24, Z20, Z1
-	VFMADD231PS Z24, Z21, Z5
-	VMOVUPS.Z   (R11)(CX*2), K1, Z24
-	VFMADD231PS Z24, Z20, Z2
-	VFMADD231PS Z24, Z21, Z6
-	VFMADD231PS Z24, Z22, Z10
-	VMOVUPS.Z   (R11)(R9*1), K1, Z24
-	VFMADD231PS Z24, Z20, Z3
-	VFMADD231PS Z24, Z21, Z7
-	VFMADD231PS Z24, Z22, Z11
-	VFMADD231PS Z24, Z23, Z15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z24
-	VFMADD231PS Z24, Z20, Z4
-	VFMADD231PS Z24, Z21, Z8
-	VFMADD231PS Z24, Z22, Z12
-	VFMADD231PS Z24, Z23, Z16
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z21, Z9
-	VFMADD231PS Z20, Z22, Z13
-	VFMADD231PS Z20, Z23, Z17
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z22, Z14
-	VFMADD231PS Z20, Z23, Z18
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z23, Z19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while645
-
-done646:
-while647:
-	CMPQ        R8, $0x00000001
-	JL          done648
-	VMOVUPS.Z   (DI), K1, Z20
-	VFMADD231PS (SI), Z20, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z20, K1, Z2
-	VFMADD231PS (SI)(BX*1), Z20, K1, Z3
-	VFMADD231PS (SI)(DX*4), Z20, K1, Z4
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while647
-
-done648:
-	ADDQ    xRow+88(FP), R10
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 464(SP)
-	DECQ    472(SP)
-	JNZ     loop642
-	MOVQ    8(SP), SI
-	VADDPS  Z5, Z0, Z0
-	VADDPS  Z10, Z0, Z0
-	VADDPS  Z15, Z0, Z0
-	VADDPS  (SI), Z0, K1, Z0
-	VMOVUPS Z0, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z6, Z1, Z1
-	VADDPS  Z11, Z1, Z1
-	VADDPS  Z16, Z1, Z1
-	VADDPS  (SI), Z1, K1, Z1
-	VMOVUPS Z1, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z7, Z2, Z2
-	VADDPS  Z12, Z2, Z2
-	VADDPS  Z17, Z2, Z2
-	VADDPS  (SI), Z2, K1, Z2
-	VMOVUPS Z2, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z8, Z3, Z3
-	VADDPS  Z13, Z3, Z3
-	VADDPS  Z18, Z3, Z3
-	VADDPS  (SI), Z3, K1, Z3
-	VMOVUPS Z3, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z9, Z4, Z4
-	VADDPS  Z14, Z4, Z4
-	VADDPS  Z19, Z4, Z4
-	VADDPS  (SI), Z4, K1, Z4
-	VMOVUPS Z4, K1, (SI)
-	ADDQ    CX, SI
-	MOVQ    SI, 8(SP)
-	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, (SP)
-	MOVQ    skip+80(FP), SI
-	ADDQ    SI, (SP)
-	DECQ    48(SP)
-	JNZ     loop641
-	JMP     block630
-
-kind640:
-	CMPQ kind+112(FP), $0x00000003
-	JNE  kind649
-
-loop650:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	LEAQ   (CX)(CX*2), BX
-	MOVQ   (SP), R9
-	MOVQ   16(SP), SI
-	MOVQ   SI, 480(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 488(SP)
-
-loop651:
-	MOVQ R9, SI
-	MOVQ 480(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while652:
-	CMPQ        R8, $0x00000008
-	JL          done653
-	VMOVUPS.Z   (DI), K1, Z12
-	VMOVUPS.Z   (DI)(CX*1), K1, Z13
-	VMOVUPS.Z   (DI)(CX*2), K1, Z14
-	VMOVUPS.Z   (DI)(BX*1), K1, Z15
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Z16
-	VMOVUPS.Z   (DI)(CX*1), K1, Z17
-	VMOVUPS.Z   (DI)(CX*2), K1, Z18
-	VMOVUPS.Z   (DI)(BX*1), K1, Z19
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Z20
-	VFMADD231PS Z20, Z12, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z13, Z3
-	VMOVUPS.Z   (R10)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z12, Z1
-	VFMADD231PS Z20, Z14, Z6
-	VMOVUPS.Z   (R10)(BX*1), K1, Z20
-	VFMADD231PS Z20, Z13, Z4
-	VFMADD231PS Z20, Z15, Z9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z20
-	VFMADD231PS Z20, Z12, Z2
-	VFMADD231PS Z20, Z14, Z7
-	VFMADD231PS Z20, Z16, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z13, Z5
-	VFMADD231PS Z12, Z15, Z10
-	VFMADD231PS Z12, Z17, Z3
-	VMOVUPS.Z   (R10)(CX*2), K1, Z12
-	VFMADD231PS Z12, Z14, Z8
-	VFMADD231PS Z12, Z16, Z1
-	VFMADD231PS Z12, Z18, Z6
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z15, Z11
-	VFMADD231PS Z12, Z17, Z4
-	VFMADD231PS Z12, Z19, Z9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z16, Z2
-	VFMADD231PS Z12, Z18, Z7
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z17, Z5
-	VFMADD231PS Z12, Z19, Z10
-	VMOVUPS.Z   (R10)(CX*2), K1, Z12
-	VFMADD231PS Z12, Z18, Z8
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z19, Z11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while652
-
-done653:
-while654:
-	CMPQ        R8, $0x00000004
-	JL          done655
-	VMOVUPS.Z   (DI), K1, Z12
-	VMOVUPS.Z   (DI)(CX*1), K1, Z13
-	VMOVUPS.Z   (DI)(CX*2), K1, Z14
-	VMOVUPS.Z   (DI)(BX*1), K1, Z15
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Z16
-	VFMADD231PS Z16, Z12, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z16
-	VFMADD231PS Z16, Z13, Z3
-	VMOVUPS.Z   (R10)(CX*2), K1, Z16
-	VFMADD231PS Z16, Z12, Z1
-	VFMADD231PS Z16, Z14, Z6
-	VMOVUPS.Z   (R10)(BX*1), K1, Z16
-	VFMADD231PS Z16, Z13, Z4
-	VFMADD231PS Z16, Z15, Z9
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z16
-	VFMADD231PS Z16, Z12, Z2
-	VFMADD231PS Z16, Z14, Z7
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z13, Z5
-	VFMADD231PS Z12, Z15, Z10
-	VMOVUPS.Z   (R10)(CX*2), K1, Z12
-	VFMADD231PS Z12, Z14, Z8
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z15, Z11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while654
-
-done655:
-while656:
-	CMPQ        R8, $0x00000001
-	JL          done657
-	VMOVUPS.Z   (DI), K1, Z12
-	VFMADD231PS (SI), Z12, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z12, K1, Z2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while656
-
-done657:
-	ADDQ    xRow+88(FP), R9
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 480(SP)
-	DECQ    488(SP)
-	JNZ     loop651
-	MOVQ    8(SP), BX
-	VADDPS  Z3, Z0, Z0
-	VADDPS  Z6, Z0, Z0
-	VADDPS  Z9, Z0, Z0
-	VADDPS  (BX), Z0, K1, Z0
-	VMOVUPS Z0, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Z4, Z1, Z1
-	VADDPS  Z7, Z1, Z1
-	VADDPS  Z10, Z1, Z1
-	VADDPS  (BX), Z1, K1, Z1
-	VMOVUPS Z1, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Z5, Z2, Z2
-	VADDPS  Z8, Z2, Z2
-	VADDPS  Z11, Z2, Z2
-	VADDPS  (BX), Z2, K1, Z2
-	VMOVUPS Z2, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000003, DX, BX
-	ADDQ    BX, (SP)
-	MOVQ    skip+80(FP), BX
-	ADDQ    BX, (SP)
-	DECQ    48(SP)
-	JNZ     loop650
-	JMP     block630
-
-kind649:
-	CMPQ kind+112(FP), $0x00000004
-	JNE  kind658
-
-loop659:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-	VXORPS Z16, Z16, Z16
-	VXORPS Z17, Z17, Z17
-	VXORPS Z18, Z18, Z18
-	VXORPS Z19, Z19, Z19
-	LEAQ   (CX)(CX*2), R9
-	MOVQ   (SP), R10
-	MOVQ   16(SP), SI
-	MOVQ   SI, 496(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 504(SP)
-
-loop660:
-	MOVQ R10, SI
-	MOVQ 496(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while661:
-	CMPQ        R8, $0x00000008
-	JL          done662
-	VMOVUPS.Z   (DI), K1, Z20
-	VMOVUPS.Z   (DI)(CX*1), K1, Z21
-	VMOVUPS.Z   (DI)(CX*2), K1, Z22
-	VMOVUPS.Z   (DI)(R9*1), K1, Z23
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Z24
-	VMOVUPS.Z   (DI)(CX*1), K1, Z25
-	VMOVUPS.Z   (DI)(CX*2), K1, Z26
-	VMOVUPS.Z   (DI)(R9*1), K1, Z27
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Z28
-	VFMADD231PS Z28, Z20, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z28
-	VFMADD231PS Z28, Z21, Z5
-	VMOVUPS.Z   (R11)(CX*2), K1, Z28
-	VFMADD231PS Z28, Z20, Z1
-	VFMADD231PS Z28, Z22, Z10
-	VMOVUPS.Z   (R11)(R9*1), K1, Z28
-	VFMADD231PS Z28, Z21, Z6
-	VFMADD231PS Z28, Z23, Z15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z28
-	VFMADD231PS Z28, Z20, Z2
-	VFMADD231PS Z28, Z22, Z11
-	VFMADD231PS Z28, Z24, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z28
-	VFMADD231PS Z28, Z21, Z7
-	VFMADD231PS Z28, Z23, Z16
-	VFMADD231PS Z28, Z25, Z5
-	VMOVUPS.Z   (R11)(CX*2), K1, Z28
-	VFMADD231PS Z28, Z20, Z3
-	VFMADD231PS Z28, Z22, Z12
-	VFMADD231PS Z28, Z24, Z1
-	VFMADD231PS Z28, Z26, Z10
-	VMOVUPS.Z   (R11)(R9*1), K1, Z28
-	VFMADD231PS Z28, Z21, Z8
-	VFMADD231PS Z28, Z23, Z17
-	VFMADD231PS Z28, Z25, Z6
-	VFMADD231PS Z28, Z27, Z15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z28
-	VFMADD231PS Z28, Z20, Z4
-	VFMADD231PS Z28, Z22, Z13
-	VFMADD231PS Z28, Z24, Z2
-	VFMADD231PS Z28, Z26, Z11
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z21, Z9
-	VFMADD231PS Z20, Z23, Z18
-	VFMADD231PS Z20, Z25, Z7
-	VFMADD231PS Z20, Z27, Z16
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z22, Z14
-	VFMADD231PS Z20, Z24, Z3
-	VFMADD231PS Z20, Z26, Z12
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z23, Z19
-	VFMADD231PS Z20, Z25, Z8
-	VFMADD231PS Z20, Z27, Z17
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z20
-	VFMADD231PS Z20, Z24, Z4
-	VFMADD231PS Z20, Z26, Z13
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z25, Z9
-	VFMADD231PS Z20, Z27, Z18
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z26, Z14
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z27, Z19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while661
-
-done662:
-while663:
-	CMPQ        R8, $0x00000004
-	JL          done664
-	VMOVUPS.Z   (DI), K1, Z20
-	VMOVUPS.Z   (DI)(CX*1), K1, Z21
-	VMOVUPS.Z   (DI)(CX*2), K1, Z22
-	VMOVUPS.Z   (DI)(R9*1), K1, Z23
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Z24
-	VFMADD231PS Z24, Z20, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z24
-	VFMADD231PS Z24, Z21, Z5
-	VMOVUPS.Z   (R11)(CX*2), K1, Z24
-	VFMADD231PS Z24, Z20, Z1
-	VFMADD231PS Z24, Z22, Z10
-	VMOVUPS.Z   (R11)(R9*1), K1, Z24
-	VFMADD231PS Z24, Z21, Z6
-	VFMADD231PS Z24, Z23, Z15
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z24
-	VFMADD231PS Z24, Z20, Z2
-	VFMADD231PS Z24, Z22, Z11
-	VMOVUPS.Z   (R11)(CX*1), K1, Z24
-	VFMADD231PS Z24, Z21, Z7
-	VFMADD231PS Z24, Z23, Z16
-	VMOVUPS.Z   (R11)(CX*2), K1, Z24
-	VFMADD231PS Z24, Z20, Z3
-	VFMADD231PS Z24, Z22, Z12
-	VMOVUPS.Z   (R11)(R9*1), K1, Z24
-	VFMADD231PS Z24, Z21, Z8
-	VFMADD231PS Z24, Z23, Z17
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z24
-	VFMADD231PS Z24, Z20, Z4
-	VFMADD231PS Z24, Z22, Z13
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z21, Z9
-	VFMADD231PS Z20, Z23, Z18
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z22, Z14
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z23, Z19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while663
-
-done664:
-while665:
-	CMPQ        R8, $0x00000001
-	JL          done666
-	VMOVUPS.Z   (DI), K1, Z20
-	VFMADD231PS (SI), Z20, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z20, K1, Z2
-	VFMADD231PS (SI)(BX*1), Z20, K1, Z3
-	VFMADD231PS (SI)(DX*4), Z20, K1, Z4
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while665
-
-done666:
-	ADDQ    xRow+88(FP), R10
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 496(SP)
-	DECQ    504(SP)
-	JNZ     loop660
-	MOVQ    8(SP), SI
-	VADDPS  Z5, Z0, Z0
-	VADDPS  Z10, Z0, Z0
-	VADDPS  Z15, Z0, Z0
-	VADDPS  (SI), Z0, K1, Z0
-	VMOVUPS Z0, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z6, Z1, Z1
-	VADDPS  Z11, Z1, Z1
-	VADDPS  Z16, Z1, Z1
-	VADDPS  (SI), Z1, K1, Z1
-	VMOVUPS Z1, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z7, Z2, Z2
-	VADDPS  Z12, Z2, Z2
-	VADDPS  Z17, Z2, Z2
-	VADDPS  (SI), Z2, K1, Z2
-	VMOVUPS Z2, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z8, Z3, Z3
-	VADDPS  Z13, Z3, Z3
-	VADDPS  Z18, Z3, Z3
-	VADDPS  (SI), Z3, K1, Z3
-	VMOVUPS Z3, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z9, Z4, Z4
-	VADDPS  Z14, Z4, Z4
-	VADDPS  Z19, Z4, Z4
-	VADDPS  (SI), Z4, K1, Z4
-	VMOVUPS Z4, K1, (SI)
-	ADDQ    CX, SI
-	MOVQ    SI, 8(SP)
-	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, (SP)
-	MOVQ    skip+80(FP), SI
-	ADDQ    SI, (SP)
-	DECQ    48(SP)
-	JNZ     loop659
-	JMP     block630
-
-kind658:
-	CMPQ kind+112(FP), $0x00000005
-	JNE  kind667
-
-loop668:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	LEAQ   (CX)(CX*2), BX
-	MOVQ   (SP), R9
-	MOVQ   16(SP), SI
-	MOVQ   SI, 512(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 520(SP)
-
-loop669:
-	MOVQ R9, SI
-	MOVQ 512(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while670:
-	CMPQ        R8, $0x00000008
-	JL          done671
-	VMOVUPS.Z   (DI), K1, Z12
-	VMOVUPS.Z   (DI)(CX*1), K1, Z13
-	VMOVUPS.Z   (DI)(CX*2), K1, Z14
-	VMOVUPS.Z   (DI)(BX*1), K1, Z15
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Z16
-	VMOVUPS.Z   (DI)(CX*1), K1, Z17
-	VMOVUPS.Z   (DI)(CX*2), K1, Z18
-	VMOVUPS.Z   (DI)(BX*1), K1, Z19
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Z20
-	VFMADD231PS Z20, Z12, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z12, Z1
-	VMOVUPS.Z   (R10)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z12, Z2
-	VFMADD231PS Z20, Z13, Z3
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z13, Z4
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z13, Z5
-	VFMADD231PS Z12, Z14, Z6
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z14, Z7
-	VMOVUPS.Z   (R10)(CX*2), K1, Z12
-	VFMADD231PS Z12, Z14, Z8
-	VFMADD231PS Z12, Z15, Z9
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z15, Z10
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z15, Z11
-	VFMADD231PS Z12, Z16, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z16, Z1
-	VMOVUPS.Z   (R10)(CX*2), K1, Z12
-	VFMADD231PS Z12, Z16, Z2
-	VFMADD231PS Z12, Z17, Z3
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z17, Z4
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z17, Z5
-	VFMADD231PS Z12, Z18, Z6
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z18, Z7
-	VMOVUPS.Z   (R10)(CX*2), K1, Z12
-	VFMADD231PS Z12, Z18, Z8
-	VFMADD231PS Z12, Z19, Z9
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z19, Z10
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z19, Z11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while670
-
-done671:
-while672:
-	CMPQ        R8, $0x00000004
-	JL          done673
-	VMOVUPS.Z   (DI), K1, Z12
-	VMOVUPS.Z   (DI)(CX*1), K1, Z13
-	VMOVUPS.Z   (DI)(CX*2), K1, Z14
-	VMOVUPS.Z   (DI)(BX*1), K1, Z15
-	MOVQ        SI, R10
-	VMOVUPS.Z   (R10), K1, Z16
-	VFMADD231PS Z16, Z12, Z0
-	VMOVUPS.Z   (R10)(CX*1), K1, Z16
-	VFMADD231PS Z16, Z12, Z1
-	VMOVUPS.Z   (R10)(CX*2), K1, Z16
-	VFMADD231PS Z16, Z12, Z2
-	VFMADD231PS Z16, Z13, Z3
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z13, Z4
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z13, Z5
-	VFMADD231PS Z12, Z14, Z6
-	VMOVUPS.Z   (R10)(CX*1), K1, Z12
-	VFMADD231PS Z12, Z14, Z7
-	VMOVUPS.Z   (R10)(CX*2), K1, Z12
-	VFMADD231PS Z12, Z14, Z8
-	VFMADD231PS Z12, Z15, Z9
-	VMOVUPS.Z   (R10)(BX*1), K1, Z12
-	VFMADD231PS Z12, Z15, Z10
-	LEAQ        (R10)(CX*4), R10
-	VMOVUPS.Z   (R10), K1, Z12
-	VFMADD231PS Z12, Z15, Z11
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while672
-
-done673:
-while674:
-	CMPQ        R8, $0x00000001
-	JL          done675
-	VMOVUPS.Z   (DI), K1, Z12
-	VFMADD231PS (SI), Z12, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z12, K1, Z2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while674
-
-done675:
-	ADDQ    xRow+88(FP), R9
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 512(SP)
-	DECQ    520(SP)
-	JNZ     loop669
-	MOVQ    8(SP), BX
-	VADDPS  Z3, Z0, Z0
-	VADDPS  Z6, Z0, Z0
-	VADDPS  Z9, Z0, Z0
-	VADDPS  (BX), Z0, K1, Z0
-	VMOVUPS Z0, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Z4, Z1, Z1
-	VADDPS  Z7, Z1, Z1
-	VADDPS  Z10, Z1, Z1
-	VADDPS  (BX), Z1, K1, Z1
-	VMOVUPS Z1, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Z5, Z2, Z2
-	VADDPS  Z8, Z2, Z2
-	VADDPS  Z11, Z2, Z2
-	VADDPS  (BX), Z2, K1, Z2
-	VMOVUPS Z2, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000003, DX, BX
-	ADDQ    BX, (SP)
-	MOVQ    skip+80(FP), BX
-	ADDQ    BX, (SP)
-	DECQ    48(SP)
-	JNZ     loop668
-	JMP     block630
-
-kind667:
-	CMPQ kind+112(FP), $0x00000006
-	JNE  kind676
-
-loop677:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-	VXORPS Z16, Z16, Z16
-	VXORPS Z17, Z17, Z17
-	VXORPS Z18, Z18, Z18
-	VXORPS Z19, Z19, Z19
-	LEAQ   (CX)(CX*2), R9
-	MOVQ   (SP), R10
-	MOVQ   16(SP), SI
-	MOVQ   SI, 528(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 536(SP)
-
-loop678:
-	MOVQ R10, SI
-	MOVQ 528(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while679:
-	CMPQ        R8, $0x00000008
-	JL          done680
-	VMOVUPS.Z   (DI), K1, Z20
-	VMOVUPS.Z   (DI)(CX*1), K1, Z21
-	VMOVUPS.Z   (DI)(CX*2), K1, Z22
-	VMOVUPS.Z   (DI)(R9*1), K1, Z23
-	LEAQ        (DI)(CX*4), DI
-	VMOVUPS.Z   (DI), K1, Z24
-	VMOVUPS.Z   (DI)(CX*1), K1, Z25
-	VMOVUPS.Z   (DI)(CX*2), K1, Z26
-	VMOVUPS.Z   (DI)(R9*1), K1, Z27
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Z28
-	VFMADD231PS Z28, Z20, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z28
-	VFMADD231PS Z28, Z20, Z1
-	VMOVUPS.Z   (R11)(CX*2), K1, Z28
-	VFMADD231PS Z28, Z20, Z2
-	VFMADD231PS Z28, Z21, Z5
-	VMOVUPS.Z   (R11)(R9*1), K1, Z28
-	VFMADD231PS Z28, Z20, Z3
-	VFMADD231PS Z28, Z21, Z6
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z28
-	VFMADD231PS Z28, Z20, Z4
-	VFMADD231PS Z28, Z21, Z7
-	VFMADD231PS Z28, Z22, Z10
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z21, Z8
-	VFMADD231PS Z20, Z22, Z11
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z21, Z9
-	VFMADD231PS Z20, Z22, Z12
-	VFMADD231PS Z20, Z23, Z15
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z22, Z13
-	VFMADD231PS Z20, Z23, Z16
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z20
-	VFMADD231PS Z20, Z22, Z14
-	VFMADD231PS Z20, Z23, Z17
-	VFMADD231PS Z20, Z24, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z23, Z18
-	VFMADD231PS Z20, Z24, Z1
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z23, Z19
-	VFMADD231PS Z20, Z24, Z2
-	VFMADD231PS Z20, Z25, Z5
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z24, Z3
-	VFMADD231PS Z20, Z25, Z6
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z20
-	VFMADD231PS Z20, Z24, Z4
-	VFMADD231PS Z20, Z25, Z7
-	VFMADD231PS Z20, Z26, Z10
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z25, Z8
-	VFMADD231PS Z20, Z26, Z11
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z25, Z9
-	VFMADD231PS Z20, Z26, Z12
-	VFMADD231PS Z20, Z27, Z15
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z26, Z13
-	VFMADD231PS Z20, Z27, Z16
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z20
-	VFMADD231PS Z20, Z26, Z14
-	VFMADD231PS Z20, Z27, Z17
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z27, Z18
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z27, Z19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000008, R8
-	JMP         while679
-
-done680:
-while681:
-	CMPQ        R8, $0x00000004
-	JL          done682
-	VMOVUPS.Z   (DI), K1, Z20
-	VMOVUPS.Z   (DI)(CX*1), K1, Z21
-	VMOVUPS.Z   (DI)(CX*2), K1, Z22
-	VMOVUPS.Z   (DI)(R9*1), K1, Z23
-	MOVQ        SI, R11
-	VMOVUPS.Z   (R11), K1, Z24
-	VFMADD231PS Z24, Z20, Z0
-	VMOVUPS.Z   (R11)(CX*1), K1, Z24
-	VFMADD231PS Z24, Z20, Z1
-	VMOVUPS.Z   (R11)(CX*2), K1, Z24
-	VFMADD231PS Z24, Z20, Z2
-	VFMADD231PS Z24, Z21, Z5
-	VMOVUPS.Z   (R11)(R9*1), K1, Z24
-	VFMADD231PS Z24, Z20, Z3
-	VFMADD231PS Z24, Z21, Z6
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z24
-	VFMADD231PS Z24, Z20, Z4
-	VFMADD231PS Z24, Z21, Z7
-	VFMADD231PS Z24, Z22, Z10
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z21, Z8
-	VFMADD231PS Z20, Z22, Z11
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z21, Z9
-	VFMADD231PS Z20, Z22, Z12
-	VFMADD231PS Z20, Z23, Z15
-	VMOVUPS.Z   (R11)(R9*1), K1, Z20
-	VFMADD231PS Z20, Z22, Z13
-	VFMADD231PS Z20, Z23, Z16
-	LEAQ        (R11)(CX*4), R11
-	VMOVUPS.Z   (R11), K1, Z20
-	VFMADD231PS Z20, Z22, Z14
-	VFMADD231PS Z20, Z23, Z17
-	VMOVUPS.Z   (R11)(CX*1), K1, Z20
-	VFMADD231PS Z20, Z23, Z18
-	VMOVUPS.Z   (R11)(CX*2), K1, Z20
-	VFMADD231PS Z20, Z23, Z19
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while681
-
-done682:
-while683:
-	CMPQ        R8, $0x00000001
-	JL          done684
-	VMOVUPS.Z   (DI), K1, Z20
-	VFMADD231PS (SI), Z20, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z20, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z20, K1, Z2
-	VFMADD231PS (SI)(BX*1), Z20, K1, Z3
-	VFMADD231PS (SI)(DX*4), Z20, K1, Z4
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while683
-
-done684:
-	ADDQ    xRow+88(FP), R10
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 528(SP)
-	DECQ    536(SP)
-	JNZ     loop678
-	MOVQ    8(SP), SI
-	VADDPS  Z5, Z0, Z0
-	VADDPS  Z10, Z0, Z0
-	VADDPS  Z15, Z0, Z0
-	VADDPS  (SI), Z0, K1, Z0
-	VMOVUPS Z0, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z6, Z1, Z1
-	VADDPS  Z11, Z1, Z1
-	VADDPS  Z16, Z1, Z1
-	VADDPS  (SI), Z1, K1, Z1
-	VMOVUPS Z1, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z7, Z2, Z2
-	VADDPS  Z12, Z2, Z2
-	VADDPS  Z17, Z2, Z2
-	VADDPS  (SI), Z2, K1, Z2
-	VMOVUPS Z2, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z8, Z3, Z3
-	VADDPS  Z13, Z3, Z3
-	VADDPS  Z18, Z3, Z3
-	VADDPS  (SI), Z3, K1, Z3
-	VMOVUPS Z3, K1, (SI)
-	ADDQ    CX, SI
-	VADDPS  Z9, Z4, Z4
-	VADDPS  Z14, Z4, Z4
-	VADDPS  Z19, Z4, Z4
-	VADDPS  (SI), Z4, K1, Z4
-	VMOVUPS Z4, K1, (SI)
-	ADDQ    CX, SI
-	MOVQ    SI, 8(SP)
-	IMUL3Q  $0x00000005, DX, SI
-	ADDQ    SI, (SP)
-	MOVQ    skip+80(FP), SI
-	ADDQ    SI, (SP)
-	DECQ    48(SP)
-	JNZ     loop677
-	JMP     block630
-
-kind676:
-loop685:
-	MOVQ kw+56(FP), BX
-	MOVQ BX, 56(SP)
-
-while686:
-	CMPQ   56(SP), $0x00000003
-	JL     done687
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	MOVQ   (SP), BX
-	MOVQ   16(SP), SI
-	MOVQ   SI, 544(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 552(SP)
-
-loop688:
-	MOVQ BX, SI
-	MOVQ 544(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while689:
-	CMPQ        R8, $0x00000004
-	JL          done690
-	VMOVUPS.Z   (DI), K1, Z12
-	VFMADD231PS (SI), Z12, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z12, K1, Z2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z12
-	VFMADD231PS (SI), Z12, K1, Z3
-	VFMADD231PS (SI)(DX*1), Z12, K1, Z4
-	VFMADD231PS (SI)(DX*2), Z12, K1, Z5
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z12
-	VFMADD231PS (SI), Z12, K1, Z6
-	VFMADD231PS (SI)(DX*1), Z12, K1, Z7
-	VFMADD231PS (SI)(DX*2), Z12, K1, Z8
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z12
-	VFMADD231PS (SI), Z12, K1, Z9
-	VFMADD231PS (SI)(DX*1), Z12, K1, Z10
-	VFMADD231PS (SI)(DX*2), Z12, K1, Z11
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while689
-
-done690:
-while691:
-	CMPQ        R8, $0x00000001
-	JL          done692
-	VMOVUPS.Z   (DI), K1, Z12
-	VFMADD231PS (SI), Z12, K1, Z0
-	VFMADD231PS (SI)(DX*1), Z12, K1, Z1
-	VFMADD231PS (SI)(DX*2), Z12, K1, Z2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while691
-
-done692:
-	ADDQ    xRow+88(FP), BX
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 544(SP)
-	DECQ    552(SP)
-	JNZ     loop688
-	MOVQ    8(SP), BX
-	VADDPS  Z3, Z0, Z0
-	VADDPS  Z6, Z0, Z0
-	VADDPS  Z9, Z0, Z0
-	VADDPS  (BX), Z0, K1, Z0
-	VMOVUPS Z0, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Z4, Z1, Z1
-	VADDPS  Z7, Z1, Z1
-	VADDPS  Z10, Z1, Z1
-	VADDPS  (BX), Z1, K1, Z1
-	VMOVUPS Z1, K1, (BX)
-	ADDQ    CX, BX
-	VADDPS  Z5, Z2, Z2
-	VADDPS  Z8, Z2, Z2
-	VADDPS  Z11, Z2, Z2
-	VADDPS  (BX), Z2, K1, Z2
-	VMOVUPS Z2, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000003, DX, BX
-	ADDQ    BX, (SP)
-	SUBQ    $0x00000003, 56(SP)
-	JMP     while686
-
-done687:
-while693:
-	CMPQ   56(SP), $0x00000001
-	JL     done694
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	MOVQ   (SP), BX
-	MOVQ   16(SP), SI
-	MOVQ   SI, 560(SP)
-	MOVQ   rows+40(FP), SI
-	MOVQ   SI, 568(SP)
-
-loop695:
-	MOVQ BX, SI
-	MOVQ 560(SP), DI
-	MOVQ pixels+32(FP), R8
-
-while696:
-	CMPQ        R8, $0x00000004
-	JL          done697
-	VMOVUPS.Z   (DI), K1, Z4
-	VFMADD231PS (SI), Z4, K1, Z0
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z4
-	VFMADD231PS (SI), Z4, K1, Z1
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z4
-	VFMADD231PS (SI), Z4, K1, Z2
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	VMOVUPS.Z   (DI), K1, Z4
-	VFMADD231PS (SI), Z4, K1, Z3
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000004, R8
-	JMP         while696
-
-done697:
-while698:
-	CMPQ        R8, $0x00000001
-	JL          done699
-	VMOVUPS.Z   (DI), K1, Z4
-	VFMADD231PS (SI), Z4, K1, Z0
-	ADDQ        CX, DI
-	ADDQ        AX, SI
-	SUBQ        $0x00000001, R8
-	JMP         while698
-
-done699:
-	ADDQ    xRow+88(FP), BX
-	MOVQ    yRow+96(FP), SI
-	ADDQ    SI, 560(SP)
-	DECQ    568(SP)
-	JNZ     loop695
-	MOVQ    8(SP), BX
-	VADDPS  Z1, Z0, Z0
-	VADDPS  Z2, Z0, Z0
-	VADDPS  Z3, Z0, Z0
-	VADDPS  (BX), Z0, K1, Z0
-	VMOVUPS Z0, K1, (BX)
-	ADDQ    CX, BX
-	MOVQ    BX, 8(SP)
-	IMUL3Q  $0x00000001, DX, BX
-	ADDQ    BX, (SP)
-	SUBQ    $0x00000001, 56(SP)
-	JMP     while693
-
-done694:
-	MOVQ skip+80(FP), BX
-	ADDQ BX, (SP)
-	DECQ 48(SP)
-	JNZ  loop685
-
-block630:
-rest487:
-zero486:
+block680:
+zero679:
 	VZEROUPPER
 	RET
 
@@ -12394,26 +13095,26 @@ TEXT ·maxPoolGradAVX512(SB), NOSPLIT, $40-80
 	MOVQ tap+64(FP), SI
 	MOVQ skip+72(FP), DI
 
-while700:
+while750:
 	CMPQ         8(SP), $0x00000010
-	JL           done701
+	JL           done751
 	VBROADCASTSS (SP), Z0
 	MOVQ         16(SP), AX
 	MOVQ         24(SP), CX
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop702:
+loop752:
 	VMOVUPS (AX), Z2
 	VXORPS  Z3, Z3, Z3
 	VXORPS  Z1, Z1, Z1
 	MOVQ    AX, R8
 	MOVQ    kh+40(FP), R9
 
-loop703:
+loop753:
 	MOVQ kw+48(FP), R10
 
-loop704:
+loop754:
 	VMOVUPS (R8), Z4
 	VCMPPS  $0x11, Z4, Z2, K1
 	VMOVAPS Z4, K1, Z2
@@ -12421,19 +13122,19 @@ loop704:
 	VADDPS  Z0, Z1, Z1
 	ADDQ    SI, R8
 	DECQ    R10
-	JNZ     loop704
+	JNZ     loop754
 	ADDQ    DI, R8
 	DECQ    R9
-	JNZ     loop703
+	JNZ     loop753
 	VMOVUPS (DX), Z2
 	VXORPS  Z1, Z1, Z1
 	MOVQ    CX, R8
 	MOVQ    kh+40(FP), R9
 
-loop705:
+loop755:
 	MOVQ kw+48(FP), R10
 
-loop706:
+loop756:
 	VCMPPS    $0x00, Z3, Z1, K1
 	VMOVAPS.Z Z2, K1, Z4
 	VADDPS    (R8), Z4, Z4
@@ -12441,27 +13142,153 @@ loop706:
 	VADDPS    Z0, Z1, Z1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop706
+	JNZ       loop756
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop705
+	JNZ       loop755
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop702
+	JNZ       loop752
 	ADDQ      $0x00000040, 16(SP)
 	ADDQ      $0x00000040, 24(SP)
 	ADDQ      $0x00000040, 32(SP)
 	SUBQ      $0x00000010, 8(SP)
-	JMP       while700
+	JMP       while750
 
-done701:
-	CMPQ         8(SP), $0x00000000
-	JE           zero707
+done751:
+while757:
+	CMPQ         8(SP), $0x00000008
+	JL           done758
+	VBROADCASTSS (SP), Y0
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
+
+loop759:
+	VMOVUPS (AX), Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y1, Y1, Y1
+	MOVQ    AX, R8
+	MOVQ    kh+40(FP), R9
+
+loop760:
+	MOVQ kw+48(FP), R10
+
+loop761:
+	VMOVUPS (R8), Y4
+	VCMPPS  $0x11, Y4, Y2, K1
+	VMOVAPS Y4, K1, Y2
+	VMOVAPS Y1, K1, Y3
+	VADDPS  Y0, Y1, Y1
+	ADDQ    SI, R8
+	DECQ    R10
+	JNZ     loop761
+	ADDQ    DI, R8
+	DECQ    R9
+	JNZ     loop760
+	VMOVUPS (DX), Y2
+	VXORPS  Y1, Y1, Y1
+	MOVQ    CX, R8
+	MOVQ    kh+40(FP), R9
+
+loop762:
+	MOVQ kw+48(FP), R10
+
+loop763:
+	VCMPPS    $0x00, Y3, Y1, K1
+	VMOVAPS.Z Y2, K1, Y4
+	VADDPS    (R8), Y4, Y4
+	VMOVUPS   Y4, (R8)
+	VADDPS    Y0, Y1, Y1
+	ADDQ      SI, R8
+	DECQ      R10
+	JNZ       loop763
+	ADDQ      DI, R8
+	DECQ      R9
+	JNZ       loop762
+	ADDQ      step+56(FP), AX
+	ADDQ      step+56(FP), CX
+	MOVQ      channels+24(FP), R8
+	LEAQ      (DX)(R8*4), DX
+	DECQ      BX
+	JNZ       loop759
+	ADDQ      $0x00000020, 16(SP)
+	ADDQ      $0x00000020, 24(SP)
+	ADDQ      $0x00000020, 32(SP)
+	SUBQ      $0x00000008, 8(SP)
+	JMP       while757
+
+done758:
+while764:
 	CMPQ         8(SP), $0x00000004
-	JG           more709
+	JL           done765
+	VBROADCASTSS (SP), X0
+	MOVQ         16(SP), AX
+	MOVQ         24(SP), CX
+	MOVQ         32(SP), DX
+	MOVQ         pixels+32(FP), BX
+
+loop766:
+	VMOVUPS (AX), X2
+	VXORPS  X3, X3, X3
+	VXORPS  X1, X1, X1
+	MOVQ    AX, R8
+	MOVQ    kh+40(FP), R9
+
+loop767:
+	MOVQ kw+48(FP), R10
+
+loop768:
+	VMOVUPS (R8), X4
+	VCMPPS  $0x11, X4, X2, K1
+	VMOVAPS X4, K1, X2
+	VMOVAPS X1, K1, X3
+	VADDPS  X0, X1, X1
+	ADDQ    SI, R8
+	DECQ    R10
+	JNZ     loop768
+	ADDQ    DI, R8
+	DECQ    R9
+	JNZ     loop767
+	VMOVUPS (DX), X2
+	VXORPS  X1, X1, X1
+	MOVQ    CX, R8
+	MOVQ    kh+40(FP), R9
+
+loop769:
+	MOVQ kw+48(FP), R10
+
+loop770:
+	VCMPPS    $0x00, X3, X1, K1
+	VMOVAPS.Z X2, K1, X4
+	VADDPS    (R8), X4, X4
+	VMOVUPS   X4, (R8)
+	VADDPS    X0, X1, X1
+	ADDQ      SI, R8
+	DECQ      R10
+	JNZ       loop770
+	ADDQ      DI, R8
+	DECQ      R9
+	JNZ       loop769
+	ADDQ      step+56(FP), AX
+	ADDQ      step+56(FP), CX
+	MOVQ      channels+24(FP), R8
+	LEAQ      (DX)(R8*4), DX
+	DECQ      BX
+	JNZ       loop766
+	ADDQ      $0x00000010, 16(SP)
+	ADDQ      $0x00000010, 24(SP)
+	ADDQ      $0x00000010, 32(SP)
+	SUBQ      $0x00000004, 8(SP)
+	JMP       while764
+
+done765:
+	CMPQ         8(SP), $0x00000000
+	JE           zero771
 	MOVQ         8(SP), AX
 	MOVQ         $-1, CX
 	BZHIQ        AX, CX, CX
@@ -12472,17 +13299,17 @@ done701:
 	MOVQ         32(SP), DX
 	MOVQ         pixels+32(FP), BX
 
-loop710:
+loop772:
 	VMOVUPS.Z (AX), K1, X2
 	VXORPS    X3, X3, X3
 	VXORPS    X1, X1, X1
 	MOVQ      AX, R8
 	MOVQ      kh+40(FP), R9
 
-loop711:
+loop773:
 	MOVQ kw+48(FP), R10
 
-loop712:
+loop774:
 	VMOVUPS.Z (R8), K1, X4
 	VCMPPS    $0x11, X4, X2, K2
 	VMOVAPS   X4, K2, X2
@@ -12490,19 +13317,19 @@ loop712:
 	VADDPS    X0, X1, X1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop712
+	JNZ       loop774
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop711
+	JNZ       loop773
 	VMOVUPS.Z (DX), K1, X2
 	VXORPS    X1, X1, X1
 	MOVQ      CX, R8
 	MOVQ      kh+40(FP), R9
 
-loop713:
+loop775:
 	MOVQ kw+48(FP), R10
 
-loop714:
+loop776:
 	VCMPPS    $0x00, X3, X1, K2
 	VMOVAPS.Z X2, K2, X4
 	VADDPS    (R8), X4, K1, X4
@@ -12510,143 +13337,18 @@ loop714:
 	VADDPS    X0, X1, X1
 	ADDQ      SI, R8
 	DECQ      R10
-	JNZ       loop714
+	JNZ       loop776
 	ADDQ      DI, R8
 	DECQ      R9
-	JNZ       loop713
+	JNZ       loop775
 	ADDQ      step+56(FP), AX
 	ADDQ      step+56(FP), CX
 	MOVQ      channels+24(FP), R8
 	LEAQ      (DX)(R8*4), DX
 	DECQ      BX
-	JNZ       loop710
-	JMP       rest708
+	JNZ       loop772
 
-more709:
-	CMPQ         8(SP), $0x00000008
-	JG           more715
-	MOVQ         8(SP), AX
-	MOVQ         $-1, CX
-	BZHIQ        AX, CX, CX
-	KMOVW        CX, K1
-	VBROADCASTSS (SP), Y0
-	MOVQ         16(SP), AX
-	MOVQ         24(SP), CX
-	MOVQ         32(SP), DX
-	MOVQ         pixels+32(FP), BX
-
-loop716:
-	VMOVUPS.Z (AX), K1, Y2
-	VXORPS    Y3, Y3, Y3
-	VXORPS    Y1, Y1, Y1
-	MOVQ      AX, R8
-	MOVQ      kh+40(FP), R9
-
-loop717:
-	MOVQ kw+48(FP), R10
-
-loop718:
-	VMOVUPS.Z (R8), K1, Y4
-	VCMPPS    $0x11, Y4, Y2, K2
-	VMOVAPS   Y4, K2, Y2
-	VMOVAPS   Y1, K2, Y3
-	VADDPS    Y0, Y1, Y1
-	ADDQ      SI, R8
-	DECQ      R10
-	JNZ       loop718
-	ADDQ      DI, R8
-	DECQ      R9
-	JNZ       loop717
-	VMOVUPS.Z (DX), K1, Y2
-	VXORPS    Y1, Y1, Y1
-	MOVQ      CX, R8
-	MOVQ      kh+40(FP), R9
-
-loop719:
-	MOVQ kw+48(FP), R10
-
-loop720:
-	VCMPPS    $0x00, Y3, Y1, K2
-	VMOVAPS.Z Y2, K2, Y4
-	VADDPS    (R8), Y4, K1, Y4
-	VMOVUPS   Y4, K1, (R8)
-	VADDPS    Y0, Y1, Y1
-	ADDQ      SI, R8
-	DECQ      R10
-	JNZ       loop720
-	ADDQ      DI, R8
-	DECQ      R9
-	JNZ       loop719
-	ADDQ      step+56(FP), AX
-	ADDQ      step+56(FP), CX
-	MOVQ      channels+24(FP), R8
-	LEAQ      (DX)(R8*4), DX
-	DECQ      BX
-	JNZ       loop716
-	JMP       rest708
-
-more715:
-	MOVQ         8(SP), AX
-	MOVQ         $-1, CX
-	BZHIQ        AX, CX, CX
-	KMOVW        CX, K1
-	VBROADCASTSS (SP), Z0
-	MOVQ         16(SP), AX
-	MOVQ         24(SP), CX
-	MOVQ         32(SP), DX
-	MOVQ         pixels+32(FP), BX
-
-loop721:
-	VMOVUPS.Z (AX), K1, Z2
-	VXORPS    Z3, Z3, Z3
-	VXORPS    Z1, Z1, Z1
-	MOVQ      AX, R8
-	MOVQ      kh+40(FP), R9
-
-loop722:
-	MOVQ kw+48(FP), R10
-
-loop723:
-	VMOVUPS.Z (R8), K1, Z4
-	VCMPPS    $0x11, Z4, Z2, K2
-	VMOVAPS   Z4, K2, Z2
-	VMOVAPS   Z1, K2, Z3
-	VADDPS    Z0, Z1, Z1
-	ADDQ      SI, R8
-	DECQ      R10
-	JNZ       loop723
-	ADDQ      DI, R8
-	DECQ      R9
-	JNZ       loop722
-	VMOVUPS.Z (DX), K1, Z2
-	VXORPS    Z1, Z1, Z1
-	MOVQ      CX, R8
-	MOVQ      kh+40(FP), R9
-
-loop724:
-	MOVQ kw+48(FP), R10
-
-loop725:
-	VCMPPS    $0x00, Z3, Z1, K2
-	VMOVAPS.Z Z2, K2, Z4
-	VADDPS    (R8), Z4, K1, Z4
-	VMOVUPS   Z4, K1, (R8)
-	VADDPS    Z0, Z1, Z1
-	ADDQ      SI, R8
-	DECQ      R10
-	JNZ       loop725
-	ADDQ      DI, R8
-	DECQ      R9
-	JNZ       loop724
-	ADDQ      step+56(FP), AX
-	ADDQ      step+56(FP), CX
-	MOVQ      channels+24(FP), R8
-	LEAQ      (DX)(R8*4), DX
-	DECQ      BX
-	JNZ       loop721
-
-rest708:
-zero707:
+zero771:
 	VZEROUPPER
 	RET
 
@@ -12671,14 +13373,14 @@ TEXT ·sumAroundAVX512(SB), NOSPLIT, $72-64
 	IMULQ pixels+48(FP), CX
 	MOVQ  CX, 64(SP)
 
-while726:
+while777:
 	CMPQ 40(SP), $0x00000010
-	JL   done727
+	JL   done778
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+56(FP), CX
 	MOVQ CX, 56(SP)
 
-loop728:
+loop779:
 	MOVQ    (SP), DX
 	ADDQ    48(SP), DX
 	MOVQ    8(SP), BX
@@ -12725,9 +13427,9 @@ loop728:
 	MOVQ    pixels+48(FP), CX
 	SUBQ    $0x00000002, CX
 
-while729:
+while780:
 	CMPQ    CX, $0x00000003
-	JL      done730
+	JL      done781
 	VMOVUPS (BX), Z6
 	VMOVUPS (SI), Z7
 	VMOVUPS (DI), Z8
@@ -12786,12 +13488,12 @@ while729:
 	ADDQ    AX, DX
 	ADDQ    AX, R8
 	SUBQ    $0x00000003, CX
-	JMP     while729
+	JMP     while780
 
-done730:
-while731:
+done781:
+while782:
 	CMPQ    CX, $0x00000001
-	JL      done732
+	JL      done783
 	VMOVUPS (BX), Z6
 	VMOVUPS (SI), Z7
 	VMOVUPS (DI), Z8
@@ -12818,9 +13520,9 @@ while731:
 	VMOVAPS Z7, Z4
 	VMOVAPS Z8, Z5
 	SUBQ    $0x00000001, CX
-	JMP     while731
+	JMP     while782
 
-done732:
+done783:
 	VXORPS  Z6, Z6, Z6
 	VXORPS  Z7, Z7, Z7
 	VXORPS  Z8, Z8, Z8
@@ -12840,20 +13542,376 @@ done732:
 	MOVQ    64(SP), CX
 	ADDQ    CX, 48(SP)
 	DECQ    56(SP)
-	JNZ     loop728
+	JNZ     loop779
 	ADDQ    $0x00000040, (SP)
 	ADDQ    $0x00000040, 8(SP)
 	ADDQ    $0x00000040, 16(SP)
 	ADDQ    $0x00000040, 24(SP)
 	ADDQ    $0x00000040, 32(SP)
 	SUBQ    $0x00000010, 40(SP)
-	JMP     while726
+	JMP     while777
 
-done727:
+done778:
+while784:
+	CMPQ 40(SP), $0x00000008
+	JL   done785
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+56(FP), CX
+	MOVQ CX, 56(SP)
+
+loop786:
+	MOVQ    (SP), DX
+	ADDQ    48(SP), DX
+	MOVQ    8(SP), BX
+	ADDQ    48(SP), BX
+	MOVQ    16(SP), SI
+	ADDQ    48(SP), SI
+	MOVQ    24(SP), DI
+	ADDQ    48(SP), DI
+	MOVQ    32(SP), R8
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMOVUPS (BX), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (DI), Y5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS Y3, Y0
+	VMOVAPS Y4, Y1
+	VMOVAPS Y5, Y2
+	VMOVAPS Y6, Y3
+	VMOVAPS Y7, Y4
+	VMOVAPS Y8, Y5
+	MOVQ    pixels+48(FP), CX
+	SUBQ    $0x00000002, CX
+
+while787:
+	CMPQ    CX, $0x00000003
+	JL      done788
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y1
+	VMOVUPS (DI), Y2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y6, Y3, Y3
+	VADDPS  Y0, Y3, Y3
+	VADDPS  Y4, Y3, Y3
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y1, Y3, Y3
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y2, Y3, Y3
+	VMOVUPS (R8), Y4
+	VMULPS  Y4, Y3, Y3
+	VMOVUPS Y3, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), Y3
+	VMOVUPS (SI), Y4
+	VMOVUPS (DI), Y5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y0, Y6, Y6
+	VADDPS  Y3, Y6, Y6
+	VADDPS  Y7, Y6, Y6
+	VADDPS  Y1, Y6, Y6
+	VADDPS  Y4, Y6, Y6
+	VADDPS  Y8, Y6, Y6
+	VADDPS  Y2, Y6, Y6
+	VADDPS  Y5, Y6, Y6
+	VMOVUPS (R8), Y7
+	VMULPS  Y7, Y6, Y6
+	VMOVUPS Y6, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	SUBQ    $0x00000003, CX
+	JMP     while787
+
+done788:
+while789:
+	CMPQ    CX, $0x00000001
+	JL      done790
+	VMOVUPS (BX), Y6
+	VMOVUPS (SI), Y7
+	VMOVUPS (DI), Y8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS Y3, Y0
+	VMOVAPS Y4, Y1
+	VMOVAPS Y5, Y2
+	VMOVAPS Y6, Y3
+	VMOVAPS Y7, Y4
+	VMOVAPS Y8, Y5
+	SUBQ    $0x00000001, CX
+	JMP     while789
+
+done790:
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y7, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS (R8), Y1
+	VMULPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	MOVQ    64(SP), CX
+	ADDQ    CX, 48(SP)
+	DECQ    56(SP)
+	JNZ     loop786
+	ADDQ    $0x00000020, (SP)
+	ADDQ    $0x00000020, 8(SP)
+	ADDQ    $0x00000020, 16(SP)
+	ADDQ    $0x00000020, 24(SP)
+	ADDQ    $0x00000020, 32(SP)
+	SUBQ    $0x00000008, 40(SP)
+	JMP     while784
+
+done785:
+while791:
+	CMPQ 40(SP), $0x00000004
+	JL   done792
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+56(FP), CX
+	MOVQ CX, 56(SP)
+
+loop793:
+	MOVQ    (SP), DX
+	ADDQ    48(SP), DX
+	MOVQ    8(SP), BX
+	ADDQ    48(SP), BX
+	MOVQ    16(SP), SI
+	ADDQ    48(SP), SI
+	MOVQ    24(SP), DI
+	ADDQ    48(SP), DI
+	MOVQ    32(SP), R8
+	VXORPS  X0, X0, X0
+	VXORPS  X1, X1, X1
+	VXORPS  X2, X2, X2
+	VMOVUPS (BX), X3
+	VMOVUPS (SI), X4
+	VMOVUPS (DI), X5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVUPS (BX), X6
+	VMOVUPS (SI), X7
+	VMOVUPS (DI), X8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X1, X0, X0
+	VADDPS  X4, X0, X0
+	VADDPS  X7, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X5, X0, X0
+	VADDPS  X8, X0, X0
+	VMOVUPS (R8), X1
+	VMULPS  X1, X0, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS X3, X0
+	VMOVAPS X4, X1
+	VMOVAPS X5, X2
+	VMOVAPS X6, X3
+	VMOVAPS X7, X4
+	VMOVAPS X8, X5
+	MOVQ    pixels+48(FP), CX
+	SUBQ    $0x00000002, CX
+
+while794:
+	CMPQ    CX, $0x00000003
+	JL      done795
+	VMOVUPS (BX), X6
+	VMOVUPS (SI), X7
+	VMOVUPS (DI), X8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X1, X0, X0
+	VADDPS  X4, X0, X0
+	VADDPS  X7, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X5, X0, X0
+	VADDPS  X8, X0, X0
+	VMOVUPS (R8), X1
+	VMULPS  X1, X0, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), X0
+	VMOVUPS (SI), X1
+	VMOVUPS (DI), X2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X6, X3, X3
+	VADDPS  X0, X3, X3
+	VADDPS  X4, X3, X3
+	VADDPS  X7, X3, X3
+	VADDPS  X1, X3, X3
+	VADDPS  X5, X3, X3
+	VADDPS  X8, X3, X3
+	VADDPS  X2, X3, X3
+	VMOVUPS (R8), X4
+	VMULPS  X4, X3, X3
+	VMOVUPS X3, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVUPS (BX), X3
+	VMOVUPS (SI), X4
+	VMOVUPS (DI), X5
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X0, X6, X6
+	VADDPS  X3, X6, X6
+	VADDPS  X7, X6, X6
+	VADDPS  X1, X6, X6
+	VADDPS  X4, X6, X6
+	VADDPS  X8, X6, X6
+	VADDPS  X2, X6, X6
+	VADDPS  X5, X6, X6
+	VMOVUPS (R8), X7
+	VMULPS  X7, X6, X6
+	VMOVUPS X6, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	SUBQ    $0x00000003, CX
+	JMP     while794
+
+done795:
+while796:
+	CMPQ    CX, $0x00000001
+	JL      done797
+	VMOVUPS (BX), X6
+	VMOVUPS (SI), X7
+	VMOVUPS (DI), X8
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X1, X0, X0
+	VADDPS  X4, X0, X0
+	VADDPS  X7, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X5, X0, X0
+	VADDPS  X8, X0, X0
+	VMOVUPS (R8), X1
+	VMULPS  X1, X0, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	VMOVAPS X3, X0
+	VMOVAPS X4, X1
+	VMOVAPS X5, X2
+	VMOVAPS X6, X3
+	VMOVAPS X7, X4
+	VMOVAPS X8, X5
+	SUBQ    $0x00000001, CX
+	JMP     while796
+
+done797:
+	VXORPS  X6, X6, X6
+	VXORPS  X7, X7, X7
+	VXORPS  X8, X8, X8
+	VADDPS  X3, X0, X0
+	VADDPS  X6, X0, X0
+	VADDPS  X1, X0, X0
+	VADDPS  X4, X0, X0
+	VADDPS  X7, X0, X0
+	VADDPS  X2, X0, X0
+	VADDPS  X5, X0, X0
+	VADDPS  X8, X0, X0
+	VMOVUPS (R8), X1
+	VMULPS  X1, X0, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	ADDQ    AX, R8
+	MOVQ    64(SP), CX
+	ADDQ    CX, 48(SP)
+	DECQ    56(SP)
+	JNZ     loop793
+	ADDQ    $0x00000010, (SP)
+	ADDQ    $0x00000010, 8(SP)
+	ADDQ    $0x00000010, 16(SP)
+	ADDQ    $0x00000010, 24(SP)
+	ADDQ    $0x00000010, 32(SP)
+	SUBQ    $0x00000004, 40(SP)
+	JMP     while791
+
+done792:
 	CMPQ  40(SP), $0x00000000
-	JE    zero733
-	CMPQ  40(SP), $0x00000004
-	JG    more735
+	JE    zero798
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -12862,7 +13920,7 @@ done727:
 	MOVQ  rows+56(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop736:
+loop799:
 	MOVQ      (SP), DX
 	ADDQ      48(SP), DX
 	MOVQ      8(SP), BX
@@ -12909,9 +13967,9 @@ loop736:
 	MOVQ      pixels+48(FP), CX
 	SUBQ      $0x00000002, CX
 
-while737:
+while800:
 	CMPQ      CX, $0x00000003
-	JL        done738
+	JL        done801
 	VMOVUPS.Z (BX), K1, X6
 	VMOVUPS.Z (SI), K1, X7
 	VMOVUPS.Z (DI), K1, X8
@@ -12970,12 +14028,12 @@ while737:
 	ADDQ      AX, DX
 	ADDQ      AX, R8
 	SUBQ      $0x00000003, CX
-	JMP       while737
+	JMP       while800
 
-done738:
-while739:
+done801:
+while802:
 	CMPQ      CX, $0x00000001
-	JL        done740
+	JL        done803
 	VMOVUPS.Z (BX), K1, X6
 	VMOVUPS.Z (SI), K1, X7
 	VMOVUPS.Z (DI), K1, X8
@@ -13002,9 +14060,9 @@ while739:
 	VMOVAPS   X7, X4
 	VMOVAPS   X8, X5
 	SUBQ      $0x00000001, CX
-	JMP       while739
+	JMP       while802
 
-done740:
+done803:
 	VXORPS    X6, X6, X6
 	VXORPS    X7, X7, X7
 	VXORPS    X8, X8, X8
@@ -13024,360 +14082,9 @@ done740:
 	MOVQ      64(SP), CX
 	ADDQ      CX, 48(SP)
 	DECQ      56(SP)
-	JNZ       loop736
-	JMP       rest734
+	JNZ       loop799
 
-more735:
-	CMPQ  40(SP), $0x00000008
-	JG    more741
-	MOVQ  40(SP), CX
-	MOVQ  $-1, DX
-	BZHIQ CX, DX, DX
-	KMOVW DX, K1
-	MOVQ  $0x00000000, 48(SP)
-	MOVQ  rows+56(FP), CX
-	MOVQ  CX, 56(SP)
-
-loop742:
-	MOVQ      (SP), DX
-	ADDQ      48(SP), DX
-	MOVQ      8(SP), BX
-	ADDQ      48(SP), BX
-	MOVQ      16(SP), SI
-	ADDQ      48(SP), SI
-	MOVQ      24(SP), DI
-	ADDQ      48(SP), DI
-	MOVQ      32(SP), R8
-	VXORPS    Y0, Y0, Y0
-	VXORPS    Y1, Y1, Y1
-	VXORPS    Y2, Y2, Y2
-	VMOVUPS.Z (BX), K1, Y3
-	VMOVUPS.Z (SI), K1, Y4
-	VMOVUPS.Z (DI), K1, Y5
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVUPS.Z (BX), K1, Y6
-	VMOVUPS.Z (SI), K1, Y7
-	VMOVUPS.Z (DI), K1, Y8
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Y3, Y0, Y0
-	VADDPS    Y6, Y0, Y0
-	VADDPS    Y1, Y0, Y0
-	VADDPS    Y4, Y0, Y0
-	VADDPS    Y7, Y0, Y0
-	VADDPS    Y2, Y0, Y0
-	VADDPS    Y5, Y0, Y0
-	VADDPS    Y8, Y0, Y0
-	VMOVUPS.Z (R8), K1, Y1
-	VMULPS    Y1, Y0, Y0
-	VMOVUPS   Y0, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	VMOVAPS   Y3, Y0
-	VMOVAPS   Y4, Y1
-	VMOVAPS   Y5, Y2
-	VMOVAPS   Y6, Y3
-	VMOVAPS   Y7, Y4
-	VMOVAPS   Y8, Y5
-	MOVQ      pixels+48(FP), CX
-	SUBQ      $0x00000002, CX
-
-while743:
-	CMPQ      CX, $0x00000003
-	JL        done744
-	VMOVUPS.Z (BX), K1, Y6
-	VMOVUPS.Z (SI), K1, Y7
-	VMOVUPS.Z (DI), K1, Y8
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Y3, Y0, Y0
-	VADDPS    Y6, Y0, Y0
-	VADDPS    Y1, Y0, Y0
-	VADDPS    Y4, Y0, Y0
-	VADDPS    Y7, Y0, Y0
-	VADDPS    Y2, Y0, Y0
-	VADDPS    Y5, Y0, Y0
-	VADDPS    Y8, Y0, Y0
-	VMOVUPS.Z (R8), K1, Y1
-	VMULPS    Y1, Y0, Y0
-	VMOVUPS   Y0, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	VMOVUPS.Z (BX), K1, Y0
-	VMOVUPS.Z (SI), K1, Y1
-	VMOVUPS.Z (DI), K1, Y2
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Y6, Y3, Y3
-	VADDPS    Y0, Y3, Y3
-	VADDPS    Y4, Y3, Y3
-	VADDPS    Y7, Y3, Y3
-	VADDPS    Y1, Y3, Y3
-	VADDPS    Y5, Y3, Y3
-	VADDPS    Y8, Y3, Y3
-	VADDPS    Y2, Y3, Y3
-	VMOVUPS.Z (R8), K1, Y4
-	VMULPS    Y4, Y3, Y3
-	VMOVUPS   Y3, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	VMOVUPS.Z (BX), K1, Y3
-	VMOVUPS.Z (SI), K1, Y4
-	VMOVUPS.Z (DI), K1, Y5
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Y0, Y6, Y6
-	VADDPS    Y3, Y6, Y6
-	VADDPS    Y7, Y6, Y6
-	VADDPS    Y1, Y6, Y6
-	VADDPS    Y4, Y6, Y6
-	VADDPS    Y8, Y6, Y6
-	VADDPS    Y2, Y6, Y6
-	VADDPS    Y5, Y6, Y6
-	VMOVUPS.Z (R8), K1, Y7
-	VMULPS    Y7, Y6, Y6
-	VMOVUPS   Y6, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	SUBQ      $0x00000003, CX
-	JMP       while743
-
-done744:
-while745:
-	CMPQ      CX, $0x00000001
-	JL        done746
-	VMOVUPS.Z (BX), K1, Y6
-	VMOVUPS.Z (SI), K1, Y7
-	VMOVUPS.Z (DI), K1, Y8
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Y3, Y0, Y0
-	VADDPS    Y6, Y0, Y0
-	VADDPS    Y1, Y0, Y0
-	VADDPS    Y4, Y0, Y0
-	VADDPS    Y7, Y0, Y0
-	VADDPS    Y2, Y0, Y0
-	VADDPS    Y5, Y0, Y0
-	VADDPS    Y8, Y0, Y0
-	VMOVUPS.Z (R8), K1, Y1
-	VMULPS    Y1, Y0, Y0
-	VMOVUPS   Y0, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	VMOVAPS   Y3, Y0
-	VMOVAPS   Y4, Y1
-	VMOVAPS   Y5, Y2
-	VMOVAPS   Y6, Y3
-	VMOVAPS   Y7, Y4
-	VMOVAPS   Y8, Y5
-	SUBQ      $0x00000001, CX
-	JMP       while745
-
-done746:
-	VXORPS    Y6, Y6, Y6
-	VXORPS    Y7, Y7, Y7
-	VXORPS    Y8, Y8, Y8
-	VADDPS    Y3, Y0, Y0
-	VADDPS    Y6, Y0, Y0
-	VADDPS    Y1, Y0, Y0
-	VADDPS    Y4, Y0, Y0
-	VADDPS    Y7, Y0, Y0
-	VADDPS    Y2, Y0, Y0
-	VADDPS    Y5, Y0, Y0
-	VADDPS    Y8, Y0, Y0
-	VMOVUPS.Z (R8), K1, Y1
-	VMULPS    Y1, Y0, Y0
-	VMOVUPS   Y0, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	MOVQ      64(SP), CX
-	ADDQ      CX, 48(SP)
-	DECQ      56(SP)
-	JNZ       loop742
-	JMP       rest734
-
-more741:
-	MOVQ  40(SP), CX
-	MOVQ  $-1, DX
-	BZHIQ CX, DX, DX
-	KMOVW DX, K1
-	MOVQ  $0x00000000, 48(SP)
-	MOVQ  rows+56(FP), CX
-	MOVQ  CX, 56(SP)
-
-loop747:
-	MOVQ      (SP), DX
-	ADDQ      48(SP), DX
-	MOVQ      8(SP), BX
-	ADDQ      48(SP), BX
-	MOVQ      16(SP), SI
-	ADDQ      48(SP), SI
-	MOVQ      24(SP), DI
-	ADDQ      48(SP), DI
-	MOVQ      32(SP), R8
-	VXORPS    Z0, Z0, Z0
-	VXORPS    Z1, Z1, Z1
-	VXORPS    Z2, Z2, Z2
-	VMOVUPS.Z (BX), K1, Z3
-	VMOVUPS.Z (SI), K1, Z4
-	VMOVUPS.Z (DI), K1, Z5
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVUPS.Z (BX), K1, Z6
-	VMOVUPS.Z (SI), K1, Z7
-	VMOVUPS.Z (DI), K1, Z8
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Z3, Z0, Z0
-	VADDPS    Z6, Z0, Z0
-	VADDPS    Z1, Z0, Z0
-	VADDPS    Z4, Z0, Z0
-	VADDPS    Z7, Z0, Z0
-	VADDPS    Z2, Z0, Z0
-	VADDPS    Z5, Z0, Z0
-	VADDPS    Z8, Z0, Z0
-	VMOVUPS.Z (R8), K1, Z1
-	VMULPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	VMOVAPS   Z3, Z0
-	VMOVAPS   Z4, Z1
-	VMOVAPS   Z5, Z2
-	VMOVAPS   Z6, Z3
-	VMOVAPS   Z7, Z4
-	VMOVAPS   Z8, Z5
-	MOVQ      pixels+48(FP), CX
-	SUBQ      $0x00000002, CX
-
-while748:
-	CMPQ      CX, $0x00000003
-	JL        done749
-	VMOVUPS.Z (BX), K1, Z6
-	VMOVUPS.Z (SI), K1, Z7
-	VMOVUPS.Z (DI), K1, Z8
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Z3, Z0, Z0
-	VADDPS    Z6, Z0, Z0
-	VADDPS    Z1, Z0, Z0
-	VADDPS    Z4, Z0, Z0
-	VADDPS    Z7, Z0, Z0
-	VADDPS    Z2, Z0, Z0
-	VADDPS    Z5, Z0, Z0
-	VADDPS    Z8, Z0, Z0
-	VMOVUPS.Z (R8), K1, Z1
-	VMULPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVUPS.Z (SI), K1, Z1
-	VMOVUPS.Z (DI), K1, Z2
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Z6, Z3, Z3
-	VADDPS    Z0, Z3, Z3
-	VADDPS    Z4, Z3, Z3
-	VADDPS    Z7, Z3, Z3
-	VADDPS    Z1, Z3, Z3
-	VADDPS    Z5, Z3, Z3
-	VADDPS    Z8, Z3, Z3
-	VADDPS    Z2, Z3, Z3
-	VMOVUPS.Z (R8), K1, Z4
-	VMULPS    Z4, Z3, Z3
-	VMOVUPS   Z3, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	VMOVUPS.Z (BX), K1, Z3
-	VMOVUPS.Z (SI), K1, Z4
-	VMOVUPS.Z (DI), K1, Z5
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Z0, Z6, Z6
-	VADDPS    Z3, Z6, Z6
-	VADDPS    Z7, Z6, Z6
-	VADDPS    Z1, Z6, Z6
-	VADDPS    Z4, Z6, Z6
-	VADDPS    Z8, Z6, Z6
-	VADDPS    Z2, Z6, Z6
-	VADDPS    Z5, Z6, Z6
-	VMOVUPS.Z (R8), K1, Z7
-	VMULPS    Z7, Z6, Z6
-	VMOVUPS   Z6, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	SUBQ      $0x00000003, CX
-	JMP       while748
-
-done749:
-while750:
-	CMPQ      CX, $0x00000001
-	JL        done751
-	VMOVUPS.Z (BX), K1, Z6
-	VMOVUPS.Z (SI), K1, Z7
-	VMOVUPS.Z (DI), K1, Z8
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VADDPS    Z3, Z0, Z0
-	VADDPS    Z6, Z0, Z0
-	VADDPS    Z1, Z0, Z0
-	VADDPS    Z4, Z0, Z0
-	VADDPS    Z7, Z0, Z0
-	VADDPS    Z2, Z0, Z0
-	VADDPS    Z5, Z0, Z0
-	VADDPS    Z8, Z0, Z0
-	VMOVUPS.Z (R8), K1, Z1
-	VMULPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	VMOVAPS   Z3, Z0
-	VMOVAPS   Z4, Z1
-	VMOVAPS   Z5, Z2
-	VMOVAPS   Z6, Z3
-	VMOVAPS   Z7, Z4
-	VMOVAPS   Z8, Z5
-	SUBQ      $0x00000001, CX
-	JMP       while750
-
-done751:
-	VXORPS    Z6, Z6, Z6
-	VXORPS    Z7, Z7, Z7
-	VXORPS    Z8, Z8, Z8
-	VADDPS    Z3, Z0, Z0
-	VADDPS    Z6, Z0, Z0
-	VADDPS    Z1, Z0, Z0
-	VADDPS    Z4, Z0, Z0
-	VADDPS    Z7, Z0, Z0
-	VADDPS    Z2, Z0, Z0
-	VADDPS    Z5, Z0, Z0
-	VADDPS    Z8, Z0, Z0
-	VMOVUPS.Z (R8), K1, Z1
-	VMULPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (DX)
-	ADDQ      AX, DX
-	ADDQ      AX, R8
-	MOVQ      64(SP), CX
-	ADDQ      CX, 48(SP)
-	DECQ      56(SP)
-	JNZ       loop747
-
-rest734:
-zero733:
+zero798:
 	VZEROUPPER
 	RET
 
@@ -13401,14 +14108,14 @@ TEXT ·maxAroundAVX512(SB), NOSPLIT, $72-56
 	IMULQ pixels+40(FP), CX
 	MOVQ  CX, 64(SP)
 
-while752:
+while804:
 	CMPQ 40(SP), $0x00000010
-	JL   done753
+	JL   done805
 	MOVQ $0x00000000, 48(SP)
 	MOVQ rows+48(FP), CX
 	MOVQ CX, 56(SP)
 
-loop754:
+loop806:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -13456,9 +14163,9 @@ loop754:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while755:
+while807:
 	CMPQ    CX, $0x00000003
-	JL      done756
+	JL      done808
 	VMOVUPS (BX), Z2
 	VMOVUPS (SI), Z3
 	VMAXPS  Z2, Z3, Z2
@@ -13523,12 +14230,12 @@ while755:
 	VMOVUPS Z2, (DX)
 	ADDQ    AX, DX
 	SUBQ    $0x00000003, CX
-	JMP     while755
+	JMP     while807
 
-done756:
-while757:
+done808:
+while809:
 	CMPQ    CX, $0x00000001
-	JL      done758
+	JL      done810
 	VMOVUPS (BX), Z2
 	VMOVUPS (SI), Z3
 	VMAXPS  Z2, Z3, Z2
@@ -13553,9 +14260,9 @@ while757:
 	VMOVAPS Z1, Z0
 	VMOVAPS Z2, Z1
 	SUBQ    $0x00000001, CX
-	JMP     while757
+	JMP     while809
 
-done758:
+done810:
 	VBROADCASTSS (SP), Z2
 	VMOVAPS      Z0, Z0
 	VMAXPS       Z0, Z1, Z0
@@ -13569,19 +14276,371 @@ done758:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop754
+	JNZ          loop806
 	ADDQ         $0x00000040, 8(SP)
 	ADDQ         $0x00000040, 16(SP)
 	ADDQ         $0x00000040, 24(SP)
 	ADDQ         $0x00000040, 32(SP)
 	SUBQ         $0x00000010, 40(SP)
-	JMP          while752
+	JMP          while804
 
-done753:
+done805:
+while811:
+	CMPQ 40(SP), $0x00000008
+	JL   done812
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+48(FP), CX
+	MOVQ CX, 56(SP)
+
+loop813:
+	MOVQ         8(SP), DX
+	ADDQ         48(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         48(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         48(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         48(SP), DI
+	VBROADCASTSS (SP), Y0
+	VMOVUPS      (BX), Y1
+	VMOVUPS      (SI), Y2
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, K1
+	VMOVAPS      Y2, K1, Y1
+	VMOVUPS      (DI), Y2
+	VMAXPS       Y1, Y2, Y1
+	VCMPPS       $0x03, Y2, Y2, K1
+	VMOVAPS      Y2, K1, Y1
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVUPS      (BX), Y2
+	VMOVUPS      (SI), Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, K1
+	VMOVAPS      Y3, K1, Y2
+	VMOVUPS      (DI), Y3
+	VMAXPS       Y2, Y3, Y2
+	VCMPPS       $0x03, Y3, Y3, K1
+	VMOVAPS      Y3, K1, Y2
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVAPS      Y0, Y0
+	VMAXPS       Y0, Y1, Y0
+	VCMPPS       $0x03, Y1, Y1, K1
+	VMOVAPS      Y1, K1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VCMPPS       $0x03, Y2, Y2, K1
+	VMOVAPS      Y2, K1, Y0
+	VMOVUPS      Y0, (DX)
+	ADDQ         AX, DX
+	VMOVAPS      Y1, Y0
+	VMOVAPS      Y2, Y1
+	MOVQ         pixels+40(FP), CX
+	SUBQ         $0x00000002, CX
+
+while814:
+	CMPQ    CX, $0x00000003
+	JL      done815
+	VMOVUPS (BX), Y2
+	VMOVUPS (SI), Y3
+	VMAXPS  Y2, Y3, Y2
+	VCMPPS  $0x03, Y3, Y3, K1
+	VMOVAPS Y3, K1, Y2
+	VMOVUPS (DI), Y3
+	VMAXPS  Y2, Y3, Y2
+	VCMPPS  $0x03, Y3, Y3, K1
+	VMOVAPS Y3, K1, Y2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVAPS Y0, Y0
+	VMAXPS  Y0, Y1, Y0
+	VCMPPS  $0x03, Y1, Y1, K1
+	VMOVAPS Y1, K1, Y0
+	VMAXPS  Y0, Y2, Y0
+	VCMPPS  $0x03, Y2, Y2, K1
+	VMOVAPS Y2, K1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	VMOVUPS (BX), Y0
+	VMOVUPS (SI), Y3
+	VMAXPS  Y0, Y3, Y0
+	VCMPPS  $0x03, Y3, Y3, K1
+	VMOVAPS Y3, K1, Y0
+	VMOVUPS (DI), Y3
+	VMAXPS  Y0, Y3, Y0
+	VCMPPS  $0x03, Y3, Y3, K1
+	VMOVAPS Y3, K1, Y0
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVAPS Y1, Y1
+	VMAXPS  Y1, Y2, Y1
+	VCMPPS  $0x03, Y2, Y2, K1
+	VMOVAPS Y2, K1, Y1
+	VMAXPS  Y1, Y0, Y1
+	VCMPPS  $0x03, Y0, Y0, K1
+	VMOVAPS Y0, K1, Y1
+	VMOVUPS Y1, (DX)
+	ADDQ    AX, DX
+	VMOVUPS (BX), Y1
+	VMOVUPS (SI), Y3
+	VMAXPS  Y1, Y3, Y1
+	VCMPPS  $0x03, Y3, Y3, K1
+	VMOVAPS Y3, K1, Y1
+	VMOVUPS (DI), Y3
+	VMAXPS  Y1, Y3, Y1
+	VCMPPS  $0x03, Y3, Y3, K1
+	VMOVAPS Y3, K1, Y1
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVAPS Y2, Y2
+	VMAXPS  Y2, Y0, Y2
+	VCMPPS  $0x03, Y0, Y0, K1
+	VMOVAPS Y0, K1, Y2
+	VMAXPS  Y2, Y1, Y2
+	VCMPPS  $0x03, Y1, Y1, K1
+	VMOVAPS Y1, K1, Y2
+	VMOVUPS Y2, (DX)
+	ADDQ    AX, DX
+	SUBQ    $0x00000003, CX
+	JMP     while814
+
+done815:
+while816:
+	CMPQ    CX, $0x00000001
+	JL      done817
+	VMOVUPS (BX), Y2
+	VMOVUPS (SI), Y3
+	VMAXPS  Y2, Y3, Y2
+	VCMPPS  $0x03, Y3, Y3, K1
+	VMOVAPS Y3, K1, Y2
+	VMOVUPS (DI), Y3
+	VMAXPS  Y2, Y3, Y2
+	VCMPPS  $0x03, Y3, Y3, K1
+	VMOVAPS Y3, K1, Y2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVAPS Y0, Y0
+	VMAXPS  Y0, Y1, Y0
+	VCMPPS  $0x03, Y1, Y1, K1
+	VMOVAPS Y1, K1, Y0
+	VMAXPS  Y0, Y2, Y0
+	VCMPPS  $0x03, Y2, Y2, K1
+	VMOVAPS Y2, K1, Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    AX, DX
+	VMOVAPS Y1, Y0
+	VMOVAPS Y2, Y1
+	SUBQ    $0x00000001, CX
+	JMP     while816
+
+done817:
+	VBROADCASTSS (SP), Y2
+	VMOVAPS      Y0, Y0
+	VMAXPS       Y0, Y1, Y0
+	VCMPPS       $0x03, Y1, Y1, K1
+	VMOVAPS      Y1, K1, Y0
+	VMAXPS       Y0, Y2, Y0
+	VCMPPS       $0x03, Y2, Y2, K1
+	VMOVAPS      Y2, K1, Y0
+	VMOVUPS      Y0, (DX)
+	ADDQ         AX, DX
+	MOVQ         64(SP), CX
+	ADDQ         CX, 48(SP)
+	DECQ         56(SP)
+	JNZ          loop813
+	ADDQ         $0x00000020, 8(SP)
+	ADDQ         $0x00000020, 16(SP)
+	ADDQ         $0x00000020, 24(SP)
+	ADDQ         $0x00000020, 32(SP)
+	SUBQ         $0x00000008, 40(SP)
+	JMP          while811
+
+done812:
+while818:
+	CMPQ 40(SP), $0x00000004
+	JL   done819
+	MOVQ $0x00000000, 48(SP)
+	MOVQ rows+48(FP), CX
+	MOVQ CX, 56(SP)
+
+loop820:
+	MOVQ         8(SP), DX
+	ADDQ         48(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         48(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         48(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         48(SP), DI
+	VBROADCASTSS (SP), X0
+	VMOVUPS      (BX), X1
+	VMOVUPS      (SI), X2
+	VMAXPS       X1, X2, X1
+	VCMPPS       $0x03, X2, X2, K1
+	VMOVAPS      X2, K1, X1
+	VMOVUPS      (DI), X2
+	VMAXPS       X1, X2, X1
+	VCMPPS       $0x03, X2, X2, K1
+	VMOVAPS      X2, K1, X1
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVUPS      (BX), X2
+	VMOVUPS      (SI), X3
+	VMAXPS       X2, X3, X2
+	VCMPPS       $0x03, X3, X3, K1
+	VMOVAPS      X3, K1, X2
+	VMOVUPS      (DI), X3
+	VMAXPS       X2, X3, X2
+	VCMPPS       $0x03, X3, X3, K1
+	VMOVAPS      X3, K1, X2
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	ADDQ         AX, DI
+	VMOVAPS      X0, X0
+	VMAXPS       X0, X1, X0
+	VCMPPS       $0x03, X1, X1, K1
+	VMOVAPS      X1, K1, X0
+	VMAXPS       X0, X2, X0
+	VCMPPS       $0x03, X2, X2, K1
+	VMOVAPS      X2, K1, X0
+	VMOVUPS      X0, (DX)
+	ADDQ         AX, DX
+	VMOVAPS      X1, X0
+	VMOVAPS      X2, X1
+	MOVQ         pixels+40(FP), CX
+	SUBQ         $0x00000002, CX
+
+while821:
+	CMPQ    CX, $0x00000003
+	JL      done822
+	VMOVUPS (BX), X2
+	VMOVUPS (SI), X3
+	VMAXPS  X2, X3, X2
+	VCMPPS  $0x03, X3, X3, K1
+	VMOVAPS X3, K1, X2
+	VMOVUPS (DI), X3
+	VMAXPS  X2, X3, X2
+	VCMPPS  $0x03, X3, X3, K1
+	VMOVAPS X3, K1, X2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVAPS X0, X0
+	VMAXPS  X0, X1, X0
+	VCMPPS  $0x03, X1, X1, K1
+	VMOVAPS X1, K1, X0
+	VMAXPS  X0, X2, X0
+	VCMPPS  $0x03, X2, X2, K1
+	VMOVAPS X2, K1, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	VMOVUPS (BX), X0
+	VMOVUPS (SI), X3
+	VMAXPS  X0, X3, X0
+	VCMPPS  $0x03, X3, X3, K1
+	VMOVAPS X3, K1, X0
+	VMOVUPS (DI), X3
+	VMAXPS  X0, X3, X0
+	VCMPPS  $0x03, X3, X3, K1
+	VMOVAPS X3, K1, X0
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVAPS X1, X1
+	VMAXPS  X1, X2, X1
+	VCMPPS  $0x03, X2, X2, K1
+	VMOVAPS X2, K1, X1
+	VMAXPS  X1, X0, X1
+	VCMPPS  $0x03, X0, X0, K1
+	VMOVAPS X0, K1, X1
+	VMOVUPS X1, (DX)
+	ADDQ    AX, DX
+	VMOVUPS (BX), X1
+	VMOVUPS (SI), X3
+	VMAXPS  X1, X3, X1
+	VCMPPS  $0x03, X3, X3, K1
+	VMOVAPS X3, K1, X1
+	VMOVUPS (DI), X3
+	VMAXPS  X1, X3, X1
+	VCMPPS  $0x03, X3, X3, K1
+	VMOVAPS X3, K1, X1
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVAPS X2, X2
+	VMAXPS  X2, X0, X2
+	VCMPPS  $0x03, X0, X0, K1
+	VMOVAPS X0, K1, X2
+	VMAXPS  X2, X1, X2
+	VCMPPS  $0x03, X1, X1, K1
+	VMOVAPS X1, K1, X2
+	VMOVUPS X2, (DX)
+	ADDQ    AX, DX
+	SUBQ    $0x00000003, CX
+	JMP     while821
+
+done822:
+while823:
+	CMPQ    CX, $0x00000001
+	JL      done824
+	VMOVUPS (BX), X2
+	VMOVUPS (SI), X3
+	VMAXPS  X2, X3, X2
+	VCMPPS  $0x03, X3, X3, K1
+	VMOVAPS X3, K1, X2
+	VMOVUPS (DI), X3
+	VMAXPS  X2, X3, X2
+	VCMPPS  $0x03, X3, X3, K1
+	VMOVAPS X3, K1, X2
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	ADDQ    AX, DI
+	VMOVAPS X0, X0
+	VMAXPS  X0, X1, X0
+	VCMPPS  $0x03, X1, X1, K1
+	VMOVAPS X1, K1, X0
+	VMAXPS  X0, X2, X0
+	VCMPPS  $0x03, X2, X2, K1
+	VMOVAPS X2, K1, X0
+	VMOVUPS X0, (DX)
+	ADDQ    AX, DX
+	VMOVAPS X1, X0
+	VMOVAPS X2, X1
+	SUBQ    $0x00000001, CX
+	JMP     while823
+
+done824:
+	VBROADCASTSS (SP), X2
+	VMOVAPS      X0, X0
+	VMAXPS       X0, X1, X0
+	VCMPPS       $0x03, X1, X1, K1
+	VMOVAPS      X1, K1, X0
+	VMAXPS       X0, X2, X0
+	VCMPPS       $0x03, X2, X2, K1
+	VMOVAPS      X2, K1, X0
+	VMOVUPS      X0, (DX)
+	ADDQ         AX, DX
+	MOVQ         64(SP), CX
+	ADDQ         CX, 48(SP)
+	DECQ         56(SP)
+	JNZ          loop820
+	ADDQ         $0x00000010, 8(SP)
+	ADDQ         $0x00000010, 16(SP)
+	ADDQ         $0x00000010, 24(SP)
+	ADDQ         $0x00000010, 32(SP)
+	SUBQ         $0x00000004, 40(SP)
+	JMP          while818
+
+done819:
 	CMPQ  40(SP), $0x00000000
-	JE    zero759
-	CMPQ  40(SP), $0x00000004
-	JG    more761
+	JE    zero825
 	MOVQ  40(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -13590,7 +14649,7 @@ done753:
 	MOVQ  rows+48(FP), CX
 	MOVQ  CX, 56(SP)
 
-loop762:
+loop826:
 	MOVQ         8(SP), DX
 	ADDQ         48(SP), DX
 	MOVQ         16(SP), BX
@@ -13638,9 +14697,9 @@ loop762:
 	MOVQ         pixels+40(FP), CX
 	SUBQ         $0x00000002, CX
 
-while763:
+while827:
 	CMPQ      CX, $0x00000003
-	JL        done764
+	JL        done828
 	VMOVUPS.Z (BX), K1, X2
 	VMOVUPS.Z (SI), K1, X3
 	VMAXPS    X2, X3, X2
@@ -13705,12 +14764,12 @@ while763:
 	VMOVUPS   X2, K1, (DX)
 	ADDQ      AX, DX
 	SUBQ      $0x00000003, CX
-	JMP       while763
+	JMP       while827
 
-done764:
-while765:
+done828:
+while829:
 	CMPQ      CX, $0x00000001
-	JL        done766
+	JL        done830
 	VMOVUPS.Z (BX), K1, X2
 	VMOVUPS.Z (SI), K1, X3
 	VMAXPS    X2, X3, X2
@@ -13735,9 +14794,9 @@ while765:
 	VMOVAPS   X1, X0
 	VMOVAPS   X2, X1
 	SUBQ      $0x00000001, CX
-	JMP       while765
+	JMP       while829
 
-done766:
+done830:
 	VBROADCASTSS (SP), X2
 	VMOVAPS      X0, X0
 	VMAXPS       X0, X1, X0
@@ -13751,358 +14810,9 @@ done766:
 	MOVQ         64(SP), CX
 	ADDQ         CX, 48(SP)
 	DECQ         56(SP)
-	JNZ          loop762
-	JMP          rest760
+	JNZ          loop826
 
-more761:
-	CMPQ  40(SP), $0x00000008
-	JG    more767
-	MOVQ  40(SP), CX
-	MOVQ  $-1, DX
-	BZHIQ CX, DX, DX
-	KMOVW DX, K1
-	MOVQ  $0x00000000, 48(SP)
-	MOVQ  rows+48(FP), CX
-	MOVQ  CX, 56(SP)
-
-loop768:
-	MOVQ         8(SP), DX
-	ADDQ         48(SP), DX
-	MOVQ         16(SP), BX
-	ADDQ         48(SP), BX
-	MOVQ         24(SP), SI
-	ADDQ         48(SP), SI
-	MOVQ         32(SP), DI
-	ADDQ         48(SP), DI
-	VBROADCASTSS (SP), Y0
-	VMOVUPS.Z    (BX), K1, Y1
-	VMOVUPS.Z    (SI), K1, Y2
-	VMAXPS       Y1, Y2, Y1
-	VCMPPS       $0x03, Y2, Y2, K2
-	VMOVAPS      Y2, K2, Y1
-	VMOVUPS.Z    (DI), K1, Y2
-	VMAXPS       Y1, Y2, Y1
-	VCMPPS       $0x03, Y2, Y2, K2
-	VMOVAPS      Y2, K2, Y1
-	ADDQ         AX, BX
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	VMOVUPS.Z    (BX), K1, Y2
-	VMOVUPS.Z    (SI), K1, Y3
-	VMAXPS       Y2, Y3, Y2
-	VCMPPS       $0x03, Y3, Y3, K2
-	VMOVAPS      Y3, K2, Y2
-	VMOVUPS.Z    (DI), K1, Y3
-	VMAXPS       Y2, Y3, Y2
-	VCMPPS       $0x03, Y3, Y3, K2
-	VMOVAPS      Y3, K2, Y2
-	ADDQ         AX, BX
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	VMOVAPS      Y0, Y0
-	VMAXPS       Y0, Y1, Y0
-	VCMPPS       $0x03, Y1, Y1, K2
-	VMOVAPS      Y1, K2, Y0
-	VMAXPS       Y0, Y2, Y0
-	VCMPPS       $0x03, Y2, Y2, K2
-	VMOVAPS      Y2, K2, Y0
-	VMOVUPS      Y0, K1, (DX)
-	ADDQ         AX, DX
-	VMOVAPS      Y1, Y0
-	VMOVAPS      Y2, Y1
-	MOVQ         pixels+40(FP), CX
-	SUBQ         $0x00000002, CX
-
-while769:
-	CMPQ      CX, $0x00000003
-	JL        done770
-	VMOVUPS.Z (BX), K1, Y2
-	VMOVUPS.Z (SI), K1, Y3
-	VMAXPS    Y2, Y3, Y2
-	VCMPPS    $0x03, Y3, Y3, K2
-	VMOVAPS   Y3, K2, Y2
-	VMOVUPS.Z (DI), K1, Y3
-	VMAXPS    Y2, Y3, Y2
-	VCMPPS    $0x03, Y3, Y3, K2
-	VMOVAPS   Y3, K2, Y2
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVAPS   Y0, Y0
-	VMAXPS    Y0, Y1, Y0
-	VCMPPS    $0x03, Y1, Y1, K2
-	VMOVAPS   Y1, K2, Y0
-	VMAXPS    Y0, Y2, Y0
-	VCMPPS    $0x03, Y2, Y2, K2
-	VMOVAPS   Y2, K2, Y0
-	VMOVUPS   Y0, K1, (DX)
-	ADDQ      AX, DX
-	VMOVUPS.Z (BX), K1, Y0
-	VMOVUPS.Z (SI), K1, Y3
-	VMAXPS    Y0, Y3, Y0
-	VCMPPS    $0x03, Y3, Y3, K2
-	VMOVAPS   Y3, K2, Y0
-	VMOVUPS.Z (DI), K1, Y3
-	VMAXPS    Y0, Y3, Y0
-	VCMPPS    $0x03, Y3, Y3, K2
-	VMOVAPS   Y3, K2, Y0
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVAPS   Y1, Y1
-	VMAXPS    Y1, Y2, Y1
-	VCMPPS    $0x03, Y2, Y2, K2
-	VMOVAPS   Y2, K2, Y1
-	VMAXPS    Y1, Y0, Y1
-	VCMPPS    $0x03, Y0, Y0, K2
-	VMOVAPS   Y0, K2, Y1
-	VMOVUPS   Y1, K1, (DX)
-	ADDQ      AX, DX
-	VMOVUPS.Z (BX), K1, Y1
-	VMOVUPS.Z (SI), K1, Y3
-	VMAXPS    Y1, Y3, Y1
-	VCMPPS    $0x03, Y3, Y3, K2
-	VMOVAPS   Y3, K2, Y1
-	VMOVUPS.Z (DI), K1, Y3
-	VMAXPS    Y1, Y3, Y1
-	VCMPPS    $0x03, Y3, Y3, K2
-	VMOVAPS   Y3, K2, Y1
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVAPS   Y2, Y2
-	VMAXPS    Y2, Y0, Y2
-	VCMPPS    $0x03, Y0, Y0, K2
-	VMOVAPS   Y0, K2, Y2
-	VMAXPS    Y2, Y1, Y2
-	VCMPPS    $0x03, Y1, Y1, K2
-	VMOVAPS   Y1, K2, Y2
-	VMOVUPS   Y2, K1, (DX)
-	ADDQ      AX, DX
-	SUBQ      $0x00000003, CX
-	JMP       while769
-
-done770:
-while771:
-	CMPQ      CX, $0x00000001
-	JL        done772
-	VMOVUPS.Z (BX), K1, Y2
-	VMOVUPS.Z (SI), K1, Y3
-	VMAXPS    Y2, Y3, Y2
-	VCMPPS    $0x03, Y3, Y3, K2
-	VMOVAPS   Y3, K2, Y2
-	VMOVUPS.Z (DI), K1, Y3
-	VMAXPS    Y2, Y3, Y2
-	VCMPPS    $0x03, Y3, Y3, K2
-	VMOVAPS   Y3, K2, Y2
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVAPS   Y0, Y0
-	VMAXPS    Y0, Y1, Y0
-	VCMPPS    $0x03, Y1, Y1, K2
-	VMOVAPS   Y1, K2, Y0
-	VMAXPS    Y0, Y2, Y0
-	VCMPPS    $0x03, Y2, Y2, K2
-	VMOVAPS   Y2, K2, Y0
-	VMOVUPS   Y0, K1, (DX)
-	ADDQ      AX, DX
-	VMOVAPS   Y1, Y0
-	VMOVAPS   Y2, Y1
-	SUBQ      $0x00000001, CX
-	JMP       while771
-
-done772:
-	VBROADCASTSS (SP), Y2
-	VMOVAPS      Y0, Y0
-	VMAXPS       Y0, Y1, Y0
-	VCMPPS       $0x03, Y1, Y1, K2
-	VMOVAPS      Y1, K2, Y0
-	VMAXPS       Y0, Y2, Y0
-	VCMPPS       $0x03, Y2, Y2, K2
-	VMOVAPS      Y2, K2, Y0
-	VMOVUPS      Y0, K1, (DX)
-	ADDQ         AX, DX
-	MOVQ         64(SP), CX
-	ADDQ         CX, 48(SP)
-	DECQ         56(SP)
-	JNZ          loop768
-	JMP          rest760
-
-more767:
-	MOVQ  40(SP), CX
-	MOVQ  $-1, DX
-	BZHIQ CX, DX, DX
-	KMOVW DX, K1
-	MOVQ  $0x00000000, 48(SP)
-	MOVQ  rows+48(FP), CX
-	MOVQ  CX, 56(SP)
-
-loop773:
-	MOVQ         8(SP), DX
-	ADDQ         48(SP), DX
-	MOVQ         16(SP), BX
-	ADDQ         48(SP), BX
-	MOVQ         24(SP), SI
-	ADDQ         48(SP), SI
-	MOVQ         32(SP), DI
-	ADDQ         48(SP), DI
-	VBROADCASTSS (SP), Z0
-	VMOVUPS.Z    (BX), K1, Z1
-	VMOVUPS.Z    (SI), K1, Z2
-	VMAXPS       Z1, Z2, Z1
-	VCMPPS       $0x03, Z2, Z2, K2
-	VMOVAPS      Z2, K2, Z1
-	VMOVUPS.Z    (DI), K1, Z2
-	VMAXPS       Z1, Z2, Z1
-	VCMPPS       $0x03, Z2, Z2, K2
-	VMOVAPS      Z2, K2, Z1
-	ADDQ         AX, BX
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	VMOVUPS.Z    (BX), K1, Z2
-	VMOVUPS.Z    (SI), K1, Z3
-	VMAXPS       Z2, Z3, Z2
-	VCMPPS       $0x03, Z3, Z3, K2
-	VMOVAPS      Z3, K2, Z2
-	VMOVUPS.Z    (DI), K1, Z3
-	VMAXPS       Z2, Z3, Z2
-	VCMPPS       $0x03, Z3, Z3, K2
-	VMOVAPS      Z3, K2, Z2
-	ADDQ         AX, BX
-	ADDQ         AX, SI
-	ADDQ         AX, DI
-	VMOVAPS      Z0, Z0
-	VMAXPS       Z0, Z1, Z0
-	VCMPPS       $0x03, Z1, Z1, K2
-	VMOVAPS      Z1, K2, Z0
-	VMAXPS       Z0, Z2, Z0
-	VCMPPS       $0x03, Z2, Z2, K2
-	VMOVAPS      Z2, K2, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         AX, DX
-	VMOVAPS      Z1, Z0
-	VMOVAPS      Z2, Z1
-	MOVQ         pixels+40(FP), CX
-	SUBQ         $0x00000002, CX
-
-while774:
-	CMPQ      CX, $0x00000003
-	JL        done775
-	VMOVUPS.Z (BX), K1, Z2
-	VMOVUPS.Z (SI), K1, Z3
-	VMAXPS    Z2, Z3, Z2
-	VCMPPS    $0x03, Z3, Z3, K2
-	VMOVAPS   Z3, K2, Z2
-	VMOVUPS.Z (DI), K1, Z3
-	VMAXPS    Z2, Z3, Z2
-	VCMPPS    $0x03, Z3, Z3, K2
-	VMOVAPS   Z3, K2, Z2
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVAPS   Z0, Z0
-	VMAXPS    Z0, Z1, Z0
-	VCMPPS    $0x03, Z1, Z1, K2
-	VMOVAPS   Z1, K2, Z0
-	VMAXPS    Z0, Z2, Z0
-	VCMPPS    $0x03, Z2, Z2, K2
-	VMOVAPS   Z2, K2, Z0
-	VMOVUPS   Z0, K1, (DX)
-	ADDQ      AX, DX
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVUPS.Z (SI), K1, Z3
-	VMAXPS    Z0, Z3, Z0
-	VCMPPS    $0x03, Z3, Z3, K2
-	VMOVAPS   Z3, K2, Z0
-	VMOVUPS.Z (DI), K1, Z3
-	VMAXPS    Z0, Z3, Z0
-	VCMPPS    $0x03, Z3, Z3, K2
-	VMOVAPS   Z3, K2, Z0
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVAPS   Z1, Z1
-	VMAXPS    Z1, Z2, Z1
-	VCMPPS    $0x03, Z2, Z2, K2
-	VMOVAPS   Z2, K2, Z1
-	VMAXPS    Z1, Z0, Z1
-	VCMPPS    $0x03, Z0, Z0, K2
-	VMOVAPS   Z0, K2, Z1
-	VMOVUPS   Z1, K1, (DX)
-	ADDQ      AX, DX
-	VMOVUPS.Z (BX), K1, Z1
-	VMOVUPS.Z (SI), K1, Z3
-	VMAXPS    Z1, Z3, Z1
-	VCMPPS    $0x03, Z3, Z3, K2
-	VMOVAPS   Z3, K2, Z1
-	VMOVUPS.Z (DI), K1, Z3
-	VMAXPS    Z1, Z3, Z1
-	VCMPPS    $0x03, Z3, Z3, K2
-	VMOVAPS   Z3, K2, Z1
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVAPS   Z2, Z2
-	VMAXPS    Z2, Z0, Z2
-	VCMPPS    $0x03, Z0, Z0, K2
-	VMOVAPS   Z0, K2, Z2
-	VMAXPS    Z2, Z1, Z2
-	VCMPPS    $0x03, Z1, Z1, K2
-	VMOVAPS   Z1, K2, Z2
-	VMOVUPS   Z2, K1, (DX)
-	ADDQ      AX, DX
-	SUBQ      $0x00000003, CX
-	JMP       while774
-
-done775:
-while776:
-	CMPQ      CX, $0x00000001
-	JL        done777
-	VMOVUPS.Z (BX), K1, Z2
-	VMOVUPS.Z (SI), K1, Z3
-	VMAXPS    Z2, Z3, Z2
-	VCMPPS    $0x03, Z3, Z3, K2
-	VMOVAPS   Z3, K2, Z2
-	VMOVUPS.Z (DI), K1, Z3
-	VMAXPS    Z2, Z3, Z2
-	VCMPPS    $0x03, Z3, Z3, K2
-	VMOVAPS   Z3, K2, Z2
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	ADDQ      AX, DI
-	VMOVAPS   Z0, Z0
-	VMAXPS    Z0, Z1, Z0
-	VCMPPS    $0x03, Z1, Z1, K2
-	VMOVAPS   Z1, K2, Z0
-	VMAXPS    Z0, Z2, Z0
-	VCMPPS    $0x03, Z2, Z2, K2
-	VMOVAPS   Z2, K2, Z0
-	VMOVUPS   Z0, K1, (DX)
-	ADDQ      AX, DX
-	VMOVAPS   Z1, Z0
-	VMOVAPS   Z2, Z1
-	SUBQ      $0x00000001, CX
-	JMP       while776
-
-done777:
-	VBROADCASTSS (SP), Z2
-	VMOVAPS      Z0, Z0
-	VMAXPS       Z0, Z1, Z0
-	VCMPPS       $0x03, Z1, Z1, K2
-	VMOVAPS      Z1, K2, Z0
-	VMAXPS       Z0, Z2, Z0
-	VCMPPS       $0x03, Z2, Z2, K2
-	VMOVAPS      Z2, K2, Z0
-	VMOVUPS      Z0, K1, (DX)
-	ADDQ         AX, DX
-	MOVQ         64(SP), CX
-	ADDQ         CX, 48(SP)
-	DECQ         56(SP)
-	JNZ          loop773
-
-rest760:
-zero759:
+zero825:
 	VZEROUPPER
 	RET
 
@@ -14132,14 +14842,14 @@ TEXT ·maxAroundGradAVX512(SB), NOSPLIT, $96-80
 	IMULQ pixels+64(FP), CX
 	MOVQ  CX, 88(SP)
 
-while778:
+while831:
 	CMPQ 64(SP), $0x00000010
-	JL   done779
+	JL   done832
 	MOVQ $0x00000000, 72(SP)
 	MOVQ rows+72(FP), CX
 	MOVQ CX, 80(SP)
 
-loop780:
+loop833:
 	MOVQ         8(SP), DX
 	ADDQ         72(SP), DX
 	MOVQ         16(SP), BX
@@ -14238,9 +14948,9 @@ loop780:
 	MOVQ         pixels+64(FP), CX
 	SUBQ         $0x00000002, CX
 
-while781:
+while834:
 	CMPQ    CX, $0x00000003
-	JL      done782
+	JL      done835
 	VMOVUPS (R8), Z15
 	VMOVUPS (R11), Z19
 	VMOVUPS (R9), Z16
@@ -14395,12 +15105,12 @@ while781:
 	ADDQ    AX, BX
 	ADDQ    AX, SI
 	SUBQ    $0x00000003, CX
-	JMP     while781
+	JMP     while834
 
-done782:
-while783:
+done835:
+while836:
 	CMPQ    CX, $0x00000001
-	JL      done784
+	JL      done837
 	VMOVUPS (R8), Z15
 	VMOVUPS (R11), Z19
 	VMOVUPS (R9), Z16
@@ -14467,9 +15177,9 @@ while783:
 	VMOVAPS Z20, Z13
 	VMOVAPS Z21, Z14
 	SUBQ    $0x00000001, CX
-	JMP     while783
+	JMP     while836
 
-done784:
+done837:
 	VBROADCASTSS (SP), Z15
 	VBROADCASTSS (SP), Z16
 	VBROADCASTSS (SP), Z17
@@ -14520,7 +15230,7 @@ done784:
 	MOVQ         88(SP), CX
 	ADDQ         CX, 72(SP)
 	DECQ         80(SP)
-	JNZ          loop780
+	JNZ          loop833
 	ADDQ         $0x00000040, 8(SP)
 	ADDQ         $0x00000040, 16(SP)
 	ADDQ         $0x00000040, 24(SP)
@@ -14529,13 +15239,811 @@ done784:
 	ADDQ         $0x00000040, 48(SP)
 	ADDQ         $0x00000040, 56(SP)
 	SUBQ         $0x00000010, 64(SP)
-	JMP          while778
+	JMP          while831
 
-done779:
+done832:
+while838:
+	CMPQ 64(SP), $0x00000008
+	JL   done839
+	MOVQ $0x00000000, 72(SP)
+	MOVQ rows+72(FP), CX
+	MOVQ CX, 80(SP)
+
+loop840:
+	MOVQ         8(SP), DX
+	ADDQ         72(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         72(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         72(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         72(SP), DI
+	MOVQ         40(SP), R8
+	ADDQ         72(SP), R8
+	MOVQ         48(SP), R9
+	ADDQ         72(SP), R9
+	MOVQ         56(SP), R10
+	ADDQ         72(SP), R10
+	VXORPS       Y0, Y0, Y0
+	MOVQ         DX, R11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (SP), Y1
+	VBROADCASTSS (SP), Y2
+	VBROADCASTSS (SP), Y3
+	VBROADCASTSS (SP), Y4
+	VMOVUPS      (R8), Y5
+	VMOVUPS      (R11), Y9
+	VMOVUPS      (R9), Y6
+	VMOVUPS      (R12), Y10
+	VMOVUPS      (R10), Y7
+	VMOVUPS      (R13), Y11
+	VMAXPS       Y5, Y6, Y8
+	VMAXPS       Y8, Y7, Y8
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	VMOVUPS      (R8), Y12
+	VMOVUPS      (R11), Y16
+	VMOVUPS      (R9), Y13
+	VMOVUPS      (R12), Y17
+	VMOVUPS      (R10), Y14
+	VMOVUPS      (R13), Y18
+	VMAXPS       Y12, Y13, Y15
+	VMAXPS       Y15, Y14, Y15
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	VMOVUPS      (DI), Y19
+	VMAXPS       Y4, Y8, Y4
+	VMAXPS       Y4, Y15, Y4
+	VCMPPS       $0x00, Y1, Y4, K1
+	VADDPS       Y19, Y23, K1, Y23
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y5, Y4, K1
+	VADDPS       Y19, Y9, K1, Y9
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y12, Y4, K1
+	VADDPS       Y19, Y16, K1, Y16
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y2, Y4, K1
+	VADDPS       Y19, Y24, K1, Y24
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y6, Y4, K1
+	VADDPS       Y19, Y10, K1, Y10
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y13, Y4, K1
+	VADDPS       Y19, Y17, K1, Y17
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y3, Y4, K1
+	VADDPS       Y19, Y25, K1, Y25
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y7, Y4, K1
+	VADDPS       Y19, Y11, K1, Y11
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y14, Y4, K1
+	VADDPS       Y19, Y18, K1, Y18
+	VMOVAPS      Y0, K1, Y19
+	ADDQ         AX, DI
+	VMOVAPS      Y5, Y1
+	VMOVAPS      Y6, Y2
+	VMOVAPS      Y7, Y3
+	VMOVAPS      Y8, Y4
+	VMOVAPS      Y9, Y23
+	VMOVAPS      Y10, Y24
+	VMOVAPS      Y11, Y25
+	VMOVAPS      Y12, Y5
+	VMOVAPS      Y13, Y6
+	VMOVAPS      Y14, Y7
+	VMOVAPS      Y15, Y8
+	VMOVAPS      Y16, Y9
+	VMOVAPS      Y17, Y10
+	VMOVAPS      Y18, Y11
+	MOVQ         pixels+64(FP), CX
+	SUBQ         $0x00000002, CX
+
+while841:
+	CMPQ    CX, $0x00000003
+	JL      done842
+	VMOVUPS (R8), Y12
+	VMOVUPS (R11), Y16
+	VMOVUPS (R9), Y13
+	VMOVUPS (R12), Y17
+	VMOVUPS (R10), Y14
+	VMOVUPS (R13), Y18
+	VMAXPS  Y12, Y13, Y15
+	VMAXPS  Y15, Y14, Y15
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	VMOVUPS (DI), Y19
+	VMAXPS  Y4, Y8, Y4
+	VMAXPS  Y4, Y15, Y4
+	VCMPPS  $0x00, Y1, Y4, K1
+	VADDPS  Y19, Y23, K1, Y23
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y5, Y4, K1
+	VADDPS  Y19, Y9, K1, Y9
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y12, Y4, K1
+	VADDPS  Y19, Y16, K1, Y16
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y2, Y4, K1
+	VADDPS  Y19, Y24, K1, Y24
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y6, Y4, K1
+	VADDPS  Y19, Y10, K1, Y10
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y13, Y4, K1
+	VADDPS  Y19, Y17, K1, Y17
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y3, Y4, K1
+	VADDPS  Y19, Y25, K1, Y25
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y7, Y4, K1
+	VADDPS  Y19, Y11, K1, Y11
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y14, Y4, K1
+	VADDPS  Y19, Y18, K1, Y18
+	VMOVAPS Y0, K1, Y19
+	ADDQ    AX, DI
+	VMOVUPS Y23, (DX)
+	VMOVUPS Y24, (BX)
+	VMOVUPS Y25, (SI)
+	ADDQ    AX, DX
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	VMOVUPS (R8), Y1
+	VMOVUPS (R11), Y23
+	VMOVUPS (R9), Y2
+	VMOVUPS (R12), Y24
+	VMOVUPS (R10), Y3
+	VMOVUPS (R13), Y25
+	VMAXPS  Y1, Y2, Y4
+	VMAXPS  Y4, Y3, Y4
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	VMOVUPS (DI), Y19
+	VMAXPS  Y8, Y15, Y8
+	VMAXPS  Y8, Y4, Y8
+	VCMPPS  $0x00, Y5, Y8, K1
+	VADDPS  Y19, Y9, K1, Y9
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y12, Y8, K1
+	VADDPS  Y19, Y16, K1, Y16
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y1, Y8, K1
+	VADDPS  Y19, Y23, K1, Y23
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y6, Y8, K1
+	VADDPS  Y19, Y10, K1, Y10
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y13, Y8, K1
+	VADDPS  Y19, Y17, K1, Y17
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y2, Y8, K1
+	VADDPS  Y19, Y24, K1, Y24
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y7, Y8, K1
+	VADDPS  Y19, Y11, K1, Y11
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y14, Y8, K1
+	VADDPS  Y19, Y18, K1, Y18
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y3, Y8, K1
+	VADDPS  Y19, Y25, K1, Y25
+	VMOVAPS Y0, K1, Y19
+	ADDQ    AX, DI
+	VMOVUPS Y9, (DX)
+	VMOVUPS Y10, (BX)
+	VMOVUPS Y11, (SI)
+	ADDQ    AX, DX
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	VMOVUPS (R8), Y5
+	VMOVUPS (R11), Y9
+	VMOVUPS (R9), Y6
+	VMOVUPS (R12), Y10
+	VMOVUPS (R10), Y7
+	VMOVUPS (R13), Y11
+	VMAXPS  Y5, Y6, Y8
+	VMAXPS  Y8, Y7, Y8
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	VMOVUPS (DI), Y19
+	VMAXPS  Y15, Y4, Y15
+	VMAXPS  Y15, Y8, Y15
+	VCMPPS  $0x00, Y12, Y15, K1
+	VADDPS  Y19, Y16, K1, Y16
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y1, Y15, K1
+	VADDPS  Y19, Y23, K1, Y23
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y5, Y15, K1
+	VADDPS  Y19, Y9, K1, Y9
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y13, Y15, K1
+	VADDPS  Y19, Y17, K1, Y17
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y2, Y15, K1
+	VADDPS  Y19, Y24, K1, Y24
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y6, Y15, K1
+	VADDPS  Y19, Y10, K1, Y10
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y14, Y15, K1
+	VADDPS  Y19, Y18, K1, Y18
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y3, Y15, K1
+	VADDPS  Y19, Y25, K1, Y25
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y7, Y15, K1
+	VADDPS  Y19, Y11, K1, Y11
+	VMOVAPS Y0, K1, Y19
+	ADDQ    AX, DI
+	VMOVUPS Y16, (DX)
+	VMOVUPS Y17, (BX)
+	VMOVUPS Y18, (SI)
+	ADDQ    AX, DX
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	SUBQ    $0x00000003, CX
+	JMP     while841
+
+done842:
+while843:
+	CMPQ    CX, $0x00000001
+	JL      done844
+	VMOVUPS (R8), Y12
+	VMOVUPS (R11), Y16
+	VMOVUPS (R9), Y13
+	VMOVUPS (R12), Y17
+	VMOVUPS (R10), Y14
+	VMOVUPS (R13), Y18
+	VMAXPS  Y12, Y13, Y15
+	VMAXPS  Y15, Y14, Y15
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	VMOVUPS (DI), Y19
+	VMAXPS  Y4, Y8, Y4
+	VMAXPS  Y4, Y15, Y4
+	VCMPPS  $0x00, Y1, Y4, K1
+	VADDPS  Y19, Y23, K1, Y23
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y5, Y4, K1
+	VADDPS  Y19, Y9, K1, Y9
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y12, Y4, K1
+	VADDPS  Y19, Y16, K1, Y16
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y2, Y4, K1
+	VADDPS  Y19, Y24, K1, Y24
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y6, Y4, K1
+	VADDPS  Y19, Y10, K1, Y10
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y13, Y4, K1
+	VADDPS  Y19, Y17, K1, Y17
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y3, Y4, K1
+	VADDPS  Y19, Y25, K1, Y25
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y7, Y4, K1
+	VADDPS  Y19, Y11, K1, Y11
+	VMOVAPS Y0, K1, Y19
+	VCMPPS  $0x00, Y14, Y4, K1
+	VADDPS  Y19, Y18, K1, Y18
+	VMOVAPS Y0, K1, Y19
+	ADDQ    AX, DI
+	VMOVUPS Y23, (DX)
+	VMOVUPS Y24, (BX)
+	VMOVUPS Y25, (SI)
+	ADDQ    AX, DX
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	VMOVAPS Y5, Y1
+	VMOVAPS Y6, Y2
+	VMOVAPS Y7, Y3
+	VMOVAPS Y8, Y4
+	VMOVAPS Y9, Y23
+	VMOVAPS Y10, Y24
+	VMOVAPS Y11, Y25
+	VMOVAPS Y12, Y5
+	VMOVAPS Y13, Y6
+	VMOVAPS Y14, Y7
+	VMOVAPS Y15, Y8
+	VMOVAPS Y16, Y9
+	VMOVAPS Y17, Y10
+	VMOVAPS Y18, Y11
+	SUBQ    $0x00000001, CX
+	JMP     while843
+
+done844:
+	VBROADCASTSS (SP), Y12
+	VBROADCASTSS (SP), Y13
+	VBROADCASTSS (SP), Y14
+	VBROADCASTSS (SP), Y15
+	VMOVUPS      (DI), Y19
+	VMAXPS       Y4, Y8, Y4
+	VMAXPS       Y4, Y15, Y4
+	VCMPPS       $0x00, Y1, Y4, K1
+	VADDPS       Y19, Y23, K1, Y23
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y5, Y4, K1
+	VADDPS       Y19, Y9, K1, Y9
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y12, Y4, K1
+	VADDPS       Y19, Y16, K1, Y16
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y2, Y4, K1
+	VADDPS       Y19, Y24, K1, Y24
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y6, Y4, K1
+	VADDPS       Y19, Y10, K1, Y10
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y13, Y4, K1
+	VADDPS       Y19, Y17, K1, Y17
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y3, Y4, K1
+	VADDPS       Y19, Y25, K1, Y25
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y7, Y4, K1
+	VADDPS       Y19, Y11, K1, Y11
+	VMOVAPS      Y0, K1, Y19
+	VCMPPS       $0x00, Y14, Y4, K1
+	VADDPS       Y19, Y18, K1, Y18
+	VMOVAPS      Y0, K1, Y19
+	ADDQ         AX, DI
+	VMOVUPS      Y23, (DX)
+	VMOVUPS      Y24, (BX)
+	VMOVUPS      Y25, (SI)
+	ADDQ         AX, DX
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	VMOVUPS      Y9, (DX)
+	VMOVUPS      Y10, (BX)
+	VMOVUPS      Y11, (SI)
+	ADDQ         AX, DX
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	MOVQ         88(SP), CX
+	ADDQ         CX, 72(SP)
+	DECQ         80(SP)
+	JNZ          loop840
+	ADDQ         $0x00000020, 8(SP)
+	ADDQ         $0x00000020, 16(SP)
+	ADDQ         $0x00000020, 24(SP)
+	ADDQ         $0x00000020, 32(SP)
+	ADDQ         $0x00000020, 40(SP)
+	ADDQ         $0x00000020, 48(SP)
+	ADDQ         $0x00000020, 56(SP)
+	SUBQ         $0x00000008, 64(SP)
+	JMP          while838
+
+done839:
+while845:
+	CMPQ 64(SP), $0x00000004
+	JL   done846
+	MOVQ $0x00000000, 72(SP)
+	MOVQ rows+72(FP), CX
+	MOVQ CX, 80(SP)
+
+loop847:
+	MOVQ         8(SP), DX
+	ADDQ         72(SP), DX
+	MOVQ         16(SP), BX
+	ADDQ         72(SP), BX
+	MOVQ         24(SP), SI
+	ADDQ         72(SP), SI
+	MOVQ         32(SP), DI
+	ADDQ         72(SP), DI
+	MOVQ         40(SP), R8
+	ADDQ         72(SP), R8
+	MOVQ         48(SP), R9
+	ADDQ         72(SP), R9
+	MOVQ         56(SP), R10
+	ADDQ         72(SP), R10
+	VXORPS       X0, X0, X0
+	MOVQ         DX, R11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (SP), X1
+	VBROADCASTSS (SP), X2
+	VBROADCASTSS (SP), X3
+	VBROADCASTSS (SP), X4
+	VMOVUPS      (R8), X5
+	VMOVUPS      (R11), X9
+	VMOVUPS      (R9), X6
+	VMOVUPS      (R12), X10
+	VMOVUPS      (R10), X7
+	VMOVUPS      (R13), X11
+	VMAXPS       X5, X6, X8
+	VMAXPS       X8, X7, X8
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	VMOVUPS      (R8), X12
+	VMOVUPS      (R11), X16
+	VMOVUPS      (R9), X13
+	VMOVUPS      (R12), X17
+	VMOVUPS      (R10), X14
+	VMOVUPS      (R13), X18
+	VMAXPS       X12, X13, X15
+	VMAXPS       X15, X14, X15
+	ADDQ         AX, R11
+	ADDQ         AX, R12
+	ADDQ         AX, R13
+	ADDQ         AX, R8
+	ADDQ         AX, R9
+	ADDQ         AX, R10
+	VMOVUPS      (DI), X19
+	VMAXPS       X4, X8, X4
+	VMAXPS       X4, X15, X4
+	VCMPPS       $0x00, X1, X4, K1
+	VADDPS       X19, X26, K1, X26
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X5, X4, K1
+	VADDPS       X19, X9, K1, X9
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X12, X4, K1
+	VADDPS       X19, X16, K1, X16
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X2, X4, K1
+	VADDPS       X19, X27, K1, X27
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X6, X4, K1
+	VADDPS       X19, X10, K1, X10
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X13, X4, K1
+	VADDPS       X19, X17, K1, X17
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X3, X4, K1
+	VADDPS       X19, X28, K1, X28
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X7, X4, K1
+	VADDPS       X19, X11, K1, X11
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X14, X4, K1
+	VADDPS       X19, X18, K1, X18
+	VMOVAPS      X0, K1, X19
+	ADDQ         AX, DI
+	VMOVAPS      X5, X1
+	VMOVAPS      X6, X2
+	VMOVAPS      X7, X3
+	VMOVAPS      X8, X4
+	VMOVAPS      X9, X26
+	VMOVAPS      X10, X27
+	VMOVAPS      X11, X28
+	VMOVAPS      X12, X5
+	VMOVAPS      X13, X6
+	VMOVAPS      X14, X7
+	VMOVAPS      X15, X8
+	VMOVAPS      X16, X9
+	VMOVAPS      X17, X10
+	VMOVAPS      X18, X11
+	MOVQ         pixels+64(FP), CX
+	SUBQ         $0x00000002, CX
+
+while848:
+	CMPQ    CX, $0x00000003
+	JL      done849
+	VMOVUPS (R8), X12
+	VMOVUPS (R11), X16
+	VMOVUPS (R9), X13
+	VMOVUPS (R12), X17
+	VMOVUPS (R10), X14
+	VMOVUPS (R13), X18
+	VMAXPS  X12, X13, X15
+	VMAXPS  X15, X14, X15
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	VMOVUPS (DI), X19
+	VMAXPS  X4, X8, X4
+	VMAXPS  X4, X15, X4
+	VCMPPS  $0x00, X1, X4, K1
+	VADDPS  X19, X26, K1, X26
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X5, X4, K1
+	VADDPS  X19, X9, K1, X9
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X12, X4, K1
+	VADDPS  X19, X16, K1, X16
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X2, X4, K1
+	VADDPS  X19, X27, K1, X27
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X6, X4, K1
+	VADDPS  X19, X10, K1, X10
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X13, X4, K1
+	VADDPS  X19, X17, K1, X17
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X3, X4, K1
+	VADDPS  X19, X28, K1, X28
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X7, X4, K1
+	VADDPS  X19, X11, K1, X11
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X14, X4, K1
+	VADDPS  X19, X18, K1, X18
+	VMOVAPS X0, K1, X19
+	ADDQ    AX, DI
+	VMOVUPS X26, (DX)
+	VMOVUPS X27, (BX)
+	VMOVUPS X28, (SI)
+	ADDQ    AX, DX
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	VMOVUPS (R8), X1
+	VMOVUPS (R11), X26
+	VMOVUPS (R9), X2
+	VMOVUPS (R12), X27
+	VMOVUPS (R10), X3
+	VMOVUPS (R13), X28
+	VMAXPS  X1, X2, X4
+	VMAXPS  X4, X3, X4
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	VMOVUPS (DI), X19
+	VMAXPS  X8, X15, X8
+	VMAXPS  X8, X4, X8
+	VCMPPS  $0x00, X5, X8, K1
+	VADDPS  X19, X9, K1, X9
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X12, X8, K1
+	VADDPS  X19, X16, K1, X16
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X1, X8, K1
+	VADDPS  X19, X26, K1, X26
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X6, X8, K1
+	VADDPS  X19, X10, K1, X10
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X13, X8, K1
+	VADDPS  X19, X17, K1, X17
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X2, X8, K1
+	VADDPS  X19, X27, K1, X27
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X7, X8, K1
+	VADDPS  X19, X11, K1, X11
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X14, X8, K1
+	VADDPS  X19, X18, K1, X18
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X3, X8, K1
+	VADDPS  X19, X28, K1, X28
+	VMOVAPS X0, K1, X19
+	ADDQ    AX, DI
+	VMOVUPS X9, (DX)
+	VMOVUPS X10, (BX)
+	VMOVUPS X11, (SI)
+	ADDQ    AX, DX
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	VMOVUPS (R8), X5
+	VMOVUPS (R11), X9
+	VMOVUPS (R9), X6
+	VMOVUPS (R12), X10
+	VMOVUPS (R10), X7
+	VMOVUPS (R13), X11
+	VMAXPS  X5, X6, X8
+	VMAXPS  X8, X7, X8
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	VMOVUPS (DI), X19
+	VMAXPS  X15, X4, X15
+	VMAXPS  X15, X8, X15
+	VCMPPS  $0x00, X12, X15, K1
+	VADDPS  X19, X16, K1, X16
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X1, X15, K1
+	VADDPS  X19, X26, K1, X26
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X5, X15, K1
+	VADDPS  X19, X9, K1, X9
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X13, X15, K1
+	VADDPS  X19, X17, K1, X17
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X2, X15, K1
+	VADDPS  X19, X27, K1, X27
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X6, X15, K1
+	VADDPS  X19, X10, K1, X10
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X14, X15, K1
+	VADDPS  X19, X18, K1, X18
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X3, X15, K1
+	VADDPS  X19, X28, K1, X28
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X7, X15, K1
+	VADDPS  X19, X11, K1, X11
+	VMOVAPS X0, K1, X19
+	ADDQ    AX, DI
+	VMOVUPS X16, (DX)
+	VMOVUPS X17, (BX)
+	VMOVUPS X18, (SI)
+	ADDQ    AX, DX
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	SUBQ    $0x00000003, CX
+	JMP     while848
+
+done849:
+while850:
+	CMPQ    CX, $0x00000001
+	JL      done851
+	VMOVUPS (R8), X12
+	VMOVUPS (R11), X16
+	VMOVUPS (R9), X13
+	VMOVUPS (R12), X17
+	VMOVUPS (R10), X14
+	VMOVUPS (R13), X18
+	VMAXPS  X12, X13, X15
+	VMAXPS  X15, X14, X15
+	ADDQ    AX, R11
+	ADDQ    AX, R12
+	ADDQ    AX, R13
+	ADDQ    AX, R8
+	ADDQ    AX, R9
+	ADDQ    AX, R10
+	VMOVUPS (DI), X19
+	VMAXPS  X4, X8, X4
+	VMAXPS  X4, X15, X4
+	VCMPPS  $0x00, X1, X4, K1
+	VADDPS  X19, X26, K1, X26
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X5, X4, K1
+	VADDPS  X19, X9, K1, X9
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X12, X4, K1
+	VADDPS  X19, X16, K1, X16
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X2, X4, K1
+	VADDPS  X19, X27, K1, X27
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X6, X4, K1
+	VADDPS  X19, X10, K1, X10
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X13, X4, K1
+	VADDPS  X19, X17, K1, X17
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X3, X4, K1
+	VADDPS  X19, X28, K1, X28
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X7, X4, K1
+	VADDPS  X19, X11, K1, X11
+	VMOVAPS X0, K1, X19
+	VCMPPS  $0x00, X14, X4, K1
+	VADDPS  X19, X18, K1, X18
+	VMOVAPS X0, K1, X19
+	ADDQ    AX, DI
+	VMOVUPS X26, (DX)
+	VMOVUPS X27, (BX)
+	VMOVUPS X28, (SI)
+	ADDQ    AX, DX
+	ADDQ    AX, BX
+	ADDQ    AX, SI
+	VMOVAPS X5, X1
+	VMOVAPS X6, X2
+	VMOVAPS X7, X3
+	VMOVAPS X8, X4
+	VMOVAPS X9, X26
+	VMOVAPS X10, X27
+	VMOVAPS X11, X28
+	VMOVAPS X12, X5
+	VMOVAPS X13, X6
+	VMOVAPS X14, X7
+	VMOVAPS X15, X8
+	VMOVAPS X16, X9
+	VMOVAPS X17, X10
+	VMOVAPS X18, X11
+	SUBQ    $0x00000001, CX
+	JMP     while850
+
+done851:
+	VBROADCASTSS (SP), X12
+	VBROADCASTSS (SP), X13
+	VBROADCASTSS (SP), X14
+	VBROADCASTSS (SP), X15
+	VMOVUPS      (DI), X19
+	VMAXPS       X4, X8, X4
+	VMAXPS       X4, X15, X4
+	VCMPPS       $0x00, X1, X4, K1
+	VADDPS       X19, X26, K1, X26
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X5, X4, K1
+	VADDPS       X19, X9, K1, X9
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X12, X4, K1
+	VADDPS       X19, X16, K1, X16
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X2, X4, K1
+	VADDPS       X19, X27, K1, X27
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X6, X4, K1
+	VADDPS       X19, X10, K1, X10
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X13, X4, K1
+	VADDPS       X19, X17, K1, X17
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X3, X4, K1
+	VADDPS       X19, X28, K1, X28
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X7, X4, K1
+	VADDPS       X19, X11, K1, X11
+	VMOVAPS      X0, K1, X19
+	VCMPPS       $0x00, X14, X4, K1
+	VADDPS       X19, X18, K1, X18
+	VMOVAPS      X0, K1, X19
+	ADDQ         AX, DI
+	VMOVUPS      X26, (DX)
+	VMOVUPS      X27, (BX)
+	VMOVUPS      X28, (SI)
+	ADDQ         AX, DX
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	VMOVUPS      X9, (DX)
+	VMOVUPS      X10, (BX)
+	VMOVUPS      X11, (SI)
+	ADDQ         AX, DX
+	ADDQ         AX, BX
+	ADDQ         AX, SI
+	MOVQ         88(SP), CX
+	ADDQ         CX, 72(SP)
+	DECQ         80(SP)
+	JNZ          loop847
+	ADDQ         $0x00000010, 8(SP)
+	ADDQ         $0x00000010, 16(SP)
+	ADDQ         $0x00000010, 24(SP)
+	ADDQ         $0x00000010, 32(SP)
+	ADDQ         $0x00000010, 40(SP)
+	ADDQ         $0x00000010, 48(SP)
+	ADDQ         $0x00000010, 56(SP)
+	SUBQ         $0x00000004, 64(SP)
+	JMP          while845
+
+done846:
 	CMPQ  64(SP), $0x00000000
-	JE    zero785
-	CMPQ  64(SP), $0x00000004
-	JG    more787
+	JE    zero852
 	MOVQ  64(SP), CX
 	MOVQ  $-1, DX
 	BZHIQ CX, DX, DX
@@ -14544,7 +16052,7 @@ done779:
 	MOVQ  rows+72(FP), CX
 	MOVQ  CX, 80(SP)
 
-loop788:
+loop853:
 	MOVQ         8(SP), DX
 	ADDQ         72(SP), DX
 	MOVQ         16(SP), BX
@@ -14599,7 +16107,7 @@ loop788:
 	VMAXPS       X4, X8, X4
 	VMAXPS       X4, X15, X4
 	VCMPPS       $0x00, X1, X4, K2
-	VADDPS       X19, X23, K2, X23
+	VADDPS       X19, X29, K2, X29
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X5, X4, K2
 	VADDPS       X19, X9, K2, X9
@@ -14608,7 +16116,7 @@ loop788:
 	VADDPS       X19, X16, K2, X16
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X2, X4, K2
-	VADDPS       X19, X24, K2, X24
+	VADDPS       X19, X30, K2, X30
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X6, X4, K2
 	VADDPS       X19, X10, K2, X10
@@ -14617,7 +16125,7 @@ loop788:
 	VADDPS       X19, X17, K2, X17
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X3, X4, K2
-	VADDPS       X19, X25, K2, X25
+	VADDPS       X19, X31, K2, X31
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X7, X4, K2
 	VADDPS       X19, X11, K2, X11
@@ -14630,9 +16138,9 @@ loop788:
 	VMOVAPS      X6, X2
 	VMOVAPS      X7, X3
 	VMOVAPS      X8, X4
-	VMOVAPS      X9, X23
-	VMOVAPS      X10, X24
-	VMOVAPS      X11, X25
+	VMOVAPS      X9, X29
+	VMOVAPS      X10, X30
+	VMOVAPS      X11, X31
 	VMOVAPS      X12, X5
 	VMOVAPS      X13, X6
 	VMOVAPS      X14, X7
@@ -14643,9 +16151,9 @@ loop788:
 	MOVQ         pixels+64(FP), CX
 	SUBQ         $0x00000002, CX
 
-while789:
+while854:
 	CMPQ      CX, $0x00000003
-	JL        done790
+	JL        done855
 	VMOVUPS.Z (R8), K1, X12
 	VMOVUPS.Z (R11), K1, X16
 	VMOVUPS.Z (R9), K1, X13
@@ -14664,7 +16172,7 @@ while789:
 	VMAXPS    X4, X8, X4
 	VMAXPS    X4, X15, X4
 	VCMPPS    $0x00, X1, X4, K2
-	VADDPS    X19, X23, K2, X23
+	VADDPS    X19, X29, K2, X29
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X5, X4, K2
 	VADDPS    X19, X9, K2, X9
@@ -14673,7 +16181,7 @@ while789:
 	VADDPS    X19, X16, K2, X16
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X2, X4, K2
-	VADDPS    X19, X24, K2, X24
+	VADDPS    X19, X30, K2, X30
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X6, X4, K2
 	VADDPS    X19, X10, K2, X10
@@ -14682,7 +16190,7 @@ while789:
 	VADDPS    X19, X17, K2, X17
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X3, X4, K2
-	VADDPS    X19, X25, K2, X25
+	VADDPS    X19, X31, K2, X31
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X7, X4, K2
 	VADDPS    X19, X11, K2, X11
@@ -14691,18 +16199,18 @@ while789:
 	VADDPS    X19, X18, K2, X18
 	VMOVAPS   X0, K2, X19
 	ADDQ      AX, DI
-	VMOVUPS   X23, K1, (DX)
-	VMOVUPS   X24, K1, (BX)
-	VMOVUPS   X25, K1, (SI)
+	VMOVUPS   X29, K1, (DX)
+	VMOVUPS   X30, K1, (BX)
+	VMOVUPS   X31, K1, (SI)
 	ADDQ      AX, DX
 	ADDQ      AX, BX
 	ADDQ      AX, SI
 	VMOVUPS.Z (R8), K1, X1
-	VMOVUPS.Z (R11), K1, X23
+	VMOVUPS.Z (R11), K1, X29
 	VMOVUPS.Z (R9), K1, X2
-	VMOVUPS.Z (R12), K1, X24
+	VMOVUPS.Z (R12), K1, X30
 	VMOVUPS.Z (R10), K1, X3
-	VMOVUPS.Z (R13), K1, X25
+	VMOVUPS.Z (R13), K1, X31
 	VMAXPS    X1, X2, X4
 	VMAXPS    X4, X3, X4
 	ADDQ      AX, R11
@@ -14721,7 +16229,7 @@ while789:
 	VADDPS    X19, X16, K2, X16
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X1, X8, K2
-	VADDPS    X19, X23, K2, X23
+	VADDPS    X19, X29, K2, X29
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X6, X8, K2
 	VADDPS    X19, X10, K2, X10
@@ -14730,7 +16238,7 @@ while789:
 	VADDPS    X19, X17, K2, X17
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X2, X8, K2
-	VADDPS    X19, X24, K2, X24
+	VADDPS    X19, X30, K2, X30
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X7, X8, K2
 	VADDPS    X19, X11, K2, X11
@@ -14739,7 +16247,7 @@ while789:
 	VADDPS    X19, X18, K2, X18
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X3, X8, K2
-	VADDPS    X19, X25, K2, X25
+	VADDPS    X19, X31, K2, X31
 	VMOVAPS   X0, K2, X19
 	ADDQ      AX, DI
 	VMOVUPS   X9, K1, (DX)
@@ -14769,7 +16277,7 @@ while789:
 	VADDPS    X19, X16, K2, X16
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X1, X15, K2
-	VADDPS    X19, X23, K2, X23
+	VADDPS    X19, X29, K2, X29
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X5, X15, K2
 	VADDPS    X19, X9, K2, X9
@@ -14778,7 +16286,7 @@ while789:
 	VADDPS    X19, X17, K2, X17
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X2, X15, K2
-	VADDPS    X19, X24, K2, X24
+	VADDPS    X19, X30, K2, X30
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X6, X15, K2
 	VADDPS    X19, X10, K2, X10
@@ -14787,7 +16295,7 @@ while789:
 	VADDPS    X19, X18, K2, X18
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X3, X15, K2
-	VADDPS    X19, X25, K2, X25
+	VADDPS    X19, X31, K2, X31
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X7, X15, K2
 	VADDPS    X19, X11, K2, X11
@@ -14800,12 +16308,12 @@ while789:
 	ADDQ      AX, BX
 	ADDQ      AX, SI
 	SUBQ      $0x00000003, CX
-	JMP       while789
+	JMP       while854
 
-done790:
-while791:
+done855:
+while856:
 	CMPQ      CX, $0x00000001
-	JL        done792
+	JL        done857
 	VMOVUPS.Z (R8), K1, X12
 	VMOVUPS.Z (R11), K1, X16
 	VMOVUPS.Z (R9), K1, X13
@@ -14824,7 +16332,7 @@ while791:
 	VMAXPS    X4, X8, X4
 	VMAXPS    X4, X15, X4
 	VCMPPS    $0x00, X1, X4, K2
-	VADDPS    X19, X23, K2, X23
+	VADDPS    X19, X29, K2, X29
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X5, X4, K2
 	VADDPS    X19, X9, K2, X9
@@ -14833,7 +16341,7 @@ while791:
 	VADDPS    X19, X16, K2, X16
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X2, X4, K2
-	VADDPS    X19, X24, K2, X24
+	VADDPS    X19, X30, K2, X30
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X6, X4, K2
 	VADDPS    X19, X10, K2, X10
@@ -14842,7 +16350,7 @@ while791:
 	VADDPS    X19, X17, K2, X17
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X3, X4, K2
-	VADDPS    X19, X25, K2, X25
+	VADDPS    X19, X31, K2, X31
 	VMOVAPS   X0, K2, X19
 	VCMPPS    $0x00, X7, X4, K2
 	VADDPS    X19, X11, K2, X11
@@ -14851,9 +16359,9 @@ while791:
 	VADDPS    X19, X18, K2, X18
 	VMOVAPS   X0, K2, X19
 	ADDQ      AX, DI
-	VMOVUPS   X23, K1, (DX)
-	VMOVUPS   X24, K1, (BX)
-	VMOVUPS   X25, K1, (SI)
+	VMOVUPS   X29, K1, (DX)
+	VMOVUPS   X30, K1, (BX)
+	VMOVUPS   X31, K1, (SI)
 	ADDQ      AX, DX
 	ADDQ      AX, BX
 	ADDQ      AX, SI
@@ -14861,9 +16369,9 @@ while791:
 	VMOVAPS   X6, X2
 	VMOVAPS   X7, X3
 	VMOVAPS   X8, X4
-	VMOVAPS   X9, X23
-	VMOVAPS   X10, X24
-	VMOVAPS   X11, X25
+	VMOVAPS   X9, X29
+	VMOVAPS   X10, X30
+	VMOVAPS   X11, X31
 	VMOVAPS   X12, X5
 	VMOVAPS   X13, X6
 	VMOVAPS   X14, X7
@@ -14872,9 +16380,9 @@ while791:
 	VMOVAPS   X17, X10
 	VMOVAPS   X18, X11
 	SUBQ      $0x00000001, CX
-	JMP       while791
+	JMP       while856
 
-done792:
+done857:
 	VBROADCASTSS (SP), X12
 	VBROADCASTSS (SP), X13
 	VBROADCASTSS (SP), X14
@@ -14883,7 +16391,7 @@ done792:
 	VMAXPS       X4, X8, X4
 	VMAXPS       X4, X15, X4
 	VCMPPS       $0x00, X1, X4, K2
-	VADDPS       X19, X23, K2, X23
+	VADDPS       X19, X29, K2, X29
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X5, X4, K2
 	VADDPS       X19, X9, K2, X9
@@ -14892,7 +16400,7 @@ done792:
 	VADDPS       X19, X16, K2, X16
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X2, X4, K2
-	VADDPS       X19, X24, K2, X24
+	VADDPS       X19, X30, K2, X30
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X6, X4, K2
 	VADDPS       X19, X10, K2, X10
@@ -14901,7 +16409,7 @@ done792:
 	VADDPS       X19, X17, K2, X17
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X3, X4, K2
-	VADDPS       X19, X25, K2, X25
+	VADDPS       X19, X31, K2, X31
 	VMOVAPS      X0, K2, X19
 	VCMPPS       $0x00, X7, X4, K2
 	VADDPS       X19, X11, K2, X11
@@ -14910,9 +16418,9 @@ done792:
 	VADDPS       X19, X18, K2, X18
 	VMOVAPS      X0, K2, X19
 	ADDQ         AX, DI
-	VMOVUPS      X23, K1, (DX)
-	VMOVUPS      X24, K1, (BX)
-	VMOVUPS      X25, K1, (SI)
+	VMOVUPS      X29, K1, (DX)
+	VMOVUPS      X30, K1, (BX)
+	VMOVUPS      X31, K1, (SI)
 	ADDQ         AX, DX
 	ADDQ         AX, BX
 	ADDQ         AX, SI
@@ -14925,798 +16433,9 @@ done792:
 	MOVQ         88(SP), CX
 	ADDQ         CX, 72(SP)
 	DECQ         80(SP)
-	JNZ          loop788
-	JMP          rest786
+	JNZ          loop853
 
-more787:
-	CMPQ  64(SP), $0x00000008
-	JG    more793
-	MOVQ  64(SP), CX
-	MOVQ  $-1, DX
-	BZHIQ CX, DX, DX
-	KMOVW DX, K1
-	MOVQ  $0x00000000, 72(SP)
-	MOVQ  rows+72(FP), CX
-	MOVQ  CX, 80(SP)
-
-loop794:
-	MOVQ         8(SP), DX
-	ADDQ         72(SP), DX
-	MOVQ         16(SP), BX
-	ADDQ         72(SP), BX
-	MOVQ         24(SP), SI
-	ADDQ         72(SP), SI
-	MOVQ         32(SP), DI
-	ADDQ         72(SP), DI
-	MOVQ         40(SP), R8
-	ADDQ         72(SP), R8
-	MOVQ         48(SP), R9
-	ADDQ         72(SP), R9
-	MOVQ         56(SP), R10
-	ADDQ         72(SP), R10
-	VXORPS       Y0, Y0, Y0
-	MOVQ         DX, R11
-	MOVQ         BX, R12
-	MOVQ         SI, R13
-	VBROADCASTSS (SP), Y1
-	VBROADCASTSS (SP), Y2
-	VBROADCASTSS (SP), Y3
-	VBROADCASTSS (SP), Y4
-	VMOVUPS.Z    (R8), K1, Y5
-	VMOVUPS.Z    (R11), K1, Y9
-	VMOVUPS.Z    (R9), K1, Y6
-	VMOVUPS.Z    (R12), K1, Y10
-	VMOVUPS.Z    (R10), K1, Y7
-	VMOVUPS.Z    (R13), K1, Y11
-	VMAXPS       Y5, Y6, Y8
-	VMAXPS       Y8, Y7, Y8
-	ADDQ         AX, R11
-	ADDQ         AX, R12
-	ADDQ         AX, R13
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	VMOVUPS.Z    (R8), K1, Y12
-	VMOVUPS.Z    (R11), K1, Y16
-	VMOVUPS.Z    (R9), K1, Y13
-	VMOVUPS.Z    (R12), K1, Y17
-	VMOVUPS.Z    (R10), K1, Y14
-	VMOVUPS.Z    (R13), K1, Y18
-	VMAXPS       Y12, Y13, Y15
-	VMAXPS       Y15, Y14, Y15
-	ADDQ         AX, R11
-	ADDQ         AX, R12
-	ADDQ         AX, R13
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	VMOVUPS.Z    (DI), K1, Y19
-	VMAXPS       Y4, Y8, Y4
-	VMAXPS       Y4, Y15, Y4
-	VCMPPS       $0x00, Y1, Y4, K2
-	VADDPS       Y19, Y23, K2, Y23
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y5, Y4, K2
-	VADDPS       Y19, Y9, K2, Y9
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y12, Y4, K2
-	VADDPS       Y19, Y16, K2, Y16
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y2, Y4, K2
-	VADDPS       Y19, Y24, K2, Y24
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y6, Y4, K2
-	VADDPS       Y19, Y10, K2, Y10
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y13, Y4, K2
-	VADDPS       Y19, Y17, K2, Y17
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y3, Y4, K2
-	VADDPS       Y19, Y25, K2, Y25
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y7, Y4, K2
-	VADDPS       Y19, Y11, K2, Y11
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y14, Y4, K2
-	VADDPS       Y19, Y18, K2, Y18
-	VMOVAPS      Y0, K2, Y19
-	ADDQ         AX, DI
-	VMOVAPS      Y5, Y1
-	VMOVAPS      Y6, Y2
-	VMOVAPS      Y7, Y3
-	VMOVAPS      Y8, Y4
-	VMOVAPS      Y9, Y23
-	VMOVAPS      Y10, Y24
-	VMOVAPS      Y11, Y25
-	VMOVAPS      Y12, Y5
-	VMOVAPS      Y13, Y6
-	VMOVAPS      Y14, Y7
-	VMOVAPS      Y15, Y8
-	VMOVAPS      Y16, Y9
-	VMOVAPS      Y17, Y10
-	VMOVAPS      Y18, Y11
-	MOVQ         pixels+64(FP), CX
-	SUBQ         $0x00000002, CX
-
-while795:
-	CMPQ      CX, $0x00000003
-	JL        done796
-	VMOVUPS.Z (R8), K1, Y12
-	VMOVUPS.Z (R11), K1, Y16
-	VMOVUPS.Z (R9), K1, Y13
-	VMOVUPS.Z (R12), K1, Y17
-	VMOVUPS.Z (R10), K1, Y14
-	VMOVUPS.Z (R13), K1, Y18
-	VMAXPS    Y12, Y13, Y15
-	VMAXPS    Y15, Y14, Y15
-	ADDQ      AX, R11
-	ADDQ      AX, R12
-	ADDQ      AX, R13
-	ADDQ      AX, R8
-	ADDQ      AX, R9
-	ADDQ      AX, R10
-	VMOVUPS.Z (DI), K1, Y19
-	VMAXPS    Y4, Y8, Y4
-	VMAXPS    Y4, Y15, Y4
-	VCMPPS    $0x00, Y1, Y4, K2
-	VADDPS    Y19, Y23, K2, Y23
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y5, Y4, K2
-	VADDPS    Y19, Y9, K2, Y9
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y12, Y4, K2
-	VADDPS    Y19, Y16, K2, Y16
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y2, Y4, K2
-	VADDPS    Y19, Y24, K2, Y24
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y6, Y4, K2
-	VADDPS    Y19, Y10, K2, Y10
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y13, Y4, K2
-	VADDPS    Y19, Y17, K2, Y17
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y3, Y4, K2
-	VADDPS    Y19, Y25, K2, Y25
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y7, Y4, K2
-	VADDPS    Y19, Y11, K2, Y11
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y14, Y4, K2
-	VADDPS    Y19, Y18, K2, Y18
-	VMOVAPS   Y0, K2, Y19
-	ADDQ      AX, DI
-	VMOVUPS   Y23, K1, (DX)
-	VMOVUPS   Y24, K1, (BX)
-	VMOVUPS   Y25, K1, (SI)
-	ADDQ      AX, DX
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	VMOVUPS.Z (R8), K1, Y1
-	VMOVUPS.Z (R11), K1, Y23
-	VMOVUPS.Z (R9), K1, Y2
-	VMOVUPS.Z (R12), K1, Y24
-	VMOVUPS.Z (R10), K1, Y3
-	VMOVUPS.Z (R13), K1, Y25
-	VMAXPS    Y1, Y2, Y4
-	VMAXPS    Y4, Y3, Y4
-	ADDQ      AX, R11
-	ADDQ      AX, R12
-	ADDQ      AX, R13
-	ADDQ      AX, R8
-	ADDQ      AX, R9
-	ADDQ      AX, R10
-	VMOVUPS.Z (DI), K1, Y19
-	VMAXPS    Y8, Y15, Y8
-	VMAXPS    Y8, Y4, Y8
-	VCMPPS    $0x00, Y5, Y8, K2
-	VADDPS    Y19, Y9, K2, Y9
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y12, Y8, K2
-	VADDPS    Y19, Y16, K2, Y16
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y1, Y8, K2
-	VADDPS    Y19, Y23, K2, Y23
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y6, Y8, K2
-	VADDPS    Y19, Y10, K2, Y10
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y13, Y8, K2
-	VADDPS    Y19, Y17, K2, Y17
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y2, Y8, K2
-	VADDPS    Y19, Y24, K2, Y24
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y7, Y8, K2
-	VADDPS    Y19, Y11, K2, Y11
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y14, Y8, K2
-	VADDPS    Y19, Y18, K2, Y18
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y3, Y8, K2
-	VADDPS    Y19, Y25, K2, Y25
-	VMOVAPS   Y0, K2, Y19
-	ADDQ      AX, DI
-	VMOVUPS   Y9, K1, (DX)
-	VMOVUPS   Y10, K1, (BX)
-	VMOVUPS   Y11, K1, (SI)
-	ADDQ      AX, DX
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	VMOVUPS.Z (R8), K1, Y5
-	VMOVUPS.Z (R11), K1, Y9
-	VMOVUPS.Z (R9), K1, Y6
-	VMOVUPS.Z (R12), K1, Y10
-	VMOVUPS.Z (R10), K1, Y7
-	VMOVUPS.Z (R13), K1, Y11
-	VMAXPS    Y5, Y6, Y8
-	VMAXPS    Y8, Y7, Y8
-	ADDQ      AX, R11
-	ADDQ      AX, R12
-	ADDQ      AX, R13
-	ADDQ      AX, R8
-	ADDQ      AX, R9
-	ADDQ      AX, R10
-	VMOVUPS.Z (DI), K1, Y19
-	VMAXPS    Y15, Y4, Y15
-	VMAXPS    Y15, Y8, Y15
-	VCMPPS    $0x00, Y12, Y15, K2
-	VADDPS    Y19, Y16, K2, Y16
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y1, Y15, K2
-	VADDPS    Y19, Y23, K2, Y23
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y5, Y15, K2
-	VADDPS    Y19, Y9, K2, Y9
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y13, Y15, K2
-	VADDPS    Y19, Y17, K2, Y17
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y2, Y15, K2
-	VADDPS    Y19, Y24, K2, Y24
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y6, Y15, K2
-	VADDPS    Y19, Y10, K2, Y10
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y14, Y15, K2
-	VADDPS    Y19, Y18, K2, Y18
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y3, Y15, K2
-	VADDPS    Y19, Y25, K2, Y25
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y7, Y15, K2
-	VADDPS    Y19, Y11, K2, Y11
-	VMOVAPS   Y0, K2, Y19
-	ADDQ      AX, DI
-	VMOVUPS   Y16, K1, (DX)
-	VMOVUPS   Y17, K1, (BX)
-	VMOVUPS   Y18, K1, (SI)
-	ADDQ      AX, DX
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	SUBQ      $0x00000003, CX
-	JMP       while795
-
-done796:
-while797:
-	CMPQ      CX, $0x00000001
-	JL        done798
-	VMOVUPS.Z (R8), K1, Y12
-	VMOVUPS.Z (R11), K1, Y16
-	VMOVUPS.Z (R9), K1, Y13
-	VMOVUPS.Z (R12), K1, Y17
-	VMOVUPS.Z (R10), K1, Y14
-	VMOVUPS.Z (R13), K1, Y18
-	VMAXPS    Y12, Y13, Y15
-	VMAXPS    Y15, Y14, Y15
-	ADDQ      AX, R11
-	ADDQ      AX, R12
-	ADDQ      AX, R13
-	ADDQ      AX, R8
-	ADDQ      AX, R9
-	ADDQ      AX, R10
-	VMOVUPS.Z (DI), K1, Y19
-	VMAXPS    Y4, Y8, Y4
-	VMAXPS    Y4, Y15, Y4
-	VCMPPS    $0x00, Y1, Y4, K2
-	VADDPS    Y19, Y23, K2, Y23
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y5, Y4, K2
-	VADDPS    Y19, Y9, K2, Y9
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y12, Y4, K2
-	VADDPS    Y19, Y16, K2, Y16
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y2, Y4, K2
-	VADDPS    Y19, Y24, K2, Y24
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y6, Y4, K2
-	VADDPS    Y19, Y10, K2, Y10
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y13, Y4, K2
-	VADDPS    Y19, Y17, K2, Y17
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y3, Y4, K2
-	VADDPS    Y19, Y25, K2, Y25
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y7, Y4, K2
-	VADDPS    Y19, Y11, K2, Y11
-	VMOVAPS   Y0, K2, Y19
-	VCMPPS    $0x00, Y14, Y4, K2
-	VADDPS    Y19, Y18, K2, Y18
-	VMOVAPS   Y0, K2, Y19
-	ADDQ      AX, DI
-	VMOVUPS   Y23, K1, (DX)
-	VMOVUPS   Y24, K1, (BX)
-	VMOVUPS   Y25, K1, (SI)
-	ADDQ      AX, DX
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	VMOVAPS   Y5, Y1
-	VMOVAPS   Y6, Y2
-	VMOVAPS   Y7, Y3
-	VMOVAPS   Y8, Y4
-	VMOVAPS   Y9, Y23
-	VMOVAPS   Y10, Y24
-	VMOVAPS   Y11, Y25
-	VMOVAPS   Y12, Y5
-	VMOVAPS   Y13, Y6
-	VMOVAPS   Y14, Y7
-	VMOVAPS   Y15, Y8
-	VMOVAPS   Y16, Y9
-	VMOVAPS   Y17, Y10
-	VMOVAPS   Y18, Y11
-	SUBQ      $0x00000001, CX
-	JMP       while797
-
-done798:
-	VBROADCASTSS (SP), Y12
-	VBROADCASTSS (SP), Y13
-	VBROADCASTSS (SP), Y14
-	VBROADCASTSS (SP), Y15
-	VMOVUPS.Z    (DI), K1, Y19
-	VMAXPS       Y4, Y8, Y4
-	VMAXPS       Y4, Y15, Y4
-	VCMPPS       $0x00, Y1, Y4, K2
-	VADDPS       Y19, Y23, K2, Y23
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y5, Y4, K2
-	VADDPS       Y19, Y9, K2, Y9
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y12, Y4, K2
-	VADDPS       Y19, Y16, K2, Y16
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y2, Y4, K2
-	VADDPS       Y19, Y24, K2, Y24
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y6, Y4, K2
-	VADDPS       Y19, Y10, K2, Y10
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y13, Y4, K2
-	VADDPS       Y19, Y17, K2, Y17
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y3, Y4, K2
-	VADDPS       Y19, Y25, K2, Y25
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y7, Y4, K2
-	VADDPS       Y19, Y11, K2, Y11
-	VMOVAPS      Y0, K2, Y19
-	VCMPPS       $0x00, Y14, Y4, K2
-	VADDPS       Y19, Y18, K2, Y18
-	VMOVAPS      Y0, K2, Y19
-	ADDQ         AX, DI
-	VMOVUPS      Y23, K1, (DX)
-	VMOVUPS      Y24, K1, (BX)
-	VMOVUPS      Y25, K1, (SI)
-	ADDQ         AX, DX
-	ADDQ         AX, BX
-	ADDQ         AX, SI
-	VMOVUPS      Y9, K1, (DX)
-	VMOVUPS      Y10, K1, (BX)
-	VMOVUPS      Y11, K1, (SI)
-	ADDQ         AX, DX
-	ADDQ         AX, BX
-	ADDQ         AX, SI
-	MOVQ         88(SP), CX
-	ADDQ         CX, 72(SP)
-	DECQ         80(SP)
-	JNZ          loop794
-	JMP          rest786
-
-more793:
-	MOVQ  64(SP), CX
-	MOVQ  $-1, DX
-	BZHIQ CX, DX, DX
-	KMOVW DX, K1
-	MOVQ  $0x00000000, 72(SP)
-	MOVQ  rows+72(FP), CX
-	MOVQ  CX, 80(SP)
-
-loop799:
-	MOVQ         8(SP), DX
-	ADDQ         72(SP), DX
-	MOVQ         16(SP), BX
-	ADDQ         72(SP), BX
-	MOVQ         24(SP), SI
-	ADDQ         72(SP), SI
-	MOVQ         32(SP), DI
-	ADDQ         72(SP), DI
-	MOVQ         40(SP), R8
-	ADDQ         72(SP), R8
-	MOVQ         48(SP), R9
-	ADDQ         72(SP), R9
-	MOVQ         56(SP), R10
-	ADDQ         72(SP), R10
-	VXORPS       Z0, Z0, Z0
-	MOVQ         DX, R11
-	MOVQ         BX, R12
-	MOVQ         SI, R13
-	VBROADCASTSS (SP), Z1
-	VBROADCASTSS (SP), Z2
-	VBROADCASTSS (SP), Z3
-	VBROADCASTSS (SP), Z4
-	VMOVUPS.Z    (R8), K1, Z5
-	VMOVUPS.Z    (R11), K1, Z9
-	VMOVUPS.Z    (R9), K1, Z6
-	VMOVUPS.Z    (R12), K1, Z10
-	VMOVUPS.Z    (R10), K1, Z7
-	VMOVUPS.Z    (R13), K1, Z11
-	VMAXPS       Z5, Z6, Z8
-	VMAXPS       Z8, Z7, Z8
-	ADDQ         AX, R11
-	ADDQ         AX, R12
-	ADDQ         AX, R13
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	VMOVUPS.Z    (R8), K1, Z12
-	VMOVUPS.Z    (R11), K1, Z16
-	VMOVUPS.Z    (R9), K1, Z13
-	VMOVUPS.Z    (R12), K1, Z17
-	VMOVUPS.Z    (R10), K1, Z14
-	VMOVUPS.Z    (R13), K1, Z18
-	VMAXPS       Z12, Z13, Z15
-	VMAXPS       Z15, Z14, Z15
-	ADDQ         AX, R11
-	ADDQ         AX, R12
-	ADDQ         AX, R13
-	ADDQ         AX, R8
-	ADDQ         AX, R9
-	ADDQ         AX, R10
-	VMOVUPS.Z    (DI), K1, Z19
-	VMAXPS       Z4, Z8, Z4
-	VMAXPS       Z4, Z15, Z4
-	VCMPPS       $0x00, Z1, Z4, K2
-	VADDPS       Z19, Z23, K2, Z23
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z5, Z4, K2
-	VADDPS       Z19, Z9, K2, Z9
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z12, Z4, K2
-	VADDPS       Z19, Z16, K2, Z16
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z2, Z4, K2
-	VADDPS       Z19, Z24, K2, Z24
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z6, Z4, K2
-	VADDPS       Z19, Z10, K2, Z10
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z13, Z4, K2
-	VADDPS       Z19, Z17, K2, Z17
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z3, Z4, K2
-	VADDPS       Z19, Z25, K2, Z25
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z7, Z4, K2
-	VADDPS       Z19, Z11, K2, Z11
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z14, Z4, K2
-	VADDPS       Z19, Z18, K2, Z18
-	VMOVAPS      Z0, K2, Z19
-	ADDQ         AX, DI
-	VMOVAPS      Z5, Z1
-	VMOVAPS      Z6, Z2
-	VMOVAPS      Z7, Z3
-	VMOVAPS      Z8, Z4
-	VMOVAPS      Z9, Z23
-	VMOVAPS      Z10, Z24
-	VMOVAPS      Z11, Z25
-	VMOVAPS      Z12, Z5
-	VMOVAPS      Z13, Z6
-	VMOVAPS      Z14, Z7
-	VMOVAPS      Z15, Z8
-	VMOVAPS      Z16, Z9
-	VMOVAPS      Z17, Z10
-	VMOVAPS      Z18, Z11
-	MOVQ         pixels+64(FP), CX
-	SUBQ         $0x00000002, CX
-
-while800:
-	CMPQ      CX, $0x00000003
-	JL        done801
-	VMOVUPS.Z (R8), K1, Z12
-	VMOVUPS.Z (R11), K1, Z16
-	VMOVUPS.Z (R9), K1, Z13
-	VMOVUPS.Z (R12), K1, Z17
-	VMOVUPS.Z (R10), K1, Z14
-	VMOVUPS.Z (R13), K1, Z18
-	VMAXPS    Z12, Z13, Z15
-	VMAXPS    Z15, Z14, Z15
-	ADDQ      AX, R11
-	ADDQ      AX, R12
-	ADDQ      AX, R13
-	ADDQ      AX, R8
-	ADDQ      AX, R9
-	ADDQ      AX, R10
-	VMOVUPS.Z (DI), K1, Z19
-	VMAXPS    Z4, Z8, Z4
-	VMAXPS    Z4, Z15, Z4
-	VCMPPS    $0x00, Z1, Z4, K2
-	VADDPS    Z19, Z23, K2, Z23
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z5, Z4, K2
-	VADDPS    Z19, Z9, K2, Z9
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z12, Z4, K2
-	VADDPS    Z19, Z16, K2, Z16
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z2, Z4, K2
-	VADDPS    Z19, Z24, K2, Z24
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z6, Z4, K2
-	VADDPS    Z19, Z10, K2, Z10
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z13, Z4, K2
-	VADDPS    Z19, Z17, K2, Z17
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z3, Z4, K2
-	VADDPS    Z19, Z25, K2, Z25
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z7, Z4, K2
-	VADDPS    Z19, Z11, K2, Z11
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z14, Z4, K2
-	VADDPS    Z19, Z18, K2, Z18
-	VMOVAPS   Z0, K2, Z19
-	ADDQ      AX, DI
-	VMOVUPS   Z23, K1, (DX)
-	VMOVUPS   Z24, K1, (BX)
-	VMOVUPS   Z25, K1, (SI)
-	ADDQ      AX, DX
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	VMOVUPS.Z (R8), K1, Z1
-	VMOVUPS.Z (R11), K1, Z23
-	VMOVUPS.Z (R9), K1, Z2
-	VMOVUPS.Z (R12), K1, Z24
-	VMOVUPS.Z (R10), K1, Z3
-	VMOVUPS.Z (R13), K1, Z25
-	VMAXPS    Z1, Z2, Z4
-	VMAXPS    Z4, Z3, Z4
-	ADDQ      AX, R11
-	ADDQ      AX, R12
-	ADDQ      AX, R13
-	ADDQ      AX, R8
-	ADDQ      AX, R9
-	ADDQ      AX, R10
-	VMOVUPS.Z (DI), K1, Z19
-	VMAXPS    Z8, Z15, Z8
-	VMAXPS    Z8, Z4, Z8
-	VCMPPS    $0x00, Z5, Z8, K2
-	VADDPS    Z19, Z9, K2, Z9
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z12, Z8, K2
-	VADDPS    Z19, Z16, K2, Z16
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z1, Z8, K2
-	VADDPS    Z19, Z23, K2, Z23
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z6, Z8, K2
-	VADDPS    Z19, Z10, K2, Z10
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z13, Z8, K2
-	VADDPS    Z19, Z17, K2, Z17
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z2, Z8, K2
-	VADDPS    Z19, Z24, K2, Z24
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z7, Z8, K2
-	VADDPS    Z19, Z11, K2, Z11
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z14, Z8, K2
-	VADDPS    Z19, Z18, K2, Z18
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z3, Z8, K2
-	VADDPS    Z19, Z25, K2, Z25
-	VMOVAPS   Z0, K2, Z19
-	ADDQ      AX, DI
-	VMOVUPS   Z9, K1, (DX)
-	VMOVUPS   Z10, K1, (BX)
-	VMOVUPS   Z11, K1, (SI)
-	ADDQ      AX, DX
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	VMOVUPS.Z (R8), K1, Z5
-	VMOVUPS.Z (R11), K1, Z9
-	VMOVUPS.Z (R9), K1, Z6
-	VMOVUPS.Z (R12), K1, Z10
-	VMOVUPS.Z (R10), K1, Z7
-	VMOVUPS.Z (R13), K1, Z11
-	VMAXPS    Z5, Z6, Z8
-	VMAXPS    Z8, Z7, Z8
-	ADDQ      AX, R11
-	ADDQ      AX, R12
-	ADDQ      AX, R13
-	ADDQ      AX, R8
-	ADDQ      AX, R9
-	ADDQ      AX, R10
-	VMOVUPS.Z (DI), K1, Z19
-	VMAXPS    Z15, Z4, Z15
-	VMAXPS    Z15, Z8, Z15
-	VCMPPS    $0x00, Z12, Z15, K2
-	VADDPS    Z19, Z16, K2, Z16
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z1, Z15, K2
-	VADDPS    Z19, Z23, K2, Z23
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z5, Z15, K2
-	VADDPS    Z19, Z9, K2, Z9
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z13, Z15, K2
-	VADDPS    Z19, Z17, K2, Z17
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z2, Z15, K2
-	VADDPS    Z19, Z24, K2, Z24
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z6, Z15, K2
-	VADDPS    Z19, Z10, K2, Z10
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z14, Z15, K2
-	VADDPS    Z19, Z18, K2, Z18
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z3, Z15, K2
-	VADDPS    Z19, Z25, K2, Z25
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z7, Z15, K2
-	VADDPS    Z19, Z11, K2, Z11
-	VMOVAPS   Z0, K2, Z19
-	ADDQ      AX, DI
-	VMOVUPS   Z16, K1, (DX)
-	VMOVUPS   Z17, K1, (BX)
-	VMOVUPS   Z18, K1, (SI)
-	ADDQ      AX, DX
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	SUBQ      $0x00000003, CX
-	JMP       while800
-
-done801:
-while802:
-	CMPQ      CX, $0x00000001
-	JL        done803
-	VMOVUPS.Z (R8), K1, Z12
-	VMOVUPS.Z (R11), K1, Z16
-	VMOVUPS.Z (R9), K1, Z13
-	VMOVUPS.Z (R12), K1, Z17
-	VMOVUPS.Z (R10), K1, Z14
-	VMOVUPS.Z (R13), K1, Z18
-	VMAXPS    Z12, Z13, Z15
-	VMAXPS    Z15, Z14, Z15
-	ADDQ      AX, R11
-	ADDQ      AX, R12
-	ADDQ      AX, R13
-	ADDQ      AX, R8
-	ADDQ      AX, R9
-	ADDQ      AX, R10
-	VMOVUPS.Z (DI), K1, Z19
-	VMAXPS    Z4, Z8, Z4
-	VMAXPS    Z4, Z15, Z4
-	VCMPPS    $0x00, Z1, Z4, K2
-	VADDPS    Z19, Z23, K2, Z23
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z5, Z4, K2
-	VADDPS    Z19, Z9, K2, Z9
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z12, Z4, K2
-	VADDPS    Z19, Z16, K2, Z16
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z2, Z4, K2
-	VADDPS    Z19, Z24, K2, Z24
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z6, Z4, K2
-	VADDPS    Z19, Z10, K2, Z10
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z13, Z4, K2
-	VADDPS    Z19, Z17, K2, Z17
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z3, Z4, K2
-	VADDPS    Z19, Z25, K2, Z25
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z7, Z4, K2
-	VADDPS    Z19, Z11, K2, Z11
-	VMOVAPS   Z0, K2, Z19
-	VCMPPS    $0x00, Z14, Z4, K2
-	VADDPS    Z19, Z18, K2, Z18
-	VMOVAPS   Z0, K2, Z19
-	ADDQ      AX, DI
-	VMOVUPS   Z23, K1, (DX)
-	VMOVUPS   Z24, K1, (BX)
-	VMOVUPS   Z25, K1, (SI)
-	ADDQ      AX, DX
-	ADDQ      AX, BX
-	ADDQ      AX, SI
-	VMOVAPS   Z5, Z1
-	VMOVAPS   Z6, Z2
-	VMOVAPS   Z7, Z3
-	VMOVAPS   Z8, Z4
-	VMOVAPS   Z9, Z23
-	VMOVAPS   Z10, Z24
-	VMOVAPS   Z11, Z25
-	VMOVAPS   Z12, Z5
-	VMOVAPS   Z13, Z6
-	VMOVAPS   Z14, Z7
-	VMOVAPS   Z15, Z8
-	VMOVAPS   Z16, Z9
-	VMOVAPS   Z17, Z10
-	VMOVAPS   Z18, Z11
-	SUBQ      $0x00000001, CX
-	JMP       while802
-
-done803:
-	VBROADCASTSS (SP), Z12
-	VBROADCASTSS (SP), Z13
-	VBROADCASTSS (SP), Z14
-	VBROADCASTSS (SP), Z15
-	VMOVUPS.Z    (DI), K1, Z19
-	VMAXPS       Z4, Z8, Z4
-	VMAXPS       Z4, Z15, Z4
-	VCMPPS       $0x00, Z1, Z4, K2
-	VADDPS       Z19, Z23, K2, Z23
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z5, Z4, K2
-	VADDPS       Z19, Z9, K2, Z9
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z12, Z4, K2
-	VADDPS       Z19, Z16, K2, Z16
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z2, Z4, K2
-	VADDPS       Z19, Z24, K2, Z24
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z6, Z4, K2
-	VADDPS       Z19, Z10, K2, Z10
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z13, Z4, K2
-	VADDPS       Z19, Z17, K2, Z17
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z3, Z4, K2
-	VADDPS       Z19, Z25, K2, Z25
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z7, Z4, K2
-	VADDPS       Z19, Z11, K2, Z11
-	VMOVAPS      Z0, K2, Z19
-	VCMPPS       $0x00, Z14, Z4, K2
-	VADDPS       Z19, Z18, K2, Z18
-	VMOVAPS      Z0, K2, Z19
-	ADDQ         AX, DI
-	VMOVUPS      Z23, K1, (DX)
-	VMOVUPS      Z24, K1, (BX)
-	VMOVUPS      Z25, K1, (SI)
-	ADDQ         AX, DX
-	ADDQ         AX, BX
-	ADDQ         AX, SI
-	VMOVUPS      Z9, K1, (DX)
-	VMOVUPS      Z10, K1, (BX)
-	VMOVUPS      Z11, K1, (SI)
-	ADDQ         AX, DX
-	ADDQ         AX, BX
-	ADDQ         AX, SI
-	MOVQ         88(SP), CX
-	ADDQ         CX, 72(SP)
-	DECQ         80(SP)
-	JNZ          loop799
-
-rest786:
-zero785:
+zero852:
 	VZEROUPPER
 	RET
 
@@ -15728,9 +16447,9 @@ TEXT ·addRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while804:
+while858:
 	CMPQ    BX, $0x00000040
-	JL      done805
+	JL      done859
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VADDPS  Z1, Z0, Z0
@@ -15751,12 +16470,12 @@ while804:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while804
+	JMP     while858
 
-done805:
-while806:
+done859:
+while860:
 	CMPQ    BX, $0x00000010
-	JL      done807
+	JL      done861
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VADDPS  Z1, Z0, Z0
@@ -15765,11 +16484,11 @@ while806:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while806
+	JMP     while860
 
-done807:
+done861:
 	CMPQ      BX, $0x00000000
-	JE        zero808
+	JE        zero862
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -15778,7 +16497,7 @@ done807:
 	VADDPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero808:
+zero862:
 	VZEROUPPER
 	RET
 
@@ -15790,9 +16509,9 @@ TEXT ·subRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while809:
+while863:
 	CMPQ    BX, $0x00000040
-	JL      done810
+	JL      done864
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VSUBPS  Z1, Z0, Z0
@@ -15813,12 +16532,12 @@ while809:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while809
+	JMP     while863
 
-done810:
-while811:
+done864:
+while865:
 	CMPQ    BX, $0x00000010
-	JL      done812
+	JL      done866
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VSUBPS  Z1, Z0, Z0
@@ -15827,11 +16546,11 @@ while811:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while811
+	JMP     while865
 
-done812:
+done866:
 	CMPQ      BX, $0x00000000
-	JE        zero813
+	JE        zero867
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -15840,7 +16559,7 @@ done812:
 	VSUBPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero813:
+zero867:
 	VZEROUPPER
 	RET
 
@@ -15852,9 +16571,9 @@ TEXT ·mulRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while814:
+while868:
 	CMPQ    BX, $0x00000040
-	JL      done815
+	JL      done869
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMULPS  Z1, Z0, Z0
@@ -15875,12 +16594,12 @@ while814:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while814
+	JMP     while868
 
-done815:
-while816:
+done869:
+while870:
 	CMPQ    BX, $0x00000010
-	JL      done817
+	JL      done871
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMULPS  Z1, Z0, Z0
@@ -15889,11 +16608,11 @@ while816:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while816
+	JMP     while870
 
-done817:
+done871:
 	CMPQ      BX, $0x00000000
-	JE        zero818
+	JE        zero872
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -15902,7 +16621,7 @@ done817:
 	VMULPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero818:
+zero872:
 	VZEROUPPER
 	RET
 
@@ -15914,9 +16633,9 @@ TEXT ·divRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while819:
+while873:
 	CMPQ    BX, $0x00000040
-	JL      done820
+	JL      done874
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VDIVPS  Z1, Z0, Z0
@@ -15937,12 +16656,12 @@ while819:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while819
+	JMP     while873
 
-done820:
-while821:
+done874:
+while875:
 	CMPQ    BX, $0x00000010
-	JL      done822
+	JL      done876
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VDIVPS  Z1, Z0, Z0
@@ -15951,11 +16670,11 @@ while821:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while821
+	JMP     while875
 
-done822:
+done876:
 	CMPQ      BX, $0x00000000
-	JE        zero823
+	JE        zero877
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -15964,7 +16683,7 @@ done822:
 	VDIVPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero823:
+zero877:
 	VZEROUPPER
 	RET
 
@@ -15975,9 +16694,9 @@ TEXT ·sqrtRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while824:
+while878:
 	CMPQ    DX, $0x00000040
-	JL      done825
+	JL      done879
 	VMOVUPS (CX), Z0
 	VSQRTPS Z0, Z0
 	VMOVUPS Z0, (AX)
@@ -15993,23 +16712,23 @@ while824:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while824
+	JMP     while878
 
-done825:
-while826:
+done879:
+while880:
 	CMPQ    DX, $0x00000010
-	JL      done827
+	JL      done881
 	VMOVUPS (CX), Z0
 	VSQRTPS Z0, Z0
 	VMOVUPS Z0, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while826
+	JMP     while880
 
-done827:
+done881:
 	CMPQ      DX, $0x00000000
-	JE        zero828
+	JE        zero882
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -16017,7 +16736,7 @@ done827:
 	VSQRTPS   Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero828:
+zero882:
 	VZEROUPPER
 	RET
 
@@ -16029,9 +16748,9 @@ TEXT ·maxRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while829:
+while883:
 	CMPQ    BX, $0x00000040
-	JL      done830
+	JL      done884
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMAXPS  Z1, Z0, Z0
@@ -16052,12 +16771,12 @@ while829:
 	ADDQ    $0x00000100, CX
 	ADDQ    $0x00000100, DX
 	SUBQ    $0x00000040, BX
-	JMP     while829
+	JMP     while883
 
-done830:
-while831:
+done884:
+while885:
 	CMPQ    BX, $0x00000010
-	JL      done832
+	JL      done886
 	VMOVUPS (CX), Z0
 	VMOVUPS (DX), Z1
 	VMAXPS  Z1, Z0, Z0
@@ -16066,11 +16785,11 @@ while831:
 	ADDQ    $0x00000040, CX
 	ADDQ    $0x00000040, DX
 	SUBQ    $0x00000010, BX
-	JMP     while831
+	JMP     while885
 
-done832:
+done886:
 	CMPQ      BX, $0x00000000
-	JE        zero833
+	JE        zero887
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -16079,7 +16798,7 @@ done832:
 	VMAXPS    Z1, Z0, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero833:
+zero887:
 	VZEROUPPER
 	RET
 
@@ -16090,9 +16809,9 @@ TEXT ·reluRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while834:
+while888:
 	CMPQ    DX, $0x00000040
-	JL      done835
+	JL      done889
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -16112,12 +16831,12 @@ while834:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while834
+	JMP     while888
 
-done835:
-while836:
+done889:
+while890:
 	CMPQ    DX, $0x00000010
-	JL      done837
+	JL      done891
 	VMOVUPS (CX), Z0
 	VXORPS  Z1, Z1, Z1
 	VMAXPS  Z0, Z1, Z0
@@ -16125,11 +16844,11 @@ while836:
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while836
+	JMP     while890
 
-done837:
+done891:
 	CMPQ      DX, $0x00000000
-	JE        zero838
+	JE        zero892
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -16138,7 +16857,7 @@ done837:
 	VMAXPS    Z0, Z1, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero838:
+zero892:
 	VZEROUPPER
 	RET
 
@@ -16150,9 +16869,9 @@ TEXT ·reluGradRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ y+16(FP), DX
 	MOVQ n+24(FP), BX
 
-while839:
+while893:
 	CMPQ      BX, $0x00000040
-	JL        done840
+	JL        done894
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -16181,12 +16900,12 @@ while839:
 	ADDQ      $0x00000100, CX
 	ADDQ      $0x00000100, DX
 	SUBQ      $0x00000040, BX
-	JMP       while839
+	JMP       while893
 
-done840:
-while841:
+done894:
+while895:
 	CMPQ      BX, $0x00000010
-	JL        done842
+	JL        done896
 	VMOVUPS   (CX), Z0
 	VMOVUPS   (DX), Z1
 	VXORPS    Z2, Z2, Z2
@@ -16197,11 +16916,11 @@ while841:
 	ADDQ      $0x00000040, CX
 	ADDQ      $0x00000040, DX
 	SUBQ      $0x00000010, BX
-	JMP       while841
+	JMP       while895
 
-done842:
+done896:
 	CMPQ      BX, $0x00000000
-	JE        zero843
+	JE        zero897
 	MOVQ      $-1, SI
 	BZHIQ     BX, SI, SI
 	KMOVW     SI, K1
@@ -16212,7 +16931,7 @@ done842:
 	VMOVAPS.Z Z0, K2, Z0
 	VMOVUPS   Z0, K1, (AX)
 
-zero843:
+zero897:
 	VZEROUPPER
 	RET
 
@@ -16224,9 +16943,9 @@ TEXT ·scaleRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while844:
+while898:
 	CMPQ    DX, $0x00000040
-	JL      done845
+	JL      done899
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
@@ -16242,23 +16961,23 @@ while844:
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, DX
-	JMP     while844
+	JMP     while898
 
-done845:
-while846:
+done899:
+while900:
 	CMPQ    DX, $0x00000010
-	JL      done847
+	JL      done901
 	VMOVUPS (CX), Z1
 	VMULPS  Z0, Z1, Z1
 	VMOVUPS Z1, (AX)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, DX
-	JMP     while846
+	JMP     while900
 
-done847:
+done901:
 	CMPQ      DX, $0x00000000
-	JE        zero848
+	JE        zero902
 	MOVQ      $-1, BX
 	BZHIQ     DX, BX, BX
 	KMOVW     BX, K1
@@ -16266,7 +16985,7 @@ done847:
 	VMULPS    Z0, Z1, Z1
 	VMOVUPS   Z1, K1, (AX)
 
-zero848:
+zero902:
 	VZEROUPPER
 	RET
 
@@ -16279,9 +16998,9 @@ TEXT ·axpyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), BX
 
-while849:
+while903:
 	CMPQ        BX, $0x00000040
-	JL          done850
+	JL          done904
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -16302,12 +17021,12 @@ while849:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while849
+	JMP         while903
 
-done850:
-while851:
+done904:
+while905:
 	CMPQ        BX, $0x00000010
-	JL          done852
+	JL          done906
 	VMOVUPS     (CX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z0, Z1, Z2
@@ -16316,11 +17035,11 @@ while851:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while851
+	JMP         while905
 
-done852:
+done906:
 	CMPQ        BX, $0x00000000
-	JE          zero853
+	JE          zero907
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -16329,7 +17048,7 @@ done852:
 	VFMADD231PS Z0, Z1, Z2
 	VMOVUPS     Z2, K1, (AX)
 
-zero853:
+zero907:
 	VZEROUPPER
 	RET
 
@@ -16343,9 +17062,9 @@ TEXT ·axpbyRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS b+36(FP), Z1
 	MOVQ         n+24(FP), BX
 
-while854:
+while908:
 	CMPQ        BX, $0x00000040
-	JL          done855
+	JL          done909
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -16370,12 +17089,12 @@ while854:
 	ADDQ        $0x00000100, CX
 	ADDQ        $0x00000100, DX
 	SUBQ        $0x00000040, BX
-	JMP         while854
+	JMP         while908
 
-done855:
-while856:
+done909:
+while910:
 	CMPQ        BX, $0x00000010
-	JL          done857
+	JL          done911
 	VMOVUPS     (CX), Z2
 	VMOVUPS     (DX), Z3
 	VMULPS      Z1, Z3, Z3
@@ -16385,11 +17104,11 @@ while856:
 	ADDQ        $0x00000040, CX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000010, BX
-	JMP         while856
+	JMP         while910
 
-done857:
+done911:
 	CMPQ        BX, $0x00000000
-	JE          zero858
+	JE          zero912
 	MOVQ        $-1, SI
 	BZHIQ       BX, SI, SI
 	KMOVW       SI, K1
@@ -16399,7 +17118,7 @@ done857:
 	VFMADD231PS Z0, Z2, Z3
 	VMOVUPS     Z3, K1, (AX)
 
-zero858:
+zero912:
 	VZEROUPPER
 	RET
 
@@ -16412,9 +17131,9 @@ TEXT ·dotAVX512(SB), NOSPLIT, $0-32
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 
-while859:
+while913:
 	CMPQ          DX, $0x00000100
-	JL            done860
+	JL            done914
 	VXORPS        Z2, Z2, Z2
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
@@ -16462,12 +17181,12 @@ while859:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000100, DX
-	JMP           while859
+	JMP           while913
 
-done860:
-while861:
+done914:
+while915:
 	CMPQ          DX, $0x00000010
-	JL            done862
+	JL            done916
 	VXORPS        Z2, Z2, Z2
 	VMOVUPS       (AX), Z3
 	VFMADD231PS   (CX), Z3, Z2
@@ -16479,11 +17198,11 @@ while861:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 	SUBQ          $0x00000010, DX
-	JMP           while861
+	JMP           while915
 
-done862:
+done916:
 	CMPQ          DX, $0x00000000
-	JE            zero863
+	JE            zero917
 	MOVQ          $-1, BX
 	BZHIQ         DX, BX, BX
 	KMOVW         BX, K1
@@ -16496,7 +17215,7 @@ done862:
 	VADDPD        Z2, Z0, Z0
 	VADDPD        Z3, Z1, Z1
 
-zero863:
+zero917:
 	VADDPD        Z1, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y1
 	VADDPD        Y1, Y0, Y0
@@ -16522,9 +17241,9 @@ TEXT ·sgdAVX512(SB), NOSPLIT, $0-64
 	VBROADCASTSS decay+60(FP), Z3
 	MOVQ         n+40(FP), DI
 
-while864:
+while918:
 	CMPQ         DI, $0x00000040
-	JL           done865
+	JL           done919
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -16567,12 +17286,12 @@ while864:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000100, SI
 	SUBQ         $0x00000040, DI
-	JMP          while864
+	JMP          while918
 
-done865:
-while866:
+done919:
+while920:
 	CMPQ         DI, $0x00000010
-	JL           done867
+	JL           done921
 	VMOVUPS      (DX), Z4
 	VMOVUPS      (BX), Z5
 	VMOVUPS      (SI), Z6
@@ -16588,11 +17307,11 @@ while866:
 	ADDQ         $0x00000040, BX
 	ADDQ         $0x00000040, SI
 	SUBQ         $0x00000010, DI
-	JMP          while866
+	JMP          while920
 
-done867:
+done921:
 	CMPQ         DI, $0x00000000
-	JE           zero868
+	JE           zero922
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVW        R8, K1
@@ -16606,7 +17325,7 @@ done867:
 	VMOVUPS      Z5, K1, (CX)
 	VMOVUPS      Z4, K1, (AX)
 
-zero868:
+zero922:
 	VZEROUPPER
 	RET
 
@@ -16642,9 +17361,9 @@ TEXT ·expRowAVX512(SB), NOSPLIT, $0-40
 	VBROADCASTSS a+32(FP), Z0
 	MOVQ         n+24(FP), DX
 
-while869:
+while923:
 	CMPQ         DX, $0x00000040
-	JL           done870
+	JL           done924
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -16812,12 +17531,12 @@ while869:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while869
+	JMP          while923
 
-done870:
-while871:
+done924:
+while925:
 	CMPQ         DX, $0x00000010
-	JL           done872
+	JL           done926
 	VMOVUPS      (CX), Z1
 	VADDPS       Z0, Z1, Z1
 	VBROADCASTSS numbersAVX512<>+32(SB), Z2
@@ -16862,11 +17581,11 @@ while871:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while871
+	JMP          while925
 
-done872:
+done926:
 	CMPQ         DX, $0x00000000
-	JE           zero873
+	JE           zero927
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -16912,7 +17631,7 @@ done872:
 	VMULPS       Z0, Z3, Z3
 	VMOVUPS      Z3, K1, (AX)
 
-zero873:
+zero927:
 	VZEROUPPER
 	RET
 
@@ -16923,9 +17642,9 @@ TEXT ·sigmoidRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while874:
+while928:
 	CMPQ         DX, $0x00000040
-	JL           done875
+	JL           done929
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -17113,12 +17832,12 @@ while874:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while874
+	JMP          while928
 
-done875:
-while876:
+done929:
+while930:
 	CMPQ         DX, $0x00000010
-	JL           done877
+	JL           done931
 	VMOVUPS      (CX), Z0
 	VXORPS       Z1, Z1, Z1
 	VSUBPS       Z0, Z1, Z1
@@ -17168,11 +17887,11 @@ while876:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while876
+	JMP          while930
 
-done877:
+done931:
 	CMPQ         DX, $0x00000000
-	JE           zero878
+	JE           zero932
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -17223,7 +17942,7 @@ done877:
 	VDIVPS       Z3, Z0, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero878:
+zero932:
 	VZEROUPPER
 	RET
 
@@ -17234,9 +17953,9 @@ TEXT ·tanhRowAVX512(SB), NOSPLIT, $0-40
 	MOVQ x+8(FP), CX
 	MOVQ n+24(FP), DX
 
-while879:
+while933:
 	CMPQ         DX, $0x00000040
-	JL           done880
+	JL           done934
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VANDNPS      Z0, Z1, Z1
@@ -17512,12 +18231,12 @@ while879:
 	ADDQ         $0x00000100, AX
 	ADDQ         $0x00000100, CX
 	SUBQ         $0x00000040, DX
-	JMP          while879
+	JMP          while933
 
-done880:
-while881:
+done934:
+while935:
 	CMPQ         DX, $0x00000010
-	JL           done882
+	JL           done936
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VANDNPS      Z0, Z1, Z1
@@ -17589,11 +18308,11 @@ while881:
 	ADDQ         $0x00000040, AX
 	ADDQ         $0x00000040, CX
 	SUBQ         $0x00000010, DX
-	JMP          while881
+	JMP          while935
 
-done882:
+done936:
 	CMPQ         DX, $0x00000000
-	JE           zero883
+	JE           zero937
 	MOVQ         $-1, BX
 	BZHIQ        DX, BX, BX
 	KMOVW        BX, K1
@@ -17666,7 +18385,7 @@ done882:
 	VMOVAPS      Z4, K2, Z2
 	VMOVUPS      Z2, K1, (AX)
 
-zero883:
+zero937:
 	VZEROUPPER
 	RET
 
@@ -17680,9 +18399,9 @@ TEXT ·highwayAVX512(SB), NOSPLIT, $0-48
 	MOVQ mixture+32(FP), SI
 	MOVQ n+40(FP), DI
 
-while884:
+while938:
 	CMPQ         DI, $0x00000010
-	JL           done885
+	JL           done939
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -17824,11 +18543,11 @@ while884:
 	ADDQ         $0x00000040, DX
 	ADDQ         $0x00000040, BX
 	SUBQ         $0x00000010, DI
-	JMP          while884
+	JMP          while938
 
-done885:
+done939:
 	CMPQ         DI, $0x00000000
-	JE           zero886
+	JE           zero940
 	MOVQ         $-1, R8
 	BZHIQ        DI, R8, R8
 	KMOVW        R8, K1
@@ -17969,7 +18688,7 @@ done885:
 	VFMADD231PS  Z1, Z4, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero886:
+zero940:
 	VZEROUPPER
 	RET
 
@@ -17985,9 +18704,9 @@ TEXT ·highwayProductGradAVX512(SB), NOSPLIT, $0-64
 	MOVQ mixture+48(FP), R8
 	MOVQ n+56(FP), R9
 
-while887:
+while941:
 	CMPQ         R9, $0x00000010
-	JL           done888
+	JL           done942
 	VMOVUPS      (DX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -18142,11 +18861,11 @@ while887:
 	ADDQ         $0x00000040, SI
 	ADDQ         $0x00000040, DI
 	SUBQ         $0x00000010, R9
-	JMP          while887
+	JMP          while941
 
-done888:
+done942:
 	CMPQ         R9, $0x00000000
-	JE           zero889
+	JE           zero943
 	MOVQ         $-1, R10
 	BZHIQ        R9, R10, R10
 	KMOVW        R10, K1
@@ -18298,7 +19017,7 @@ done888:
 	VMULPS       Z4, Z1, Z1
 	VMOVUPS      Z1, K1, (AX)
 
-zero889:
+zero943:
 	VZEROUPPER
 	RET
 
@@ -18311,9 +19030,9 @@ TEXT ·highwayStateGradAVX512(SB), NOSPLIT, $0-40
 	MOVQ mixture+24(FP), BX
 	MOVQ n+32(FP), SI
 
-while890:
+while944:
 	CMPQ         SI, $0x00000010
-	JL           done891
+	JL           done945
 	VMOVUPS      (CX), Z0
 	VBROADCASTSS numbersAVX512<>+84(SB), Z1
 	VORPS        Z1, Z0, Z0
@@ -18368,11 +19087,11 @@ while890:
 	ADDQ         $0x00000040, CX
 	ADDQ         $0x00000040, DX
 	SUBQ         $0x00000010, SI
-	JMP          while890
+	JMP          while944
 
-done891:
+done945:
 	CMPQ         SI, $0x00000000
-	JE           zero892
+	JE           zero946
 	MOVQ         $-1, DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
@@ -18427,7 +19146,7 @@ done891:
 	VFMADD231PS  Z4, Z1, Z0
 	VMOVUPS      Z0, K1, (AX)
 
-zero892:
+zero946:
 	VZEROUPPER
 	RET
 
@@ -18445,9 +19164,9 @@ TEXT ·highwayWeightGradAVX512(SB), NOSPLIT, $0-48
 	MOVQ   dy+32(FP), BX
 	MOVQ   n+40(FP), SI
 
-while893:
+while947:
 	CMPQ         SI, $0x00000010
-	JL           done894
+	JL           done948
 	VMOVUPS      (AX), Z5
 	VBROADCASTSS numbersAVX512<>+84(SB), Z6
 	VORPS        Z6, Z5, Z5
@@ -18582,11 +19301,11 @@ while893:
 	ADDQ         $0x00000040, DX
 	ADDQ         $0x00000040, BX
 	SUBQ         $0x00000010, SI
-	JMP          while893
+	JMP          while947
 
-done894:
+done948:
 	CMPQ         SI, $0x00000000
-	JE           zero895
+	JE           zero949
 	MOVQ         $-1, DI
 	BZHIQ        SI, DI, DI
 	KMOVW        DI, K1
@@ -18720,7 +19439,7 @@ done894:
 	VMAXPS       Z6, Z5, Z5
 	VFMADD231PS  Z5, Z9, Z2
 
-zero895:
+zero949:
 	MOVQ          sums+0(FP), AX
 	VEXTRACTF64X4 $0x01, Z0, Y5
 	VCVTPS2PD     Y0, Z0
@@ -18795,29 +19514,29 @@ TEXT ·columnSumsAVX512(SB), NOSPLIT, $16-32
 	MOVQ (SP), BX
 	SHLQ $0x02, BX
 
-while896:
+while950:
 	CMPQ (SP), $0x00000040
-	JL   done897
+	JL   done951
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows898:
+rows952:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few899
+	JGE  few953
 	MOVQ 8(SP), SI
 
-few899:
+few953:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while900:
+while954:
 	CMPQ    SI, $0x00000001
-	JL      done901
+	JL      done955
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -18828,12 +19547,12 @@ while900:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while900
+	JMP     while954
 
-done901:
-while902:
+done955:
+while956:
 	CMPQ    SI, $0x00000001
-	JL      done903
+	JL      done957
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -18844,9 +19563,9 @@ while902:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while902
+	JMP     while956
 
-done903:
+done957:
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y4, Z4
@@ -18876,36 +19595,36 @@ done903:
 	VADDPD        448(DX), Z0, Z0
 	VMOVUPD       Z0, 448(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows898
+	JNE           rows952
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000200, DX
 	SUBQ          $0x00000040, (SP)
-	JMP           while896
+	JMP           while950
 
-done897:
-while904:
+done951:
+while958:
 	CMPQ (SP), $0x00000020
-	JL   done905
+	JL   done959
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows906:
+rows960:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few907
+	JGE  few961
 	MOVQ 8(SP), SI
 
-few907:
+few961:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while908:
+while962:
 	CMPQ    SI, $0x00000002
-	JL      done909
+	JL      done963
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
@@ -18917,21 +19636,21 @@ while908:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000002, SI
-	JMP     while908
+	JMP     while962
 
-done909:
-while910:
+done963:
+while964:
 	CMPQ    SI, $0x00000001
-	JL      done911
+	JL      done965
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VMOVUPS 64(CX), Z4
 	VADDPS  Z4, Z1, Z1
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while910
+	JMP     while964
 
-done911:
+done965:
 	VADDPS        Z2, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y2
 	VCVTPS2PD     Y0, Z0
@@ -18949,36 +19668,36 @@ done911:
 	VADDPD        192(DX), Z0, Z0
 	VMOVUPD       Z0, 192(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows906
+	JNE           rows960
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000100, DX
 	SUBQ          $0x00000020, (SP)
-	JMP           while904
+	JMP           while958
 
-done905:
-while912:
+done959:
+while966:
 	CMPQ (SP), $0x00000010
-	JL   done913
+	JL   done967
 	MOVQ AX, CX
 	MOVQ rows+24(FP), SI
 	MOVQ SI, 8(SP)
 
-rows914:
+rows968:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few915
+	JGE  few969
 	MOVQ 8(SP), SI
 
-few915:
+few969:
 	SUBQ   SI, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 
-while916:
+while970:
 	CMPQ    SI, $0x00000004
-	JL      done917
+	JL      done971
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
@@ -18992,19 +19711,19 @@ while916:
 	VADDPS  Z4, Z3, Z3
 	ADDQ    BX, CX
 	SUBQ    $0x00000004, SI
-	JMP     while916
+	JMP     while970
 
-done917:
-while918:
+done971:
+while972:
 	CMPQ    SI, $0x00000001
-	JL      done919
+	JL      done973
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	ADDQ    BX, CX
 	SUBQ    $0x00000001, SI
-	JMP     while918
+	JMP     while972
 
-done919:
+done973:
 	VADDPS        Z1, Z0, Z0
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z0, Z0
@@ -19016,17 +19735,149 @@ done919:
 	VADDPD        64(DX), Z1, Z1
 	VMOVUPD       Z1, 64(DX)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows914
+	JNE           rows968
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000080, DX
 	SUBQ          $0x00000010, (SP)
-	JMP           while912
+	JMP           while966
 
-done913:
+done967:
+while974:
+	CMPQ (SP), $0x00000008
+	JL   done975
+	MOVQ AX, CX
+	MOVQ rows+24(FP), SI
+	MOVQ SI, 8(SP)
+
+rows976:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few977
+	MOVQ 8(SP), SI
+
+few977:
+	SUBQ   SI, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+
+while978:
+	CMPQ    SI, $0x00000004
+	JL      done979
+	VMOVUPS (CX), Y4
+	VADDPS  Y4, Y0, Y0
+	ADDQ    BX, CX
+	VMOVUPS (CX), Y4
+	VADDPS  Y4, Y1, Y1
+	ADDQ    BX, CX
+	VMOVUPS (CX), Y4
+	VADDPS  Y4, Y2, Y2
+	ADDQ    BX, CX
+	VMOVUPS (CX), Y4
+	VADDPS  Y4, Y3, Y3
+	ADDQ    BX, CX
+	SUBQ    $0x00000004, SI
+	JMP     while978
+
+done979:
+while980:
+	CMPQ    SI, $0x00000001
+	JL      done981
+	VMOVUPS (CX), Y4
+	VADDPS  Y4, Y0, Y0
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while980
+
+done981:
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X1, Y1
+	VADDPD       (DX), Y0, Y0
+	VMOVUPD      Y0, (DX)
+	VADDPD       32(DX), Y1, Y1
+	VMOVUPD      Y1, 32(DX)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows976
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000040, DX
+	SUBQ         $0x00000008, (SP)
+	JMP          while974
+
+done975:
+while982:
+	CMPQ (SP), $0x00000004
+	JL   done983
+	MOVQ AX, CX
+	MOVQ rows+24(FP), SI
+	MOVQ SI, 8(SP)
+
+rows984:
+	MOVQ $0x00000040, SI
+	CMPQ 8(SP), $0x00000040
+	JGE  few985
+	MOVQ 8(SP), SI
+
+few985:
+	SUBQ   SI, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+
+while986:
+	CMPQ    SI, $0x00000004
+	JL      done987
+	VMOVUPS (CX), X4
+	VADDPS  X4, X0, X0
+	ADDQ    BX, CX
+	VMOVUPS (CX), X4
+	VADDPS  X4, X1, X1
+	ADDQ    BX, CX
+	VMOVUPS (CX), X4
+	VADDPS  X4, X2, X2
+	ADDQ    BX, CX
+	VMOVUPS (CX), X4
+	VADDPS  X4, X3, X3
+	ADDQ    BX, CX
+	SUBQ    $0x00000004, SI
+	JMP     while986
+
+done987:
+while988:
+	CMPQ    SI, $0x00000001
+	JL      done989
+	VMOVUPS (CX), X4
+	VADDPS  X4, X0, X0
+	ADDQ    BX, CX
+	SUBQ    $0x00000001, SI
+	JMP     while988
+
+done989:
+	VADDPS    X1, X0, X0
+	VADDPS    X2, X0, X0
+	VADDPS    X3, X0, X0
+	VMOVHLPS  X0, X0, X1
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X1, X1
+	VADDPD    (DX), X0, X0
+	VMOVUPD   X0, (DX)
+	VADDPD    16(DX), X1, X1
+	VMOVUPD   X1, 16(DX)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows984
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000020, DX
+	SUBQ      $0x00000004, (SP)
+	JMP       while982
+
+done983:
 	CMPQ  (SP), $0x00000000
-	JE    zero920
-	CMPQ  (SP), $0x00000004
-	JG    more922
+	JE    zero990
 	MOVQ  (SP), CX
 	MOVQ  $-1, SI
 	BZHIQ CX, SI, SI
@@ -19035,22 +19886,22 @@ done913:
 	MOVQ  rows+24(FP), AX
 	MOVQ  AX, 8(SP)
 
-rows923:
+rows991:
 	MOVQ $0x00000040, SI
 	CMPQ 8(SP), $0x00000040
-	JGE  few924
+	JGE  few992
 	MOVQ 8(SP), SI
 
-few924:
+few992:
 	SUBQ   SI, 8(SP)
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
 	VXORPS X2, X2, X2
 	VXORPS X3, X3, X3
 
-while925:
+while993:
 	CMPQ      SI, $0x00000004
-	JL        done926
+	JL        done994
 	VMOVUPS.Z (CX), K1, X4
 	VADDPS    X4, X0, X0
 	ADDQ      BX, CX
@@ -19064,19 +19915,19 @@ while925:
 	VADDPS    X4, X3, X3
 	ADDQ      BX, CX
 	SUBQ      $0x00000004, SI
-	JMP       while925
+	JMP       while993
 
-done926:
-while927:
+done994:
+while995:
 	CMPQ      SI, $0x00000001
-	JL        done928
+	JL        done996
 	VMOVUPS.Z (CX), K1, X4
 	VADDPS    X4, X0, X0
 	ADDQ      BX, CX
 	SUBQ      $0x00000001, SI
-	JMP       while927
+	JMP       while995
 
-done928:
+done996:
 	VADDPS    X1, X0, X0
 	VADDPS    X2, X0, X0
 	VADDPS    X3, X0, X0
@@ -19088,142 +19939,9 @@ done928:
 	VADDPD    16(DX), X1, X1
 	VMOVUPD   X1, 16(DX)
 	CMPQ      8(SP), $0x00000000
-	JNE       rows923
-	JMP       rest921
+	JNE       rows991
 
-more922:
-	CMPQ  (SP), $0x00000008
-	JG    more929
-	MOVQ  (SP), CX
-	MOVQ  $-1, SI
-	BZHIQ CX, SI, SI
-	KMOVW SI, K1
-	MOVQ  AX, CX
-	MOVQ  rows+24(FP), AX
-	MOVQ  AX, 8(SP)
-
-rows930:
-	MOVQ $0x00000040, SI
-	CMPQ 8(SP), $0x00000040
-	JGE  few931
-	MOVQ 8(SP), SI
-
-few931:
-	SUBQ   SI, 8(SP)
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-
-while932:
-	CMPQ      SI, $0x00000004
-	JL        done933
-	VMOVUPS.Z (CX), K1, Y4
-	VADDPS    Y4, Y0, Y0
-	ADDQ      BX, CX
-	VMOVUPS.Z (CX), K1, Y4
-	VADDPS    Y4, Y1, Y1
-	ADDQ      BX, CX
-	VMOVUPS.Z (CX), K1, Y4
-	VADDPS    Y4, Y2, Y2
-	ADDQ      BX, CX
-	VMOVUPS.Z (CX), K1, Y4
-	VADDPS    Y4, Y3, Y3
-	ADDQ      BX, CX
-	SUBQ      $0x00000004, SI
-	JMP       while932
-
-done933:
-while934:
-	CMPQ      SI, $0x00000001
-	JL        done935
-	VMOVUPS.Z (CX), K1, Y4
-	VADDPS    Y4, Y0, Y0
-	ADDQ      BX, CX
-	SUBQ      $0x00000001, SI
-	JMP       while934
-
-done935:
-	VADDPS       Y1, Y0, Y0
-	VADDPS       Y2, Y0, Y0
-	VADDPS       Y3, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VCVTPS2PD    X0, Y0
-	VCVTPS2PD    X1, Y1
-	VADDPD       (DX), Y0, Y0
-	VMOVUPD      Y0, (DX)
-	VADDPD       32(DX), Y1, Y1
-	VMOVUPD      Y1, 32(DX)
-	CMPQ         8(SP), $0x00000000
-	JNE          rows930
-	JMP          rest921
-
-more929:
-	MOVQ  (SP), CX
-	MOVQ  $-1, SI
-	BZHIQ CX, SI, SI
-	KMOVW SI, K1
-	MOVQ  AX, CX
-	MOVQ  rows+24(FP), AX
-	MOVQ  AX, 8(SP)
-
-rows936:
-	MOVQ $0x00000040, SI
-	CMPQ 8(SP), $0x00000040
-	JGE  few937
-	MOVQ 8(SP), SI
-
-few937:
-	SUBQ   SI, 8(SP)
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-
-while938:
-	CMPQ      SI, $0x00000004
-	JL        done939
-	VMOVUPS.Z (CX), K1, Z4
-	VADDPS    Z4, Z0, Z0
-	ADDQ      BX, CX
-	VMOVUPS.Z (CX), K1, Z4
-	VADDPS    Z4, Z1, Z1
-	ADDQ      BX, CX
-	VMOVUPS.Z (CX), K1, Z4
-	VADDPS    Z4, Z2, Z2
-	ADDQ      BX, CX
-	VMOVUPS.Z (CX), K1, Z4
-	VADDPS    Z4, Z3, Z3
-	ADDQ      BX, CX
-	SUBQ      $0x00000004, SI
-	JMP       while938
-
-done939:
-while940:
-	CMPQ      SI, $0x00000001
-	JL        done941
-	VMOVUPS.Z (CX), K1, Z4
-	VADDPS    Z4, Z0, Z0
-	ADDQ      BX, CX
-	SUBQ      $0x00000001, SI
-	JMP       while940
-
-done941:
-	VADDPS        Z1, Z0, Z0
-	VADDPS        Z2, Z0, Z0
-	VADDPS        Z3, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y1
-	VCVTPS2PD     Y0, Z0
-	VCVTPS2PD     Y1, Z1
-	VADDPD        (DX), Z0, Z0
-	VMOVUPD       Z0, (DX)
-	VADDPD        64(DX), Z1, Z1
-	VMOVUPD       Z1, 64(DX)
-	CMPQ          8(SP), $0x00000000
-	JNE           rows936
-
-rest921:
-zero920:
+zero990:
 	VZEROUPPER
 	RET
 
@@ -19239,9 +19957,9 @@ TEXT ·columnMomentsAVX512(SB), NOSPLIT, $16-48
 	MOVQ (SP), DI
 	SHLQ $0x02, DI
 
-while942:
+while997:
 	CMPQ    (SP), $0x00000040
-	JL      done943
+	JL      done998
 	VMOVUPS (DX), Z8
 	VMOVUPS 64(DX), Z9
 	VMOVUPS 128(DX), Z10
@@ -19250,13 +19968,13 @@ while942:
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows944:
+rows999:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few945
+	JGE  few1000
 	MOVQ 8(SP), R8
 
-few945:
+few1000:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -19267,9 +19985,9 @@ few945:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while946:
+while1001:
 	CMPQ        R8, $0x00000001
-	JL          done947
+	JL          done1002
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -19288,12 +20006,12 @@ while946:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while946
+	JMP         while1001
 
-done947:
-while948:
+done1002:
+while1003:
 	CMPQ        R8, $0x00000001
-	JL          done949
+	JL          done1004
 	VMOVUPS     (CX), Z12
 	VSUBPS      Z8, Z12, Z12
 	VADDPS      Z12, Z0, Z0
@@ -19312,9 +20030,9 @@ while948:
 	VFMADD231PS Z12, Z12, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while948
+	JMP         while1003
 
-done949:
+done1004:
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y12, Z12
@@ -19372,31 +20090,31 @@ done949:
 	VADDPD        448(SI), Z0, Z0
 	VMOVUPD       Z0, 448(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows944
+	JNE           rows999
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000200, BX
 	ADDQ          $0x00000200, SI
 	SUBQ          $0x00000040, (SP)
-	JMP           while942
+	JMP           while997
 
-done943:
-while950:
+done998:
+while1005:
 	CMPQ    (SP), $0x00000020
-	JL      done951
+	JL      done1006
 	VMOVUPS (DX), Z8
 	VMOVUPS 64(DX), Z9
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows952:
+rows1007:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few953
+	JGE  few1008
 	MOVQ 8(SP), R8
 
-few953:
+few1008:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -19407,9 +20125,9 @@ few953:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while954:
+while1009:
 	CMPQ        R8, $0x00000002
-	JL          done955
+	JL          done1010
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -19429,12 +20147,12 @@ while954:
 	VFMADD231PS Z10, Z10, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000002, R8
-	JMP         while954
+	JMP         while1009
 
-done955:
-while956:
+done1010:
+while1011:
 	CMPQ        R8, $0x00000001
-	JL          done957
+	JL          done1012
 	VMOVUPS     (CX), Z10
 	VSUBPS      Z8, Z10, Z10
 	VADDPS      Z10, Z0, Z0
@@ -19445,9 +20163,9 @@ while956:
 	VFMADD231PS Z10, Z10, Z3
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while956
+	JMP         while1011
 
-done957:
+done1012:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -19481,30 +20199,30 @@ done957:
 	VADDPD        192(SI), Z0, Z0
 	VMOVUPD       Z0, 192(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows952
+	JNE           rows1007
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000100, BX
 	ADDQ          $0x00000100, SI
 	SUBQ          $0x00000020, (SP)
-	JMP           while950
+	JMP           while1005
 
-done951:
-while958:
+done1006:
+while1013:
 	CMPQ    (SP), $0x00000010
-	JL      done959
+	JL      done1014
 	VMOVUPS (DX), Z8
 	MOVQ    AX, CX
 	MOVQ    rows+40(FP), R8
 	MOVQ    R8, 8(SP)
 
-rows960:
+rows1015:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few961
+	JGE  few1016
 	MOVQ 8(SP), R8
 
-few961:
+few1016:
 	SUBQ   R8, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -19515,9 +20233,9 @@ few961:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while962:
+while1017:
 	CMPQ        R8, $0x00000004
-	JL          done963
+	JL          done1018
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
@@ -19539,21 +20257,21 @@ while962:
 	VFMADD231PS Z9, Z9, Z7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while962
+	JMP         while1017
 
-done963:
-while964:
+done1018:
+while1019:
 	CMPQ        R8, $0x00000001
-	JL          done965
+	JL          done1020
 	VMOVUPS     (CX), Z9
 	VSUBPS      Z8, Z9, Z9
 	VADDPS      Z9, Z0, Z0
 	VFMADD231PS Z9, Z9, Z1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while964
+	JMP         while1019
 
-done965:
+done1020:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -19575,127 +20293,30 @@ done965:
 	VADDPD        64(SI), Z0, Z0
 	VMOVUPD       Z0, 64(SI)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows960
+	JNE           rows1015
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000080, BX
 	ADDQ          $0x00000080, SI
 	SUBQ          $0x00000010, (SP)
-	JMP           while958
+	JMP           while1013
 
-done959:
-	CMPQ      (SP), $0x00000000
-	JE        zero966
-	CMPQ      (SP), $0x00000004
-	JG        more968
-	MOVQ      (SP), CX
-	MOVQ      $-1, R8
-	BZHIQ     CX, R8, R8
-	KMOVW     R8, K1
-	VMOVUPS.Z (DX), K1, X8
-	MOVQ      AX, CX
-	MOVQ      rows+40(FP), AX
-	MOVQ      AX, 8(SP)
+done1014:
+while1021:
+	CMPQ    (SP), $0x00000008
+	JL      done1022
+	VMOVUPS (DX), Y8
+	MOVQ    AX, CX
+	MOVQ    rows+40(FP), R8
+	MOVQ    R8, 8(SP)
 
-rows969:
+rows1023:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few970
+	JGE  few1024
 	MOVQ 8(SP), R8
 
-few970:
-	SUBQ   R8, 8(SP)
-	VXORPS X0, X0, X0
-	VXORPS X1, X1, X1
-	VXORPS X2, X2, X2
-	VXORPS X3, X3, X3
-	VXORPS X4, X4, X4
-	VXORPS X5, X5, X5
-	VXORPS X6, X6, X6
-	VXORPS X7, X7, X7
-
-while971:
-	CMPQ        R8, $0x00000004
-	JL          done972
-	VMOVUPS.Z   (CX), K1, X9
-	VSUBPS      X8, X9, X9
-	VADDPS      X9, X0, X0
-	VFMADD231PS X9, X9, X1
-	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, X9
-	VSUBPS      X8, X9, X9
-	VADDPS      X9, X2, X2
-	VFMADD231PS X9, X9, X3
-	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, X9
-	VSUBPS      X8, X9, X9
-	VADDPS      X9, X4, X4
-	VFMADD231PS X9, X9, X5
-	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, X9
-	VSUBPS      X8, X9, X9
-	VADDPS      X9, X6, X6
-	VFMADD231PS X9, X9, X7
-	ADDQ        DI, CX
-	SUBQ        $0x00000004, R8
-	JMP         while971
-
-done972:
-while973:
-	CMPQ        R8, $0x00000001
-	JL          done974
-	VMOVUPS.Z   (CX), K1, X9
-	VSUBPS      X8, X9, X9
-	VADDPS      X9, X0, X0
-	VFMADD231PS X9, X9, X1
-	ADDQ        DI, CX
-	SUBQ        $0x00000001, R8
-	JMP         while973
-
-done974:
-	VADDPS    X2, X0, X0
-	VADDPS    X4, X0, X0
-	VADDPS    X6, X0, X0
-	VMOVHLPS  X0, X0, X2
-	VCVTPS2PD X0, X0
-	VCVTPS2PD X2, X2
-	VADDPD    (BX), X0, X0
-	VMOVUPD   X0, (BX)
-	VADDPD    16(BX), X2, X2
-	VMOVUPD   X2, 16(BX)
-	VADDPS    X3, X1, X1
-	VADDPS    X5, X1, X1
-	VADDPS    X7, X1, X1
-	VMOVHLPS  X1, X1, X0
-	VCVTPS2PD X1, X1
-	VCVTPS2PD X0, X0
-	VADDPD    (SI), X1, X1
-	VMOVUPD   X1, (SI)
-	VADDPD    16(SI), X0, X0
-	VMOVUPD   X0, 16(SI)
-	CMPQ      8(SP), $0x00000000
-	JNE       rows969
-	JMP       rest967
-
-more968:
-	CMPQ      (SP), $0x00000008
-	JG        more975
-	MOVQ      (SP), CX
-	MOVQ      $-1, R8
-	BZHIQ     CX, R8, R8
-	KMOVW     R8, K1
-	VMOVUPS.Z (DX), K1, Y8
-	MOVQ      AX, CX
-	MOVQ      rows+40(FP), AX
-	MOVQ      AX, 8(SP)
-
-rows976:
-	MOVQ $0x00000040, R8
-	CMPQ 8(SP), $0x00000040
-	JGE  few977
-	MOVQ 8(SP), R8
-
-few977:
+few1024:
 	SUBQ   R8, 8(SP)
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -19706,45 +20327,45 @@ few977:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 
-while978:
+while1025:
 	CMPQ        R8, $0x00000004
-	JL          done979
-	VMOVUPS.Z   (CX), K1, Y9
+	JL          done1026
+	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, Y9
+	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y2, Y2
 	VFMADD231PS Y9, Y9, Y3
 	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, Y9
+	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y4, Y4
 	VFMADD231PS Y9, Y9, Y5
 	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, Y9
+	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y6, Y6
 	VFMADD231PS Y9, Y9, Y7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while978
+	JMP         while1025
 
-done979:
-while980:
+done1026:
+while1027:
 	CMPQ        R8, $0x00000001
-	JL          done981
-	VMOVUPS.Z   (CX), K1, Y9
+	JL          done1028
+	VMOVUPS     (CX), Y9
 	VSUBPS      Y8, Y9, Y9
 	VADDPS      Y9, Y0, Y0
 	VFMADD231PS Y9, Y9, Y1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while980
+	JMP         while1027
 
-done981:
+done1028:
 	VADDPS       Y2, Y0, Y0
 	VADDPS       Y4, Y0, Y0
 	VADDPS       Y6, Y0, Y0
@@ -19766,100 +20387,200 @@ done981:
 	VADDPD       32(SI), Y0, Y0
 	VMOVUPD      Y0, 32(SI)
 	CMPQ         8(SP), $0x00000000
-	JNE          rows976
-	JMP          rest967
+	JNE          rows1023
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x00000040, SI
+	SUBQ         $0x00000008, (SP)
+	JMP          while1021
 
-more975:
+done1022:
+while1029:
+	CMPQ    (SP), $0x00000004
+	JL      done1030
+	VMOVUPS (DX), X8
+	MOVQ    AX, CX
+	MOVQ    rows+40(FP), R8
+	MOVQ    R8, 8(SP)
+
+rows1031:
+	MOVQ $0x00000040, R8
+	CMPQ 8(SP), $0x00000040
+	JGE  few1032
+	MOVQ 8(SP), R8
+
+few1032:
+	SUBQ   R8, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+while1033:
+	CMPQ        R8, $0x00000004
+	JL          done1034
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X0, X0
+	VFMADD231PS X9, X9, X1
+	ADDQ        DI, CX
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X2, X2
+	VFMADD231PS X9, X9, X3
+	ADDQ        DI, CX
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X4, X4
+	VFMADD231PS X9, X9, X5
+	ADDQ        DI, CX
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X6, X6
+	VFMADD231PS X9, X9, X7
+	ADDQ        DI, CX
+	SUBQ        $0x00000004, R8
+	JMP         while1033
+
+done1034:
+while1035:
+	CMPQ        R8, $0x00000001
+	JL          done1036
+	VMOVUPS     (CX), X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X0, X0
+	VFMADD231PS X9, X9, X1
+	ADDQ        DI, CX
+	SUBQ        $0x00000001, R8
+	JMP         while1035
+
+done1036:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (BX), X0, X0
+	VMOVUPD   X0, (BX)
+	VADDPD    16(BX), X2, X2
+	VMOVUPD   X2, 16(BX)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (SI), X1, X1
+	VMOVUPD   X1, (SI)
+	VADDPD    16(SI), X0, X0
+	VMOVUPD   X0, 16(SI)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows1031
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000010, DX
+	ADDQ      $0x00000020, BX
+	ADDQ      $0x00000020, SI
+	SUBQ      $0x00000004, (SP)
+	JMP       while1029
+
+done1030:
+	CMPQ      (SP), $0x00000000
+	JE        zero1037
 	MOVQ      (SP), CX
 	MOVQ      $-1, R8
 	BZHIQ     CX, R8, R8
 	KMOVW     R8, K1
-	VMOVUPS.Z (DX), K1, Z8
+	VMOVUPS.Z (DX), K1, X8
 	MOVQ      AX, CX
 	MOVQ      rows+40(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows982:
+rows1038:
 	MOVQ $0x00000040, R8
 	CMPQ 8(SP), $0x00000040
-	JGE  few983
+	JGE  few1039
 	MOVQ 8(SP), R8
 
-few983:
+few1039:
 	SUBQ   R8, 8(SP)
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
 
-while984:
+while1040:
 	CMPQ        R8, $0x00000004
-	JL          done985
-	VMOVUPS.Z   (CX), K1, Z9
-	VSUBPS      Z8, Z9, Z9
-	VADDPS      Z9, Z0, Z0
-	VFMADD231PS Z9, Z9, Z1
+	JL          done1041
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X0, X0
+	VFMADD231PS X9, X9, X1
 	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, Z9
-	VSUBPS      Z8, Z9, Z9
-	VADDPS      Z9, Z2, Z2
-	VFMADD231PS Z9, Z9, Z3
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X2, X2
+	VFMADD231PS X9, X9, X3
 	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, Z9
-	VSUBPS      Z8, Z9, Z9
-	VADDPS      Z9, Z4, Z4
-	VFMADD231PS Z9, Z9, Z5
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X4, X4
+	VFMADD231PS X9, X9, X5
 	ADDQ        DI, CX
-	VMOVUPS.Z   (CX), K1, Z9
-	VSUBPS      Z8, Z9, Z9
-	VADDPS      Z9, Z6, Z6
-	VFMADD231PS Z9, Z9, Z7
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X6, X6
+	VFMADD231PS X9, X9, X7
 	ADDQ        DI, CX
 	SUBQ        $0x00000004, R8
-	JMP         while984
+	JMP         while1040
 
-done985:
-while986:
+done1041:
+while1042:
 	CMPQ        R8, $0x00000001
-	JL          done987
-	VMOVUPS.Z   (CX), K1, Z9
-	VSUBPS      Z8, Z9, Z9
-	VADDPS      Z9, Z0, Z0
-	VFMADD231PS Z9, Z9, Z1
+	JL          done1043
+	VMOVUPS.Z   (CX), K1, X9
+	VSUBPS      X8, X9, X9
+	VADDPS      X9, X0, X0
+	VFMADD231PS X9, X9, X1
 	ADDQ        DI, CX
 	SUBQ        $0x00000001, R8
-	JMP         while986
+	JMP         while1042
 
-done987:
-	VADDPS        Z2, Z0, Z0
-	VADDPS        Z4, Z0, Z0
-	VADDPS        Z6, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VCVTPS2PD     Y0, Z0
-	VCVTPS2PD     Y2, Z2
-	VADDPD        (BX), Z0, Z0
-	VMOVUPD       Z0, (BX)
-	VADDPD        64(BX), Z2, Z2
-	VMOVUPD       Z2, 64(BX)
-	VADDPS        Z3, Z1, Z1
-	VADDPS        Z5, Z1, Z1
-	VADDPS        Z7, Z1, Z1
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VCVTPS2PD     Y1, Z1
-	VCVTPS2PD     Y0, Z0
-	VADDPD        (SI), Z1, Z1
-	VMOVUPD       Z1, (SI)
-	VADDPD        64(SI), Z0, Z0
-	VMOVUPD       Z0, 64(SI)
-	CMPQ          8(SP), $0x00000000
-	JNE           rows982
+done1043:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (BX), X0, X0
+	VMOVUPD   X0, (BX)
+	VADDPD    16(BX), X2, X2
+	VMOVUPD   X2, 16(BX)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (SI), X1, X1
+	VMOVUPD   X1, (SI)
+	VADDPD    16(SI), X0, X0
+	VMOVUPD   X0, 16(SI)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows1038
 
-rest967:
-zero966:
+zero1037:
 	VZEROUPPER
 	RET
 
@@ -19876,9 +20597,9 @@ TEXT ·columnProductsAVX512(SB), NOSPLIT, $16-56
 	MOVQ (SP), R9
 	SHLQ $0x02, R9
 
-while988:
+while1044:
 	CMPQ    (SP), $0x00000040
-	JL      done989
+	JL      done1045
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
 	VMOVUPS 128(SI), Z10
@@ -19888,13 +20609,13 @@ while988:
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows990:
+rows1046:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few991
+	JGE  few1047
 	MOVQ 8(SP), R10
 
-few991:
+few1047:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -19905,9 +20626,9 @@ few991:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while992:
+while1048:
 	CMPQ        R10, $0x00000001
-	JL          done993
+	JL          done1049
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -19931,12 +20652,12 @@ while992:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while992
+	JMP         while1048
 
-done993:
-while994:
+done1049:
+while1050:
 	CMPQ        R10, $0x00000001
-	JL          done995
+	JL          done1051
 	VMOVUPS     (CX), Z12
 	VMOVUPS     (BX), Z13
 	VSUBPS      Z8, Z13, Z13
@@ -19960,9 +20681,9 @@ while994:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while994
+	JMP         while1050
 
-done995:
+done1051:
 	VEXTRACTF64X4 $0x01, Z0, Y12
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y12, Z12
@@ -20020,19 +20741,19 @@ done995:
 	VADDPD        448(R8), Z0, Z0
 	VMOVUPD       Z0, 448(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows990
+	JNE           rows1046
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000100, SI
 	ADDQ          $0x00000200, DI
 	ADDQ          $0x00000200, R8
 	SUBQ          $0x00000040, (SP)
-	JMP           while988
+	JMP           while1044
 
-done989:
-while996:
+done1045:
+while1052:
 	CMPQ    (SP), $0x00000020
-	JL      done997
+	JL      done1053
 	VMOVUPS (SI), Z8
 	VMOVUPS 64(SI), Z9
 	MOVQ    AX, CX
@@ -20040,13 +20761,13 @@ while996:
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows998:
+rows1054:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few999
+	JGE  few1055
 	MOVQ 8(SP), R10
 
-few999:
+few1055:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -20057,9 +20778,9 @@ few999:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while1000:
+while1056:
 	CMPQ        R10, $0x00000002
-	JL          done1001
+	JL          done1057
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -20085,12 +20806,12 @@ while1000:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000002, R10
-	JMP         while1000
+	JMP         while1056
 
-done1001:
-while1002:
+done1057:
+while1058:
 	CMPQ        R10, $0x00000001
-	JL          done1003
+	JL          done1059
 	VMOVUPS     (CX), Z10
 	VMOVUPS     (BX), Z11
 	VSUBPS      Z8, Z11, Z11
@@ -20104,9 +20825,9 @@ while1002:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while1002
+	JMP         while1058
 
-done1003:
+done1059:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -20140,32 +20861,32 @@ done1003:
 	VADDPD        192(R8), Z0, Z0
 	VMOVUPD       Z0, 192(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows998
+	JNE           rows1054
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000080, SI
 	ADDQ          $0x00000100, DI
 	ADDQ          $0x00000100, R8
 	SUBQ          $0x00000020, (SP)
-	JMP           while996
+	JMP           while1052
 
-done997:
-while1004:
+done1053:
+while1060:
 	CMPQ    (SP), $0x00000010
-	JL      done1005
+	JL      done1061
 	VMOVUPS (SI), Z8
 	MOVQ    AX, CX
 	MOVQ    DX, BX
 	MOVQ    rows+48(FP), R10
 	MOVQ    R10, 8(SP)
 
-rows1006:
+rows1062:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few1007
+	JGE  few1063
 	MOVQ 8(SP), R10
 
-few1007:
+few1063:
 	SUBQ   R10, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -20176,9 +20897,9 @@ few1007:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while1008:
+while1064:
 	CMPQ        R10, $0x00000004
-	JL          done1009
+	JL          done1065
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -20208,12 +20929,12 @@ while1008:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while1008
+	JMP         while1064
 
-done1009:
-while1010:
+done1065:
+while1066:
 	CMPQ        R10, $0x00000001
-	JL          done1011
+	JL          done1067
 	VMOVUPS     (CX), Z9
 	VMOVUPS     (BX), Z10
 	VSUBPS      Z8, Z10, Z10
@@ -20222,9 +20943,9 @@ while1010:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while1010
+	JMP         while1066
 
-done1011:
+done1067:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -20246,37 +20967,138 @@ done1011:
 	VADDPD        64(R8), Z0, Z0
 	VMOVUPD       Z0, 64(R8)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows1006
+	JNE           rows1062
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000040, SI
 	ADDQ          $0x00000080, DI
 	ADDQ          $0x00000080, R8
 	SUBQ          $0x00000010, (SP)
-	JMP           while1004
+	JMP           while1060
 
-done1005:
-	CMPQ      (SP), $0x00000000
-	JE        zero1012
-	CMPQ      (SP), $0x00000004
-	JG        more1014
-	MOVQ      (SP), CX
-	MOVQ      $-1, BX
-	BZHIQ     CX, BX, BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (SI), K1, X8
-	MOVQ      AX, CX
-	MOVQ      DX, BX
-	MOVQ      rows+48(FP), AX
-	MOVQ      AX, 8(SP)
+done1061:
+while1068:
+	CMPQ    (SP), $0x00000008
+	JL      done1069
+	VMOVUPS (SI), Y8
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+48(FP), R10
+	MOVQ    R10, 8(SP)
 
-rows1015:
+rows1070:
 	MOVQ $0x00000010, R10
 	CMPQ 8(SP), $0x00000010
-	JGE  few1016
+	JGE  few1071
 	MOVQ 8(SP), R10
 
-few1016:
+few1071:
+	SUBQ   R10, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while1072:
+	CMPQ        R10, $0x00000004
+	JL          done1073
+	VMOVUPS     (CX), Y9
+	VMOVUPS     (BX), Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y0, Y0
+	VFMADD231PS Y10, Y9, Y1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), Y9
+	VMOVUPS     (BX), Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y2, Y2
+	VFMADD231PS Y10, Y9, Y3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), Y9
+	VMOVUPS     (BX), Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y4, Y4
+	VFMADD231PS Y10, Y9, Y5
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), Y9
+	VMOVUPS     (BX), Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y6, Y6
+	VFMADD231PS Y10, Y9, Y7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000004, R10
+	JMP         while1072
+
+done1073:
+while1074:
+	CMPQ        R10, $0x00000001
+	JL          done1075
+	VMOVUPS     (CX), Y9
+	VMOVUPS     (BX), Y10
+	VSUBPS      Y8, Y10, Y10
+	VADDPS      Y9, Y0, Y0
+	VFMADD231PS Y10, Y9, Y1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while1074
+
+done1075:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VADDPS       Y6, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
+	VADDPD       (DI), Y0, Y0
+	VMOVUPD      Y0, (DI)
+	VADDPD       32(DI), Y2, Y2
+	VMOVUPD      Y2, 32(DI)
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R8), Y1, Y1
+	VMOVUPD      Y1, (R8)
+	VADDPD       32(R8), Y0, Y0
+	VMOVUPD      Y0, 32(R8)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows1070
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000040, DI
+	ADDQ         $0x00000040, R8
+	SUBQ         $0x00000008, (SP)
+	JMP          while1068
+
+done1069:
+while1076:
+	CMPQ    (SP), $0x00000004
+	JL      done1077
+	VMOVUPS (SI), X8
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+48(FP), R10
+	MOVQ    R10, 8(SP)
+
+rows1078:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few1079
+	MOVQ 8(SP), R10
+
+few1079:
 	SUBQ   R10, 8(SP)
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
@@ -20287,9 +21109,118 @@ few1016:
 	VXORPS X6, X6, X6
 	VXORPS X7, X7, X7
 
-while1017:
+while1080:
 	CMPQ        R10, $0x00000004
-	JL          done1018
+	JL          done1081
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X0, X0
+	VFMADD231PS X10, X9, X1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X2, X2
+	VFMADD231PS X10, X9, X3
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X4, X4
+	VFMADD231PS X10, X9, X5
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X6, X6
+	VFMADD231PS X10, X9, X7
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000004, R10
+	JMP         while1080
+
+done1081:
+while1082:
+	CMPQ        R10, $0x00000001
+	JL          done1083
+	VMOVUPS     (CX), X9
+	VMOVUPS     (BX), X10
+	VSUBPS      X8, X10, X10
+	VADDPS      X9, X0, X0
+	VFMADD231PS X10, X9, X1
+	ADDQ        R9, CX
+	ADDQ        R9, BX
+	SUBQ        $0x00000001, R10
+	JMP         while1082
+
+done1083:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (DI), X0, X0
+	VMOVUPD   X0, (DI)
+	VADDPD    16(DI), X2, X2
+	VMOVUPD   X2, 16(DI)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (R8), X1, X1
+	VMOVUPD   X1, (R8)
+	VADDPD    16(R8), X0, X0
+	VMOVUPD   X0, 16(R8)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows1078
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000010, DX
+	ADDQ      $0x00000010, SI
+	ADDQ      $0x00000020, DI
+	ADDQ      $0x00000020, R8
+	SUBQ      $0x00000004, (SP)
+	JMP       while1076
+
+done1077:
+	CMPQ      (SP), $0x00000000
+	JE        zero1084
+	MOVQ      (SP), CX
+	MOVQ      $-1, BX
+	BZHIQ     CX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (SI), K1, X8
+	MOVQ      AX, CX
+	MOVQ      DX, BX
+	MOVQ      rows+48(FP), AX
+	MOVQ      AX, 8(SP)
+
+rows1085:
+	MOVQ $0x00000010, R10
+	CMPQ 8(SP), $0x00000010
+	JGE  few1086
+	MOVQ 8(SP), R10
+
+few1086:
+	SUBQ   R10, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+while1087:
+	CMPQ        R10, $0x00000004
+	JL          done1088
 	VMOVUPS.Z   (CX), K1, X9
 	VMOVUPS.Z   (BX), K1, X10
 	VSUBPS      X8, X10, X10
@@ -20319,12 +21250,12 @@ while1017:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000004, R10
-	JMP         while1017
+	JMP         while1087
 
-done1018:
-while1019:
+done1088:
+while1089:
 	CMPQ        R10, $0x00000001
-	JL          done1020
+	JL          done1090
 	VMOVUPS.Z   (CX), K1, X9
 	VMOVUPS.Z   (BX), K1, X10
 	VSUBPS      X8, X10, X10
@@ -20333,9 +21264,9 @@ while1019:
 	ADDQ        R9, CX
 	ADDQ        R9, BX
 	SUBQ        $0x00000001, R10
-	JMP         while1019
+	JMP         while1089
 
-done1020:
+done1090:
 	VADDPS    X2, X0, X0
 	VADDPS    X4, X0, X0
 	VADDPS    X6, X0, X0
@@ -20357,214 +21288,9 @@ done1020:
 	VADDPD    16(R8), X0, X0
 	VMOVUPD   X0, 16(R8)
 	CMPQ      8(SP), $0x00000000
-	JNE       rows1015
-	JMP       rest1013
+	JNE       rows1085
 
-more1014:
-	CMPQ      (SP), $0x00000008
-	JG        more1021
-	MOVQ      (SP), CX
-	MOVQ      $-1, BX
-	BZHIQ     CX, BX, BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (SI), K1, Y8
-	MOVQ      AX, CX
-	MOVQ      DX, BX
-	MOVQ      rows+48(FP), AX
-	MOVQ      AX, 8(SP)
-
-rows1022:
-	MOVQ $0x00000010, R10
-	CMPQ 8(SP), $0x00000010
-	JGE  few1023
-	MOVQ 8(SP), R10
-
-few1023:
-	SUBQ   R10, 8(SP)
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-
-while1024:
-	CMPQ        R10, $0x00000004
-	JL          done1025
-	VMOVUPS.Z   (CX), K1, Y9
-	VMOVUPS.Z   (BX), K1, Y10
-	VSUBPS      Y8, Y10, Y10
-	VADDPS      Y9, Y0, Y0
-	VFMADD231PS Y10, Y9, Y1
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	VMOVUPS.Z   (CX), K1, Y9
-	VMOVUPS.Z   (BX), K1, Y10
-	VSUBPS      Y8, Y10, Y10
-	VADDPS      Y9, Y2, Y2
-	VFMADD231PS Y10, Y9, Y3
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	VMOVUPS.Z   (CX), K1, Y9
-	VMOVUPS.Z   (BX), K1, Y10
-	VSUBPS      Y8, Y10, Y10
-	VADDPS      Y9, Y4, Y4
-	VFMADD231PS Y10, Y9, Y5
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	VMOVUPS.Z   (CX), K1, Y9
-	VMOVUPS.Z   (BX), K1, Y10
-	VSUBPS      Y8, Y10, Y10
-	VADDPS      Y9, Y6, Y6
-	VFMADD231PS Y10, Y9, Y7
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	SUBQ        $0x00000004, R10
-	JMP         while1024
-
-done1025:
-while1026:
-	CMPQ        R10, $0x00000001
-	JL          done1027
-	VMOVUPS.Z   (CX), K1, Y9
-	VMOVUPS.Z   (BX), K1, Y10
-	VSUBPS      Y8, Y10, Y10
-	VADDPS      Y9, Y0, Y0
-	VFMADD231PS Y10, Y9, Y1
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	SUBQ        $0x00000001, R10
-	JMP         while1026
-
-done1027:
-	VADDPS       Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VADDPS       Y6, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X2
-	VCVTPS2PD    X0, Y0
-	VCVTPS2PD    X2, Y2
-	VADDPD       (DI), Y0, Y0
-	VMOVUPD      Y0, (DI)
-	VADDPD       32(DI), Y2, Y2
-	VMOVUPD      Y2, 32(DI)
-	VADDPS       Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y7, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
-	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
-	VADDPD       (R8), Y1, Y1
-	VMOVUPD      Y1, (R8)
-	VADDPD       32(R8), Y0, Y0
-	VMOVUPD      Y0, 32(R8)
-	CMPQ         8(SP), $0x00000000
-	JNE          rows1022
-	JMP          rest1013
-
-more1021:
-	MOVQ      (SP), CX
-	MOVQ      $-1, BX
-	BZHIQ     CX, BX, BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (SI), K1, Z8
-	MOVQ      AX, CX
-	MOVQ      DX, BX
-	MOVQ      rows+48(FP), AX
-	MOVQ      AX, 8(SP)
-
-rows1028:
-	MOVQ $0x00000010, R10
-	CMPQ 8(SP), $0x00000010
-	JGE  few1029
-	MOVQ 8(SP), R10
-
-few1029:
-	SUBQ   R10, 8(SP)
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-
-while1030:
-	CMPQ        R10, $0x00000004
-	JL          done1031
-	VMOVUPS.Z   (CX), K1, Z9
-	VMOVUPS.Z   (BX), K1, Z10
-	VSUBPS      Z8, Z10, Z10
-	VADDPS      Z9, Z0, Z0
-	VFMADD231PS Z10, Z9, Z1
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	VMOVUPS.Z   (CX), K1, Z9
-	VMOVUPS.Z   (BX), K1, Z10
-	VSUBPS      Z8, Z10, Z10
-	VADDPS      Z9, Z2, Z2
-	VFMADD231PS Z10, Z9, Z3
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	VMOVUPS.Z   (CX), K1, Z9
-	VMOVUPS.Z   (BX), K1, Z10
-	VSUBPS      Z8, Z10, Z10
-	VADDPS      Z9, Z4, Z4
-	VFMADD231PS Z10, Z9, Z5
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	VMOVUPS.Z   (CX), K1, Z9
-	VMOVUPS.Z   (BX), K1, Z10
-	VSUBPS      Z8, Z10, Z10
-	VADDPS      Z9, Z6, Z6
-	VFMADD231PS Z10, Z9, Z7
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	SUBQ        $0x00000004, R10
-	JMP         while1030
-
-done1031:
-while1032:
-	CMPQ        R10, $0x00000001
-	JL          done1033
-	VMOVUPS.Z   (CX), K1, Z9
-	VMOVUPS.Z   (BX), K1, Z10
-	VSUBPS      Z8, Z10, Z10
-	VADDPS      Z9, Z0, Z0
-	VFMADD231PS Z10, Z9, Z1
-	ADDQ        R9, CX
-	ADDQ        R9, BX
-	SUBQ        $0x00000001, R10
-	JMP         while1032
-
-done1033:
-	VADDPS        Z2, Z0, Z0
-	VADDPS        Z4, Z0, Z0
-	VADDPS        Z6, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VCVTPS2PD     Y0, Z0
-	VCVTPS2PD     Y2, Z2
-	VADDPD        (DI), Z0, Z0
-	VMOVUPD       Z0, (DI)
-	VADDPD        64(DI), Z2, Z2
-	VMOVUPD       Z2, 64(DI)
-	VADDPS        Z3, Z1, Z1
-	VADDPS        Z5, Z1, Z1
-	VADDPS        Z7, Z1, Z1
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VCVTPS2PD     Y1, Z1
-	VCVTPS2PD     Y0, Z0
-	VADDPD        (R8), Z1, Z1
-	VMOVUPD       Z1, (R8)
-	VADDPD        64(R8), Z0, Z0
-	VMOVUPD       Z0, 64(R8)
-	CMPQ          8(SP), $0x00000000
-	JNE           rows1028
-
-rest1013:
-zero1012:
+zero1084:
 	VZEROUPPER
 	RET
 
@@ -20583,9 +21309,9 @@ TEXT ·maskedProductsAVX512(SB), NOSPLIT, $16-72
 	MOVQ (SP), R11
 	SHLQ $0x02, R11
 
-while1034:
+while1091:
 	CMPQ    (SP), $0x00000040
-	JL      done1035
+	JL      done1092
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -20603,13 +21329,13 @@ while1034:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows1036:
+rows1093:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few1037
+	JGE  few1094
 	MOVQ 8(SP), R12
 
-few1037:
+few1094:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -20620,9 +21346,9 @@ few1037:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while1038:
+while1095:
 	CMPQ        R12, $0x00000001
-	JL          done1039
+	JL          done1096
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -20670,12 +21396,12 @@ while1038:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while1038
+	JMP         while1095
 
-done1039:
-while1040:
+done1096:
+while1097:
 	CMPQ        R12, $0x00000001
-	JL          done1041
+	JL          done1098
 	VMOVUPS     (CX), Z20
 	VMOVUPS     (BX), Z21
 	VSUBPS      Z8, Z21, Z21
@@ -20723,9 +21449,9 @@ while1040:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while1040
+	JMP         while1097
 
-done1041:
+done1098:
 	VEXTRACTF64X4 $0x01, Z0, Y20
 	VCVTPS2PD     Y0, Z0
 	VCVTPS2PD     Y20, Z20
@@ -20783,7 +21509,7 @@ done1041:
 	VADDPD        448(R10), Z0, Z0
 	VMOVUPD       Z0, 448(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows1036
+	JNE           rows1093
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000100, DX
 	ADDQ          $0x00000100, SI
@@ -20792,12 +21518,12 @@ done1041:
 	ADDQ          $0x00000200, R9
 	ADDQ          $0x00000200, R10
 	SUBQ          $0x00000040, (SP)
-	JMP           while1034
+	JMP           while1091
 
-done1035:
-while1042:
+done1092:
+while1099:
 	CMPQ    (SP), $0x00000020
-	JL      done1043
+	JL      done1100
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -20809,13 +21535,13 @@ while1042:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows1044:
+rows1101:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few1045
+	JGE  few1102
 	MOVQ 8(SP), R12
 
-few1045:
+few1102:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -20826,9 +21552,9 @@ few1045:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while1046:
+while1103:
 	CMPQ        R12, $0x00000002
-	JL          done1047
+	JL          done1104
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -20878,12 +21604,12 @@ while1046:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000002, R12
-	JMP         while1046
+	JMP         while1103
 
-done1047:
-while1048:
+done1104:
+while1105:
 	CMPQ        R12, $0x00000001
-	JL          done1049
+	JL          done1106
 	VMOVUPS     (CX), Z14
 	VMOVUPS     (BX), Z15
 	VSUBPS      Z8, Z15, Z15
@@ -20909,9 +21635,9 @@ while1048:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while1048
+	JMP         while1105
 
-done1049:
+done1106:
 	VADDPS        Z4, Z0, Z0
 	VEXTRACTF64X4 $0x01, Z0, Y4
 	VCVTPS2PD     Y0, Z0
@@ -20945,7 +21671,7 @@ done1049:
 	VADDPD        192(R10), Z0, Z0
 	VMOVUPD       Z0, 192(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows1044
+	JNE           rows1101
 	ADDQ          $0x00000080, AX
 	ADDQ          $0x00000080, DX
 	ADDQ          $0x00000080, SI
@@ -20954,12 +21680,12 @@ done1049:
 	ADDQ          $0x00000100, R9
 	ADDQ          $0x00000100, R10
 	SUBQ          $0x00000020, (SP)
-	JMP           while1042
+	JMP           while1099
 
-done1043:
-while1050:
+done1100:
+while1107:
 	CMPQ    (SP), $0x00000010
-	JL      done1051
+	JL      done1108
 	VMOVUPS (SI), Z8
 	VMOVUPS (DI), Z9
 	VMOVUPS (R8), Z10
@@ -20968,13 +21694,13 @@ while1050:
 	MOVQ    rows+64(FP), R12
 	MOVQ    R12, 8(SP)
 
-rows1052:
+rows1109:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few1053
+	JGE  few1110
 	MOVQ 8(SP), R12
 
-few1053:
+few1110:
 	SUBQ   R12, 8(SP)
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
@@ -20985,9 +21711,9 @@ few1053:
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
 
-while1054:
+while1111:
 	CMPQ        R12, $0x00000004
-	JL          done1055
+	JL          done1112
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -21041,12 +21767,12 @@ while1054:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while1054
+	JMP         while1111
 
-done1055:
-while1056:
+done1112:
+while1113:
 	CMPQ        R12, $0x00000001
-	JL          done1057
+	JL          done1114
 	VMOVUPS     (CX), Z11
 	VMOVUPS     (BX), Z12
 	VSUBPS      Z8, Z12, Z12
@@ -21061,9 +21787,9 @@ while1056:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while1056
+	JMP         while1113
 
-done1057:
+done1114:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VADDPS        Z6, Z0, Z0
@@ -21085,7 +21811,7 @@ done1057:
 	VADDPD        64(R10), Z0, Z0
 	VMOVUPD       Z0, 64(R10)
 	CMPQ          8(SP), $0x00000000
-	JNE           rows1052
+	JNE           rows1109
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000040, DX
 	ADDQ          $0x00000040, SI
@@ -21094,13 +21820,291 @@ done1057:
 	ADDQ          $0x00000080, R9
 	ADDQ          $0x00000080, R10
 	SUBQ          $0x00000010, (SP)
-	JMP           while1050
+	JMP           while1107
 
-done1051:
+done1108:
+while1115:
+	CMPQ    (SP), $0x00000008
+	JL      done1116
+	VMOVUPS (SI), Y8
+	VMOVUPS (DI), Y9
+	VMOVUPS (R8), Y10
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+	MOVQ    R12, 8(SP)
+
+rows1117:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few1118
+	MOVQ 8(SP), R12
+
+few1118:
+	SUBQ   R12, 8(SP)
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+
+while1119:
+	CMPQ        R12, $0x00000004
+	JL          done1120
+	VMOVUPS     (CX), Y11
+	VMOVUPS     (BX), Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K1
+	VMOVAPS.Z   Y11, K1, Y11
+	VMOVUPS     Y11, (CX)
+	VADDPS      Y11, Y0, Y0
+	VFMADD231PS Y12, Y11, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Y11
+	VMOVUPS     (BX), Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K1
+	VMOVAPS.Z   Y11, K1, Y11
+	VMOVUPS     Y11, (CX)
+	VADDPS      Y11, Y2, Y2
+	VFMADD231PS Y12, Y11, Y3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Y11
+	VMOVUPS     (BX), Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K1
+	VMOVAPS.Z   Y11, K1, Y11
+	VMOVUPS     Y11, (CX)
+	VADDPS      Y11, Y4, Y4
+	VFMADD231PS Y12, Y11, Y5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), Y11
+	VMOVUPS     (BX), Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K1
+	VMOVAPS.Z   Y11, K1, Y11
+	VMOVUPS     Y11, (CX)
+	VADDPS      Y11, Y6, Y6
+	VFMADD231PS Y12, Y11, Y7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
+	JMP         while1119
+
+done1120:
+while1121:
+	CMPQ        R12, $0x00000001
+	JL          done1122
+	VMOVUPS     (CX), Y11
+	VMOVUPS     (BX), Y12
+	VSUBPS      Y8, Y12, Y12
+	VMOVAPS     Y12, Y13
+	VFMADD213PS Y10, Y9, Y13
+	VXORPS      Y14, Y14, Y14
+	VCMPPS      $0x11, Y13, Y14, K1
+	VMOVAPS.Z   Y11, K1, Y11
+	VMOVUPS     Y11, (CX)
+	VADDPS      Y11, Y0, Y0
+	VFMADD231PS Y12, Y11, Y1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while1121
+
+done1122:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VADDPS       Y6, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X2
+	VCVTPS2PD    X0, Y0
+	VCVTPS2PD    X2, Y2
+	VADDPD       (R9), Y0, Y0
+	VMOVUPD      Y0, (R9)
+	VADDPD       32(R9), Y2, Y2
+	VMOVUPD      Y2, 32(R9)
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VCVTPS2PD    X1, Y1
+	VCVTPS2PD    X0, Y0
+	VADDPD       (R10), Y1, Y1
+	VMOVUPD      Y1, (R10)
+	VADDPD       32(R10), Y0, Y0
+	VMOVUPD      Y0, 32(R10)
+	CMPQ         8(SP), $0x00000000
+	JNE          rows1117
+	ADDQ         $0x00000020, AX
+	ADDQ         $0x00000020, DX
+	ADDQ         $0x00000020, SI
+	ADDQ         $0x00000020, DI
+	ADDQ         $0x00000020, R8
+	ADDQ         $0x00000040, R9
+	ADDQ         $0x00000040, R10
+	SUBQ         $0x00000008, (SP)
+	JMP          while1115
+
+done1116:
+while1123:
+	CMPQ    (SP), $0x00000004
+	JL      done1124
+	VMOVUPS (SI), X8
+	VMOVUPS (DI), X9
+	VMOVUPS (R8), X10
+	MOVQ    AX, CX
+	MOVQ    DX, BX
+	MOVQ    rows+64(FP), R12
+	MOVQ    R12, 8(SP)
+
+rows1125:
+	MOVQ $0x00000010, R12
+	CMPQ 8(SP), $0x00000010
+	JGE  few1126
+	MOVQ 8(SP), R12
+
+few1126:
+	SUBQ   R12, 8(SP)
+	VXORPS X0, X0, X0
+	VXORPS X1, X1, X1
+	VXORPS X2, X2, X2
+	VXORPS X3, X3, X3
+	VXORPS X4, X4, X4
+	VXORPS X5, X5, X5
+	VXORPS X6, X6, X6
+	VXORPS X7, X7, X7
+
+while1127:
+	CMPQ        R12, $0x00000004
+	JL          done1128
+	VMOVUPS     (CX), X11
+	VMOVUPS     (BX), X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K1
+	VMOVAPS.Z   X11, K1, X11
+	VMOVUPS     X11, (CX)
+	VADDPS      X11, X0, X0
+	VFMADD231PS X12, X11, X1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), X11
+	VMOVUPS     (BX), X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K1
+	VMOVAPS.Z   X11, K1, X11
+	VMOVUPS     X11, (CX)
+	VADDPS      X11, X2, X2
+	VFMADD231PS X12, X11, X3
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), X11
+	VMOVUPS     (BX), X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K1
+	VMOVAPS.Z   X11, K1, X11
+	VMOVUPS     X11, (CX)
+	VADDPS      X11, X4, X4
+	VFMADD231PS X12, X11, X5
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	VMOVUPS     (CX), X11
+	VMOVUPS     (BX), X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K1
+	VMOVAPS.Z   X11, K1, X11
+	VMOVUPS     X11, (CX)
+	VADDPS      X11, X6, X6
+	VFMADD231PS X12, X11, X7
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000004, R12
+	JMP         while1127
+
+done1128:
+while1129:
+	CMPQ        R12, $0x00000001
+	JL          done1130
+	VMOVUPS     (CX), X11
+	VMOVUPS     (BX), X12
+	VSUBPS      X8, X12, X12
+	VMOVAPS     X12, X13
+	VFMADD213PS X10, X9, X13
+	VXORPS      X14, X14, X14
+	VCMPPS      $0x11, X13, X14, K1
+	VMOVAPS.Z   X11, K1, X11
+	VMOVUPS     X11, (CX)
+	VADDPS      X11, X0, X0
+	VFMADD231PS X12, X11, X1
+	ADDQ        R11, CX
+	ADDQ        R11, BX
+	SUBQ        $0x00000001, R12
+	JMP         while1129
+
+done1130:
+	VADDPS    X2, X0, X0
+	VADDPS    X4, X0, X0
+	VADDPS    X6, X0, X0
+	VMOVHLPS  X0, X0, X2
+	VCVTPS2PD X0, X0
+	VCVTPS2PD X2, X2
+	VADDPD    (R9), X0, X0
+	VMOVUPD   X0, (R9)
+	VADDPD    16(R9), X2, X2
+	VMOVUPD   X2, 16(R9)
+	VADDPS    X3, X1, X1
+	VADDPS    X5, X1, X1
+	VADDPS    X7, X1, X1
+	VMOVHLPS  X1, X1, X0
+	VCVTPS2PD X1, X1
+	VCVTPS2PD X0, X0
+	VADDPD    (R10), X1, X1
+	VMOVUPD   X1, (R10)
+	VADDPD    16(R10), X0, X0
+	VMOVUPD   X0, 16(R10)
+	CMPQ      8(SP), $0x00000000
+	JNE       rows1125
+	ADDQ      $0x00000010, AX
+	ADDQ      $0x00000010, DX
+	ADDQ      $0x00000010, SI
+	ADDQ      $0x00000010, DI
+	ADDQ      $0x00000010, R8
+	ADDQ      $0x00000020, R9
+	ADDQ      $0x00000020, R10
+	SUBQ      $0x00000004, (SP)
+	JMP       while1123
+
+done1124:
 	CMPQ      (SP), $0x00000000
-	JE        zero1058
-	CMPQ      (SP), $0x00000004
-	JG        more1060
+	JE        zero1131
 	MOVQ      (SP), CX
 	MOVQ      $-1, BX
 	BZHIQ     CX, BX, BX
@@ -21113,13 +22117,13 @@ done1051:
 	MOVQ      rows+64(FP), AX
 	MOVQ      AX, 8(SP)
 
-rows1061:
+rows1132:
 	MOVQ $0x00000010, R12
 	CMPQ 8(SP), $0x00000010
-	JGE  few1062
+	JGE  few1133
 	MOVQ 8(SP), R12
 
-few1062:
+few1133:
 	SUBQ   R12, 8(SP)
 	VXORPS X0, X0, X0
 	VXORPS X1, X1, X1
@@ -21130,9 +22134,9 @@ few1062:
 	VXORPS X6, X6, X6
 	VXORPS X7, X7, X7
 
-while1063:
+while1134:
 	CMPQ        R12, $0x00000004
-	JL          done1064
+	JL          done1135
 	VMOVUPS.Z   (CX), K1, X11
 	VMOVUPS.Z   (BX), K1, X12
 	VSUBPS      X8, X12, X12
@@ -21186,12 +22190,12 @@ while1063:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000004, R12
-	JMP         while1063
+	JMP         while1134
 
-done1064:
-while1065:
+done1135:
+while1136:
 	CMPQ        R12, $0x00000001
-	JL          done1066
+	JL          done1137
 	VMOVUPS.Z   (CX), K1, X11
 	VMOVUPS.Z   (BX), K1, X12
 	VSUBPS      X8, X12, X12
@@ -21206,9 +22210,9 @@ while1065:
 	ADDQ        R11, CX
 	ADDQ        R11, BX
 	SUBQ        $0x00000001, R12
-	JMP         while1065
+	JMP         while1136
 
-done1066:
+done1137:
 	VADDPS    X2, X0, X0
 	VADDPS    X4, X0, X0
 	VADDPS    X6, X0, X0
@@ -21230,278 +22234,9 @@ done1066:
 	VADDPD    16(R10), X0, X0
 	VMOVUPD   X0, 16(R10)
 	CMPQ      8(SP), $0x00000000
-	JNE       rows1061
-	JMP       rest1059
+	JNE       rows1132
 
-more1060:
-	CMPQ      (SP), $0x00000008
-	JG        more1067
-	MOVQ      (SP), CX
-	MOVQ      $-1, BX
-	BZHIQ     CX, BX, BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (SI), K1, Y8
-	VMOVUPS.Z (DI), K1, Y9
-	VMOVUPS.Z (R8), K1, Y10
-	MOVQ      AX, CX
-	MOVQ      DX, BX
-	MOVQ      rows+64(FP), AX
-	MOVQ      AX, 8(SP)
-
-rows1068:
-	MOVQ $0x00000010, R12
-	CMPQ 8(SP), $0x00000010
-	JGE  few1069
-	MOVQ 8(SP), R12
-
-few1069:
-	SUBQ   R12, 8(SP)
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	VXORPS Y6, Y6, Y6
-	VXORPS Y7, Y7, Y7
-
-while1070:
-	CMPQ        R12, $0x00000004
-	JL          done1071
-	VMOVUPS.Z   (CX), K1, Y11
-	VMOVUPS.Z   (BX), K1, Y12
-	VSUBPS      Y8, Y12, Y12
-	VMOVAPS     Y12, Y13
-	VFMADD213PS Y10, Y9, Y13
-	VXORPS      Y14, Y14, Y14
-	VCMPPS      $0x11, Y13, Y14, K2
-	VMOVAPS.Z   Y11, K2, Y11
-	VMOVUPS     Y11, K1, (CX)
-	VADDPS      Y11, Y0, Y0
-	VFMADD231PS Y12, Y11, Y1
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	VMOVUPS.Z   (CX), K1, Y11
-	VMOVUPS.Z   (BX), K1, Y12
-	VSUBPS      Y8, Y12, Y12
-	VMOVAPS     Y12, Y13
-	VFMADD213PS Y10, Y9, Y13
-	VXORPS      Y14, Y14, Y14
-	VCMPPS      $0x11, Y13, Y14, K2
-	VMOVAPS.Z   Y11, K2, Y11
-	VMOVUPS     Y11, K1, (CX)
-	VADDPS      Y11, Y2, Y2
-	VFMADD231PS Y12, Y11, Y3
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	VMOVUPS.Z   (CX), K1, Y11
-	VMOVUPS.Z   (BX), K1, Y12
-	VSUBPS      Y8, Y12, Y12
-	VMOVAPS     Y12, Y13
-	VFMADD213PS Y10, Y9, Y13
-	VXORPS      Y14, Y14, Y14
-	VCMPPS      $0x11, Y13, Y14, K2
-	VMOVAPS.Z   Y11, K2, Y11
-	VMOVUPS     Y11, K1, (CX)
-	VADDPS      Y11, Y4, Y4
-	VFMADD231PS Y12, Y11, Y5
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	VMOVUPS.Z   (CX), K1, Y11
-	VMOVUPS.Z   (BX), K1, Y12
-	VSUBPS      Y8, Y12, Y12
-	VMOVAPS     Y12, Y13
-	VFMADD213PS Y10, Y9, Y13
-	VXORPS      Y14, Y14, Y14
-	VCMPPS      $0x11, Y13, Y14, K2
-	VMOVAPS.Z   Y11, K2, Y11
-	VMOVUPS     Y11, K1, (CX)
-	VADDPS      Y11, Y6, Y6
-	VFMADD231PS Y12, Y11, Y7
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	SUBQ        $0x00000004, R12
-	JMP         while1070
-
-done1071:
-while1072:
-	CMPQ        R12, $0x00000001
-	JL          done1073
-	VMOVUPS.Z   (CX), K1, Y11
-	VMOVUPS.Z   (BX), K1, Y12
-	VSUBPS      Y8, Y12, Y12
-	VMOVAPS     Y12, Y13
-	VFMADD213PS Y10, Y9, Y13
-	VXORPS      Y14, Y14, Y14
-	VCMPPS      $0x11, Y13, Y14, K2
-	VMOVAPS.Z   Y11, K2, Y11
-	VMOVUPS     Y11, K1, (CX)
-	VADDPS      Y11, Y0, Y0
-	VFMADD231PS Y12, Y11, Y1
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	SUBQ        $0x00000001, R12
-	JMP         while1072
-
-done1073:
-	VADDPS       Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VADDPS       Y6, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X2
-	VCVTPS2PD    X0, Y0
-	VCVTPS2PD    X2, Y2
-	VADDPD       (R9), Y0, Y0
-	VMOVUPD      Y0, (R9)
-	VADDPD       32(R9), Y2, Y2
-	VMOVUPD      Y2, 32(R9)
-	VADDPS       Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y7, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
-	VCVTPS2PD    X1, Y1
-	VCVTPS2PD    X0, Y0
-	VADDPD       (R10), Y1, Y1
-	VMOVUPD      Y1, (R10)
-	VADDPD       32(R10), Y0, Y0
-	VMOVUPD      Y0, 32(R10)
-	CMPQ         8(SP), $0x00000000
-	JNE          rows1068
-	JMP          rest1059
-
-more1067:
-	MOVQ      (SP), CX
-	MOVQ      $-1, BX
-	BZHIQ     CX, BX, BX
-	KMOVW     BX, K1
-	VMOVUPS.Z (SI), K1, Z8
-	VMOVUPS.Z (DI), K1, Z9
-	VMOVUPS.Z (R8), K1, Z10
-	MOVQ      AX, CX
-	MOVQ      DX, BX
-	MOVQ      rows+64(FP), AX
-	MOVQ      AX, 8(SP)
-
-rows1074:
-	MOVQ $0x00000010, R12
-	CMPQ 8(SP), $0x00000010
-	JGE  few1075
-	MOVQ 8(SP), R12
-
-few1075:
-	SUBQ   R12, 8(SP)
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-
-while1076:
-	CMPQ        R12, $0x00000004
-	JL          done1077
-	VMOVUPS.Z   (CX), K1, Z11
-	VMOVUPS.Z   (BX), K1, Z12
-	VSUBPS      Z8, Z12, Z12
-	VMOVAPS     Z12, Z13
-	VFMADD213PS Z10, Z9, Z13
-	VXORPS      Z14, Z14, Z14
-	VCMPPS      $0x11, Z13, Z14, K2
-	VMOVAPS.Z   Z11, K2, Z11
-	VMOVUPS     Z11, K1, (CX)
-	VADDPS      Z11, Z0, Z0
-	VFMADD231PS Z12, Z11, Z1
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	VMOVUPS.Z   (CX), K1, Z11
-	VMOVUPS.Z   (BX), K1, Z12
-	VSUBPS      Z8, Z12, Z12
-	VMOVAPS     Z12, Z13
-	VFMADD213PS Z10, Z9, Z13
-	VXORPS      Z14, Z14, Z14
-	VCMPPS      $0x11, Z13, Z14, K2
-	VMOVAPS.Z   Z11, K2, Z11
-	VMOVUPS     Z11, K1, (CX)
-	VADDPS      Z11, Z2, Z2
-	VFMADD231PS Z12, Z11, Z3
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	VMOVUPS.Z   (CX), K1, Z11
-	VMOVUPS.Z   (BX), K1, Z12
-	VSUBPS      Z8, Z12, Z12
-	VMOVAPS     Z12, Z13
-	VFMADD213PS Z10, Z9, Z13
-	VXORPS      Z14, Z14, Z14
-	VCMPPS      $0x11, Z13, Z14, K2
-	VMOVAPS.Z   Z11, K2, Z11
-	VMOVUPS     Z11, K1, (CX)
-	VADDPS      Z11, Z4, Z4
-	VFMADD231PS Z12, Z11, Z5
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	VMOVUPS.Z   (CX), K1, Z11
-	VMOVUPS.Z   (BX), K1, Z12
-	VSUBPS      Z8, Z12, Z12
-	VMOVAPS     Z12, Z13
-	VFMADD213PS Z10, Z9, Z13
-	VXORPS      Z14, Z14, Z14
-	VCMPPS      $0x11, Z13, Z14, K2
-	VMOVAPS.Z   Z11, K2, Z11
-	VMOVUPS     Z11, K1, (CX)
-	VADDPS      Z11, Z6, Z6
-	VFMADD231PS Z12, Z11, Z7
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	SUBQ        $0x00000004, R12
-	JMP         while1076
-
-done1077:
-while1078:
-	CMPQ        R12, $0x00000001
-	JL          done1079
-	VMOVUPS.Z   (CX), K1, Z11
-	VMOVUPS.Z   (BX), K1, Z12
-	VSUBPS      Z8, Z12, Z12
-	VMOVAPS     Z12, Z13
-	VFMADD213PS Z10, Z9, Z13
-	VXORPS      Z14, Z14, Z14
-	VCMPPS      $0x11, Z13, Z14, K2
-	VMOVAPS.Z   Z11, K2, Z11
-	VMOVUPS     Z11, K1, (CX)
-	VADDPS      Z11, Z0, Z0
-	VFMADD231PS Z12, Z11, Z1
-	ADDQ        R11, CX
-	ADDQ        R11, BX
-	SUBQ        $0x00000001, R12
-	JMP         while1078
-
-done1079:
-	VADDPS        Z2, Z0, Z0
-	VADDPS        Z4, Z0, Z0
-	VADDPS        Z6, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VCVTPS2PD     Y0, Z0
-	VCVTPS2PD     Y2, Z2
-	VADDPD        (R9), Z0, Z0
-	VMOVUPD       Z0, (R9)
-	VADDPD        64(R9), Z2, Z2
-	VMOVUPD       Z2, 64(R9)
-	VADDPS        Z3, Z1, Z1
-	VADDPS        Z5, Z1, Z1
-	VADDPS        Z7, Z1, Z1
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VCVTPS2PD     Y1, Z1
-	VCVTPS2PD     Y0, Z0
-	VADDPD        (R10), Z1, Z1
-	VMOVUPD       Z1, (R10)
-	VADDPD        64(R10), Z0, Z0
-	VMOVUPD       Z0, 64(R10)
-	CMPQ          8(SP), $0x00000000
-	JNE           rows1074
-
-rest1059:
-zero1058:
+zero1131:
 	VZEROUPPER
 	RET
 
@@ -21516,9 +22251,9 @@ TEXT ·normalizeAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while1080:
+while1138:
 	CMPQ    (SP), $0x00000040
-	JL      done1081
+	JL      done1139
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -21538,9 +22273,9 @@ while1080:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while1082:
+while1140:
 	CMPQ        SI, $0x00000001
-	JL          done1083
+	JL          done1141
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -21560,12 +22295,12 @@ while1082:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1082
+	JMP         while1140
 
-done1083:
-while1084:
+done1141:
+while1142:
 	CMPQ        SI, $0x00000001
-	JL          done1085
+	JL          done1143
 	VMOVUPS     (R8), Z12
 	VSUBPS      Z0, Z12, Z12
 	VFMADD213PS Z8, Z4, Z12
@@ -21585,17 +22320,17 @@ while1084:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1084
+	JMP         while1142
 
-done1085:
+done1143:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while1080
+	JMP  while1138
 
-done1081:
-while1086:
+done1139:
+while1144:
 	CMPQ    (SP), $0x00000020
-	JL      done1087
+	JL      done1145
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -21609,9 +22344,9 @@ while1086:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while1088:
+while1146:
 	CMPQ        SI, $0x00000002
-	JL          done1089
+	JL          done1147
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -21633,12 +22368,12 @@ while1088:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while1088
+	JMP         while1146
 
-done1089:
-while1090:
+done1147:
+while1148:
 	CMPQ        SI, $0x00000001
-	JL          done1091
+	JL          done1149
 	VMOVUPS     (R8), Z6
 	VSUBPS      Z0, Z6, Z6
 	VFMADD213PS Z4, Z2, Z6
@@ -21650,17 +22385,17 @@ while1090:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1090
+	JMP         while1148
 
-done1091:
+done1149:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while1086
+	JMP  while1144
 
-done1087:
-while1092:
+done1145:
+while1150:
 	CMPQ    (SP), $0x00000010
-	JL      done1093
+	JL      done1151
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -21671,9 +22406,9 @@ while1092:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while1094:
+while1152:
 	CMPQ        SI, $0x00000004
-	JL          done1095
+	JL          done1153
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -21699,12 +22434,12 @@ while1094:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while1094
+	JMP         while1152
 
-done1095:
-while1096:
+done1153:
+while1154:
 	CMPQ        SI, $0x00000001
-	JL          done1097
+	JL          done1155
 	VMOVUPS     (R8), Z3
 	VSUBPS      Z0, Z3, Z3
 	VFMADD213PS Z2, Z1, Z3
@@ -21712,18 +22447,140 @@ while1096:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1096
+	JMP         while1154
 
-done1097:
+done1155:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while1092
+	JMP  while1150
 
-done1093:
+done1151:
+while1156:
+	CMPQ    (SP), $0x00000008
+	JL      done1157
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Y0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Y1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Y2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while1158:
+	CMPQ        SI, $0x00000004
+	JL          done1159
+	VMOVUPS     (R8), Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while1158
+
+done1159:
+while1160:
+	CMPQ        SI, $0x00000001
+	JL          done1161
+	VMOVUPS     (R8), Y3
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while1160
+
+done1161:
+	ADDQ $0x00000020, DX
+	SUBQ $0x00000008, (SP)
+	JMP  while1156
+
+done1157:
+while1162:
+	CMPQ    (SP), $0x00000004
+	JL      done1163
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), X0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), X1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), X2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while1164:
+	CMPQ        SI, $0x00000004
+	JL          done1165
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while1164
+
+done1165:
+while1166:
+	CMPQ        SI, $0x00000001
+	JL          done1167
+	VMOVUPS     (R8), X3
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while1166
+
+done1167:
+	ADDQ $0x00000010, DX
+	SUBQ $0x00000004, (SP)
+	JMP  while1162
+
+done1163:
 	CMPQ      (SP), $0x00000000
-	JE        zero1098
-	CMPQ      (SP), $0x00000004
-	JG        more1100
+	JE        zero1168
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -21738,9 +22595,9 @@ done1093:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while1101:
+while1169:
 	CMPQ        SI, $0x00000004
-	JL          done1102
+	JL          done1170
 	VMOVUPS.Z   (R8), K1, X3
 	VSUBPS      X0, X3, X3
 	VFMADD213PS X2, X1, X3
@@ -21766,12 +22623,12 @@ while1101:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while1101
+	JMP         while1169
 
-done1102:
-while1103:
+done1170:
+while1171:
 	CMPQ        SI, $0x00000001
-	JL          done1104
+	JL          done1172
 	VMOVUPS.Z   (R8), K1, X3
 	VSUBPS      X0, X3, X3
 	VFMADD213PS X2, X1, X3
@@ -21779,135 +22636,10 @@ while1103:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1103
+	JMP         while1171
 
-done1104:
-	JMP rest1099
-
-more1100:
-	CMPQ      (SP), $0x00000008
-	JG        more1105
-	MOVQ      (SP), SI
-	MOVQ      $-1, DI
-	BZHIQ     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      mean+16(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y0
-	MOVQ      scale+24(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y1
-	MOVQ      beta+32(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y2
-	LEAQ      (AX)(DX*1), DI
-	LEAQ      (CX)(DX*1), R8
-	MOVQ      rows+48(FP), SI
-
-while1106:
-	CMPQ        SI, $0x00000004
-	JL          done1107
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
-	JMP         while1106
-
-done1107:
-while1108:
-	CMPQ        SI, $0x00000001
-	JL          done1109
-	VMOVUPS.Z   (R8), K1, Y3
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
-	JMP         while1108
-
-done1109:
-	JMP rest1099
-
-more1105:
-	MOVQ      (SP), SI
-	MOVQ      $-1, DI
-	BZHIQ     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      mean+16(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z0
-	MOVQ      scale+24(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z1
-	MOVQ      beta+32(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z2
-	LEAQ      (AX)(DX*1), DI
-	LEAQ      (CX)(DX*1), R8
-	MOVQ      rows+48(FP), SI
-
-while1110:
-	CMPQ        SI, $0x00000004
-	JL          done1111
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
-	JMP         while1110
-
-done1111:
-while1112:
-	CMPQ        SI, $0x00000001
-	JL          done1113
-	VMOVUPS.Z   (R8), K1, Z3
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
-	JMP         while1112
-
-done1113:
-rest1099:
-zero1098:
+done1172:
+zero1168:
 	VZEROUPPER
 	RET
 
@@ -21922,9 +22654,9 @@ TEXT ·normalizeReluAVX512(SB), NOSPLIT, $8-56
 	SHLQ $0x02, BX
 	XORQ DX, DX
 
-while1114:
+while1173:
 	CMPQ    (SP), $0x00000040
-	JL      done1115
+	JL      done1174
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -21944,9 +22676,9 @@ while1114:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while1116:
+while1175:
 	CMPQ        SI, $0x00000001
-	JL          done1117
+	JL          done1176
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -21974,12 +22706,12 @@ while1116:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1116
+	JMP         while1175
 
-done1117:
-while1118:
+done1176:
+while1177:
 	CMPQ        SI, $0x00000001
-	JL          done1119
+	JL          done1178
 	VMOVUPS     (R8), Z12
 	VXORPS      Z13, Z13, Z13
 	VSUBPS      Z0, Z12, Z12
@@ -22007,17 +22739,17 @@ while1118:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1118
+	JMP         while1177
 
-done1119:
+done1178:
 	ADDQ $0x00000100, DX
 	SUBQ $0x00000040, (SP)
-	JMP  while1114
+	JMP  while1173
 
-done1115:
-while1120:
+done1174:
+while1179:
 	CMPQ    (SP), $0x00000020
-	JL      done1121
+	JL      done1180
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	VMOVUPS 64(SI)(DX*1), Z1
@@ -22031,9 +22763,9 @@ while1120:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while1122:
+while1181:
 	CMPQ        SI, $0x00000002
-	JL          done1123
+	JL          done1182
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -22063,12 +22795,12 @@ while1122:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000002, SI
-	JMP         while1122
+	JMP         while1181
 
-done1123:
-while1124:
+done1182:
+while1183:
 	CMPQ        SI, $0x00000001
-	JL          done1125
+	JL          done1184
 	VMOVUPS     (R8), Z6
 	VXORPS      Z7, Z7, Z7
 	VSUBPS      Z0, Z6, Z6
@@ -22084,17 +22816,17 @@ while1124:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1124
+	JMP         while1183
 
-done1125:
+done1184:
 	ADDQ $0x00000080, DX
 	SUBQ $0x00000020, (SP)
-	JMP  while1120
+	JMP  while1179
 
-done1121:
-while1126:
+done1180:
+while1185:
 	CMPQ    (SP), $0x00000010
-	JL      done1127
+	JL      done1186
 	MOVQ    mean+16(FP), SI
 	VMOVUPS (SI)(DX*1), Z0
 	MOVQ    scale+24(FP), SI
@@ -22105,9 +22837,9 @@ while1126:
 	LEAQ    (CX)(DX*1), R8
 	MOVQ    rows+48(FP), SI
 
-while1128:
+while1187:
 	CMPQ        SI, $0x00000004
-	JL          done1129
+	JL          done1188
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -22141,12 +22873,12 @@ while1128:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while1128
+	JMP         while1187
 
-done1129:
-while1130:
+done1188:
+while1189:
 	CMPQ        SI, $0x00000001
-	JL          done1131
+	JL          done1190
 	VMOVUPS     (R8), Z3
 	VXORPS      Z4, Z4, Z4
 	VSUBPS      Z0, Z3, Z3
@@ -22156,18 +22888,160 @@ while1130:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1130
+	JMP         while1189
 
-done1131:
+done1190:
 	ADDQ $0x00000040, DX
 	SUBQ $0x00000010, (SP)
-	JMP  while1126
+	JMP  while1185
 
-done1127:
+done1186:
+while1191:
+	CMPQ    (SP), $0x00000008
+	JL      done1192
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), Y0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), Y1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), Y2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while1193:
+	CMPQ        SI, $0x00000004
+	JL          done1194
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while1193
+
+done1194:
+while1195:
+	CMPQ        SI, $0x00000001
+	JL          done1196
+	VMOVUPS     (R8), Y3
+	VXORPS      Y4, Y4, Y4
+	VSUBPS      Y0, Y3, Y3
+	VFMADD213PS Y2, Y1, Y3
+	VMAXPS      Y3, Y4, Y3
+	VMOVUPS     Y3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while1195
+
+done1196:
+	ADDQ $0x00000020, DX
+	SUBQ $0x00000008, (SP)
+	JMP  while1191
+
+done1192:
+while1197:
+	CMPQ    (SP), $0x00000004
+	JL      done1198
+	MOVQ    mean+16(FP), SI
+	VMOVUPS (SI)(DX*1), X0
+	MOVQ    scale+24(FP), SI
+	VMOVUPS (SI)(DX*1), X1
+	MOVQ    beta+32(FP), SI
+	VMOVUPS (SI)(DX*1), X2
+	LEAQ    (AX)(DX*1), DI
+	LEAQ    (CX)(DX*1), R8
+	MOVQ    rows+48(FP), SI
+
+while1199:
+	CMPQ        SI, $0x00000004
+	JL          done1200
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000004, SI
+	JMP         while1199
+
+done1200:
+while1201:
+	CMPQ        SI, $0x00000001
+	JL          done1202
+	VMOVUPS     (R8), X3
+	VXORPS      X4, X4, X4
+	VSUBPS      X0, X3, X3
+	VFMADD213PS X2, X1, X3
+	VMAXPS      X3, X4, X3
+	VMOVUPS     X3, (DI)
+	ADDQ        BX, DI
+	ADDQ        BX, R8
+	SUBQ        $0x00000001, SI
+	JMP         while1201
+
+done1202:
+	ADDQ $0x00000010, DX
+	SUBQ $0x00000004, (SP)
+	JMP  while1197
+
+done1198:
 	CMPQ      (SP), $0x00000000
-	JE        zero1132
-	CMPQ      (SP), $0x00000004
-	JG        more1134
+	JE        zero1203
 	MOVQ      (SP), SI
 	MOVQ      $-1, DI
 	BZHIQ     SI, DI, DI
@@ -22182,9 +23056,9 @@ done1127:
 	LEAQ      (CX)(DX*1), R8
 	MOVQ      rows+48(FP), SI
 
-while1135:
+while1204:
 	CMPQ        SI, $0x00000004
-	JL          done1136
+	JL          done1205
 	VMOVUPS.Z   (R8), K1, X3
 	VXORPS      X4, X4, X4
 	VSUBPS      X0, X3, X3
@@ -22218,12 +23092,12 @@ while1135:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000004, SI
-	JMP         while1135
+	JMP         while1204
 
-done1136:
-while1137:
+done1205:
+while1206:
 	CMPQ        SI, $0x00000001
-	JL          done1138
+	JL          done1207
 	VMOVUPS.Z   (R8), K1, X3
 	VXORPS      X4, X4, X4
 	VSUBPS      X0, X3, X3
@@ -22233,155 +23107,10 @@ while1137:
 	ADDQ        BX, DI
 	ADDQ        BX, R8
 	SUBQ        $0x00000001, SI
-	JMP         while1137
+	JMP         while1206
 
-done1138:
-	JMP rest1133
-
-more1134:
-	CMPQ      (SP), $0x00000008
-	JG        more1139
-	MOVQ      (SP), SI
-	MOVQ      $-1, DI
-	BZHIQ     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      mean+16(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y0
-	MOVQ      scale+24(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y1
-	MOVQ      beta+32(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Y2
-	LEAQ      (AX)(DX*1), DI
-	LEAQ      (CX)(DX*1), R8
-	MOVQ      rows+48(FP), SI
-
-while1140:
-	CMPQ        SI, $0x00000004
-	JL          done1141
-	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
-	JMP         while1140
-
-done1141:
-while1142:
-	CMPQ        SI, $0x00000001
-	JL          done1143
-	VMOVUPS.Z   (R8), K1, Y3
-	VXORPS      Y4, Y4, Y4
-	VSUBPS      Y0, Y3, Y3
-	VFMADD213PS Y2, Y1, Y3
-	VMAXPS      Y3, Y4, Y3
-	VMOVUPS     Y3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
-	JMP         while1142
-
-done1143:
-	JMP rest1133
-
-more1139:
-	MOVQ      (SP), SI
-	MOVQ      $-1, DI
-	BZHIQ     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      mean+16(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z0
-	MOVQ      scale+24(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z1
-	MOVQ      beta+32(FP), SI
-	VMOVUPS.Z (SI)(DX*1), K1, Z2
-	LEAQ      (AX)(DX*1), DI
-	LEAQ      (CX)(DX*1), R8
-	MOVQ      rows+48(FP), SI
-
-while1144:
-	CMPQ        SI, $0x00000004
-	JL          done1145
-	VMOVUPS.Z   (R8), K1, Z3
-	VXORPS      Z4, Z4, Z4
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VXORPS      Z4, Z4, Z4
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VXORPS      Z4, Z4, Z4
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	VMOVUPS.Z   (R8), K1, Z3
-	VXORPS      Z4, Z4, Z4
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000004, SI
-	JMP         while1144
-
-done1145:
-while1146:
-	CMPQ        SI, $0x00000001
-	JL          done1147
-	VMOVUPS.Z   (R8), K1, Z3
-	VXORPS      Z4, Z4, Z4
-	VSUBPS      Z0, Z3, Z3
-	VFMADD213PS Z2, Z1, Z3
-	VMAXPS      Z3, Z4, Z3
-	VMOVUPS     Z3, K1, (DI)
-	ADDQ        BX, DI
-	ADDQ        BX, R8
-	SUBQ        $0x00000001, SI
-	JMP         while1146
-
-done1147:
-rest1133:
-zero1132:
+done1207:
+zero1203:
 	VZEROUPPER
 	RET
 
@@ -22397,9 +23126,9 @@ TEXT ·affineAVX512(SB), NOSPLIT, $8-72
 	SHLQ $0x02, SI
 	XORQ BX, BX
 
-while1148:
+while1208:
 	CMPQ    (SP), $0x00000040
-	JL      done1149
+	JL      done1209
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -22425,9 +23154,9 @@ while1148:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while1150:
+while1210:
 	CMPQ        DI, $0x00000001
-	JL          done1151
+	JL          done1211
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -22456,12 +23185,12 @@ while1150:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while1150
+	JMP         while1210
 
-done1151:
-while1152:
+done1211:
+while1212:
 	CMPQ        DI, $0x00000001
-	JL          done1153
+	JL          done1213
 	VMOVUPS     (R9), Z16
 	VMOVUPS     (R10), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -22490,17 +23219,17 @@ while1152:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while1152
+	JMP         while1212
 
-done1153:
+done1213:
 	ADDQ $0x00000100, BX
 	SUBQ $0x00000040, (SP)
-	JMP  while1148
+	JMP  while1208
 
-done1149:
-while1154:
+done1209:
+while1214:
 	CMPQ    (SP), $0x00000020
-	JL      done1155
+	JL      done1215
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	VMOVUPS 64(DI)(BX*1), Z1
@@ -22518,9 +23247,9 @@ while1154:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while1156:
+while1216:
 	CMPQ        DI, $0x00000002
-	JL          done1157
+	JL          done1217
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -22552,12 +23281,12 @@ while1156:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000002, DI
-	JMP         while1156
+	JMP         while1216
 
-done1157:
-while1158:
+done1217:
+while1218:
 	CMPQ        DI, $0x00000001
-	JL          done1159
+	JL          done1219
 	VMOVUPS     (R9), Z8
 	VMOVUPS     (R10), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -22574,17 +23303,17 @@ while1158:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while1158
+	JMP         while1218
 
-done1159:
+done1219:
 	ADDQ $0x00000080, BX
 	SUBQ $0x00000020, (SP)
-	JMP  while1154
+	JMP  while1214
 
-done1155:
-while1160:
+done1215:
+while1220:
 	CMPQ    (SP), $0x00000010
-	JL      done1161
+	JL      done1221
 	MOVQ    mean+24(FP), DI
 	VMOVUPS (DI)(BX*1), Z0
 	MOVQ    a+32(FP), DI
@@ -22598,9 +23327,9 @@ while1160:
 	LEAQ    (DX)(BX*1), R10
 	MOVQ    rows+64(FP), DI
 
-while1162:
+while1222:
 	CMPQ        DI, $0x00000004
-	JL          done1163
+	JL          done1223
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -22638,12 +23367,12 @@ while1162:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while1162
+	JMP         while1222
 
-done1163:
-while1164:
+done1223:
+while1224:
 	CMPQ        DI, $0x00000001
-	JL          done1165
+	JL          done1225
 	VMOVUPS     (R9), Z4
 	VMOVUPS     (R10), Z5
 	VSUBPS      Z0, Z5, Z5
@@ -22654,18 +23383,176 @@ while1164:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while1164
+	JMP         while1224
 
-done1165:
+done1225:
 	ADDQ $0x00000040, BX
 	SUBQ $0x00000010, (SP)
-	JMP  while1160
+	JMP  while1220
 
-done1161:
+done1221:
+while1226:
+	CMPQ    (SP), $0x00000008
+	JL      done1227
+	MOVQ    mean+24(FP), DI
+	VMOVUPS (DI)(BX*1), Y0
+	MOVQ    a+32(FP), DI
+	VMOVUPS (DI)(BX*1), Y1
+	MOVQ    b+40(FP), DI
+	VMOVUPS (DI)(BX*1), Y2
+	MOVQ    c+48(FP), DI
+	VMOVUPS (DI)(BX*1), Y3
+	LEAQ    (AX)(BX*1), R8
+	LEAQ    (CX)(BX*1), R9
+	LEAQ    (DX)(BX*1), R10
+	MOVQ    rows+64(FP), DI
+
+while1228:
+	CMPQ        DI, $0x00000004
+	JL          done1229
+	VMOVUPS     (R9), Y4
+	VMOVUPS     (R10), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), Y4
+	VMOVUPS     (R10), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), Y4
+	VMOVUPS     (R10), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), Y4
+	VMOVUPS     (R10), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000004, DI
+	JMP         while1228
+
+done1229:
+while1230:
+	CMPQ        DI, $0x00000001
+	JL          done1231
+	VMOVUPS     (R9), Y4
+	VMOVUPS     (R10), Y5
+	VSUBPS      Y0, Y5, Y5
+	VFMADD213PS Y3, Y2, Y5
+	VFMADD231PS Y1, Y4, Y5
+	VMOVUPS     Y5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while1230
+
+done1231:
+	ADDQ $0x00000020, BX
+	SUBQ $0x00000008, (SP)
+	JMP  while1226
+
+done1227:
+while1232:
+	CMPQ    (SP), $0x00000004
+	JL      done1233
+	MOVQ    mean+24(FP), DI
+	VMOVUPS (DI)(BX*1), X0
+	MOVQ    a+32(FP), DI
+	VMOVUPS (DI)(BX*1), X1
+	MOVQ    b+40(FP), DI
+	VMOVUPS (DI)(BX*1), X2
+	MOVQ    c+48(FP), DI
+	VMOVUPS (DI)(BX*1), X3
+	LEAQ    (AX)(BX*1), R8
+	LEAQ    (CX)(BX*1), R9
+	LEAQ    (DX)(BX*1), R10
+	MOVQ    rows+64(FP), DI
+
+while1234:
+	CMPQ        DI, $0x00000004
+	JL          done1235
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000004, DI
+	JMP         while1234
+
+done1235:
+while1236:
+	CMPQ        DI, $0x00000001
+	JL          done1237
+	VMOVUPS     (R9), X4
+	VMOVUPS     (R10), X5
+	VSUBPS      X0, X5, X5
+	VFMADD213PS X3, X2, X5
+	VFMADD231PS X1, X4, X5
+	VMOVUPS     X5, (R8)
+	ADDQ        SI, R8
+	ADDQ        SI, R9
+	ADDQ        SI, R10
+	SUBQ        $0x00000001, DI
+	JMP         while1236
+
+done1237:
+	ADDQ $0x00000010, BX
+	SUBQ $0x00000004, (SP)
+	JMP  while1232
+
+done1233:
 	CMPQ      (SP), $0x00000000
-	JE        zero1166
-	CMPQ      (SP), $0x00000004
-	JG        more1168
+	JE        zero1238
 	MOVQ      (SP), DI
 	MOVQ      $-1, R8
 	BZHIQ     DI, R8, R8
@@ -22683,9 +23570,9 @@ done1161:
 	LEAQ      (DX)(BX*1), R10
 	MOVQ      rows+64(FP), DI
 
-while1169:
+while1239:
 	CMPQ        DI, $0x00000004
-	JL          done1170
+	JL          done1240
 	VMOVUPS.Z   (R9), K1, X4
 	VMOVUPS.Z   (R10), K1, X5
 	VSUBPS      X0, X5, X5
@@ -22723,12 +23610,12 @@ while1169:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000004, DI
-	JMP         while1169
+	JMP         while1239
 
-done1170:
-while1171:
+done1240:
+while1241:
 	CMPQ        DI, $0x00000001
-	JL          done1172
+	JL          done1242
 	VMOVUPS.Z   (R9), K1, X4
 	VMOVUPS.Z   (R10), K1, X5
 	VSUBPS      X0, X5, X5
@@ -22739,171 +23626,10 @@ while1171:
 	ADDQ        SI, R9
 	ADDQ        SI, R10
 	SUBQ        $0x00000001, DI
-	JMP         while1171
+	JMP         while1241
 
-done1172:
-	JMP rest1167
-
-more1168:
-	CMPQ      (SP), $0x00000008
-	JG        more1173
-	MOVQ      (SP), DI
-	MOVQ      $-1, R8
-	BZHIQ     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      mean+24(FP), DI
-	VMOVUPS.Z (DI)(BX*1), K1, Y0
-	MOVQ      a+32(FP), DI
-	VMOVUPS.Z (DI)(BX*1), K1, Y1
-	MOVQ      b+40(FP), DI
-	VMOVUPS.Z (DI)(BX*1), K1, Y2
-	MOVQ      c+48(FP), DI
-	VMOVUPS.Z (DI)(BX*1), K1, Y3
-	LEAQ      (AX)(BX*1), R8
-	LEAQ      (CX)(BX*1), R9
-	LEAQ      (DX)(BX*1), R10
-	MOVQ      rows+64(FP), DI
-
-while1174:
-	CMPQ        DI, $0x00000004
-	JL          done1175
-	VMOVUPS.Z   (R9), K1, Y4
-	VMOVUPS.Z   (R10), K1, Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD213PS Y3, Y2, Y5
-	VFMADD231PS Y1, Y4, Y5
-	VMOVUPS     Y5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	VMOVUPS.Z   (R9), K1, Y4
-	VMOVUPS.Z   (R10), K1, Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD213PS Y3, Y2, Y5
-	VFMADD231PS Y1, Y4, Y5
-	VMOVUPS     Y5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	VMOVUPS.Z   (R9), K1, Y4
-	VMOVUPS.Z   (R10), K1, Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD213PS Y3, Y2, Y5
-	VFMADD231PS Y1, Y4, Y5
-	VMOVUPS     Y5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	VMOVUPS.Z   (R9), K1, Y4
-	VMOVUPS.Z   (R10), K1, Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD213PS Y3, Y2, Y5
-	VFMADD231PS Y1, Y4, Y5
-	VMOVUPS     Y5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	SUBQ        $0x00000004, DI
-	JMP         while1174
-
-done1175:
-while1176:
-	CMPQ        DI, $0x00000001
-	JL          done1177
-	VMOVUPS.Z   (R9), K1, Y4
-	VMOVUPS.Z   (R10), K1, Y5
-	VSUBPS      Y0, Y5, Y5
-	VFMADD213PS Y3, Y2, Y5
-	VFMADD231PS Y1, Y4, Y5
-	VMOVUPS     Y5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	SUBQ        $0x00000001, DI
-	JMP         while1176
-
-done1177:
-	JMP rest1167
-
-more1173:
-	MOVQ      (SP), DI
-	MOVQ      $-1, R8
-	BZHIQ     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      mean+24(FP), DI
-	VMOVUPS.Z (DI)(BX*1), K1, Z0
-	MOVQ      a+32(FP), DI
-	VMOVUPS.Z (DI)(BX*1), K1, Z1
-	MOVQ      b+40(FP), DI
-	VMOVUPS.Z (DI)(BX*1), K1, Z2
-	MOVQ      c+48(FP), DI
-	VMOVUPS.Z (DI)(BX*1), K1, Z3
-	LEAQ      (AX)(BX*1), R8
-	LEAQ      (CX)(BX*1), R9
-	LEAQ      (DX)(BX*1), R10
-	MOVQ      rows+64(FP), DI
-
-while1178:
-	CMPQ        DI, $0x00000004
-	JL          done1179
-	VMOVUPS.Z   (R9), K1, Z4
-	VMOVUPS.Z   (R10), K1, Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD213PS Z3, Z2, Z5
-	VFMADD231PS Z1, Z4, Z5
-	VMOVUPS     Z5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	VMOVUPS.Z   (R9), K1, Z4
-	VMOVUPS.Z   (R10), K1, Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD213PS Z3, Z2, Z5
-	VFMADD231PS Z1, Z4, Z5
-	VMOVUPS     Z5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	VMOVUPS.Z   (R9), K1, Z4
-	VMOVUPS.Z   (R10), K1, Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD213PS Z3, Z2, Z5
-	VFMADD231PS Z1, Z4, Z5
-	VMOVUPS     Z5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	VMOVUPS.Z   (R9), K1, Z4
-	VMOVUPS.Z   (R10), K1, Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD213PS Z3, Z2, Z5
-	VFMADD231PS Z1, Z4, Z5
-	VMOVUPS     Z5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	SUBQ        $0x00000004, DI
-	JMP         while1178
-
-done1179:
-while1180:
-	CMPQ        DI, $0x00000001
-	JL          done1181
-	VMOVUPS.Z   (R9), K1, Z4
-	VMOVUPS.Z   (R10), K1, Z5
-	VSUBPS      Z0, Z5, Z5
-	VFMADD213PS Z3, Z2, Z5
-	VFMADD231PS Z1, Z4, Z5
-	VMOVUPS     Z5, K1, (R8)
-	ADDQ        SI, R8
-	ADDQ        SI, R9
-	ADDQ        SI, R10
-	SUBQ        $0x00000001, DI
-	JMP         while1180
-
-done1181:
-rest1167:
-zero1166:
+done1242:
+zero1238:
 	VZEROUPPER
 	RET
 
@@ -22921,9 +23647,9 @@ TEXT ·mixAVX512(SB), NOSPLIT, $8-120
 	SHLQ $0x02, R8
 	XORQ DI, DI
 
-while1182:
+while1243:
 	CMPQ    (SP), $0x00000020
-	JL      done1183
+	JL      done1244
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	VMOVUPS 64(R9)(DI*1), Z1
@@ -22955,9 +23681,9 @@ while1182:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while1184:
+while1245:
 	CMPQ        R9, $0x00000002
-	JL          done1185
+	JL          done1246
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -23025,12 +23751,12 @@ while1184:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000002, R9
-	JMP         while1184
+	JMP         while1245
 
-done1185:
-while1186:
+done1246:
+while1247:
 	CMPQ        R9, $0x00000001
-	JL          done1187
+	JL          done1248
 	VMOVUPS     (R10), Z16
 	VMOVUPS     (R11), Z17
 	VSUBPS      Z0, Z17, Z17
@@ -23065,17 +23791,17 @@ while1186:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while1186
+	JMP         while1247
 
-done1187:
+done1248:
 	ADDQ $0x00000080, DI
 	SUBQ $0x00000020, (SP)
-	JMP  while1182
+	JMP  while1243
 
-done1183:
-while1188:
+done1244:
+while1249:
 	CMPQ    (SP), $0x00000010
-	JL      done1189
+	JL      done1250
 	MOVQ    mean0+40(FP), R9
 	VMOVUPS (R9)(DI*1), Z0
 	MOVQ    mean1+48(FP), R9
@@ -23099,9 +23825,9 @@ while1188:
 	LEAQ    (SI)(DI*1), R14
 	MOVQ    rows+112(FP), R9
 
-while1190:
+while1251:
 	CMPQ        R9, $0x00000004
-	JL          done1191
+	JL          done1252
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -23179,12 +23905,12 @@ while1190:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while1190
+	JMP         while1251
 
-done1191:
-while1192:
+done1252:
+while1253:
 	CMPQ        R9, $0x00000001
-	JL          done1193
+	JL          done1254
 	VMOVUPS     (R10), Z8
 	VMOVUPS     (R11), Z9
 	VSUBPS      Z0, Z9, Z9
@@ -23205,18 +23931,296 @@ while1192:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while1192
+	JMP         while1253
 
-done1193:
+done1254:
 	ADDQ $0x00000040, DI
 	SUBQ $0x00000010, (SP)
-	JMP  while1188
+	JMP  while1249
 
-done1189:
+done1250:
+while1255:
+	CMPQ    (SP), $0x00000008
+	JL      done1256
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), Y0
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), Y1
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), Y2
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), Y3
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), Y4
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), Y5
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), Y6
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), Y7
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while1257:
+	CMPQ        R9, $0x00000004
+	JL          done1258
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while1257
+
+done1258:
+while1259:
+	CMPQ        R9, $0x00000001
+	JL          done1260
+	VMOVUPS     (R10), Y8
+	VMOVUPS     (R11), Y9
+	VSUBPS      Y0, Y9, Y9
+	VFMADD231PS Y4, Y9, Y8
+	VMOVUPS     (R12), Y9
+	VSUBPS      Y1, Y9, Y9
+	VFMADD231PS Y5, Y9, Y8
+	VMOVUPS     (R13), Y9
+	VSUBPS      Y2, Y9, Y9
+	VFMADD231PS Y6, Y9, Y8
+	VMOVUPS     (R14), Y9
+	VSUBPS      Y3, Y9, Y9
+	VFMADD231PS Y7, Y9, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while1259
+
+done1260:
+	ADDQ $0x00000020, DI
+	SUBQ $0x00000008, (SP)
+	JMP  while1255
+
+done1256:
+while1261:
+	CMPQ    (SP), $0x00000004
+	JL      done1262
+	MOVQ    mean0+40(FP), R9
+	VMOVUPS (R9)(DI*1), X0
+	MOVQ    mean1+48(FP), R9
+	VMOVUPS (R9)(DI*1), X1
+	MOVQ    mean2+56(FP), R9
+	VMOVUPS (R9)(DI*1), X2
+	MOVQ    mean3+64(FP), R9
+	VMOVUPS (R9)(DI*1), X3
+	MOVQ    factor0+72(FP), R9
+	VMOVUPS (R9)(DI*1), X4
+	MOVQ    factor1+80(FP), R9
+	VMOVUPS (R9)(DI*1), X5
+	MOVQ    factor2+88(FP), R9
+	VMOVUPS (R9)(DI*1), X6
+	MOVQ    factor3+96(FP), R9
+	VMOVUPS (R9)(DI*1), X7
+	LEAQ    (AX)(DI*1), R10
+	LEAQ    (CX)(DI*1), R11
+	LEAQ    (DX)(DI*1), R12
+	LEAQ    (BX)(DI*1), R13
+	LEAQ    (SI)(DI*1), R14
+	MOVQ    rows+112(FP), R9
+
+while1263:
+	CMPQ        R9, $0x00000004
+	JL          done1264
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000004, R9
+	JMP         while1263
+
+done1264:
+while1265:
+	CMPQ        R9, $0x00000001
+	JL          done1266
+	VMOVUPS     (R10), X8
+	VMOVUPS     (R11), X9
+	VSUBPS      X0, X9, X9
+	VFMADD231PS X4, X9, X8
+	VMOVUPS     (R12), X9
+	VSUBPS      X1, X9, X9
+	VFMADD231PS X5, X9, X8
+	VMOVUPS     (R13), X9
+	VSUBPS      X2, X9, X9
+	VFMADD231PS X6, X9, X8
+	VMOVUPS     (R14), X9
+	VSUBPS      X3, X9, X9
+	VFMADD231PS X7, X9, X8
+	VMOVUPS     X8, (R10)
+	ADDQ        R8, R10
+	ADDQ        R8, R11
+	ADDQ        R8, R12
+	ADDQ        R8, R13
+	ADDQ        R8, R14
+	SUBQ        $0x00000001, R9
+	JMP         while1265
+
+done1266:
+	ADDQ $0x00000010, DI
+	SUBQ $0x00000004, (SP)
+	JMP  while1261
+
+done1262:
 	CMPQ      (SP), $0x00000000
-	JE        zero1194
-	CMPQ      (SP), $0x00000004
-	JG        more1196
+	JE        zero1267
 	MOVQ      (SP), R9
 	MOVQ      $-1, R10
 	BZHIQ     R9, R10, R10
@@ -23244,9 +24248,9 @@ done1189:
 	LEAQ      (SI)(DI*1), R14
 	MOVQ      rows+112(FP), R9
 
-while1197:
+while1268:
 	CMPQ        R9, $0x00000004
-	JL          done1198
+	JL          done1269
 	VMOVUPS.Z   (R10), K1, X8
 	VMOVUPS.Z   (R11), K1, X9
 	VSUBPS      X0, X9, X9
@@ -23324,12 +24328,12 @@ while1197:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000004, R9
-	JMP         while1197
+	JMP         while1268
 
-done1198:
-while1199:
+done1269:
+while1270:
 	CMPQ        R9, $0x00000001
-	JL          done1200
+	JL          done1271
 	VMOVUPS.Z   (R10), K1, X8
 	VMOVUPS.Z   (R11), K1, X9
 	VSUBPS      X0, X9, X9
@@ -23350,291 +24354,10 @@ while1199:
 	ADDQ        R8, R13
 	ADDQ        R8, R14
 	SUBQ        $0x00000001, R9
-	JMP         while1199
+	JMP         while1270
 
-done1200:
-	JMP rest1195
-
-more1196:
-	CMPQ      (SP), $0x00000008
-	JG        more1201
-	MOVQ      (SP), R9
-	MOVQ      $-1, R10
-	BZHIQ     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      mean0+40(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Y0
-	MOVQ      mean1+48(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Y1
-	MOVQ      mean2+56(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Y2
-	MOVQ      mean3+64(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Y3
-	MOVQ      factor0+72(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Y4
-	MOVQ      factor1+80(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Y5
-	MOVQ      factor2+88(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Y6
-	MOVQ      factor3+96(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Y7
-	LEAQ      (AX)(DI*1), R10
-	LEAQ      (CX)(DI*1), R11
-	LEAQ      (DX)(DI*1), R12
-	LEAQ      (BX)(DI*1), R13
-	LEAQ      (SI)(DI*1), R14
-	MOVQ      rows+112(FP), R9
-
-while1202:
-	CMPQ        R9, $0x00000004
-	JL          done1203
-	VMOVUPS.Z   (R10), K1, Y8
-	VMOVUPS.Z   (R11), K1, Y9
-	VSUBPS      Y0, Y9, Y9
-	VFMADD231PS Y4, Y9, Y8
-	VMOVUPS.Z   (R12), K1, Y9
-	VSUBPS      Y1, Y9, Y9
-	VFMADD231PS Y5, Y9, Y8
-	VMOVUPS.Z   (R13), K1, Y9
-	VSUBPS      Y2, Y9, Y9
-	VFMADD231PS Y6, Y9, Y8
-	VMOVUPS.Z   (R14), K1, Y9
-	VSUBPS      Y3, Y9, Y9
-	VFMADD231PS Y7, Y9, Y8
-	VMOVUPS     Y8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	VMOVUPS.Z   (R10), K1, Y8
-	VMOVUPS.Z   (R11), K1, Y9
-	VSUBPS      Y0, Y9, Y9
-	VFMADD231PS Y4, Y9, Y8
-	VMOVUPS.Z   (R12), K1, Y9
-	VSUBPS      Y1, Y9, Y9
-	VFMADD231PS Y5, Y9, Y8
-	VMOVUPS.Z   (R13), K1, Y9
-	VSUBPS      Y2, Y9, Y9
-	VFMADD231PS Y6, Y9, Y8
-	VMOVUPS.Z   (R14), K1, Y9
-	VSUBPS      Y3, Y9, Y9
-	VFMADD231PS Y7, Y9, Y8
-	VMOVUPS     Y8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	VMOVUPS.Z   (R10), K1, Y8
-	VMOVUPS.Z   (R11), K1, Y9
-	VSUBPS      Y0, Y9, Y9
-	VFMADD231PS Y4, Y9, Y8
-	VMOVUPS.Z   (R12), K1, Y9
-	VSUBPS      Y1, Y9, Y9
-	VFMADD231PS Y5, Y9, Y8
-	VMOVUPS.Z   (R13), K1, Y9
-	VSUBPS      Y2, Y9, Y9
-	VFMADD231PS Y6, Y9, Y8
-	VMOVUPS.Z   (R14), K1, Y9
-	VSUBPS      Y3, Y9, Y9
-	VFMADD231PS Y7, Y9, Y8
-	VMOVUPS     Y8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	VMOVUPS.Z   (R10), K1, Y8
-	VMOVUPS.Z   (R11), K1, Y9
-	VSUBPS      Y0, Y9, Y9
-	VFMADD231PS Y4, Y9, Y8
-	VMOVUPS.Z   (R12), K1, Y9
-	VSUBPS      Y1, Y9, Y9
-	VFMADD231PS Y5, Y9, Y8
-	VMOVUPS.Z   (R13), K1, Y9
-	VSUBPS      Y2, Y9, Y9
-	VFMADD231PS Y6, Y9, Y8
-	VMOVUPS.Z   (R14), K1, Y9
-	VSUBPS      Y3, Y9, Y9
-	VFMADD231PS Y7, Y9, Y8
-	VMOVUPS     Y8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	SUBQ        $0x00000004, R9
-	JMP         while1202
-
-done1203:
-while1204:
-	CMPQ        R9, $0x00000001
-	JL          done1205
-	VMOVUPS.Z   (R10), K1, Y8
-	VMOVUPS.Z   (R11), K1, Y9
-	VSUBPS      Y0, Y9, Y9
-	VFMADD231PS Y4, Y9, Y8
-	VMOVUPS.Z   (R12), K1, Y9
-	VSUBPS      Y1, Y9, Y9
-	VFMADD231PS Y5, Y9, Y8
-	VMOVUPS.Z   (R13), K1, Y9
-	VSUBPS      Y2, Y9, Y9
-	VFMADD231PS Y6, Y9, Y8
-	VMOVUPS.Z   (R14), K1, Y9
-	VSUBPS      Y3, Y9, Y9
-	VFMADD231PS Y7, Y9, Y8
-	VMOVUPS     Y8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	SUBQ        $0x00000001, R9
-	JMP         while1204
-
-done1205:
-	JMP rest1195
-
-more1201:
-	MOVQ      (SP), R9
-	MOVQ      $-1, R10
-	BZHIQ     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      mean0+40(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Z0
-	MOVQ      mean1+48(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Z1
-	MOVQ      mean2+56(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Z2
-	MOVQ      mean3+64(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Z3
-	MOVQ      factor0+72(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Z4
-	MOVQ      factor1+80(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Z5
-	MOVQ      factor2+88(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Z6
-	MOVQ      factor3+96(FP), R9
-	VMOVUPS.Z (R9)(DI*1), K1, Z7
-	LEAQ      (AX)(DI*1), R10
-	LEAQ      (CX)(DI*1), R11
-	LEAQ      (DX)(DI*1), R12
-	LEAQ      (BX)(DI*1), R13
-	LEAQ      (SI)(DI*1), R14
-	MOVQ      rows+112(FP), R9
-
-while1206:
-	CMPQ        R9, $0x00000004
-	JL          done1207
-	VMOVUPS.Z   (R10), K1, Z8
-	VMOVUPS.Z   (R11), K1, Z9
-	VSUBPS      Z0, Z9, Z9
-	VFMADD231PS Z4, Z9, Z8
-	VMOVUPS.Z   (R12), K1, Z9
-	VSUBPS      Z1, Z9, Z9
-	VFMADD231PS Z5, Z9, Z8
-	VMOVUPS.Z   (R13), K1, Z9
-	VSUBPS      Z2, Z9, Z9
-	VFMADD231PS Z6, Z9, Z8
-	VMOVUPS.Z   (R14), K1, Z9
-	VSUBPS      Z3, Z9, Z9
-	VFMADD231PS Z7, Z9, Z8
-	VMOVUPS     Z8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	VMOVUPS.Z   (R10), K1, Z8
-	VMOVUPS.Z   (R11), K1, Z9
-	VSUBPS      Z0, Z9, Z9
-	VFMADD231PS Z4, Z9, Z8
-	VMOVUPS.Z   (R12), K1, Z9
-	VSUBPS      Z1, Z9, Z9
-	VFMADD231PS Z5, Z9, Z8
-	VMOVUPS.Z   (R13), K1, Z9
-	VSUBPS      Z2, Z9, Z9
-	VFMADD231PS Z6, Z9, Z8
-	VMOVUPS.Z   (R14), K1, Z9
-	VSUBPS      Z3, Z9, Z9
-	VFMADD231PS Z7, Z9, Z8
-	VMOVUPS     Z8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	VMOVUPS.Z   (R10), K1, Z8
-	VMOVUPS.Z   (R11), K1, Z9
-	VSUBPS      Z0, Z9, Z9
-	VFMADD231PS Z4, Z9, Z8
-	VMOVUPS.Z   (R12), K1, Z9
-	VSUBPS      Z1, Z9, Z9
-	VFMADD231PS Z5, Z9, Z8
-	VMOVUPS.Z   (R13), K1, Z9
-	VSUBPS      Z2, Z9, Z9
-	VFMADD231PS Z6, Z9, Z8
-	VMOVUPS.Z   (R14), K1, Z9
-	VSUBPS      Z3, Z9, Z9
-	VFMADD231PS Z7, Z9, Z8
-	VMOVUPS     Z8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	VMOVUPS.Z   (R10), K1, Z8
-	VMOVUPS.Z   (R11), K1, Z9
-	VSUBPS      Z0, Z9, Z9
-	VFMADD231PS Z4, Z9, Z8
-	VMOVUPS.Z   (R12), K1, Z9
-	VSUBPS      Z1, Z9, Z9
-	VFMADD231PS Z5, Z9, Z8
-	VMOVUPS.Z   (R13), K1, Z9
-	VSUBPS      Z2, Z9, Z9
-	VFMADD231PS Z6, Z9, Z8
-	VMOVUPS.Z   (R14), K1, Z9
-	VSUBPS      Z3, Z9, Z9
-	VFMADD231PS Z7, Z9, Z8
-	VMOVUPS     Z8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	SUBQ        $0x00000004, R9
-	JMP         while1206
-
-done1207:
-while1208:
-	CMPQ        R9, $0x00000001
-	JL          done1209
-	VMOVUPS.Z   (R10), K1, Z8
-	VMOVUPS.Z   (R11), K1, Z9
-	VSUBPS      Z0, Z9, Z9
-	VFMADD231PS Z4, Z9, Z8
-	VMOVUPS.Z   (R12), K1, Z9
-	VSUBPS      Z1, Z9, Z9
-	VFMADD231PS Z5, Z9, Z8
-	VMOVUPS.Z   (R13), K1, Z9
-	VSUBPS      Z2, Z9, Z9
-	VFMADD231PS Z6, Z9, Z8
-	VMOVUPS.Z   (R14), K1, Z9
-	VSUBPS      Z3, Z9, Z9
-	VFMADD231PS Z7, Z9, Z8
-	VMOVUPS     Z8, K1, (R10)
-	ADDQ        R8, R10
-	ADDQ        R8, R11
-	ADDQ        R8, R12
-	ADDQ        R8, R13
-	ADDQ        R8, R14
-	SUBQ        $0x00000001, R9
-	JMP         while1208
-
-done1209:
-rest1195:
-zero1194:
+done1271:
+zero1267:
 	VZEROUPPER
 	RET
 
@@ -23648,14 +24371,14 @@ TEXT ·copyRowsAVX512(SB), NOSPLIT, $8-48
 	MOVQ n+16(FP), DX
 	MOVQ DX, (SP)
 
-while1210:
+while1272:
 	CMPQ (SP), $0x00000040
-	JL   done1211
+	JL   done1273
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop1212:
+loop1274:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -23667,21 +24390,21 @@ loop1212:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop1212
+	JNZ     loop1274
 	ADDQ    $0x00000100, AX
 	ADDQ    $0x00000100, CX
 	SUBQ    $0x00000040, (SP)
-	JMP     while1210
+	JMP     while1272
 
-done1211:
-while1213:
+done1273:
+while1275:
 	CMPQ (SP), $0x00000020
-	JL   done1214
+	JL   done1276
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop1215:
+loop1277:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	VMOVUPS 64(BX), Z0
@@ -23689,37 +24412,75 @@ loop1215:
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop1215
+	JNZ     loop1277
 	ADDQ    $0x00000080, AX
 	ADDQ    $0x00000080, CX
 	SUBQ    $0x00000020, (SP)
-	JMP     while1213
+	JMP     while1275
 
-done1214:
-while1216:
+done1276:
+while1278:
 	CMPQ (SP), $0x00000010
-	JL   done1217
+	JL   done1279
 	MOVQ AX, DX
 	MOVQ CX, BX
 	MOVQ rows+24(FP), R8
 
-loop1218:
+loop1280:
 	VMOVUPS (BX), Z0
 	VMOVUPS Z0, (DX)
 	ADDQ    SI, DX
 	ADDQ    DI, BX
 	DECQ    R8
-	JNZ     loop1218
+	JNZ     loop1280
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000040, CX
 	SUBQ    $0x00000010, (SP)
-	JMP     while1216
+	JMP     while1278
 
-done1217:
+done1279:
+while1281:
+	CMPQ (SP), $0x00000008
+	JL   done1282
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop1283:
+	VMOVUPS (BX), Y0
+	VMOVUPS Y0, (DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop1283
+	ADDQ    $0x00000020, AX
+	ADDQ    $0x00000020, CX
+	SUBQ    $0x00000008, (SP)
+	JMP     while1281
+
+done1282:
+while1284:
+	CMPQ (SP), $0x00000004
+	JL   done1285
+	MOVQ AX, DX
+	MOVQ CX, BX
+	MOVQ rows+24(FP), R8
+
+loop1286:
+	VMOVUPS (BX), X0
+	VMOVUPS X0, (DX)
+	ADDQ    SI, DX
+	ADDQ    DI, BX
+	DECQ    R8
+	JNZ     loop1286
+	ADDQ    $0x00000010, AX
+	ADDQ    $0x00000010, CX
+	SUBQ    $0x00000004, (SP)
+	JMP     while1284
+
+done1285:
 	CMPQ  (SP), $0x00000000
-	JE    zero1219
-	CMPQ  (SP), $0x00000004
-	JG    more1221
+	JE    zero1287
 	MOVQ  (SP), DX
 	MOVQ  $-1, BX
 	BZHIQ DX, BX, BX
@@ -23728,53 +24489,14 @@ done1217:
 	MOVQ  CX, BX
 	MOVQ  rows+24(FP), R8
 
-loop1222:
+loop1288:
 	VMOVUPS.Z (BX), K1, X0
 	VMOVUPS   X0, K1, (DX)
 	ADDQ      SI, DX
 	ADDQ      DI, BX
 	DECQ      R8
-	JNZ       loop1222
-	JMP       rest1220
+	JNZ       loop1288
 
-more1221:
-	CMPQ  (SP), $0x00000008
-	JG    more1223
-	MOVQ  (SP), DX
-	MOVQ  $-1, BX
-	BZHIQ DX, BX, BX
-	KMOVW BX, K1
-	MOVQ  AX, DX
-	MOVQ  CX, BX
-	MOVQ  rows+24(FP), R8
-
-loop1224:
-	VMOVUPS.Z (BX), K1, Y0
-	VMOVUPS   Y0, K1, (DX)
-	ADDQ      SI, DX
-	ADDQ      DI, BX
-	DECQ      R8
-	JNZ       loop1224
-	JMP       rest1220
-
-more1223:
-	MOVQ  (SP), DX
-	MOVQ  $-1, BX
-	BZHIQ DX, BX, BX
-	KMOVW BX, K1
-	MOVQ  AX, DX
-	MOVQ  CX, BX
-	MOVQ  rows+24(FP), R8
-
-loop1225:
-	VMOVUPS.Z (BX), K1, Z0
-	VMOVUPS   Z0, K1, (DX)
-	ADDQ      SI, DX
-	ADDQ      DI, BX
-	DECQ      R8
-	JNZ       loop1225
-
-rest1220:
-zero1219:
+zero1287:
 	VZEROUPPER
 	RET

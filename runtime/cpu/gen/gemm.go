@@ -69,7 +69,7 @@ func (t *gemmTile) row(rows, vectors int) {
 		Label(last)
 		CMPQ(t.n, U32(0))
 		JE(LabelRef(done))
-		t.halfTile(t.n, done, func() { t.tile(rows, 1) })
+		t.smallTile(t.n, done, func() { t.tile(rows, 1) })
 	}
 	t.tile(rows, 1)
 	Label(done)
@@ -82,17 +82,20 @@ func (t *gemmTile) row(rows, vectors int) {
 	ADDQ(step, t.c)
 }
 
-// halfTile writes the tile for half a vector, which goes on at done, where that holds the columns that are left.
-func (s *set) halfTile(n Op, done string, tile func()) {
+// smallTile writes the tile for half or a quarter of a vector, which goes on at done, where that holds the columns that are
+// left.
+func (s *set) smallTile(n Op, done string, tile func()) {
 	if !s.wide {
 		return
 	}
-	more := s.mark("more")
-	CMPQ(n, U32(s.lanes/2))
-	JG(LabelRef(more))
-	s.inParts(2, tile)
-	JMP(LabelRef(done))
-	Label(more)
+	for _, parts := range []int{4, 2} {
+		more := s.mark("more")
+		CMPQ(n, U32(s.lanes/parts))
+		JG(LabelRef(more))
+		s.inParts(parts, tile)
+		JMP(LabelRef(done))
+		Label(more)
+	}
 }
 
 func (t *gemmTile) tile(rows, vectors int) {
@@ -201,7 +204,7 @@ func (s *set) outer() {
 	Label(last)
 	CMPQ(t.n, U32(0))
 	JE(LabelRef(done))
-	t.halfTile(t.n, done, func() { t.column(single, 1) })
+	t.smallTile(t.n, done, func() { t.column(single, 1) })
 	t.column(single, 1)
 	Label(done)
 	s.end()

@@ -304,36 +304,30 @@ func (s *set) inVectors(n Op, next func(), body func(part bool)) {
 	})
 }
 
-// inChannels is inVectors for what runs often with the rest: where half a vector holds it, the body is written for
-// halves, which take half the time on processors whose units are that wide.
+// inChannels is inVectors for what runs often with the rest, which is done in halves and quarters of vectors: they take as
+// much less time on processors whose units are that wide, cross lines of the cache less often, and have no mask.
 func (s *set) inChannels(n Op, next func(), body func(part bool)) {
-	s.while(n, s.lanes, func() {
-		body(false)
-		next()
-	})
-	s.unlessZero(n, func() { s.rest(n, func() { body(true) }) })
-}
-
-// rest selects the n lanes that are left, 0 < n < lanes, for the body, in vectors that are no longer than they need be:
-// shorter ones cross lines of the cache less often, also with lanes that are masked off.
-func (s *set) rest(n Op, body func()) {
-	done := s.mark("rest")
-	if s.wide {
-		for _, parts := range []int{4, 2} {
-			more := s.mark("more")
-			CMPQ(n, U32(s.lanes/parts))
-			JG(LabelRef(more))
-			s.inParts(parts, func() {
-				s.setMask(n)
-				body()
-			})
-			JMP(LabelRef(done))
-			Label(more)
-		}
+	whole := func() {
+		s.while(n, s.lanes, func() {
+			body(false)
+			next()
+		})
 	}
-	s.setMask(n)
-	body()
-	Label(done)
+	whole()
+	least := 1 // part of a vector
+	for s.lanes/least > 4 {
+		least *= 2
+		s.inParts(least, whole)
+	}
+	if !s.wide { // no masks for less
+		least = 1
+	}
+	s.unlessZero(n, func() {
+		s.inParts(least, func() {
+			s.setMask(n)
+			body(true)
+		})
+	})
 }
 
 // inParts writes what the body does for vectors of so many times fewer lanes.
