@@ -47,6 +47,7 @@ func (c *checker) isSeed(i int, results []int) (seed bool) {
 // units are the number of elements that parts have a multiple of, and that of a block: whole pixels where an instruction is on
 // images, and such that an image has a multiple of them where a path drops some.
 func (p *placer) units() (unit, block int) {
+	blockSize := p.blockSize()
 	if !slices.ContainsFunc(p.Code, onImages) {
 		return 1, blockSize
 	}
@@ -76,15 +77,75 @@ func (p *placer) operands(op string, registers []int) {
 	}
 }
 
-// normalize is the step of a batch_norm.
-func (p *placer) normalize(in plan.Instruction) step {
+// joinTerms finds the terms of sums that need no pass of their own: a batch_norm that a drop_path or an addition alone
+// reads, and a drop_path of such a one that an addition alone reads. Of the two terms of an addition it is the later one.
+func (p *placer) joinTerms() {
+	p.inside = slices.Repeat([]int{-1}, len(p.Code))
+	readers := make([]int, len(p.in)+len(p.Code))
+	for _, c := range p.Code {
+		for _, r := range c.Args {
+			readers[r]++
+		}
+	}
+	for _, r := range p.results {
+		readers[r]++
+	}
+	for j, c := range p.Code {
+		if c.Op != "add" && c.Op != "drop_path" || len(c.Args) == 0 {
+			continue
+		}
+		r := c.Args[0]
+		if c.Op == "add" {
+			r = max(r, c.Args[1])
+		}
+		i := r - len(p.in)
+		if i >= 0 && readers[r] == 1 && (p.Code[i].Op == "batch_norm" || c.Op == "add" && p.Code[i].Op == "drop_path" && p.isInside(p.Code[i].Args[0])) {
+			p.inside[i] = j
+		}
+	}
+	for i := len(p.Code) - 1; i >= 0; i-- {
+		j := p.inside[i]
+		if j >= 0 && p.inside[j] >= 0 {
+			j = p.inside[j]
+		}
+		for _, r := range p.Code[i].Args {
+			p.lastUse[r] = max(p.lastUse[r], j)
+		}
+	}
+}
+
+// isInside says whether a register is the result of an instruction that another one does.
+func (p *placer) isInside(register int) bool {
+	i := register - len(p.in)
+	return i >= 0 && p.inside[i] >= 0
+}
+
+// reads are the registers that an instruction reads, with those that it does.
+func (p *placer) reads(i int) []int {
+	args := slices.Clone(p.Code[i].Args)
+	for _, r := range p.Code[i].Args {
+		if p.isInside(r) {
+			args = append(args, p.reads(r-len(p.in))...)
+		}
+	}
+	return args
+}
+
+// term is a normalised tensor, times a factor by image unless it has no drops.
+type term struct {
+	norm *normalisation
+	x    location
+	drop *drops
+}
+
+func (p *placer) norm(in plan.Instruction) term {
 	n := &normalisation{eps: in.Constants[0]}
 	if len(in.Args) != 3 && len(in.Args) != 5 {
 		p.failf("batch_norm has %d registers, wants 3 or 5", len(in.Args))
 	}
 	p.operands("batch_norm", in.Args[min(1, len(in.Args)):])
 	if p.err != nil {
-		return step{}
+		return term{}
 	}
 	channels := p.out[0].Shape[1]
 	for i, to := range []*[]float32{&n.mean, &n.variance, &n.gamma, &n.beta} {
@@ -96,64 +157,137 @@ func (p *placer) normalize(in plan.Instruction) step {
 	}
 	n.coefficients = p.shared(3 * channels)
 	p.norms = append(p.norms, n)
-	x := p.locations[in.Args[0]]
-	return step{run: func(dst, x, _ []float32, _, _ float32) { n.apply(dst, x, false) }, x: x, y: x}
+	return term{norm: n, x: p.locations[in.Args[0]]}
+}
+
+// dropped is the term of a drop_path whose batch_norm it does.
+func (p *placer) dropped(in plan.Instruction) term {
+	drop := p.drops(in)
+	t := p.norm(p.Code[in.Args[0]-len(p.in)])
+	t.drop = drop
+	if p.err == nil {
+		t.drop.norms = append(t.drop.norms, t.norm)
+	}
+	return t
+}
+
+// normalize is the step of a batch_norm.
+func (p *placer) normalize(in plan.Instruction) step {
+	t := p.norm(in)
+	return step{run: func(dst, x, _ []float32, _, _ float32) { t.norm.apply(dst, x, false) }, x: t.x, y: t.x}
+}
+
+// addTerm is the step of an addition to a term.
+func (p *placer) addTerm(in plan.Instruction) step {
+	at, other := in.Args[0], in.Args[1]
+	if !p.isInside(at) {
+		at, other = other, at
+	}
+	t, s := term{}, step{y: p.locations[other], a: 1}
+	if c := p.Code[at-len(p.in)]; c.Op == "drop_path" {
+		t = p.dropped(c)
+	} else {
+		t = p.norm(c)
+	}
+	if p.err != nil {
+		return step{}
+	}
+	s.x = t.x
+	if t.drop != nil {
+		s.factor = t.drop.factors
+	}
+	type ones int
+	c := len(t.norm.mean)
+	one := p.workspace.table(ones(c), func() []float32 { return slices.Repeat([]float32{1}, c) })
+	s.run = func(dst, x, sum []float32, factor, _ float32) {
+		if factor == 0 {
+			copy(dst, sum) // nothing moves where they are the same
+			return
+		}
+		all := t.norm.coefficients()
+		vec.affine(dst, sum, x, all[:c], one, all[c:2*c], all[2*c:3*c])
+	}
+	return s
 }
 
 // prepare is what must run before the first block.
 func (p *placer) prepare() []phase {
-	norms, drops := p.norms, p.drops
-	if len(norms)+len(drops) == 0 {
+	norms, paths := p.norms, p.paths
+	if len(norms)+len(paths) == 0 {
 		return nil
 	}
 	return []phase{{1, func(int, []float32) {
 		for _, n := range norms {
 			n.fill()
 		}
-		for _, d := range drops {
+		for _, d := range paths {
 			d.fill()
 		}
 	}}}
 }
 
-// drops is what a path multiplies each image by, 0 where it drops it.
+// drops is what a path multiplies each image by: 0 where it drops it, else kept.
 type drops struct {
 	p       []float32
 	random  randomness
+	kept    float32
 	factors []float32
+	norms   []*normalisation // of which the result is multiplied: their coefficients are
 }
 
 func (d *drops) fill() {
 	keep, stream := 1-d.p[0], d.random.stream()
+	d.kept = 1 / keep
 	for image := range d.factors {
 		d.factors[image] = 0
 		if stream.Float32(uint64(image)) < keep {
-			d.factors[image] = 1 / keep
+			d.factors[image] = d.kept
 		}
+	}
+	for _, n := range d.norms {
+		vec.multiply(n.coefficients()[len(n.mean):], d.kept)
 	}
 }
 
-// drop is the step of a drop_path. Blocks are parts of an image.
-func (p *placer) drop(in plan.Instruction) step {
+// drops reads the registers of a drop_path.
+func (p *placer) drops(in plan.Instruction) *drops {
 	if len(in.Args) != 4 {
 		p.failf("drop_path has %d registers, wants 4", len(in.Args))
 	}
 	p.operands("drop_path", in.Args[min(1, len(in.Args)):])
 	if p.err != nil {
-		return step{}
+		return nil
 	}
 	probability, seed, at := p.scalar(in.Args[1], plan.F32), p.scalar(in.Args[2], plan.I64), p.scalar(in.Args[3], plan.I64)
-	images := p.out[0].Shape[0]
-	d := &drops{p: probability.f32, random: randomness{seed.i64, at.i64, uint64(in.Constants[0])}, factors: make([]float32, images)}
-	p.drops = append(p.drops, d)
-	factor := location{memory: d.factors, channels: channels{count: p.n / images, of: 1}}
-	return step{run: func(dst, x, factor []float32, _, _ float32) {
-		if factor[0] == 0 {
+	d := &drops{p: probability.f32, random: randomness{seed.i64, at.i64, uint64(in.Constants[0])}, factors: make([]float32, p.out[0].Shape[0])}
+	p.paths = append(p.paths, d)
+	return d
+}
+
+// drop is the step of a drop_path. Blocks are parts of an image.
+func (p *placer) drop(in plan.Instruction) step {
+	var s step
+	apply := func(dst, x []float32, factor float32) { vec.scale(dst, factor, x) }
+	var d *drops
+	if p.isInside(in.Args[0]) {
+		t := p.dropped(in)
+		d, s.x = t.drop, t.x
+		apply = func(dst, x []float32, _ float32) { t.norm.apply(dst, x, false) }
+	} else {
+		d, s.x = p.drops(in), p.locations[in.Args[0]]
+	}
+	if p.err != nil {
+		return step{}
+	}
+	s.y, s.factor = s.x, d.factors
+	s.run = func(dst, x, _ []float32, factor, _ float32) {
+		if factor == 0 {
 			clear(dst)
 			return
 		}
-		vec.scale(dst, factor[0], x)
-	}, x: p.locations[in.Args[0]], y: factor}
+		apply(dst, x, factor)
+	}
+	return s
 }
 
 // channels are some of an image's. Images that have one for count elements of the results are of 1.

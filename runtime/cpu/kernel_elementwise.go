@@ -9,11 +9,32 @@ import (
 
 func init() { register("elementwise", bindElementwise) }
 
-// A chain of elementwise operations is a program for a register machine whose registers are blocks of some blockSize
+// A chain of elementwise operations is a program for a register machine whose registers are blocks of some
 // elements, whole pixels where an instruction goes by channels, and parts of an image where one goes by images. All
-// instructions run on one block before the next, so that what passes between them stays in the first-level cache and the
+// instructions run on one block before the next, so that what passes between them stays in a cache and the
 // operands are read and the results written once. Results may be operands.
-const blockSize = 512
+//
+// Short blocks stay in the first cache. Long ones stay in the second, and memory is read for long enough that the processor
+// fetches ahead: they are for chains over more than the caches hold.
+const (
+	shortBlock = 1 << 9
+	longBlock  = 1 << 14
+	inCaches   = 1 << 21 // elements of operands and results
+)
+
+// blockSize is how many elements a block of a chain has at most.
+func (c *checker) blockSize() int {
+	all := 0
+	for _, list := range [][]tensor{c.in, c.out} {
+		for _, t := range list {
+			all += len(t.f32)
+		}
+	}
+	if all > inCaches {
+		return longBlock
+	}
+	return shortBlock
+}
 
 // longestChain bounds the operands, the instructions and so the scratch of a launch.
 const longestChain = 4096
@@ -67,6 +88,7 @@ type step struct {
 	run       rowFunc
 	dst, x, y location
 	a, b      float32
+	factor    []float32 // by image: it is a; nil: a is what it is
 }
 
 // uniform is a slot whose elements are all one value, a constant or a single element; it is filled before the first
@@ -80,6 +102,7 @@ type uniform struct {
 // chain is a bound program.
 type chain struct {
 	block    int // elements that an instruction runs on at a time
+	perImage int // elements of an image, which has whole blocks where a step has factors
 	uniforms []uniform
 	steps    []step
 }
@@ -104,7 +127,11 @@ func (ch *chain) run(from, to int, scratch []float32) {
 		}
 		for i := range ch.steps {
 			s := &ch.steps[i]
-			s.run(at(s.dst), at(s.x), at(s.y), s.a, s.b)
+			a := s.a
+			if s.factor != nil {
+				a = s.factor[from/ch.perImage]
+			}
+			s.run(at(s.dst), at(s.x), at(s.y), a, s.b)
 		}
 	}
 }
@@ -114,11 +141,12 @@ type placer struct {
 	*checker
 	chain
 	norms     []*normalisation
-	drops     []*drops
+	paths     []*drops // that drop images
 	results   []int
 	n         int // elements
 	locations []location
 	lastUse   []int // by register: the instruction that reads it last; len(Code): it is a result; -1: nothing
+	inside    []int // by instruction: the one that does it, or -1, see joinTerms
 	slots     int
 	free      []int
 }
@@ -128,8 +156,11 @@ func bindChain(c *checker, results []int) (task, error) {
 	if err := p.findLastUses(); err != nil {
 		return task{}, err
 	}
-	unit, block := p.units()
-	p.block = block
+	var unit int
+	unit, p.block = p.units()
+	if shape := c.out[0].Shape; len(shape) > 0 {
+		p.perImage = p.n / shape[0]
+	}
 	for _, x := range c.in {
 		switch {
 		case x.DType == plan.I64: // a seed is no register
@@ -176,6 +207,7 @@ func (p *placer) findLastUses() error {
 	for _, r := range p.results {
 		p.lastUse[r] = len(p.Code)
 	}
+	p.joinTerms()
 	return nil
 }
 
@@ -202,8 +234,14 @@ func (p *placer) instruction(i int) {
 		p.locations = append(p.locations, p.uniform(uniform{value: float32(c.Constants[0])}))
 		return
 	}
+	if p.inside[i] >= 0 {
+		p.locations = append(p.locations, location{})
+		return
+	}
 	var s step
 	switch {
+	case c.Op == "add" && (p.isInside(c.Args[0]) || p.isInside(c.Args[1])):
+		s = p.addTerm(c)
 	case c.Op == "batch_norm":
 		s = p.normalize(c)
 	case c.Op == "slice":
@@ -216,8 +254,9 @@ func (p *placer) instruction(i int) {
 	if op.constants == 2 {
 		s.a, s.b = float32(c.Constants[0]), float32(c.Constants[1])
 	}
-	for k, r := range c.Args {
-		if p.lastUse[r] == i && !slices.Contains(c.Args[:k], r) {
+	args := p.reads(i)
+	for k, r := range args {
+		if p.lastUse[r] == i && !slices.Contains(args[:k], r) {
 			p.release(r)
 		}
 	}
