@@ -162,7 +162,7 @@ func (p *placer) norm(in plan.Instruction) term {
 
 // dropped is the term of a drop_path whose batch_norm it does.
 func (p *placer) dropped(in plan.Instruction) term {
-	drop := p.drops(in)
+	drop := p.path(in)
 	t := p.norm(p.Code[in.Args[0]-len(p.in)])
 	t.drop = drop
 	if p.err == nil {
@@ -226,31 +226,8 @@ func (p *placer) prepare() []phase {
 	}}}
 }
 
-// drops is what a path multiplies each image by: 0 where it drops it, else kept.
-type drops struct {
-	p       []float32
-	random  randomness
-	kept    float32
-	factors []float32
-	norms   []*normalisation // of which the result is multiplied: their coefficients are
-}
-
-func (d *drops) fill() {
-	keep, stream := 1-d.p[0], d.random.stream()
-	d.kept = 1 / keep
-	for image := range d.factors {
-		d.factors[image] = 0
-		if stream.Float32(uint64(image)) < keep {
-			d.factors[image] = d.kept
-		}
-	}
-	for _, n := range d.norms {
-		vec.multiply(n.coefficients()[len(n.mean):], d.kept)
-	}
-}
-
-// drops reads the registers of a drop_path.
-func (p *placer) drops(in plan.Instruction) *drops {
+// path reads the registers of a drop_path.
+func (p *placer) path(in plan.Instruction) *drops {
 	if len(in.Args) != 4 {
 		p.failf("drop_path has %d registers, wants 4", len(in.Args))
 	}
@@ -259,7 +236,7 @@ func (p *placer) drops(in plan.Instruction) *drops {
 		return nil
 	}
 	probability, seed, at := p.scalar(in.Args[1], plan.F32), p.scalar(in.Args[2], plan.I64), p.scalar(in.Args[3], plan.I64)
-	d := &drops{p: probability.f32, random: randomness{seed.i64, at.i64, uint64(in.Constants[0])}, factors: make([]float32, p.out[0].Shape[0])}
+	d := newDrops(probability, randomness{seed.i64, at.i64, uint64(in.Constants[0])}, p.out[0].Shape[0])
 	p.paths = append(p.paths, d)
 	return d
 }
@@ -274,7 +251,7 @@ func (p *placer) drop(in plan.Instruction) step {
 		d, s.x = t.drop, t.x
 		apply = func(dst, x []float32, _ float32) { t.norm.apply(dst, x, false) }
 	} else {
-		d, s.x = p.drops(in), p.locations[in.Args[0]]
+		d, s.x = p.path(in), p.locations[in.Args[0]]
 	}
 	if p.err != nil {
 		return step{}

@@ -77,9 +77,10 @@ func batchNorm(l *launch) (task, error) {
 	}}}}, nil
 }
 
-// batch_norm_sums(g, x, mean, var) → Σg, Σg·x̂
+// batch_norm_sums(g, x, mean, var[, p, seed, step]) → Σg, Σg·x̂, of what is left of g by the drop path of that stream which
+// parameter drop names.
 func batchNormSums(l *launch) (task, error) {
-	c := check(l, 4, 4, 2)
+	c := check(l, 4, 7, 2)
 	g, x, mean, variance := c.operand(0, plan.F32), c.operand(1, plan.F32), c.operand(2, plan.F32), c.operand(3, plan.F32)
 	sum, sumX := c.result(0, plan.F32), c.result(1, plan.F32)
 	eps := c.floatParam("eps")
@@ -91,13 +92,32 @@ func batchNormSums(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
+	drop := c.drops(4, x.Shape[0])
+	if want := 4; c.err == nil && len(l.in) != want && drop == nil || drop != nil && len(l.in) != 7 {
+		c.failf("has %d operands, wants 4, or 7 with a drop path", len(l.in))
+	}
 	parts := pixelParts(rows, n)
 	sums := l.products(parts, mean.f32, variance.f32, eps, sum.f32, sumX.f32)
 	run := func(part int, _ []float32) {
 		from, to := span(part, parts, rows)
 		sums.add(part, g.f32[from*n:to*n], x.f32[from*n:to*n], true)
 	}
-	return task{phases: []phase{{parts, run}, sums.merge()}}, nil
+	if drop == nil {
+		return task{phases: []phase{{parts, run}, sums.merge()}}, c.err
+	}
+	images, size := x.Shape[0], len(x.f32)/x.Shape[0]
+	parts = min(parts, images)
+	sums.units, sums.drop = parts, drop
+	run = func(part int, _ []float32) {
+		sums.of(part, true)
+		from, to := span(part, parts, images)
+		for image := from; image < to; image++ {
+			if drop.factors[image] != 0 {
+				sums.add(part, g.f32[image*size:(image+1)*size], x.f32[image*size:(image+1)*size], false)
+			}
+		}
+	}
+	return task{phases: []phase{{1, func(int, []float32) { drop.fill() }}, {parts, run}, sums.merge()}}, c.err
 }
 
 // batch_norm_input_grad(g, x, mean, var, Σg, Σg·x̂[, gamma][, weights]) → dx = a·g + b·(x - mean) + c with coefficients by

@@ -34,20 +34,55 @@ func bindDropPath(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	size := len(x.f32) / rows
-	return oneTask(rowParts(rows, size, func(first, last int) {
-		keep, stream := 1-p.f32[0], random.stream()
+	size, d := len(x.f32)/rows, newDrops(p, random, rows)
+	return task{phases: []phase{{1, func(int, []float32) { d.fill() }}, rowParts(rows, size, func(first, last int) {
 		for row := first; row < last; row++ {
-			into, from := y.f32[row*size:(row+1)*size], x.f32[row*size:(row+1)*size]
-			if !(stream.Float32(uint64(row)) < keep) {
+			into := y.f32[row*size : (row+1)*size]
+			if factor := d.factors[row]; factor == 0 {
 				clear(into)
-				continue
-			}
-			for i, v := range from {
-				into[i] = v / keep
+			} else {
+				vec.scale(into, factor, x.f32[row*size:(row+1)*size])
 			}
 		}
-	})), nil
+	})}}, nil
+}
+
+// drops is what a path multiplies each image by: 0 where it drops it, else kept.
+type drops struct {
+	p       []float32
+	random  randomness
+	kept    float32
+	factors []float32
+	norms   []*normalisation // of which the result is multiplied: their coefficients are
+}
+
+func newDrops(p tensor, random randomness, images int) *drops {
+	return &drops{p: p.f32, random: random, factors: make([]float32, images)}
+}
+
+// drops reads p, seed and step of a drop path from an operand on, where parameter drop names its stream; there is none
+// otherwise.
+func (c *checker) drops(at, images int) *drops {
+	stream := optional(c, "drop", -1, "a whole number")
+	if c.err != nil || stream < 0 {
+		return nil
+	}
+	p, seed, step := c.scalar(at, plan.F32), c.scalar(at+1, plan.I64), c.scalar(at+2, plan.I64)
+	return newDrops(p, randomness{seed.i64, step.i64, uint64(stream)}, images)
+}
+
+func (d *drops) fill() {
+	keep, stream := 1-d.p[0], d.random.stream()
+	d.kept = 1 / keep
+	for image := range d.factors {
+		d.factors[image] = 0
+		if stream.Float32(uint64(image)) < keep {
+			d.factors[image] = d.kept
+		}
+	}
+	for _, n := range d.norms {
+		vec.multiply(n.coefficients()[len(n.mean):], d.kept)
+	}
 }
 
 // outermost returns the size of the first axis, which must also be the outermost in memory.

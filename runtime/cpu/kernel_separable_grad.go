@@ -4,18 +4,19 @@ import "github.com/dartsc/dartsc/compiler/plan"
 
 func init() { register("separable_grad", alone(separableGrad)) }
 
-// separable_grad(g[, x], depthwise, pointwise[, z, mean, var, Σg, Σg·ẑ[, gamma]][, weights][, sum][, mean, var[, gamma,
+// separable_grad(g[, p, seed, step][, x], depthwise, pointwise[, z, mean, var, Σg, Σg·ẑ[, gamma]][, weights][, sum][, mean, var[, gamma,
 // beta]]) → dx[, d(depthwise), d(pointwise)][, Σdx, Σdx·x̂] is the way back through
 //
 //	x ─ prologue ─ depthwise ─ pointwise ─ z ─ BatchNorm ─ · weight
 //
 // for the cotangent g of the end, with the parameters and the prologue of separable. What there is of it, parameters say:
-// normalized (and affine) that there is a BatchNorm behind z, with norm_eps; scale which of the weights follows;
+// normalized (and affine) that there is a BatchNorm behind z, with norm_eps; drop the stream of the drop path behind that;
+// scale which of the weights follows;
 // accumulate that sum is added to the cotangent of what the prologue gives; mask that dx is the cotangent of the
 // prologue's normalised x, behind its ReLU; weights that both filters' gradients are results, and sums those of the
 // prologue's BatchNorm for dx. Without mask and weights there is no x.
 func separableGrad(l *launch) (byImage, error) {
-	c := check(l, 3, 16, len(l.out))
+	c := check(l, 3, 19, len(l.out))
 	b := c.separableGradient()
 	if c.err != nil {
 		return byImage{}, c.err
@@ -70,6 +71,14 @@ func (c *checker) separableGradient() *separableGradient {
 	next := 0 // operand
 	take := func() tensor { next++; return c.operand(next-1, plan.F32) }
 	g, dx, weights := take(), c.result(0, plan.F32), flag("weights")
+	c.image(g)
+	if c.err != nil {
+		return b
+	}
+	drop := c.drops(next, g.Shape[0])
+	if drop != nil {
+		next += 3
+	}
 	x := dx
 	if b.mask || weights {
 		x = take()
@@ -87,10 +96,14 @@ func (c *checker) separableGradient() *separableGradient {
 		}
 		rows, channels := c.pixels(g)
 		b.norm = c.normGradient(next, end, rows, channels, c.floatParam("norm_eps"), weight)
+		b.norm.drop = drop
 		b.z, next = z.f32, end
 		if weight != &unscaled {
 			next++
 		}
+	}
+	if c.err == nil && drop != nil && b.norm == nil {
+		c.failf("parameter drop names a drop path, normalized is false: wants a BatchNorm before it")
 	}
 	if flag("accumulate") {
 		sum := take()
@@ -249,7 +262,7 @@ func (b *separableGradient) cotangent(dz []float32, pixel, pixels int, there boo
 	}
 	dz = dz[:to-from]
 	if !there {
-		b.norm.apply(dz, b.g[from:to], b.z[from:to])
+		b.norm.applyTo(pixel/(b.depthwise.oh*b.depthwise.ow), dz, b.g[from:to], b.z[from:to])
 	}
 	return dz
 }

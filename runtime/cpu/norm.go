@@ -91,11 +91,12 @@ type products struct {
 	eps            float64
 	sum, sumX      []float32
 	workspace      func() []float64 // by unit: Σg, Σg·(x - mean)
+	drop           *drops           // nil: none; of images, of which those that are left are added
 }
 
 // products gathers the sums of so many units.
 func (l *launch) products(units int, mean, variance []float32, eps float64, sum, sumX []float32) *products {
-	return &products{units, mean, variance, eps, sum, sumX, l.shared64(2 * units * columnRoom(len(sum)))}
+	return &products{units, mean, variance, eps, sum, sumX, l.shared64(2 * units * columnRoom(len(sum))), nil}
 }
 
 // add takes pixels of a unit, piece by piece.
@@ -133,8 +134,12 @@ func (p *products) merge() phase {
 				product[c] += moreX[c]
 			}
 		}
+		factor := 1.0
+		if p.drop != nil {
+			factor = float64(p.drop.kept)
+		}
 		for c, v := range sum {
-			p.sum[c], p.sumX[c] = float32(v), float32(product[c]/math.Sqrt(float64(p.variance[c])+p.eps))
+			p.sum[c], p.sumX[c] = float32(v*factor), float32(product[c]*factor/math.Sqrt(float64(p.variance[c])+p.eps))
 		}
 	}}
 }
@@ -144,6 +149,7 @@ type normGradient struct {
 	channel      [5][]float32 // mean, var, Σg, Σg·x̂, gamma or nil
 	eps, count   float64      // pixels of the whole tensor
 	weight       *float32
+	drop         *drops           // nil: none; of images of g
 	coefficients func() []float32 // mean, a, b, c
 }
 
@@ -162,15 +168,19 @@ func (c *checker) normGradient(at, end, rows, channels int, eps float64, weight 
 
 func (g *normGradient) prepare() phase {
 	return phase{1, func(int, []float32) {
-		all, factor, n := g.coefficients(), float64(*g.weight), len(g.channel[0])
+		all, factor, n, kept := g.coefficients(), float64(*g.weight), len(g.channel[0]), 1.0
 		copy(all[:n], g.channel[0])
+		if g.drop != nil {
+			g.drop.fill()
+			kept = float64(g.drop.kept)
+		}
 		for i := range n {
 			inverse := 1 / math.Sqrt(float64(g.channel[1][i])+g.eps)
 			a := inverse * factor
 			if gamma := g.channel[4]; gamma != nil {
 				a *= float64(gamma[i])
 			}
-			all[n+i] = float32(a)
+			all[n+i] = float32(a * kept)
 			all[2*n+i] = float32(-a * inverse * float64(g.channel[3][i]) / g.count)
 			all[3*n+i] = float32(-a * float64(g.channel[2][i]) / g.count)
 		}
@@ -181,6 +191,16 @@ func (g *normGradient) prepare() phase {
 func (g *normGradient) apply(dx, dy, x []float32) {
 	all, n := g.coefficients(), len(g.channel[0])
 	vec.affine(dx, dy, x, all[:n], all[n:2*n], all[2*n:3*n], all[3*n:4*n])
+}
+
+// applyTo is apply for pixels of an image, of which g may be dropped.
+func (g *normGradient) applyTo(image int, dx, dy, x []float32) {
+	if g.drop == nil || g.drop.factors[image] != 0 {
+		g.apply(dx, dy, x)
+		return
+	}
+	all, n := g.coefficients(), len(g.channel[0])
+	vec.normalize(dx, x, all[:n], all[2*n:3*n], all[3*n:4*n], false)
 }
 
 // fewRows is up to how many rows BatchNorm and its gradient are worked out in float64: what is left of a cotangent when

@@ -56,6 +56,7 @@ func (t Target) Lower(p *ir.Program) (*lower.Program, error) {
 		}
 		l.out.Inputs = append(l.out.Inputs, lower.Port{Name: in.Name, Tensor: l.define(in, order)})
 	}
+	l.findDropped(p)
 	if err := l.ops(p); err != nil {
 		return nil, err
 	}
@@ -81,8 +82,9 @@ type lowering struct {
 	out     *lower.Program
 	tensors map[*ir.Value]int
 	copies  map[copyKey]int
-	op0     *ir.Op // the operation being lowered
-	inLoop  bool   // the body of a loop
+	dropped map[*ir.Value]*ir.Op // by result: those drop_path that its readers do
+	op0     *ir.Op               // the operation being lowered
+	inLoop  bool                 // the body of a loop
 }
 
 // copyKey is a value in another layout than its own.
@@ -175,6 +177,15 @@ func (l *lowering) op(op *ir.Op) error {
 	}
 	if op.Kind == "gradient" || op.Kind == "batch_norm_train" {
 		return fmt.Errorf("must be expanded before lowering")
+	}
+	if len(op.Results) == 1 && l.dropped[op.Result()] != nil {
+		return nil
+	}
+	if op.Kind == "batch_norm_sums" {
+		p := params(op.Attrs)
+		g, drop := l.beforeDrop(op.Operands[0], p)
+		l.launch(op.Kind, op, slices.Concat([]*ir.Value{g}, op.Operands[1:], drop), p, op)
+		return nil
 	}
 	if fuse.Pointwise(op) {
 		return l.elementwise(op, &ir.Program{Ops: []*ir.Op{op}, Results: []ir.Result{{Value: op.Result()}}}, nil)

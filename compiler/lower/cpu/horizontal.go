@@ -14,6 +14,10 @@ import (
 // back every member adds to the cotangent that the one before gives: they share its memory, which is the first result.
 func (l *lowering) horizontal(op *ir.Op) error {
 	for i, in := range op.Body.Inputs {
+		if drop := l.dropped[op.Operands[i]]; drop != nil {
+			l.dropped[in] = drop
+			continue
+		}
 		l.tensors[in] = l.operand(op.Operands[i])
 	}
 	out := lower.Launch{Launch: plan.Launch{Kernel: "horizontal", Phase: op.Phase, Scope: op.Scope, FLOPs: ops.FLOPs(op), Bytes: ops.Bytes(op), Params: plan.Params{}}}

@@ -46,7 +46,11 @@ func (l *lowering) separable(op *ir.Op, outer map[*ir.Value]*ir.Value) error {
 		}
 	} else {
 		maps.Copy(params, flags(&p))
-		add(p.Cotangent(), channelsLast)
+		g, drop := l.beforeDrop(outer[p.Cotangent()], params)
+		out.Operands = append(out.Operands, l.inOrder(g, channelsLast))
+		for _, v := range drop {
+			out.Operands = append(out.Operands, l.operand(v))
+		}
 		out.InPlace = append(out.InPlace, lower.Alias{Operand: 0})
 		if x != nil {
 			add(x, channelsLast)
