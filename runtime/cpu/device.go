@@ -58,6 +58,8 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 		// What compiling left behind goes, so that the tasks come to stand between what of it is kept and not behind it:
 		// 30 of 530 MiB in a search of second order.
 		goruntime.GC()
+		// Tasks stay, so to look for garbage among them each time they have doubled is in vain: a third of the time to load.
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
 	}
 	i := &instance{plan: p, version: 1}
 	for space, size := range [2]int64{plan.Arena: p.ArenaBytes, plan.Variables: p.VariableBytes} {
