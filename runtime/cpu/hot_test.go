@@ -74,6 +74,17 @@ func normCases() {
 			},
 		})
 	}
+	for _, shape := range [][4]int{{9, 5, 6, 4}, {40, 36, 16, 16}, {1, 3, 2, 2}} {
+		x, n := image(shape[0], shape[1], shape[2], shape[3]), shape[1]
+		add(kernelCase{
+			kernel: "batch_norm_sums", name: fmt.Sprint("dropped", shape), operands: append([]operand{x, x, plain(n), positive(n)}, dropOperands()...),
+			params: plan.Params{"eps": eps, "drop": droppedStream}, tolerance: 2e-5,
+			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				sum, sumX := b.BatchNormSums(b.DropPath(in[0], in[4], in[5], in[6], droppedStream), in[1], in[2], in[3], eps)
+				return []*ir.Value{sum, sumX}
+			},
+		})
+	}
 	// One pixel: the result may lie where a statistic lies.
 	add(kernelCase{
 		kernel: "batch_norm", name: "one_pixel", operands: []operand{image(1, 5, 1, 1), plain(5), positive(5), plain(5), plain(5)},

@@ -103,6 +103,12 @@ func init() {
 	for _, n := range []int{1, 3, 16, 36, 700} { // the last is a pixel larger than a block
 		channelChains(n)
 	}
+	// Long blocks, of which an image has several.
+	large := image(6, 36, 72, 64)
+	kernelCases = append(kernelCases, chainCase("more than the caches hold",
+		[]operand{large, large, plain(36), positive(36), filled(ir.F32, 0.4), integers(ir.I64, 1<<20), integers(ir.I64, 99)}, []plan.Instruction{
+			{Op: "batch_norm", Args: []int{0, 2, 3}, Constants: []float64{1e-5}}, {Op: "drop_path", Args: []int{7, 4, 5, 6}, Constants: []float64{3}}, do("add", 1, 8),
+		}, 9))
 }
 
 // channelChains are a node of a derived network and a part of its way back: sums of normalised images, of which paths drop some, and
@@ -125,6 +131,17 @@ func channelChains(n int) {
 		{Op: "drop_path", Args: []int{1, 4, 5, 6}, Constants: []float64{8}}, do("add", 8, 9),
 	}, 10)
 	dropped.inPlace = []int{0, 1}
+	// Terms that need no pass of their own: both dropped, one of them added to, and one that is also a result.
+	paths := []operand{images, images, vector, positive(n), vector, vector, filled(ir.F32, 0.4), integers(ir.I64, 1<<20), integers(ir.I64, 99)}
+	drop := func(x, stream int) plan.Instruction {
+		return plan.Instruction{Op: "drop_path", Args: []int{x, 6, 7, 8}, Constants: []float64{float64(stream)}}
+	}
+	both := chainCase(fmt.Sprint("two dropped, ", n), paths, []plan.Instruction{norm(0, 2, 3, 4, 5), drop(9, 3), norm(1, 2, 3), drop(11, 4), do("add", 10, 12)}, 13)
+	both.inPlace = []int{0, 1}
+	onto := chainCase(fmt.Sprint("dropped and added, ", n), paths, []plan.Instruction{norm(1, 2, 3, 4, 5), drop(9, 5), do("add", 10, 0), do("neg", 0), norm(0, 2, 3), do("add", 12, 13), do("mul", 11, 14)}, 15)
+	onto.inPlace = []int{0, 1}
+	also := chainCase(fmt.Sprint("dropped and a result, ", n), paths, []plan.Instruction{do("neg", 1), norm(9, 2, 3, 4, 5), drop(10, 6), do("add", 0, 11), do("relu", 12)}, 13, 11)
+	kernelCases = append(kernelCases, both, onto, also)
 	inner := chainCase(fmt.Sprint("normalised inside, ", n), []operand{x, vector, positive(n)}, []plan.Instruction{
 		do("relu", 0), norm(3, 1, 2), do("neg", 4),
 	}, 5, 4)

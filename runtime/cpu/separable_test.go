@@ -23,7 +23,7 @@ func init() {
 				draw := (8*i + 4*k + j) * 2654435761 >> 7
 				bit := func(n int) bool { return draw>>n&1 == 1 }
 				kernelCases = append(kernelCases, s.forward(p, bit(0), false), s.forward(p, c.n > 1 && bit(1), true), s.back(p, wayBack{
-					normalized: bit(0), affine: bit(1), scaled: bit(2), accumulate: bit(3), weights: bit(4), mask: bit(5), sums: bit(6),
+					normalized: bit(0), affine: bit(1), scaled: bit(2), accumulate: bit(3), weights: bit(4), mask: bit(5), sums: bit(6), dropped: bit(7) || c.n > 2,
 				}))
 			}
 		}
@@ -83,7 +83,7 @@ func (c separableCase) forward(p prologueCase, statistics, biased bool) kernelCa
 
 // wayBack is what belongs to a way back, where it can.
 type wayBack struct {
-	normalized, affine, scaled, accumulate, weights, mask, sums bool
+	normalized, affine, scaled, accumulate, weights, mask, sums, dropped bool
 }
 
 func (c separableCase) back(p prologueCase, has wayBack) kernelCase {
@@ -94,6 +94,7 @@ func (c separableCase) back(p prologueCase, has wayBack) kernelCase {
 	}
 	statistics := p.of(c.c)
 	has.sums = has.sums && len(statistics) > 0
+	has.dropped = has.dropped && has.normalized
 	params := c.params(p)
 	maps.Copy(params, plan.Params{"normalized": has.normalized, "accumulate": has.accumulate, "weights": has.weights, "mask": has.mask, "sums": has.sums})
 	z, n := c.z(), c.out
@@ -101,6 +102,10 @@ func (c separableCase) back(p prologueCase, has wayBack) kernelCase {
 	same := slices.Equal(z.Shape, c.x().Shape)
 	if same {
 		inPlace = append(inPlace, 0)
+	}
+	if has.dropped {
+		params["drop"] = droppedStream
+		operands = append(operands, dropOperands()...)
 	}
 	if reads {
 		operands = append(operands, c.x())
@@ -136,6 +141,13 @@ func (c separableCase) back(p prologueCase, has wayBack) kernelCase {
 	}
 }
 
+const droppedStream = 11
+
+// dropOperands are the probability, the seed and the step of a drop path that drops some of few images.
+func dropOperands() []operand {
+	return []operand{filled(ir.F32, 0.4), integers(ir.I64, 1<<20), integers(ir.I64, 99)}
+}
+
 // gradient is the meaning of a way back.
 func (c separableCase) gradient(b *ops.Builder, in []*ir.Value, p prologueCase, has wayBack, reads bool) []*ir.Value {
 	statistics := in[len(in)-len(p.of(c.c)):]
@@ -145,6 +157,9 @@ func (c separableCase) gradient(b *ops.Builder, in []*ir.Value, p prologueCase, 
 		return v
 	}
 	g, x := take(), (*ir.Value)(nil)
+	if has.dropped {
+		g = b.DropPath(g, take(), take(), take(), droppedStream)
+	}
 	if reads {
 		x = take()
 	}
