@@ -185,6 +185,7 @@ func (l *lowering) op(op *ir.Op) error {
 		p := params(op.Attrs)
 		g, drop := l.beforeDrop(op.Operands[0], p)
 		l.launch(op.Kind, op, slices.Concat([]*ir.Value{g}, op.Operands[1:], drop), p, op)
+		l.out.Launches[len(l.out.Launches)-1].Bytes += bytesOf(drop)
 		return nil
 	}
 	if fuse.Pointwise(op) {

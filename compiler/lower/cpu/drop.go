@@ -71,3 +71,10 @@ func (l *lowering) beforeDrop(v *ir.Value, p plan.Params) (*ir.Value, []*ir.Valu
 	p["drop"] = op.Attrs.Int("stream")
 	return op.Operands[0], op.Operands[1:]
 }
+
+func bytesOf(values []*ir.Value) (n float64) {
+	for _, v := range values {
+		n += float64(v.Type.Bytes())
+	}
+	return n
+}

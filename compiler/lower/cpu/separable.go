@@ -48,6 +48,7 @@ func (l *lowering) separable(op *ir.Op, outer map[*ir.Value]*ir.Value) error {
 		maps.Copy(params, flags(&p))
 		g, drop := l.beforeDrop(outer[p.Cotangent()], params)
 		out.Operands = append(out.Operands, l.inOrder(g, channelsLast))
+		out.Bytes += bytesOf(drop)
 		for _, v := range drop {
 			out.Operands = append(out.Operands, l.operand(v))
 		}
