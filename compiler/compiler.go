@@ -44,7 +44,7 @@ var passes = []struct {
 	{"share", always(pass.Share)},                                                // the backward passes of one state meet again
 	{"dead", always(pass.Dead)},                                                  // what the three before left unused
 	{"decompose", always(pass.Decompose)},                                        // BatchNorm into statistics and normalisation
-	{"fuse", always(fuse.Fuse)},                                                  // groups that become one launch
+	{"fuse", func(s settings) pass.Func { return fuse.Fuse(s.byImage) }},         // groups that become one launch
 	{"recompute", func(s settings) pass.Func { return pass.Recompute(s.again) }}, // of launches as they will be: a prologue comes along at no cost
 	{"schedule", always(pass.Schedule)},                                          // after fusion: a group moves as one
 }
@@ -55,8 +55,9 @@ var limited = slices.Index(Passes(), "recompute")
 
 // settings are what passes depend on besides the module.
 type settings struct {
-	again  pass.Recomputation
-	values pass.Values // of variables that never change
+	again   pass.Recomputation
+	values  pass.Values // of variables that never change
+	byImage bool        // see fuse.Fuse
 }
 
 // always is a pass that depends on the module alone.
@@ -119,12 +120,14 @@ type Options struct {
 // takes about as long to start.
 const largeOnGPU = 6 << 20
 
+func (o Options) onCPU() bool { return o.Target == "" || o.Target == cpu.Name }
+
 // again is the least that is computed twice.
 func (o Options) again() pass.Recomputation {
 	again := o.Recompute
 	again.Passes = true
 	switch {
-	case o.Target == "" || o.Target == cpu.Name:
+	case o.onCPU():
 		again.Convolutions = max(again.Convolutions, 1./7)
 	case o.MemoryLimit <= 0 && o.Recompute == pass.Recomputation{}:
 		again.Convolutions, again.Least = 1./2, largeOnGPU
@@ -220,7 +223,7 @@ func (c *compilation) run(ctx context.Context, to int, again pass.Recomputation)
 			return err
 		}
 		start := time.Now()
-		if err := p.run(settings{again, c.values})(m); err != nil {
+		if err := p.run(settings{again, c.values, o.onCPU()})(m); err != nil {
 			return fmt.Errorf("compile %s: pass %d, %s: %w", m.Name, c.next+1, p.name, err)
 		}
 		if o.Logger != nil {

@@ -10,6 +10,7 @@
 //	norm_relu     batch_norm → relu
 //	mixture       batch_norm of some or all terms → weighted_sum: a node of a supernet in one pass over memory
 //	scaled        batch_norm_input_grad → weighted_sum of one term: its way back
+//	split         conv2d_input_grad [→ add] → slice → relu_grad: the way back into the parts of a concat, see split.go
 //	accumulate    conv2d_input_grad or matmul → add: the cotangent of a value with several uses grows where it is
 //	elementwise   a tree of pointwise operations, one pass over memory; batch_norm, drop_path and slices of channels may be in it
 //
@@ -36,31 +37,38 @@ const (
 	NormRelu      = "norm_relu"
 	Mixture       = "mixture"
 	Scaled        = "scaled"
+	Split         = "split"
 	Accumulate    = "accumulate"
 	Elementwise   = "elementwise"
 )
 
-// Fuse groups the operations of every program. It wants a module after Decompose; nothing may share or simplify after it.
-func Fuse(m *ir.Module) error {
-	for _, p := range m.Programs {
-		if err := fuseProgram(m, p); err != nil {
-			return err
+// Fuse returns the pass that groups the operations of every program. It wants a module after Decompose; nothing may share or
+// simplify after it. ByImage is for a target that goes through large groups image by image, in a cache.
+func Fuse(byImage bool) func(m *ir.Module) error {
+	return func(m *ir.Module) error {
+		for _, p := range m.Programs {
+			if err := fuseProgram(m, p, byImage); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
-	return nil
 }
 
 // fuseProgram groups the operations of a program or of the body of a loop.
-func fuseProgram(m *ir.Module, p *ir.Program) error {
+func fuseProgram(m *ir.Module, p *ir.Program, byImage bool) error {
 	for _, op := range p.Ops {
 		if op.Kind == ir.Scan {
-			if err := fuseProgram(m, op.Body); err != nil {
+			if err := fuseProgram(m, op.Body, byImage); err != nil {
 				return err
 			}
 		}
 	}
 	g := newGrouping(m, p)
 	g.separables()
+	if byImage {
+		g.splits()
+	}
 	g.linearLosses()
 	g.prologues()
 	g.mixtures()

@@ -21,7 +21,7 @@ func TestGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Fuse(m); err != nil {
+	if err := Fuse(true)(m); err != nil {
 		t.Fatal(err)
 	}
 	if err := ir.Verify(m, ops.Rules); err != nil {

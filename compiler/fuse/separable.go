@@ -77,7 +77,7 @@ func (g *grouping) separableGrad(op *ir.Op) {
 	}
 	c.members = append(c.members, b.cotangent()...)
 	out := b.depthwise.Result()
-	if add := b.sum(out); add != nil {
+	if add := g.sum(out); add != nil {
 		c.take(add)
 		out = add.Result()
 	}
@@ -203,8 +203,8 @@ func (b *wayBack) cotangent() (ops []*ir.Op) {
 }
 
 // sum returns the addition of the cotangent so far, if that is there before.
-func (b *wayBack) sum(v *ir.Value) *ir.Op {
-	add := b.onlyUser(v)
+func (g *grouping) sum(v *ir.Value) *ir.Op {
+	add := g.onlyUser(v)
 	if add == nil || add.Kind != "add" || add.Operands[0] == add.Operands[1] || !add.Result().Type.Equal(v.Type) {
 		return nil
 	}
@@ -212,17 +212,17 @@ func (b *wayBack) sum(v *ir.Value) *ir.Op {
 	if other == v {
 		other = add.Operands[1]
 	}
-	if !other.Type.Equal(v.Type) || other.Def != nil && b.at[other.Def] > b.at[v.Def] {
+	if !other.Type.Equal(v.Type) || other.Def != nil && g.at[other.Def] > g.at[v.Def] {
 		return nil
 	}
 	return add
 }
 
-func (b *wayBack) onlyUser(v *ir.Value) *ir.Op {
-	if b.results[v] || len(b.users[v]) != 1 {
+func (g *grouping) onlyUser(v *ir.Value) *ir.Op {
+	if g.results[v] || len(g.users[v]) != 1 {
 		return nil
 	}
-	return b.users[v][0]
+	return g.users[v][0]
 }
 
 // mask returns the gradient of the prologue's ReLU. Where the filters' gradients read x, it must be the same ReLU.

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/ir"
@@ -104,6 +105,41 @@ func accumulateCases() {
 			kernel: "conv2d_input_grad", name: "added_" + c.String(), operands: []operand{c.y(), c.k(), c.x()}, inPlace: []int{2},
 			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
 				return []*ir.Value{b.Add(in[2], b.Conv2DInputGrad(in[0], in[1], c.x().Shape, c.a))}
+			},
+		})
+		partsCases(c)
+	}
+}
+
+// partsCases are gradients of the input of a convolution of a concat of two, behind ReLUs, for every other case one that is added
+// to something.
+func partsCases(c convCase) {
+	x := c.x()
+	n, first := x.Shape[1], (x.Shape[1]+1)/2
+	if n < 2 || c.a.Strides != [2]int{1, 1} {
+		return
+	}
+	part := func(channels int) operand { return image(x.Shape[0], channels, x.Shape[2], x.Shape[3]) }
+	for _, added := range []bool{false, true} {
+		operands := []operand{c.y(), c.k()}
+		if added {
+			operands = append(operands, x)
+		}
+		masks := len(operands)
+		kernelCases = append(kernelCases, kernelCase{
+			kernel: "conv2d_input_grad", name: fmt.Sprintf("parts_%v_%v", added, c), operands: append(operands, part(n-first), part(first)),
+			params: plan.Params{"parts": []int{first, 0}},
+			build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {
+				dx := b.Conv2DInputGrad(in[0], in[1], x.Shape, c.a)
+				if added {
+					dx = b.Add(in[2], dx)
+				}
+				slice := func(from, to int) *ir.Value {
+					ends := slices.Clone(x.Shape)
+					ends[1] = to
+					return b.Slice(dx, []int{0, from, 0, 0}, ends)
+				}
+				return []*ir.Value{b.ReluGrad(slice(first, n), in[masks]), b.ReluGrad(slice(0, first), in[masks+1])}
 			},
 		})
 	}

@@ -1,6 +1,10 @@
 package cpu
 
-import "github.com/dartsc/dartsc/compiler/plan"
+import (
+	"fmt"
+
+	"github.com/dartsc/dartsc/compiler/plan"
+)
 
 func init() {
 	register("conv2d", conv2d)
@@ -20,7 +24,7 @@ func conv2d(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	return convolve(l, g, x.f32, parts, p, filter{func() []float32 { return w.f32 }, w.fixed}, y.f32, nil, bias, p.phases()), nil
+	return convolve(l, g, x.f32, parts, p, filter{func() []float32 { return w.f32 }, w.fixed}, made{y: y.f32, bias: bias}, p.phases()), nil
 }
 
 // bias reads the operand at a place, if there is a bias.
@@ -56,9 +60,16 @@ type filter struct {
 	fixed   bool
 }
 
-// convolve is the task of a convolution of x, or of parts, after the given phases. With sum it is added to that, which may
-// be y.
-func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w filter, y, sum []float32, bias *offset, phases []phase) task {
+// made is what becomes of what a convolution makes.
+type made struct {
+	y    []float32
+	sum  []float32                         // unless nil it is added to this, which may be y
+	bias *offset                           // or nil
+	end  func(pixel int, pixels []float32) // unless nil, pixels go there, with the place of the first in the batch, in place of y
+}
+
+// convolve is the task of a convolution of x, or of parts, after the given phases.
+func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w filter, to made, phases []phase) task {
 	source := g.source(x, parts, p)
 	var rows func(y, x []float32, stride, count int, next *ahead)
 	var prepare []phase
@@ -77,39 +88,49 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 			phases = append(phases, pack)
 		}
 		rows = func(y, x []float32, stride, count int, next *ahead) {
-			g.denseRows(y, x, b(), m, stride, count, sum != nil, next)
+			g.denseRows(y, x, b(), m, stride, count, to.sum != nil, next)
 		}
 	}
-	work, room := g.blocks(), g.scratch()
+	work, room, extra := g.blocks(), g.scratch(), 0
+	if to.sum != nil && g.depthwise() {
+		extra = work.each * g.ow * g.o
+	}
+	if to.end != nil {
+		extra += work.each * g.ow * g.o
+	}
 	tasks := work.parts(g.macs())
 	run := func(part int, scratch []float32) {
 		next := aheads.take()
 		defer aheads.give(next)
-		from, to := span(part, tasks, work.count())
-		for unit := from; unit < to; unit++ {
+		begin, end := span(part, tasks, work.count())
+		for unit := begin; unit < end; unit++ {
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch[:room], image, first*g.sh, g.height(last-first))
 			g.lookAhead(work, unit, &source, next)
-			begin, end := (image*g.oh+first)*g.ow*g.o, (image*g.oh+last)*g.ow*g.o
-			out := y[begin:end]
-			if sum != nil {
-				copy(out, sum[begin:end]) // nothing moves where they are the same
+			pixel := (image*g.oh + first) * g.ow
+			n, more := (last-first)*g.ow*g.o, scratch[room:]
+			var out []float32
+			if to.end == nil {
+				out = to.y[pixel*g.o:][:n]
+			} else {
+				out, more = more[:n], more[n:]
 			}
-			if sum == nil || !g.depthwise() {
+			if to.sum != nil {
+				copy(out, to.sum[pixel*g.o:]) // nothing moves where they are the same
+			}
+			if to.sum == nil || !g.depthwise() {
 				rows(out, x, stride, last-first, next)
-				bias.add(out)
-				continue
+				to.bias.add(out)
+			} else {
+				rows(more[:n], x, stride, last-first, next)
+				vec.add(out, more[:n])
 			}
-			more := scratch[room:][:len(out)]
-			rows(more, x, stride, last-first, next)
-			vec.add(out, more)
+			if to.end != nil {
+				to.end(pixel, out)
+			}
 		}
 	}
-	need := room
-	if sum != nil && g.depthwise() {
-		need += work.each * g.ow * g.o
-	}
-	return task{scratch: need, once: prepare, phases: append(phases, phase{tasks, run})}
+	return task{scratch: room + extra, once: prepare, phases: append(phases, phase{tasks, run})}
 }
 
 // denseRows computes a number of output rows from padded rows that lie stride apart, by matrix products, and may add
@@ -173,14 +194,29 @@ func (m matrices) pack(dst, w func() []float32) phase {
 
 func (m *matrices) parts() int { return min(m.count, partsOf(m.size())) }
 
-// conv2d_input_grad(g, w[, sum]) → dx, added to sum, which may be dx itself
+// conv2d_input_grad(g, w[, sum][, x…]) → dx, added to sum, which may be dx itself. With parameter parts, which lists
+// channels of dx, the results are instead the channels from each of these on, as many as each x has, which masks them as the
+// gradient of a ReLU does.
 func conv2dInputGrad(l *launch) (task, error) {
-	c := check(l, 2, 3, 1)
-	dy, w, dx := c.operand(0, plan.F32), c.operand(1, plan.F32), c.result(0, plan.F32)
+	c := check(l, 2, anyNumber, len(l.out))
+	dy, w := c.operand(0, plan.F32), c.operand(1, plan.F32)
+	from := optional(c, "parts", []int(nil), "whole numbers")
+	dx := tensor{name: name{"what the parts are of", 0}, Tensor: plan.Tensor{DType: plan.F32, Order: channelsLast}}
+	if from == nil {
+		dx = c.result(0, plan.F32)
+	} else {
+		dx.Shape = c.intsOf("shape", 4, 1, mostConvParam)
+	}
+	if c.err == nil && (len(l.out) != max(1, len(from)) || len(l.in) > 3+len(from)) {
+		c.failf("has %d operands and %d results for %d parts", len(l.in), len(l.out), len(from))
+	}
+	if c.err != nil {
+		return task{}, c.err
+	}
 	g := c.convolution(dx, w, dy)
 	c.shapeParam(dx)
 	var sum []float32
-	if c.err == nil && len(l.in) == 3 {
+	if c.err == nil && len(l.in)-len(from) == 3 {
 		t := c.operand(2, plan.F32)
 		c.like(t, dx)
 		sum = t.f32
@@ -189,11 +225,52 @@ func conv2dInputGrad(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	if g.sh > 1 || g.sw > 1 {
+		if from != nil {
+			return task{}, fmt.Errorf("has strides %d and %d and makes parts: wants a stride of 1", g.sh, g.sw)
+		}
 		return stridedInputGrad(l, g, dy.f32, w.f32, dx.f32, sum), nil
 	}
+	end := c.maskedParts(from, len(l.in)-len(from), dx)
 	t := g.transposed()
 	turned := l.shared(len(w.f32))
-	return convolve(l, t, dy.f32, nil, prologue{}, filter{turned, false}, dx.f32, sum, nil, []phase{g.turn(turned, w.f32)}), nil
+	return convolve(l, t, dy.f32, nil, prologue{}, filter{turned, false}, made{y: dx.f32, sum: sum, end: end}, []phase{g.turn(turned, w.f32)}), c.err
+}
+
+// maskedParts returns what writes channels of pixels, those from the given ones on, to the results, where the operands from
+// at on are positive; nil if there are none.
+func (c *checker) maskedParts(from []int, at int, whole tensor) func(pixel int, pixels []float32) {
+	if from == nil {
+		return nil
+	}
+	type part struct {
+		from, c int
+		x, y    []float32
+	}
+	var parts []part
+	channels := whole.Shape[1]
+	for i, first := range from {
+		x, y := c.operand(at+i, plan.F32), c.result(i, plan.F32)
+		c.image(y)
+		c.like(x, y)
+		if c.err != nil {
+			return nil
+		}
+		s := whole.Shape
+		c.shape(y, s[0], y.Shape[1], s[2], s[3])
+		if first < 0 || first+y.Shape[1] > channels {
+			c.failf("part %d has channels %d to %d of %d", i, first, first+y.Shape[1], channels)
+		}
+		parts = append(parts, part{first, y.Shape[1], x.f32, y.f32})
+	}
+	mask := pointwiseRow("relu_grad")
+	return func(pixel int, pixels []float32) {
+		n := len(pixels) / channels
+		for _, p := range parts {
+			y := p.y[pixel*p.c:][:n*p.c]
+			vec.copyRows(y, p.c, pixels[p.from:], channels, p.c, n)
+			mask(y, y, p.x[pixel*p.c:][:len(y)], 0, 0)
+		}
+	}
 }
 
 // transposed is the way back of a convolution with stride 1: one too, with its kernel turned around.

@@ -259,18 +259,43 @@ func (l *lowering) fusion(op *ir.Op) error {
 		p["scale"] = root.Attrs.Ints("select")[0]
 		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(gradient.Operands), root.Operands[0]), outer), p, op)
 		return nil
+	case fuse.Split:
+		// Operands of the kernel: those of the gradient, what it is added to, if anything is, and the masks of the parts.
+		gradient, operands, masks := body.Ops[0], []*ir.Value(nil), []*ir.Value(nil)
+		p := params(gradient.Attrs)
+		var from []int
+		for _, inner := range body.Ops {
+			switch inner.Kind {
+			case "conv2d_input_grad":
+				gradient, operands = inner, inner.Operands
+			case "add":
+				operands = append(slices.Clone(operands), other(inner, gradient.Result()))
+			}
+		}
+		for _, r := range body.Results {
+			mask := r.Value.Def
+			masks, from = append(masks, mask.Operands[1]), append(from, mask.Operands[0].Def.Attrs.Ints("starts")[1])
+		}
+		p["parts"] = from
+		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(operands), masks...), outer), p, op)
+		return nil
 	case fuse.Accumulate:
 		// Operands of the kernel: those of the gradient, then what it is added to.
 		gradient := body.Ops[0]
-		sum := root.Operands[0]
-		if sum == gradient.Result() {
-			sum = root.Operands[1]
-		}
+		sum := other(root, gradient.Result())
 		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(gradient.Operands), sum), outer), params(gradient.Attrs), op)
 		return nil
 	default:
 		return fmt.Errorf("no kernel for group %q", group)
 	}
+}
+
+// other is the operand of an addition that is not the given one.
+func other(add *ir.Op, v *ir.Value) *ir.Value {
+	if add.Operands[0] == v {
+		return add.Operands[1]
+	}
+	return add.Operands[0]
 }
 
 func outside(inner []*ir.Value, outer map[*ir.Value]*ir.Value) []*ir.Value {
@@ -306,7 +331,9 @@ func (l *lowering) launch(kernel string, like *ir.Op, operands []*ir.Value, p pl
 		}
 		out.Results = append(out.Results, l.define(v, o))
 	}
-	out.InPlace = inPlace(kernel, len(operands))
+	if p["parts"] == nil || kernel != "conv2d_input_grad" { // parts of what it makes are no place for it
+		out.InPlace = inPlace(kernel, len(operands))
+	}
 	l.out.Launches = append(l.out.Launches, out)
 }
 

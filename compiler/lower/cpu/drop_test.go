@@ -45,7 +45,7 @@ func TestDropped(t *testing.T) {
 			if _, err := b.Build(); err != nil {
 				t.Fatal(err)
 			}
-			if err := fuse.Fuse(m); err != nil {
+			if err := fuse.Fuse(true)(m); err != nil {
 				t.Fatal(err)
 			}
 			lowered, err := Target{}.Lower(m.Programs[0])
