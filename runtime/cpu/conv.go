@@ -256,8 +256,9 @@ type feed struct {
 	rows   []float32
 	stride int
 	image  int
-	from   int // the image's row that the first one is, without pads
-	filled int // how many there are
+	from   int  // the image's row that the first one is, without pads
+	filled int  // how many there are
+	clean  bool // the pads are there, of an image before
 
 	wider *feed // whose rows these are, from that one on
 	skip  int
@@ -293,7 +294,7 @@ func (f *feed) until(row int) {
 		return
 	}
 	for ; f.filled < row; f.filled++ {
-		f.row(f.rows, f.filled, f.image, f.from+f.filled)
+		f.row(f.rows, f.filled, f.image, f.from+f.filled, f.clean)
 	}
 }
 
@@ -317,19 +318,24 @@ func (p *padded) inPlace() bool {
 	return p.parts == nil && p.prologue.none() && p.left <= 0 && p.width-p.left <= p.w
 }
 
-// row fills a padded row, of the number at, from row h of an image. The rows before it are there.
-func (p *padded) row(rows []float32, at, image, h int) {
+// row fills a padded row, of the number at, from row h of an image. The rows before it are there, and the pads are where they
+// are clean.
+func (p *padded) row(rows []float32, at, image, h int, clean bool) {
 	from, to := max(0, p.left), min(p.width, p.w+p.left) // pixels that lie inside the image
 	stride := p.width * p.c
 	dst := rows[at*stride:]
 	if h < 0 || h >= p.h || from >= to {
-		clear(dst[:stride])
+		if !clean {
+			clear(dst[:stride])
+		}
 		return
 	}
-	if at == 0 || h == 0 {
-		clear(dst[:from*p.c])
+	if !clean {
+		if at == 0 || h == 0 {
+			clear(dst[:from*p.c])
+		}
+		clear(dst[to*p.c : min(stride+from*p.c, len(dst))]) // the next row's pad, too
 	}
-	clear(dst[to*p.c : min(stride+from*p.c, len(dst))]) // the next row's pad, too
 	p.load(dst[from*p.c:to*p.c], (image*p.h+h)*p.w+from-p.left)
 }
 

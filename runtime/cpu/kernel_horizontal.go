@@ -79,8 +79,15 @@ func inTurns(list []byImage) (task, error) {
 	source, room := commonSource(list)
 	t.scratch += room
 	reads := func(i, unit int, into *ahead) {
-		if one := &list[i]; one.source != nil && (i == 0 || source == nil) {
-			one.source.reads(unit, 0, one.source.height, into)
+		from := list[i].source
+		if source != nil {
+			from = nil
+			if i == 0 {
+				from = source
+			}
+		}
+		if from != nil {
+			from.reads(unit, 0, from.height, into)
 		}
 		list[i].reads(unit, into)
 	}
@@ -101,6 +108,7 @@ func inTurns(list []byImage) (task, error) {
 		for unit := from; unit < to; unit++ {
 			if source != nil {
 				*image = source.feed(scratch[:room], unit, 0, source.height)
+				image.clean = unit > from
 			}
 			for i := range list {
 				next.clear(list[i].work)
@@ -116,8 +124,8 @@ func inTurns(list []byImage) (task, error) {
 	return t, nil
 }
 
-// commonSource is the padded image that several tasks read which differ in their pads alone, and how many elements it
-// has; nil if there are not two of them.
+// commonSource is the padded image that all tasks read which read one, where they differ in their pads alone, and how many
+// elements it has; nil otherwise. It has memory of its own, in which the pads stay from image to image.
 func commonSource(list []byImage) (common *padded, elements int) {
 	tasks := 0
 	for _, one := range list {
@@ -132,7 +140,7 @@ func commonSource(list []byImage) (common *padded, elements int) {
 		}
 		tasks++
 	}
-	if tasks < 2 {
+	if tasks == 0 {
 		return nil, 0
 	}
 	return common, common.height * common.width * common.c
