@@ -28,10 +28,7 @@ func (m *moments) of(unit int) (mean, square, sum, center []float64) {
 	return all[:room], all[room : 2*room], all[2*room : 3*room], all[3*room:]
 }
 
-// centerPixels are those whose mean is the centre of a unit.
-const centerPixels = 64
-
-// add takes pixels of a unit, piece by piece. The differences are to the mean of the first pixels, so that a mean far from
+// add takes pixels of a unit, piece by piece. The differences are to the mean of the first piece, so that a mean far from
 // zero costs no digits; end corrects them for it.
 func (m *moments) add(unit int, x []float32, first bool) {
 	n := m.channels
@@ -41,10 +38,9 @@ func (m *moments) add(unit int, x []float32, first bool) {
 		clear(mean)
 		clear(sum)
 		clear(square)
-		pixels := min(centerPixels, len(x)/n)
-		vec.columnSums(mean, x[:pixels*n], n)
+		vec.columnSums(mean, x, n)
 		for c := range center {
-			center[c] = float32(mean[c] / float64(pixels))
+			center[c] = float32(mean[c] / float64(len(x)/n))
 		}
 	}
 	vec.columnMoments(sum, square, x, center)
