@@ -16,6 +16,7 @@ import (
 	goruntime "runtime"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -58,8 +59,7 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 		// What compiling left behind goes, so that the tasks come to stand between what of it is kept and not behind it:
 		// 30 of 530 MiB in a search of second order.
 		goruntime.GC()
-		// Tasks stay, so to look for garbage among them each time they have doubled is in vain: a third of the time to load.
-		defer debug.SetGCPercent(debug.SetGCPercent(400))
+		defer collectRarely()()
 	}
 	i := &instance{plan: p, version: 1}
 	for space, size := range [2]int64{plan.Arena: p.ArenaBytes, plan.Variables: p.VariableBytes} {
@@ -80,6 +80,34 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 		debug.FreeOSMemory() // what binding left behind goes before the arena comes
 	}
 	return i, nil
+}
+
+// loads are those that go on, and the collector's percentage before the first of them.
+var loads struct {
+	sync.Mutex
+	count, percent int
+}
+
+// rarePercent is how much garbage may come on top of what stays while a plan is loaded. Tasks stay, so to look for garbage
+// among them each time they have doubled is in vain, and took a third of the time.
+const rarePercent = 400
+
+// collectRarely lets garbage be until the returned function is called, for all loads that go on at once.
+func collectRarely() (end func()) {
+	loads.Lock()
+	defer loads.Unlock()
+	if loads.count++; loads.count == 1 {
+		if loads.percent = debug.SetGCPercent(rarePercent); loads.percent < 0 || loads.percent > rarePercent {
+			debug.SetGCPercent(loads.percent)
+		}
+	}
+	return func() {
+		loads.Lock()
+		defer loads.Unlock()
+		if loads.count--; loads.count == 0 {
+			debug.SetGCPercent(loads.percent)
+		}
+	}
 }
 
 // manyBytes is the size of an arena beside which some milliseconds do not count.

@@ -207,8 +207,8 @@ func conv2dInputGrad(l *launch) (task, error) {
 	} else {
 		dx.Shape = c.intsOf("shape", 4, 1, mostConvParam)
 	}
-	if c.err == nil && (len(l.out) != max(1, len(from)) || len(l.in) > 3+len(from)) {
-		c.failf("has %d operands and %d results for %d parts", len(l.in), len(l.out), len(from))
+	if more := len(l.in) - len(from); c.err == nil && (from != nil && len(from) == 0 || len(l.out) != max(1, len(from)) || more < 2 || more > 3) {
+		c.failf("has %d operands and %d results for %d parts: wants one of each for every part, and 2 or 3 operands beside", len(l.in), len(l.out), len(from))
 	}
 	if c.err != nil {
 		return task{}, c.err

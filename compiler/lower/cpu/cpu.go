@@ -278,6 +278,7 @@ func (l *lowering) fusion(op *ir.Op) error {
 		}
 		p["parts"] = from
 		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(operands), masks...), outer), p, op)
+		l.out.Launches[len(l.out.Launches)-1].InPlace = nil // a part has no place in the whole
 		return nil
 	case fuse.Accumulate:
 		// Operands of the kernel: those of the gradient, then what it is added to.
@@ -331,9 +332,7 @@ func (l *lowering) launch(kernel string, like *ir.Op, operands []*ir.Value, p pl
 		}
 		out.Results = append(out.Results, l.define(v, o))
 	}
-	if p["parts"] == nil || kernel != "conv2d_input_grad" { // parts of what it makes are no place for it
-		out.InPlace = inPlace(kernel, len(operands))
-	}
+	out.InPlace = inPlace(kernel, len(operands))
 	l.out.Launches = append(l.out.Launches, out)
 }
 
