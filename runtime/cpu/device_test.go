@@ -3,6 +3,7 @@ package cpu
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -158,5 +159,25 @@ func TestLoadRefusesABadChoiceOfKernels(t *testing.T) {
 	_, badChoice = choose("avx1024", []vector{portable})
 	if _, err := New(1).Load(addPlan()); err == nil || err.Error() != `DARTSC_CPU is "avx1024": this build on this processor has generic` {
 		t.Errorf("got error %v", err)
+	}
+}
+
+// TestCollectRarely: loads that overlap in any order leave the collector as it was, also where it is to run more rarely still.
+func TestCollectRarely(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	for _, before := range []int{50, rarePercent, 1000, -1} {
+		debug.SetGCPercent(before)
+		first := collectRarely()
+		second := collectRarely()
+		first()
+		during := debug.SetGCPercent(before)
+		debug.SetGCPercent(during)
+		if want := max(before, rarePercent); before >= 0 && during != want || before < 0 && during != before {
+			t.Errorf("while a plan is loaded the percentage is %d, before it was %d", during, before)
+		}
+		second()
+		if after := debug.SetGCPercent(100); after != before {
+			t.Errorf("after two loads the percentage is %d, before it was %d", after, before)
+		}
 	}
 }
