@@ -34,3 +34,21 @@ func (c *count) Set(text string) error {
 	*c = count(v*scale + 0.5)
 	return nil
 }
+
+// steps is a flag's whole number of which the original parses a float: 50 and 50.0.
+type steps int
+
+func (s *steps) String() string { return strconv.Itoa(int(*s)) }
+
+// Type names the flag's value in help, as pflag names that of an int.
+func (s *steps) Type() string { return "int" }
+
+// Set reads a whole number.
+func (s *steps) Set(text string) error {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || v != float64(int(v)) {
+		return fmt.Errorf("want a whole number such as 50")
+	}
+	*s = steps(v)
+	return nil
+}

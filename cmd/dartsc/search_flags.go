@@ -63,7 +63,7 @@ func bindSearch(fs *pflag.FlagSet, c *recipe.SearchConfig) {
 	fs.Var((*count)(&c.MaxFlops), "max-flops", "multiply-adds that it may take for an image, as 600M")
 	fs.StringVar(&c.BudgetForm, "budget-form", c.BudgetForm, "network in which both are counted, as in arch cost: cifar or imagenet")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "of all randomness")
-	fs.IntVar(&c.ReportFreq, "report-freq", c.ReportFreq, "steps between two reports")
+	fs.Var((*steps)(&c.ReportFreq), "report-freq", "steps between two reports")
 	bindPrecision(fs, &c.Precision)
 }
 

@@ -67,7 +67,7 @@ func bindTrain(fs *pflag.FlagSet, c *recipe.TrainConfig) {
 	fs.IntVar(&c.CutoutLength, "cutout-length", c.CutoutLength, "side of that square in pixels")
 	fs.Float64Var(&c.TrainPortion, "train-portion", c.TrainPortion, "of the training images, to train on; below 1, epochs are evaluated on the rest")
 	fs.Uint64Var(&c.Seed, "seed", c.Seed, "of all randomness")
-	fs.IntVar(&c.ReportFreq, "report-freq", c.ReportFreq, "steps between two reports")
+	fs.Var((*steps)(&c.ReportFreq), "report-freq", "steps between two reports")
 	bindPrecision(fs, &c.Precision)
 }
 
