@@ -77,7 +77,8 @@ func Predict(p *plan.Program, r roofline.Roofline) []Launch {
 			launches[i] = Launch{Index: i, Kernel: l.Kernel, Phase: l.Phase, Scope: l.Scope, Bound: ByStart}
 			continue
 		}
-		compute, memory := r.All.Seconds(l.FLOPs, l.Bytes)
+		written := min(writes(p, l.Launch), l.Bytes)
+		compute, memory := r.All.Seconds(l.FLOPs, max(0, l.Bytes-written), written)
 		least, start := max(compute, memory), r.Launch*1e-6
 		likely := least / cmp.Or(r.Reached, 1)
 		bound := ByMemory
@@ -94,6 +95,16 @@ func Predict(p *plan.Program, r roofline.Roofline) []Launch {
 		}
 	}
 	return launches
+}
+
+// writes returns the bytes of a launch's results.
+func writes(p *plan.Program, l *plan.Launch) (bytes float64) {
+	results := slices.Clone(l.Results)
+	slices.Sort(results)
+	for _, r := range slices.Compact(results) {
+		bytes += float64(p.Buffers[r].Bytes())
+	}
+	return bytes
 }
 
 // Total adds up all launches.

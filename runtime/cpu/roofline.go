@@ -80,7 +80,7 @@ func memoryLevels(workers int) []memoryLevel {
 	}
 	second *= int64(workers)
 	third = max(third/2, 2*second)
-	const leastBeyond, mostBeyond = 128 << 20, 512 << 20
+	const leastBeyond, mostBeyond = 256 << 20, 512 << 20 // of 128 MiB a cache of 32 still gives a part
 	beyond := max(min(8*third, mostBeyond), leastBeyond)
 	return []memoryLevel{{"L2", second, second / 2}, {"L3", third, third / 2}, {"DRAM", 0, beyond}}
 }

@@ -40,15 +40,18 @@ type Level struct {
 	Update float64 `json:"update_gb_per_s"` // y += a·x: a third of the bytes is written
 }
 
-// Seconds is the least that so many operations over so many bytes take: the longer of the time to compute and the time
-// to move the bytes once from the nearest level that holds them all.
-func (s Speeds) Seconds(flops, bytes float64) (compute, memory float64) {
+// Seconds is the least that so many operations take which read and write so many bytes: the longer of the time to compute and
+// the time to move the bytes once to and from the nearest level that holds them all. Most memories give less to what hardly
+// writes than to what does both: reads have ways of their own.
+func (s Speeds) Seconds(flops, read, written float64) (compute, memory float64) {
 	if s.GFLOPS > 0 {
 		compute = flops / (s.GFLOPS * 1e9)
 	}
+	all := read + written
 	for _, l := range s.Levels {
-		if best := max(l.Read, l.Update); best > 0 && (l.Bytes == 0 || bytes <= float64(l.Bytes)) {
-			return compute, bytes / (best * 1e9)
+		if best := max(l.Read, l.Update); best > 0 && (l.Bytes == 0 || all <= float64(l.Bytes)) {
+			reading := max(l.Read, l.Update*2/3) // of the three that an update moves, two are read
+			return compute, max(all/(best*1e9), read/(reading*1e9))
 		}
 	}
 	return compute, 0

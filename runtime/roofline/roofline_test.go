@@ -73,14 +73,16 @@ func TestOf(t *testing.T) {
 
 func TestSeconds(t *testing.T) {
 	r, _ := (&counted{}).MeasureRoofline(t.Context())
-	for _, c := range []struct{ flops, bytes, compute, memory float64 }{
-		{1e9, 1000, 0.01, 1000 / 50e9},
-		{0, 1001, 0, 1001 / 10e9},
-		{0, 0, 0, 0},
+	for _, c := range []struct{ flops, read, written, compute, memory float64 }{
+		{1e9, 1000, 0, 0.01, 1000 / 50e9},
+		{1e9, 500, 500, 0.01, 1000 / 50e9},
+		{0, 501, 500, 0, 1001 / 10e9},
+		{0, 2000, 100, 0, 2000 / 8e9},
+		{0, 0, 0, 0, 0},
 	} {
-		compute, memory := r.All.Seconds(c.flops, c.bytes)
+		compute, memory := r.All.Seconds(c.flops, c.read, c.written)
 		if math.Abs(compute-c.compute)+math.Abs(memory-c.memory) > 1e-15 {
-			t.Errorf("%v operations over %v bytes: got %v, %v s, want %v, %v", c.flops, c.bytes, compute, memory, c.compute, c.memory)
+			t.Errorf("%v operations, %v bytes read and %v written: got %v, %v s, want %v, %v", c.flops, c.read, c.written, compute, memory, c.compute, c.memory)
 		}
 	}
 }
