@@ -62,10 +62,41 @@ type filter struct {
 
 // made is what becomes of what a convolution makes.
 type made struct {
-	y    []float32
-	sum  []float32                         // unless nil it is added to this, which may be y
-	bias *offset                           // or nil
-	end  func(pixel int, pixels []float32) // unless nil, pixels go there, with the place of the first in the batch, in place of y
+	y     []float32
+	sum   []float32    // unless nil it is added to this, which may be y
+	bias  *offset      // or nil
+	parts []maskedPart // unless there are none, in place of y
+}
+
+// maskedPart is channels from one on, so many, where x is positive.
+type maskedPart struct {
+	from, c int
+	x, y    []float32
+}
+
+// reads adds the memory that so many pixels from one on come from and go to.
+func (m *made) reads(pixel, pixels, channels int, into *ahead) {
+	from, to := pixel*channels, (pixel+pixels)*channels
+	if m.sum != nil {
+		into.add(m.sum[from:to])
+	}
+	if len(m.parts) == 0 && (m.sum == nil || &m.sum[0] != &m.y[0]) {
+		into.add(m.y[from:to])
+	}
+	for _, p := range m.parts {
+		into.add(p.x[pixel*p.c:][:pixels*p.c])
+		into.add(p.y[pixel*p.c:][:pixels*p.c])
+	}
+}
+
+// split writes the parts of pixels from one on.
+func (m *made) split(pixel int, all []float32, channels int) {
+	pixels, mask := len(all)/channels, pointwiseRow("relu_grad")
+	for _, p := range m.parts {
+		y := p.y[pixel*p.c:][:pixels*p.c]
+		vec.copyRows(y, p.c, all[p.from:], channels, p.c, pixels)
+		mask(y, y, p.x[pixel*p.c:][:len(y)], 0, 0)
+	}
 }
 
 // convolve is the task of a convolution of x, or of parts, after the given phases.
@@ -95,7 +126,7 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 	if to.sum != nil && g.depthwise() {
 		extra = work.each * g.ow * g.o
 	}
-	if to.end != nil {
+	if len(to.parts) > 0 {
 		extra += work.each * g.ow * g.o
 	}
 	tasks := work.parts(g.macs())
@@ -107,10 +138,14 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 			image, first, last := work.at(unit)
 			x, stride := source.rows(scratch[:room], image, first*g.sh, g.height(last-first))
 			g.lookAhead(work, unit, &source, next)
+			if unit+1 < work.count() {
+				image, first, last := work.at(unit + 1)
+				to.reads((image*g.oh+first)*g.ow, (last-first)*g.ow, g.o, next)
+			}
 			pixel := (image*g.oh + first) * g.ow
 			n, more := (last-first)*g.ow*g.o, scratch[room:]
 			var out []float32
-			if to.end == nil {
+			if len(to.parts) == 0 {
 				out = to.y[pixel*g.o:][:n]
 			} else {
 				out, more = more[:n], more[n:]
@@ -125,9 +160,7 @@ func convolve(l *launch, g convolution, x []float32, parts []part, p prologue, w
 				rows(more[:n], x, stride, last-first, next)
 				vec.add(out, more[:n])
 			}
-			if to.end != nil {
-				to.end(pixel, out)
-			}
+			to.split(pixel, out, g.o)
 		}
 	}
 	return task{scratch: room + extra, once: prepare, phases: append(phases, phase{tasks, run})}
@@ -230,24 +263,15 @@ func conv2dInputGrad(l *launch) (task, error) {
 		}
 		return stridedInputGrad(l, g, dy.f32, w.f32, dx.f32, sum), nil
 	}
-	end := c.maskedParts(from, len(l.in)-len(from), dx)
+	parts := c.maskedParts(from, len(l.in)-len(from), dx)
 	t := g.transposed()
 	turned := l.shared(len(w.f32))
-	return convolve(l, t, dy.f32, nil, prologue{}, filter{turned, false}, made{y: dx.f32, sum: sum, end: end}, []phase{g.turn(turned, w.f32)}), c.err
+	return convolve(l, t, dy.f32, nil, prologue{}, filter{turned, false}, made{y: dx.f32, sum: sum, parts: parts}, []phase{g.turn(turned, w.f32)}), c.err
 }
 
-// maskedParts returns what writes channels of pixels, those from the given ones on, to the results, where the operands from
-// at on are positive; nil if there are none.
-func (c *checker) maskedParts(from []int, at int, whole tensor) func(pixel int, pixels []float32) {
-	if from == nil {
-		return nil
-	}
-	type part struct {
-		from, c int
-		x, y    []float32
-	}
-	var parts []part
-	channels := whole.Shape[1]
+// maskedParts reads the results that are channels of the whole, those from the given ones on, and the operands from at on that
+// mask them.
+func (c *checker) maskedParts(from []int, at int, whole tensor) (parts []maskedPart) {
 	for i, first := range from {
 		x, y := c.operand(at+i, plan.F32), c.result(i, plan.F32)
 		c.image(y)
@@ -257,20 +281,12 @@ func (c *checker) maskedParts(from []int, at int, whole tensor) func(pixel int, 
 		}
 		s := whole.Shape
 		c.shape(y, s[0], y.Shape[1], s[2], s[3])
-		if first < 0 || first+y.Shape[1] > channels {
-			c.failf("part %d has channels %d to %d of %d", i, first, first+y.Shape[1], channels)
+		if first < 0 || first+y.Shape[1] > s[1] {
+			c.failf("part %d has channels %d to %d of %d", i, first, first+y.Shape[1], s[1])
 		}
-		parts = append(parts, part{first, y.Shape[1], x.f32, y.f32})
+		parts = append(parts, maskedPart{first, y.Shape[1], x.f32, y.f32})
 	}
-	mask := pointwiseRow("relu_grad")
-	return func(pixel int, pixels []float32) {
-		n := len(pixels) / channels
-		for _, p := range parts {
-			y := p.y[pixel*p.c:][:n*p.c]
-			vec.copyRows(y, p.c, pixels[p.from:], channels, p.c, n)
-			mask(y, y, p.x[pixel*p.c:][:len(y)], 0, 0)
-		}
-	}
+	return parts
 }
 
 // transposed is the way back of a convolution with stride 1: one too, with its kernel turned around.
