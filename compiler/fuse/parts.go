@@ -68,8 +68,13 @@ func (p *Parts) Cotangent() *ir.Value {
 
 // Addend is what the cotangent of x is added to.
 func (p *Parts) Addend() *ir.Value {
-	if p.Add.Operands[0] == p.DX.Result() {
-		return p.Add.Operands[1]
+	return Addend(p.Add, p.DX.Result())
+}
+
+// Addend is the operand of an addition that is not the given one.
+func Addend(add *ir.Op, v *ir.Value) *ir.Value {
+	if add.Operands[0] == v {
+		return add.Operands[1]
 	}
-	return p.Add.Operands[0]
+	return add.Operands[0]
 }

@@ -208,10 +208,7 @@ func (g *grouping) sum(v *ir.Value) *ir.Op {
 	if add == nil || add.Kind != "add" || add.Operands[0] == add.Operands[1] || !add.Result().Type.Equal(v.Type) {
 		return nil
 	}
-	other := add.Operands[0]
-	if other == v {
-		other = add.Operands[1]
-	}
+	other := Addend(add, v)
 	if !other.Type.Equal(v.Type) || other.Def != nil && g.at[other.Def] > g.at[v.Def] {
 		return nil
 	}

@@ -78,7 +78,7 @@ func Predict(p *plan.Program, r roofline.Roofline) []Launch {
 			continue
 		}
 		written := min(writes(p, l.Launch), l.Bytes)
-		compute, memory := r.All.Seconds(l.FLOPs, max(0, l.Bytes-written), written)
+		compute, memory := r.All.Seconds(l.FLOPs, l.Bytes-written, written)
 		least, start := max(compute, memory), r.Launch*1e-6
 		likely := least / cmp.Or(r.Reached, 1)
 		bound := ByMemory

@@ -294,7 +294,7 @@ func (f *feed) until(row int) {
 		return
 	}
 	for ; f.filled < row; f.filled++ {
-		f.row(f.rows, f.filled, f.image, f.from+f.filled, f.clean)
+		f.row()
 	}
 }
 
@@ -318,25 +318,24 @@ func (p *padded) inPlace() bool {
 	return p.parts == nil && p.prologue.none() && p.left <= 0 && p.width-p.left <= p.w
 }
 
-// row fills a padded row, of the number at, from row h of an image. The rows before it are there, and the pads are where they
-// are clean.
-func (p *padded) row(rows []float32, at, image, h int, clean bool) {
-	from, to := max(0, p.left), min(p.width, p.w+p.left) // pixels that lie inside the image
-	stride := p.width * p.c
-	dst := rows[at*stride:]
-	if h < 0 || h >= p.h || from >= to {
-		if !clean {
-			clear(dst[:stride])
+// row fills the next row.
+func (f *feed) row() {
+	from, to := max(0, f.left), min(f.width, f.w+f.left) // pixels that lie inside the image
+	h, dst := f.from+f.filled, f.rows[f.filled*f.stride:]
+	inside := h >= 0 && h < f.h && from < to
+	switch {
+	case f.clean:
+	case !inside:
+		clear(dst[:f.stride])
+	default:
+		if f.filled == 0 || h == 0 {
+			clear(dst[:from*f.c])
 		}
-		return
+		clear(dst[to*f.c : min(f.stride+from*f.c, len(dst))]) // the next row's pad, too
 	}
-	if !clean {
-		if at == 0 || h == 0 {
-			clear(dst[:from*p.c])
-		}
-		clear(dst[to*p.c : min(stride+from*p.c, len(dst))]) // the next row's pad, too
+	if inside {
+		f.load(dst[from*f.c:to*f.c], (f.image*f.h+h)*f.w+from-f.left)
 	}
-	p.load(dst[from*p.c:to*p.c], (image*p.h+h)*p.w+from-p.left)
 }
 
 // load fills dst with pixels from one on.
@@ -358,7 +357,8 @@ func (p *padded) load(dst []float32, pixel int) {
 type normalisation struct {
 	mean, variance, gamma, beta []float32 // gamma and beta nil: one and zero
 	eps                         float64
-	coefficients                func() []float32 // mean, scale, beta
+	drop                        *drops           // behind it; nil: none
+	coefficients                func() []float32 // mean, scale, beta, both times what drop multiplies images by that it keeps
 }
 
 // normalisation reads mean, var[, gamma, beta] from the operands from at on.
@@ -385,12 +385,13 @@ func (n *normalisation) fill() {
 	c := len(n.mean)
 	all := n.coefficients()
 	copy(all[:c], n.mean)
+	kept := n.drop.factor()
 	for i, v := range n.variance {
 		s, b := 1/math.Sqrt(float64(v)+n.eps), float32(0)
 		if n.gamma != nil {
 			s, b = s*float64(n.gamma[i]), n.beta[i]
 		}
-		all[c+i], all[2*c+i] = float32(s), b
+		all[c+i], all[2*c+i] = float32(s)*kept, b*kept
 	}
 }
 

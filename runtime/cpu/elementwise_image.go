@@ -81,6 +81,9 @@ func (p *placer) operands(op string, registers []int) {
 // reads, and a drop_path of such a one that an addition alone reads. Of the two terms of an addition it is the later one.
 func (p *placer) joinTerms() {
 	p.inside = slices.Repeat([]int{-1}, len(p.Code))
+	if !slices.ContainsFunc(p.Code, func(c plan.Instruction) bool { return c.Op == "batch_norm" }) {
+		return
+	}
 	readers := make([]int, len(p.in)+len(p.Code))
 	for _, c := range p.Code {
 		for _, r := range c.Args {
@@ -122,8 +125,9 @@ func (p *placer) isInside(register int) bool {
 
 // reads are the registers that an instruction reads, with those that it does.
 func (p *placer) reads(i int) []int {
-	args := slices.Clone(p.Code[i].Args)
-	for _, r := range p.Code[i].Args {
+	own := p.Code[i].Args
+	args := own[:len(own):len(own)]
+	for _, r := range own {
 		if p.isInside(r) {
 			args = append(args, p.reads(r-len(p.in))...)
 		}
@@ -131,11 +135,10 @@ func (p *placer) reads(i int) []int {
 	return args
 }
 
-// term is a normalised tensor, times a factor by image unless it has no drops.
+// term is a normalised tensor, of which a path may drop images.
 type term struct {
-	norm *normalisation
-	x    location
-	drop *drops
+	*normalisation
+	x location
 }
 
 func (p *placer) norm(in plan.Instruction) term {
@@ -157,16 +160,15 @@ func (p *placer) norm(in plan.Instruction) term {
 	}
 	n.coefficients = p.shared(3 * channels)
 	p.norms = append(p.norms, n)
-	return term{norm: n, x: p.locations[in.Args[0]]}
+	return term{n, p.locations[in.Args[0]]}
 }
 
 // dropped is the term of a drop_path whose batch_norm it does.
 func (p *placer) dropped(in plan.Instruction) term {
 	drop := p.path(in)
 	t := p.norm(p.Code[in.Args[0]-len(p.in)])
-	t.drop = drop
 	if p.err == nil {
-		t.drop.norms = append(t.drop.norms, t.norm)
+		t.drop = drop
 	}
 	return t
 }
@@ -174,7 +176,7 @@ func (p *placer) dropped(in plan.Instruction) term {
 // normalize is the step of a batch_norm.
 func (p *placer) normalize(in plan.Instruction) step {
 	t := p.norm(in)
-	return step{run: func(dst, x, _ []float32, _, _ float32) { t.norm.apply(dst, x, false) }, x: t.x, y: t.x}
+	return step{run: func(dst, x, _ []float32, _, _ float32) { t.apply(dst, x, false) }, x: t.x, y: t.x}
 }
 
 // addTerm is the step of an addition to a term.
@@ -196,15 +198,14 @@ func (p *placer) addTerm(in plan.Instruction) step {
 	if t.drop != nil {
 		s.factor = t.drop.factors
 	}
-	type ones int
-	c := len(t.norm.mean)
-	one := p.workspace.table(ones(c), func() []float32 { return slices.Repeat([]float32{1}, c) })
+	c := len(t.mean)
+	one := p.repeated(1, c)
 	s.run = func(dst, x, sum []float32, factor, _ float32) {
 		if factor == 0 {
 			copy(dst, sum) // nothing moves where they are the same
 			return
 		}
-		all := t.norm.coefficients()
+		all := t.coefficients()
 		vec.affine(dst, sum, x, all[:c], one, all[c:2*c], all[2*c:3*c])
 	}
 	return s
@@ -217,11 +218,11 @@ func (p *placer) prepare() []phase {
 		return nil
 	}
 	return []phase{{1, func(int, []float32) {
-		for _, n := range norms {
-			n.fill()
-		}
 		for _, d := range paths {
 			d.fill()
+		}
+		for _, n := range norms { // which know of their paths
+			n.fill()
 		}
 	}}}
 }
@@ -249,7 +250,7 @@ func (p *placer) drop(in plan.Instruction) step {
 	if p.isInside(in.Args[0]) {
 		t := p.dropped(in)
 		d, s.x = t.drop, t.x
-		apply = func(dst, x []float32, _ float32) { t.norm.apply(dst, x, false) }
+		apply = func(dst, x []float32, _ float32) { t.apply(dst, x, false) }
 	} else {
 		d, s.x = p.path(in), p.locations[in.Args[0]]
 	}

@@ -62,6 +62,15 @@ func (w *workspace) table(key any, numbers func() []float32) []float32 {
 	return table.([]float32)
 }
 
+// repeated is a row of so many times one number.
+func (l *launch) repeated(v float32, n int) []float32 {
+	type row struct {
+		value  float32
+		length int
+	}
+	return l.workspace.table(row{v, n}, func() []float32 { return slices.Repeat([]float32{v}, n) })
+}
+
 // mostKept bounds the elements that the launches of a plan keep: beyond it they make them anew each time.
 const mostKept = 1 << 28
 

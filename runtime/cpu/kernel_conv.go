@@ -66,6 +66,7 @@ type made struct {
 	sum   []float32    // unless nil it is added to this, which may be y
 	bias  *offset      // or nil
 	parts []maskedPart // unless there are none, in place of y
+	mask  rowFunc      // of the parts
 }
 
 // maskedPart is channels from one on, so many, where x is positive.
@@ -91,11 +92,11 @@ func (m *made) reads(pixel, pixels, channels int, into *ahead) {
 
 // split writes the parts of pixels from one on.
 func (m *made) split(pixel int, all []float32, channels int) {
-	pixels, mask := len(all)/channels, pointwiseRow("relu_grad")
+	pixels := len(all) / channels
 	for _, p := range m.parts {
 		y := p.y[pixel*p.c:][:pixels*p.c]
 		vec.copyRows(y, p.c, all[p.from:], channels, p.c, pixels)
-		mask(y, y, p.x[pixel*p.c:][:len(y)], 0, 0)
+		m.mask(y, y, p.x[pixel*p.c:][:len(y)], 0, 0)
 	}
 }
 
@@ -266,7 +267,7 @@ func conv2dInputGrad(l *launch) (task, error) {
 	parts := c.maskedParts(from, len(l.in)-len(from), dx)
 	t := g.transposed()
 	turned := l.shared(len(w.f32))
-	return convolve(l, t, dy.f32, nil, prologue{}, filter{turned, false}, made{y: dx.f32, sum: sum, parts: parts}, []phase{g.turn(turned, w.f32)}), c.err
+	return convolve(l, t, dy.f32, nil, prologue{}, filter{turned, false}, made{y: dx.f32, sum: sum, parts: parts, mask: pointwiseRow("relu_grad")}, []phase{g.turn(turned, w.f32)}), c.err
 }
 
 // maskedParts reads the results that are channels of the whole, those from the given ones on, and the operands from at on that

@@ -81,12 +81,9 @@ func inTurns(list []byImage) (task, error) {
 	reads := func(i, unit int, into *ahead) {
 		from := list[i].source
 		if source != nil {
-			from = nil
-			if i == 0 {
-				from = source
-			}
+			from = source
 		}
-		if from != nil {
+		if from != nil && (i == 0 || source == nil) {
 			from.reads(unit, 0, from.height, into)
 		}
 		list[i].reads(unit, into)

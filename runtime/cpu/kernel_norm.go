@@ -93,7 +93,7 @@ func batchNormSums(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	drop := c.drops(4, x.Shape[0])
-	if want := 4; c.err == nil && len(l.in) != want && drop == nil || drop != nil && len(l.in) != 7 {
+	if (drop == nil) != (len(l.in) == 4) || drop != nil && len(l.in) != 7 {
 		c.failf("has %d operands, wants 4, or 7 with a drop path", len(l.in))
 	}
 	parts := pixelParts(rows, n)
@@ -117,7 +117,7 @@ func batchNormSums(l *launch) (task, error) {
 			}
 		}
 	}
-	return task{phases: []phase{{1, func(int, []float32) { drop.fill() }}, {parts, run}, sums.merge()}}, c.err
+	return task{phases: []phase{drop.prepare(), {parts, run}, sums.merge()}}, c.err
 }
 
 // batch_norm_input_grad(g, x, mean, var, Σg, Σg·x̂[, gamma][, weights]) → dx = a·g + b·(x - mean) + c with coefficients by

@@ -35,7 +35,7 @@ func bindDropPath(l *launch) (task, error) {
 		return task{}, c.err
 	}
 	size, d := len(x.f32)/rows, newDrops(p, random, rows)
-	return task{phases: []phase{{1, func(int, []float32) { d.fill() }}, rowParts(rows, size, func(first, last int) {
+	return task{phases: []phase{d.prepare(), rowParts(rows, size, func(first, last int) {
 		for row := first; row < last; row++ {
 			into := y.f32[row*size : (row+1)*size]
 			if factor := d.factors[row]; factor == 0 {
@@ -53,7 +53,6 @@ type drops struct {
 	random  randomness
 	kept    float32
 	factors []float32
-	norms   []*normalisation // of which the result is multiplied: their coefficients are
 }
 
 func newDrops(p tensor, random randomness, images int) *drops {
@@ -80,9 +79,17 @@ func (d *drops) fill() {
 			d.factors[image] = d.kept
 		}
 	}
-	for _, n := range d.norms {
-		vec.multiply(n.coefficients()[len(n.mean):], d.kept)
+}
+
+// prepare is the phase that comes first.
+func (d *drops) prepare() phase { return phase{1, func(int, []float32) { d.fill() }} }
+
+// factor is what images are multiplied by that are kept: 1 without a drop path.
+func (d *drops) factor() float32 {
+	if d == nil {
+		return 1
 	}
+	return d.kept
 }
 
 // outermost returns the size of the first axis, which must also be the outermost in memory.

@@ -134,10 +134,7 @@ func (p *products) merge() phase {
 				product[c] += moreX[c]
 			}
 		}
-		factor := 1.0
-		if p.drop != nil {
-			factor = float64(p.drop.kept)
-		}
+		factor := float64(p.drop.factor())
 		for c, v := range sum {
 			p.sum[c], p.sumX[c] = float32(v*factor), float32(product[c]*factor/math.Sqrt(float64(p.variance[c])+p.eps))
 		}
@@ -168,12 +165,12 @@ func (c *checker) normGradient(at, end, rows, channels int, eps float64, weight 
 
 func (g *normGradient) prepare() phase {
 	return phase{1, func(int, []float32) {
-		all, factor, n, kept := g.coefficients(), float64(*g.weight), len(g.channel[0]), 1.0
+		all, factor, n := g.coefficients(), float64(*g.weight), len(g.channel[0])
 		copy(all[:n], g.channel[0])
 		if g.drop != nil {
 			g.drop.fill()
-			kept = float64(g.drop.kept)
 		}
+		kept := float64(g.drop.factor())
 		for i := range n {
 			inverse := 1 / math.Sqrt(float64(g.channel[1][i])+g.eps)
 			a := inverse * factor

@@ -1,7 +1,5 @@
 package cpu
 
-import "slices"
-
 // What poolings of windows of 3×3 around each pixel do, the ones that supernets have, see vector.
 
 // around says whether the windows are of that kind, in rows of at least two pixels.
@@ -10,13 +8,7 @@ func (p *pooling) around() bool {
 }
 
 // row is a row of one number.
-func (p *pooling) row(l *launch, v float32) []float32 {
-	type row struct {
-		value  float32
-		length int
-	}
-	return l.workspace.table(row{v, p.w * p.c}, func() []float32 { return slices.Repeat([]float32{v}, p.w*p.c) })
-}
+func (p *pooling) row(l *launch, v float32) []float32 { return l.repeated(v, p.w*p.c) }
 
 // rowsInside is how many of three rows around one are inside the image.
 func (p *pooling) rowsInside(row int) int { return min(row+2, p.h) - max(row-1, 0) }

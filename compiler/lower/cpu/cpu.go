@@ -184,8 +184,7 @@ func (l *lowering) op(op *ir.Op) error {
 	if op.Kind == "batch_norm_sums" {
 		p := params(op.Attrs)
 		g, drop := l.beforeDrop(op.Operands[0], p)
-		l.launch(op.Kind, op, slices.Concat([]*ir.Value{g}, op.Operands[1:], drop), p, op)
-		l.out.Launches[len(l.out.Launches)-1].Bytes += bytesOf(drop)
+		l.launch(op.Kind, op, slices.Concat([]*ir.Value{g}, op.Operands[1:], drop), p, op).Bytes += bytesOf(drop)
 		return nil
 	}
 	if fuse.Pointwise(op) {
@@ -269,7 +268,7 @@ func (l *lowering) fusion(op *ir.Op) error {
 			case "conv2d_input_grad":
 				gradient, operands = inner, inner.Operands
 			case "add":
-				operands = append(slices.Clone(operands), other(inner, gradient.Result()))
+				operands = append(slices.Clone(operands), fuse.Addend(inner, gradient.Result()))
 			}
 		}
 		for _, r := range body.Results {
@@ -277,26 +276,17 @@ func (l *lowering) fusion(op *ir.Op) error {
 			masks, from = append(masks, mask.Operands[1]), append(from, mask.Operands[0].Def.Attrs.Ints("starts")[1])
 		}
 		p["parts"] = from
-		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(operands), masks...), outer), p, op)
-		l.out.Launches[len(l.out.Launches)-1].InPlace = nil // a part has no place in the whole
+		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(operands), masks...), outer), p, op).InPlace = nil // a part has no place in the whole
 		return nil
 	case fuse.Accumulate:
 		// Operands of the kernel: those of the gradient, then what it is added to.
 		gradient := body.Ops[0]
-		sum := other(root, gradient.Result())
+		sum := fuse.Addend(root, gradient.Result())
 		l.launch(gradient.Kind, gradient, outside(append(slices.Clone(gradient.Operands), sum), outer), params(gradient.Attrs), op)
 		return nil
 	default:
 		return fmt.Errorf("no kernel for group %q", group)
 	}
-}
-
-// other is the operand of an addition that is not the given one.
-func other(add *ir.Op, v *ir.Value) *ir.Value {
-	if add.Operands[0] == v {
-		return add.Operands[1]
-	}
-	return add.Operands[0]
 }
 
 func outside(inner []*ir.Value, outer map[*ir.Value]*ir.Value) []*ir.Value {
@@ -307,9 +297,9 @@ func outside(inner []*ir.Value, outer map[*ir.Value]*ir.Value) []*ir.Value {
 	return values
 }
 
-// launch appends a kernel. Like is the operation whose rules of layout it follows; op is the one in the program, which
+// launch appends a kernel, and returns it until the next one. Like is the operation whose rules of layout it follows; op is the one in the program, which
 // has the results.
-func (l *lowering) launch(kernel string, like *ir.Op, operands []*ir.Value, p plan.Params, op *ir.Op) {
+func (l *lowering) launch(kernel string, like *ir.Op, operands []*ir.Value, p plan.Params, op *ir.Op) *lower.Launch {
 	first := func(at int) plan.Layout {
 		if at < len(operands) {
 			return l.out.Tensors[l.operand(operands[at])].Order
@@ -334,6 +324,7 @@ func (l *lowering) launch(kernel string, like *ir.Op, operands []*ir.Value, p pl
 	}
 	out.InPlace = inPlace(kernel, len(operands))
 	l.out.Launches = append(l.out.Launches, out)
+	return &l.out.Launches[len(l.out.Launches)-1]
 }
 
 // elementwise lowers a tree of pointwise operations to one kernel with a small program.
