@@ -42,9 +42,10 @@ const (
 	Moment                // the state of an optimiser (momentum buffer, Adam's moments and step count)
 	Statistic             // a running statistic of BatchNorm
 	Control               // a scalar that changes from step to step: learning rate, seed, step counter, probability
+	Data                  // what programs read and never assign, and no checkpoint keeps: a data set that stays on the device
 )
 
-var kinds = [...]string{Weight: "weight", Alpha: "alpha", Moment: "moment", Statistic: "statistic", Control: "control"}
+var kinds = [...]string{Weight: "weight", Alpha: "alpha", Moment: "moment", Statistic: "statistic", Control: "control", Data: "data"}
 
 // String returns the name of the kind in the text form.
 func (k Kind) String() string {
@@ -61,7 +62,7 @@ func ParseKind(name string) (Kind, error) {
 			return Kind(k), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown kind of variable %q: want weight, alpha, moment, statistic or control", name)
+	return 0, fmt.Errorf("unknown kind of variable %q: want weight, alpha, moment, statistic, control or data", name)
 }
 
 // Distribution is how a variable starts.

@@ -190,7 +190,7 @@ func TestParseErrors(t *testing.T) {
 		{"cut off", `module "m" {` + "\n", `2:1: want "variable", "program" or "}", found the end of the text`},
 		{"text after the end", "module \"m\" {}\nmodule", "2:1: want the end of the text, found module"},
 		{"kind of variable", `module "m" { variable @w wait f32[] = constant(0.0) }`,
-			`1:26: unknown kind of variable "wait": want weight, alpha, moment, statistic or control`},
+			`1:26: unknown kind of variable "wait": want weight, alpha, moment, statistic, control or data`},
 		{"distribution", `module "m" { variable @w weight f32[] = zero(0.0) }`, `1:41: unknown distribution "zero": want constant, uniform or normal`},
 		{"variable twice", "module \"m\" { variable @w weight f32[] = constant(0.0)\nvariable @\"w\" alpha f32[] = constant(0.0) }",
 			"2:10: variable @w is declared twice"},

@@ -90,6 +90,9 @@ func (c *verifier) op(op *Op, variables map[*Variable]bool, defined map[*Value]b
 	if op.Variable != nil && !variables[op.Variable] {
 		return fmt.Errorf("variable %s does not belong here", op.Variable.Name)
 	}
+	if op.Kind == Assign && op.Variable != nil && op.Variable.Kind == Data {
+		return fmt.Errorf("assigns variable %s, which is data", op.Variable.Name)
+	}
 	if err := op.Attrs.check(); err != nil {
 		return err
 	}

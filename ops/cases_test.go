@@ -245,6 +245,8 @@ var i64 = ir.T(ir.I64)
 var randomCases = []opCase{
 	{name: "drop_path", in: types(f64(6, 2, 3), f64(), i64, i64), data: map[int]filler{1: all(0.3)}, constant: []int{1},
 		build: func(b *ops.Builder, in []*ir.Value) { b.DropPath(in[0], in[1], in[2], in[3], 7) }},
+	{name: "take_images", in: types(ir.T(ir.U8, 9, 4, 5, 3), ir.T(ir.I32, 4)), data: map[int]filler{1: words},
+		build: func(b *ops.Builder, in []*ir.Value) { b.TakeImages(in[0], in[1]) }},
 	{name: "random_crop", in: types(ir.T(ir.U8, 3, 4, 5, 3), i64, i64),
 		build: func(b *ops.Builder, in []*ir.Value) { b.RandomCrop(in[0], in[1], in[2], 2, 1) }},
 	{name: "random_flip", in: types(ir.T(ir.U8, 3, 4, 5, 1), i64, i64),

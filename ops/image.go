@@ -12,6 +12,28 @@ const dataOnly = "works on data, which has no gradient"
 
 var imageDefs = []*Def{
 	{
+		// take_images(set u8 [M,H,W,C], rows i32 [N]) → u8 [N,H,W,C], the images of these numbers; one that the set lacks is black.
+		Kind: "take_images", Operands: "set, rows",
+		Infer: func(op *ir.Op) ([]ir.Type, error) {
+			if err := first(wantOperands(op, 2, 2), wantRank(op, 0, 4), wantRank(op, 1, 1)); err != nil {
+				return nil, err
+			}
+			set, n := op.Operands[0].Type.Shape, op.Operands[1].Type.Shape[0]
+			return []ir.Type{ir.T(ir.U8, n, set[1], set[2], set[3])}, first(wantType(op, 0, ir.T(ir.U8, set...)), wantType(op, 1, ir.T(ir.I32, n)))
+		},
+		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
+			out, images := NewTensor(op.Results[0].Type), in[0].Type.Shape[0]
+			size := len(in[0].Data) / images
+			for i, row := range in[1].Data {
+				if row >= 0 && int(row) < images {
+					copy(out.Data[i*size:(i+1)*size], in[0].Data[int(row)*size:])
+				}
+			}
+			return []*Tensor{out}
+		},
+		NoGradient: dataOnly, FLOPs: noFLOPs, NoONNX: trainingOnly,
+	},
+	{
 		// random_crop(images, seed, step): pads with zeros on all sides and cuts the original size at a random place.
 		Kind: "random_crop", Operands: "images, seed, step", Attrs: []AttrDef{{"padding", 0}, {"stream", 0}},
 		Infer: func(op *ir.Op) ([]ir.Type, error) {
@@ -116,6 +138,11 @@ func inferImages(op *ir.Op) ([]ir.Type, error) {
 	}
 	images := op.Operands[0].Type
 	return []ir.Type{images}, wantType(op, 0, ir.T(ir.U8, images.Shape...))
+}
+
+// TakeImages gives the images of a set u8 [M,H,W,C] that have the numbers in rows i32 [N].
+func (b *Builder) TakeImages(set, rows *ir.Value) *ir.Value {
+	return b.one("take_images", values(set, rows))
 }
 
 // RandomCrop cuts images u8 [N,H,W,C] at a random place after padding with zeros.

@@ -13,7 +13,7 @@ import (
 // would be most of the memory that a process takes beside its plan. It is a multiple of what the generator makes at once.
 const initialPiece = 1 << 16
 
-// Initialize gives every variable its first value: the one that the plan holds, or as it says. Random values are a
+// Initialize gives every variable its first value: the one that the plan holds, or as it says; data is left as it is. Random values are a
 // function of the seed, the variable's name and the logical position alone, so the same model starts the same in every
 // layout, on every device, and with variables added or removed beside it.
 func (s *Session) Initialize(seed uint64) error {
@@ -22,6 +22,7 @@ func (s *Session) Initialize(seed uint64) error {
 		v := &s.plan.Variables[i]
 		var err error
 		switch fill := initial(v, seed); {
+		case v.Kind == "data":
 		case v.Values != nil:
 			err = s.Set(v.Name, v.Values)
 		case v.DType != plan.F32:

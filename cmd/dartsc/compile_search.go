@@ -53,5 +53,5 @@ func (o *compileSearch) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return o.compile(cmd, config.Precision, recipe.SearchMetadata(config, summary), func() (*ir.Module, error) { return recipe.SearchModule(config, summary) })
+	return o.compile(cmd, config.Precision, recipe.SearchMetadata(config, summary), func() (*ir.Module, error) { return recipe.SearchModule(config, summary, o.target, int64(o.limit)) })
 }

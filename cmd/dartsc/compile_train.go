@@ -54,5 +54,5 @@ func (o *compileTrain) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return o.compile(cmd, config.Precision, recipe.TrainMetadata(config, summary), func() (*ir.Module, error) { return recipe.TrainModule(config, summary) })
+	return o.compile(cmd, config.Precision, recipe.TrainMetadata(config, summary), func() (*ir.Module, error) { return recipe.TrainModule(config, summary, o.target, int64(o.limit)) })
 }

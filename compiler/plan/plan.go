@@ -79,7 +79,7 @@ func (t Tensor) String() string {
 	return t.DType.String() + strings.ReplaceAll(fmt.Sprint(t.Shape), " ", ",")
 }
 
-// Variable is state that outlives a step. Kind is one of weight, alpha, moment, statistic, control.
+// Variable is state that outlives a step. Kind is one of weight, alpha, moment, statistic, control, data.
 type Variable struct {
 	Name string
 	Kind string

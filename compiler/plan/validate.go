@@ -40,7 +40,7 @@ func Validate(p *Plan) error {
 }
 
 var (
-	variableKinds = []string{"weight", "alpha", "moment", "statistic", "control"}
+	variableKinds = []string{"weight", "alpha", "moment", "statistic", "control", "data"}
 	distributions = []string{"constant", "uniform", "normal"}
 )
 

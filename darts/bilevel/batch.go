@@ -6,14 +6,19 @@ import (
 )
 
 // Batch is the data that a step is given: raw images u8 [N,H,W,C], which the program augments itself, and labels
-// i32 [N]. With Raw, images are f32 [N,C,H,W], ready for the network.
+// i32 [N]. With Raw, images are f32 [N,C,H,W], ready for the network. With Kept, it is given their numbers, i32 [N], in a
+// data set of so many images that stays on the device as the variable DataSet.
 type Batch struct {
 	Size                    int
 	Height, Width, Channels int
 	Mean, Std               []float64 // per channel, in units of the full range
 	Augment                 Augment
 	Raw                     bool
+	Kept                    int
 }
+
+// DataSet is the variable, u8 [Kept,H,W,C], that whoever runs the programs gives its images.
+const DataSet = "data.images"
 
 // Augment is what happens to training images: random crop after padding by Padding pixels, random horizontal flip, and
 // a random square of Cutout pixels set to zero. Zero values leave each out.
@@ -35,11 +40,16 @@ type randomness struct {
 }
 
 func (c Batch) inputs(b *ops.Builder, prefix string) (images, labels *ir.Value) {
-	shape := ir.T(ir.U8, c.Size, c.Height, c.Width, c.Channels)
-	if c.Raw {
-		shape = ir.T(ir.F32, c.Size, c.Channels, c.Height, c.Width)
+	switch {
+	case c.Raw:
+		images = b.Input(prefix+"images", ir.T(ir.F32, c.Size, c.Channels, c.Height, c.Width))
+	case c.Kept > 0:
+		set := b.Declare(ir.Variable{Name: DataSet, Kind: ir.Data, Type: ir.T(ir.U8, c.Kept, c.Height, c.Width, c.Channels)})
+		images = b.TakeImages(b.Read(set), b.Input(prefix+"indices", ir.T(ir.I32, c.Size)))
+	default:
+		images = b.Input(prefix+"images", ir.T(ir.U8, c.Size, c.Height, c.Width, c.Channels))
 	}
-	return b.Input(prefix+"images", shape), b.Input(prefix+"labels", ir.T(ir.I32, c.Size))
+	return images, b.Input(prefix+"labels", ir.T(ir.I32, c.Size))
 }
 
 // training adds the inputs of a batch to train on, augmented.

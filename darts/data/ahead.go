@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"fmt"
 	"slices"
 )
 
@@ -34,7 +35,10 @@ func newAhead(order order, stride int, fill func(context.Context, int64, []int, 
 
 func (a *ahead) Steps() int { return a.order.steps() }
 
-func (a *ahead) Read(ctx context.Context, step int64, images []uint8, labels []int32) error {
+func (a *ahead) Read(ctx context.Context, step int64, into Batch) error {
+	if into.Indices != nil {
+		return fmt.Errorf("read step %d: images that are made for every step have no numbers", step)
+	}
 	if len(a.pending) > 0 && a.pending[0].step != step {
 		a.pending = nil // a jump: what is being prepared is dropped when it is done
 	}
@@ -57,8 +61,8 @@ func (a *ahead) Read(ctx context.Context, step int64, images []uint8, labels []i
 		a.pending = nil // so that another try begins anew
 		return first.err
 	}
-	copy(images, first.images)
-	copy(labels, first.labels)
+	copy(into.Images, first.images)
+	copy(into.Labels, first.labels)
 	a.free = append(a.free, first)
 	return nil
 }

@@ -1,15 +1,27 @@
 package data
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"slices"
+)
 
 // Batches gives every step its images, a pure function of the step. An implementation may prepare the batches that
 // follow the last one read, so it is cheap to walk forwards and not for use by several goroutines.
 type Batches interface {
 	// Steps is how many batches go over the images once.
 	Steps() int
-	// Read copies the images of a step, counted from 0 over all epochs, to images, u8 [batch,H,W,C], and their classes to
-	// labels. A negative class marks a row that only fills up the last batch of an evaluation and must weigh nothing.
-	Read(ctx context.Context, step int64, images []uint8, labels []int32) error
+	// Read fills a batch with the images of a step, counted from 0 over all epochs. A negative class marks a row that only
+	// fills up the last batch of an evaluation and must weigh nothing.
+	Read(ctx context.Context, step int64, into Batch) error
+}
+
+// Batch is room for the images of a step and their classes. Where the data set lies elsewhere already, as the device that
+// steps run on may keep it, there is room for numbers of images in place of Images: those of Dataset.First.
+type Batch struct {
+	Images  []uint8 // [N,H,W,C]
+	Indices []int32 // [N]
+	Labels  []int32 // [N]
 }
 
 // order says which images a step gets, and how many of them, from the first, count; nil after the end.
@@ -32,32 +44,44 @@ func (e *Evaluation) at(step int64) ([]int, int) {
 	return e.Batch(int(step))
 }
 
-// Sampled gives random batches of the split's images.
-func (s Split) Sampled(by *Sampler) Batches { return memoryBatches{s, by} }
-
-// Walked gives the batches of an evaluation.
-func (s Split) Walked(by *Evaluation) Batches { return memoryBatches{s, by} }
-
 // Sampled gives random batches of the training images, WalkedTrain and WalkedTest the batches of an evaluation on the
 // training or the test images; Files has the same.
-func (d *Dataset) Sampled(by *Sampler) Batches        { return d.Train.Sampled(by) }
-func (d *Dataset) WalkedTrain(by *Evaluation) Batches { return d.Train.Walked(by) }
-func (d *Dataset) WalkedTest(by *Evaluation) Batches  { return d.Test.Walked(by) }
+func (d *Dataset) Sampled(by *Sampler) Batches        { return memoryBatches{d.Train, 0, by} }
+func (d *Dataset) WalkedTrain(by *Evaluation) Batches { return memoryBatches{d.Train, 0, by} }
+func (d *Dataset) WalkedTest(by *Evaluation) Batches  { return memoryBatches{d.Test, d.Train.Len(), by} }
+
+// First returns the first n images, where those to test on follow those to train on. A batch's Indices number them.
+func (d *Dataset) First(n int) ([]uint8, error) {
+	train := d.Train.Len()
+	if n > train+d.Test.Len() {
+		return nil, fmt.Errorf("the first %d images: %s has %d", n, d.Name, train+d.Test.Len())
+	}
+	size := d.Height * d.Width * d.Channels
+	if n <= train {
+		return d.Train.Images[:n*size], nil
+	}
+	return slices.Concat(d.Train.Images, d.Test.Images[:(n-train)*size]), nil
+}
 
 // memoryBatches are batches of images in memory.
 type memoryBatches struct {
 	split Split
+	first int // the number of its first image in the data set
 	order order
 }
 
 func (b memoryBatches) Steps() int { return b.order.steps() }
 
-func (b memoryBatches) Read(_ context.Context, step int64, images []uint8, labels []int32) error {
+func (b memoryBatches) Read(_ context.Context, step int64, into Batch) error {
 	indices, real := b.order.at(step)
-	if err := b.split.Gather(indices, images, labels); err != nil {
+	if into.Indices != nil {
+		if err := b.split.number(indices, b.first, into.Indices, into.Labels); err != nil {
+			return err
+		}
+	} else if err := b.split.Gather(indices, into.Images, into.Labels); err != nil {
 		return err
 	}
-	markPadding(labels, real)
+	markPadding(into.Labels, real)
 	return nil
 }
 

@@ -61,6 +61,20 @@ func (s Split) Gather(indices []int, images []uint8, labels []int32) error {
 	return nil
 }
 
+// number is Gather with the numbers of images, counted from first, in place of images.
+func (s Split) number(indices []int, first int, numbers, labels []int32) error {
+	if len(numbers) != len(indices) || len(labels) != len(indices) {
+		return fmt.Errorf("number %d images: room for %d numbers and %d labels", len(indices), len(numbers), len(labels))
+	}
+	for row, index := range indices {
+		if index < 0 || index >= len(s.Labels) {
+			return fmt.Errorf("number image %d: the split has images 0 to %d", index, len(s.Labels)-1)
+		}
+		numbers[row], labels[row] = int32(first+index), s.Labels[index]
+	}
+	return nil
+}
+
 // SplitTrain divides n training images as Liu et al. do: the first floor(portion*n) train the weights, the rest train
 // the alphas. Neither part is shuffled here (a Sampler does that), which is sound because every Dataset keeps its
 // training images in an order without regard to class. A portion outside [0, 1] counts as the nearer end.

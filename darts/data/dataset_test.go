@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"math"
 	"slices"
 	"testing"
@@ -141,4 +142,46 @@ func FuzzParseSize(f *testing.F) {
 			t.Errorf("%q is %v, which reads back as %v, %v", text, size, again, err)
 		}
 	})
+}
+
+// TestNumbers: a batch with room for numbers gets those that its images have in the data set, test images after the others.
+func TestNumbers(t *testing.T) {
+	d, err := openShapes(context.Background(), Options{Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	walk, err := NewEvaluation(sequence(3, 5), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := d.Height * d.Width * d.Channels
+	for _, over := range []Batches{d.WalkedTrain(walk), d.WalkedTest(walk)} {
+		for step := range int64(2) {
+			whole := Batch{Images: make([]uint8, 4*size), Labels: make([]int32, 4)}
+			numbered := Batch{Indices: make([]int32, 4), Labels: make([]int32, 4)}
+			for _, b := range []Batch{whole, numbered} {
+				if err := over.Read(context.Background(), step, b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !slices.Equal(whole.Labels, numbered.Labels) {
+				t.Errorf("step %d: labels %v with numbers, %v with images", step, numbered.Labels, whole.Labels)
+			}
+			all, err := d.First(d.Train.Len() + d.Test.Len())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for row, number := range numbered.Indices {
+				if !slices.Equal(all[int(number)*size:int(number+1)*size], whole.Images[row*size:(row+1)*size]) {
+					t.Errorf("step %d, row %d: image %d is another", step, row, number)
+				}
+			}
+		}
+		if err := over.Read(context.Background(), 0, Batch{Indices: make([]int32, 3), Labels: make([]int32, 4)}); err == nil {
+			t.Error("a batch with too little room is filled")
+		}
+	}
+	if _, err := d.First(d.Train.Len() + d.Test.Len() + 1); err == nil {
+		t.Error("there are more images than there are")
+	}
 }

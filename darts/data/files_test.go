@@ -60,7 +60,7 @@ func openFiles(t testing.TB, o Options) *Files {
 func read(t *testing.T, b Batches, step int64, batch int) ([]uint8, []int32) {
 	t.Helper()
 	images, labels := make([]uint8, batch*24*16*3), make([]int32, batch)
-	if err := b.Read(context.Background(), step, images, labels); err != nil {
+	if err := b.Read(context.Background(), step, Batch{Images: images, Labels: labels}); err != nil {
 		t.Fatal(err)
 	}
 	return images, labels
@@ -230,13 +230,13 @@ func TestFilesErrors(t *testing.T) {
 	over := f.Sampled(newSampler(t, sequence(0, 4), 4, 0, 1))
 	images, labels := make([]uint8, 4*24*16*3), make([]int32, 4)
 	for range 2 { // and again on another try
-		if err := over.Read(ctx, 0, images, labels); err == nil || !strings.Contains(err.Error(), bad) {
+		if err := over.Read(ctx, 0, Batch{Images: images, Labels: labels}); err == nil || !strings.Contains(err.Error(), bad) {
 			t.Errorf("a damaged image gives %v, want its path", err)
 		}
 	}
 	stopped, stop := context.WithCancel(ctx)
 	stop()
-	if err := over.Read(stopped, 0, images, labels); err == nil {
+	if err := over.Read(stopped, 0, Batch{Images: images, Labels: labels}); err == nil {
 		t.Error("a stopped context reads on")
 	}
 }
@@ -271,7 +271,7 @@ func BenchmarkFiles(b *testing.B) {
 	images, labels := make([]uint8, batch*224*224*3), make([]int32, batch)
 	step := int64(0)
 	for b.Loop() {
-		if err := over.Read(context.Background(), step, images, labels); err != nil {
+		if err := over.Read(context.Background(), step, Batch{Images: images, Labels: labels}); err != nil {
 			b.Fatal(err)
 		}
 		step++

@@ -13,8 +13,7 @@ import (
 // images. Its buffers have the size of the program's inputs and are reused.
 type evaluator struct {
 	session         *runtime.Session
-	images          []uint8
-	labels          []int32
+	batch           data.Batch
 	loss            []float32
 	correct         []float32
 	correct5        []float32
@@ -27,16 +26,7 @@ func newEvaluator(session *runtime.Session) (*evaluator, error) {
 		return nil, fmt.Errorf("plan %s has no program %q", session.Plan().Name, bilevel.Evaluate)
 	}
 	e := &evaluator{session: session, loss: make([]float32, 1), correct: make([]float32, 1), correct5: make([]float32, 1)}
-	for _, in := range p.Inputs {
-		elements := p.Buffers[in.Buffer].Elements()
-		switch in.Name {
-		case "images":
-			e.images = make([]uint8, elements)
-		case "labels":
-			e.labels = make([]int32, elements)
-		}
-	}
-	e.inputs = map[string]any{"images": e.images, "labels": e.labels}
+	e.batch, e.inputs = newBatch(p, "")
 	e.results = map[string]any{"loss": e.loss, "correct": e.correct, "correct5": e.correct5}
 	return e, nil
 }
@@ -46,13 +36,13 @@ func newEvaluator(session *runtime.Session) (*evaluator, error) {
 func (e *evaluator) run(ctx context.Context, over data.Batches) (totals, error) {
 	var t totals
 	for step := range over.Steps() {
-		if err := over.Read(ctx, int64(step), e.images, e.labels); err != nil {
+		if err := over.Read(ctx, int64(step), e.batch); err != nil {
 			return t, err
 		}
 		if err := e.session.Run(ctx, bilevel.Evaluate, e.inputs, e.results); err != nil {
 			return t, err
 		}
-		for _, label := range e.labels {
+		for _, label := range e.batch.Labels {
 			if label >= 0 {
 				t.Count++
 			}

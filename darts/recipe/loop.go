@@ -3,6 +3,7 @@ package recipe
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
@@ -42,18 +43,36 @@ func (l *loop[C]) set(t task, config C, s size, o Options) {
 	l.task, l.course, l.config, l.size, l.options, l.onEpoch = t, t, config, s, o, o.OnEpoch
 }
 
-// open compiles a module, whose step is the program named, and places it on the device; or the plan that it is given.
-func (l *loop[C]) open(ctx context.Context, program string, build func() (*ir.Module, error), metadata map[string]string) error {
+// open compiles a module, whose step is the program named, and places it on the device, with the images that are to stay
+// there; or the plan that it is given.
+func (l *loop[C]) open(ctx context.Context, program string, build func() (*ir.Module, error), metadata map[string]string, set imageSet) error {
 	if err := l.driver.open(ctx, build, metadata); err != nil {
+		return err
+	}
+	if err := place(l.session, set); err != nil {
+		l.Close()
 		return err
 	}
 	one := func() []float32 { return make([]float32, 1) }
 	l.program = program
 	l.loss, l.alphaLoss, l.correct, l.correct5, l.norm = one(), one(), one(), one(), one()
+	l.inputs = map[string]any{}
 	l.results = map[string]any{"loss": l.loss, "correct": l.correct, "correct5": l.correct5, "grad_norm": l.norm}
 	var err error
 	l.evaluator, err = newEvaluator(l.session)
 	return err
+}
+
+// batch makes room for a batch of the step, and for its inputs, whose names have this prefix. A plan that lacks them is
+// refused by check.
+func (l *loop[C]) batch(prefix string) data.Batch {
+	p := l.Plan().Program(l.program)
+	if p == nil {
+		return data.Batch{}
+	}
+	b, inputs := newBatch(p, prefix)
+	maps.Copy(l.inputs, inputs)
+	return b
 }
 
 // check finds out before anything is written whether the plan, which may come from a file, has what the loop and the

@@ -26,17 +26,19 @@ type genotypeLine struct {
 // Search is a search that is compiled and ready to run.
 type Search struct {
 	loop[SearchConfig]
-	weights, alphas             data.Batches // the two parts of the training images
-	weightBuffers, alphaBuffers buffers
+	weights, alphas         data.Batches // the two parts of the training images
+	weightBatch, alphaBatch data.Batch
 }
 
-// SearchModule builds the programs of a search on data of the given summary.
-func SearchModule(config SearchConfig, d data.Summary) (*ir.Module, error) {
+// SearchModule builds the programs of a search on data of the given summary, for a plan of this target and limit of memory
+// (0: none). On a GPU a data set that fits stays there.
+func SearchModule(config SearchConfig, d data.Summary, target string, limit int64) (*ir.Module, error) {
 	if err := cnn.CheckImage(d.Height, d.Width, config.Layers); err != nil {
 		return nil, err
 	}
 	m := ir.NewModule("search")
 	step := config.step(d)
+	step.Batch.Kept = kept(d.Train, d, target, limit)
 	if err := bilevel.BuildSearchStep(m, config.network(d), step); err != nil {
 		return nil, err
 	}
@@ -82,15 +84,11 @@ func NewSearch(ctx context.Context, config SearchConfig, o Options) (*Search, er
 	if err := s.split(d); err != nil {
 		return nil, err
 	}
-	build := func() (*ir.Module, error) { return SearchModule(config, s.data) }
-	if err := s.open(ctx, bilevel.SearchStep, build, SearchMetadata(config, s.data)); err != nil {
+	build := func() (*ir.Module, error) { return SearchModule(config, s.data, o.Device.Target(), o.Memory) }
+	if err := s.open(ctx, bilevel.SearchStep, build, SearchMetadata(config, s.data), d); err != nil {
 		return nil, err
 	}
-	s.weightBuffers, s.alphaBuffers = newBuffers(config.BatchSize, s.data), newBuffers(config.BatchSize, s.data)
-	s.inputs = map[string]any{
-		"train_images": s.weightBuffers.images, "train_labels": s.weightBuffers.labels,
-		"valid_images": s.alphaBuffers.images, "valid_labels": s.alphaBuffers.labels,
-	}
+	s.weightBatch, s.alphaBatch = s.batch("train_"), s.batch("valid_")
 	s.results["valid_loss"] = s.alphaLoss
 	if err := s.check(cnn.AlphasNormal, cnn.AlphasReduce, bilevel.AlphaLearningRate); err != nil {
 		s.Close()
@@ -118,7 +116,7 @@ func (s *Search) split(d *data.Dataset) error {
 	if err != nil {
 		return err
 	}
-	s.weights, s.alphas, s.images = d.Train.Sampled(train), d.Train.Sampled(valid), d.Train.Walked(walk)
+	s.weights, s.alphas, s.images = d.Sampled(train), d.Sampled(valid), d.WalkedTrain(walk)
 	s.steps = s.weights.Steps()
 	return nil
 }
@@ -130,10 +128,10 @@ func (s *Search) controls(epoch int) map[string]float64 {
 }
 
 func (s *Search) read(ctx context.Context, step int64) error {
-	if err := s.weights.Read(ctx, step, s.weightBuffers.images, s.weightBuffers.labels); err != nil {
+	if err := s.weights.Read(ctx, step, s.weightBatch); err != nil {
 		return err
 	}
-	return s.alphas.Read(ctx, step, s.alphaBuffers.images, s.alphaBuffers.labels)
+	return s.alphas.Read(ctx, step, s.alphaBatch)
 }
 
 // report derives the genotype.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
-	"github.com/dartsc/dartsc/darts/data"
 	"github.com/dartsc/dartsc/darts/run"
 	"github.com/dartsc/dartsc/darts/safetensors"
+	"github.com/dartsc/dartsc/ir"
 )
 
 // state is what a checkpoint holds beside the variables. The position in the data is the step, since batches are a
@@ -76,10 +76,13 @@ func difference(a, b any, but ...string) (field string, x, y any) {
 	return "", nil, nil
 }
 
-// save writes a checkpoint: every variable of the plan (weights, alphas, optimisers, running statistics, counters) and
-// the state.
+// saved says that a variable is part of a checkpoint, as all are (weights, alphas, optimisers, running statistics, counters)
+// but images that stay on the device.
+func saved(v *plan.Variable) bool { return v.Kind != ir.Data.String() }
+
+// save writes a checkpoint: the variables of the plan and the state.
 func (d *driver[C, D, R]) save(folder *run.Folder, s *standing) error {
-	tensors, err := d.tensors(func(*plan.Variable) bool { return true })
+	tensors, err := d.tensors(saved)
 	if err != nil {
 		return err
 	}
@@ -122,7 +125,13 @@ func (d *driver[C, D, R]) restore(from *run.Checkpoint) error {
 
 // setAll sets every variable from a file that has them all, and nothing else.
 func (d *driver[C, D, R]) setAll(from *safetensors.File) error {
-	for _, v := range d.Plan().Variables {
+	variables := 0
+	for i := range d.Plan().Variables {
+		v := &d.Plan().Variables[i]
+		if !saved(v) {
+			continue
+		}
+		variables++
 		t, ok := from.Lookup(v.Name)
 		if !ok {
 			return fmt.Errorf("it has no %s", v.Name)
@@ -144,18 +153,8 @@ func (d *driver[C, D, R]) setAll(from *safetensors.File) error {
 			return err
 		}
 	}
-	if got, want := len(from.Tensors), len(d.Plan().Variables); got != want {
+	if got, want := len(from.Tensors), variables; got != want {
 		return fmt.Errorf("it has %d tensors, this network %d variables", got, want)
 	}
 	return nil
-}
-
-// buffers are the images and labels of one batch.
-type buffers struct {
-	images []uint8
-	labels []int32
-}
-
-func newBuffers(batch int, d data.Summary) buffers {
-	return buffers{make([]uint8, batch*d.Height*d.Width*d.Channels), make([]int32, batch)}
 }

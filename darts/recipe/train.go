@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/dartsc/dartsc/compiler/lower/cpu"
 	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
@@ -20,9 +21,10 @@ import (
 // original).
 type Training struct {
 	loop[TrainConfig]
-	train   data.Batches
-	buffers buffers
-	on      string // what epochs are evaluated on: OnTest or OnHeldOut
+	source imageSet
+	train  data.Batches
+	room   data.Batch // of a step
+	on     string     // what epochs are evaluated on: OnTest or OnHeldOut
 }
 
 // What a training is evaluated on.
@@ -31,10 +33,13 @@ const (
 	OnHeldOut = "held-out training images" // --train-portion below 1
 )
 
-// TrainModule builds the programs of a training on data of the given summary.
-func TrainModule(config TrainConfig, d data.Summary) (*ir.Module, error) {
+// TrainModule builds the programs of a training on data of the given summary, as SearchModule.
+func TrainModule(config TrainConfig, d data.Summary, target string, limit int64) (*ir.Module, error) {
 	m := ir.NewModule("train")
 	step, network := config.step(d), config.network(d)
+	if config.Augment == AugmentCrop { // the other way makes new images for every step
+		step.Batch.Kept = kept(d.Train+d.Test, d, target, limit)
+	}
 	if err := bilevel.BuildTrainStep(m, network, step); err != nil {
 		return nil, err
 	}
@@ -69,12 +74,11 @@ func NewTraining(ctx context.Context, config TrainConfig, o Options) (*Training,
 	if err != nil {
 		return nil, err
 	}
-	build := func() (*ir.Module, error) { return TrainModule(config, t.data) }
-	if err := t.open(ctx, bilevel.TrainStep, build, TrainMetadata(config, t.data)); err != nil {
+	build := func() (*ir.Module, error) { return TrainModule(config, t.data, o.Device.Target(), o.Memory) }
+	if err := t.open(ctx, bilevel.TrainStep, build, TrainMetadata(config, t.data), t.source); err != nil {
 		return nil, err
 	}
-	t.buffers = newBuffers(config.BatchSize, t.data)
-	t.inputs = map[string]any{"train_images": t.buffers.images, "train_labels": t.buffers.labels}
+	t.room = t.batch("train_")
 	if err := t.check(); err != nil {
 		t.Close()
 		return nil, err
@@ -89,7 +93,7 @@ func CheckTraining(ctx context.Context, config TrainConfig) error {
 	if err != nil {
 		return err
 	}
-	_, err = TrainModule(config, t.data)
+	_, err = TrainModule(config, t.data, cpu.Name, 0)
 	return err
 }
 
@@ -109,7 +113,7 @@ func (t *Training) openData(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.data = set.Summary()
+	t.source, t.data = set, set.Summary()
 	used, heldOut := data.SplitTrain(t.data.Train, t.config.TrainPortion)
 	sampler, err := data.NewSampler(used, t.config.BatchSize, t.config.Seed, weightStream)
 	if err != nil {
@@ -146,7 +150,7 @@ func (t *Training) controls(epoch int) map[string]float64 {
 }
 
 func (t *Training) read(ctx context.Context, step int64) error {
-	return t.train.Read(ctx, step, t.buffers.images, t.buffers.labels)
+	return t.train.Read(ctx, step, t.room)
 }
 
 // report notes whether this is the best epoch so far.

@@ -227,6 +227,10 @@ func imageCases() []kernelCase {
 		name := fmt.Sprint(shape)
 		images := integers(ir.U8, 256, shape...)
 		n, h, w, c := shape[0], shape[1], shape[2], shape[3]
+		for _, taken := range []int{1, n, 30} {
+			cases = append(cases, kernelCase{kernel: "take_images", name: fmt.Sprint(name, " taken ", taken), operands: []operand{images, words(taken)}, orders: rows,
+				build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.TakeImages(in[0], in[1]) })})
+		}
 		for _, padding := range []int{0, 4, 50} {
 			cases = append(cases, kernelCase{kernel: "random_crop", name: fmt.Sprint(name, " padding ", padding), operands: []operand{images, seed, step}, orders: rows,
 				build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.RandomCrop(in[0], in[1], in[2], padding, i) })})

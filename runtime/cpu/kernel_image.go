@@ -10,6 +10,7 @@ import (
 // Kernels on batches of images: raw ones are u8 [N,H,W,C], row-major.
 
 func init() {
+	register("take_images", bindTakeImages)
 	register("random_crop", bindRandomCrop)
 	register("random_flip", bindRandomFlip)
 	register("normalize_image", bindNormalizeImage)
@@ -47,6 +48,33 @@ func (r *raw) each(run func(image int, y, x []uint8, stream philox.Stream)) task
 			run(i, r.y[i*size:(i+1)*size], r.x[i*size:(i+1)*size], stream)
 		}
 	}))
+}
+
+// take_images(set, rows) → the image of each row's number; one that the set lacks is black.
+func bindTakeImages(l *launch) (task, error) {
+	c := check(l, 2, 2, 1)
+	set, rows, y := c.operand(0, plan.U8), c.operand(1, plan.I32), c.result(0, plan.U8)
+	c.rank(set, 4)
+	c.layout(set, nil)
+	c.rank(rows, 1)
+	c.layout(y, nil)
+	if c.err == nil {
+		c.shape(y, append([]int{rows.Shape[0]}, set.Shape[1:]...)...)
+	}
+	if c.err != nil {
+		return task{}, c.err
+	}
+	images := set.Shape[0]
+	size := len(set.u8) / images
+	return oneTask(rowParts(len(rows.i32), size, func(first, last int) {
+		for i := first; i < last; i++ {
+			if into, row := y.u8[i*size:(i+1)*size], int(rows.i32[i]); row >= 0 && row < images {
+				copy(into, set.u8[row*size:])
+			} else {
+				clear(into)
+			}
+		}
+	})), nil
 }
 
 // random_crop(images, seed, step): pads with zeros on all sides and cuts the original size at a random place.

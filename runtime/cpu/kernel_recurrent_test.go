@@ -38,9 +38,6 @@ func init() {
 				})},
 		)
 	}
-	words := func(shape ...int) operand {
-		return operand{Type: ir.T(ir.I32, shape...), fill: func(_ int, r *rand.Rand) float64 { return float64(r.IntN(9) - 1) }}
-	}
 	numbers := integers(ir.I64, 50)
 	for _, n := range []int{5, 200} {
 		name := map[int]string{5: "few columns", 200: "several parts"}[n]
@@ -57,4 +54,9 @@ func init() {
 				build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.MaskSteps(in[0], in[1]) })},
 		)
 	}
+}
+
+// words are numbers of seven words or images, and of some that are not there.
+func words(shape ...int) operand {
+	return operand{Type: ir.T(ir.I32, shape...), fill: func(_ int, r *rand.Rand) float64 { return float64(r.IntN(9) - 1) }}
 }

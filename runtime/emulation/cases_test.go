@@ -297,6 +297,9 @@ func imageCases() (list []kernelCase) {
 	add := func(name string, in []ir.Type, fill fills, f func(b *ops.Builder, in []*ir.Value) *ir.Value) {
 		list = append(list, kernelCase{name: name, in: in, fill: fill, build: one(f)})
 	}
+	add("take_images", []ir.Type{ir.T(ir.U8, 7, 4, 5, 3), ir.T(ir.I32, 9)}, fills{0: whole(256), 1: word}, func(b *ops.Builder, in []*ir.Value) *ir.Value {
+		return b.TakeImages(in[0], in[1])
+	})
 	add("random_crop", images, pixels, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.RandomCrop(in[0], in[1], in[2], 4, 7) })
 	add("random_flip", images, pixels, func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.RandomFlip(in[0], in[1], in[2], 3) })
 	add("normalize_image", images[:1], pixels, func(b *ops.Builder, in []*ir.Value) *ir.Value {

@@ -10,7 +10,6 @@ import (
 
 // recurrentCases are the operations of language models: words, masks, and highway connections with random blocks.
 func recurrentCases() (list []kernelCase) {
-	word := func(r *rand.Rand) float64 { return float64(r.IntN(9) - 1) } // of 7, and some outside
 	number := ir.T(ir.I64)
 	for _, s := range [][2]int{{5, 7}, {70, 12}, {300, 33}} {
 		words, n := s[0], s[1]
@@ -95,3 +94,6 @@ func cellCase(rows, n int) kernelCase {
 		return append(append(append([]*ir.Value{y, mean, variance, normed, b.Mul(in[3], normed), m, v, b.BatchNorm(plain, m, v, nil, 1e-3)}, back(g)...), append(back(shared), shared)...), back(in[3])...)
 	}}
 }
+
+// word is the number of one of seven words or images, or of one that is not there.
+func word(r *rand.Rand) float64 { return float64(r.IntN(9) - 1) }

@@ -34,7 +34,7 @@ func (Target) Rest() int { return 0 }
 
 // Layout puts four-dimensional variables, which are weights of convolutions and their moments, in filter order.
 func (Target) Layout(v *ir.Variable) plan.Layout {
-	if len(v.Type.Shape) == 4 {
+	if len(v.Type.Shape) == 4 && v.Kind != ir.Data {
 		return filters
 	}
 	return nil
@@ -433,7 +433,7 @@ func resultOrder(op *ir.Op, of func(operand int) plan.Layout) plan.Layout {
 	switch op.Kind {
 	case "conv2d_weight_grad":
 		return filters
-	case "random_crop", "random_flip":
+	case "take_images", "random_crop", "random_flip":
 		return nil
 	case "weighted_sum":
 		return of(1)

@@ -6,6 +6,18 @@ import (
 )
 
 var images = map[string]func(l *lowering, op *ir.Op) error{
+	"take_images": func(l *lowering, op *ir.Op) error {
+		c := l.call(op.Kind, "TakeImages")
+		c.in(l.in(op.Operands[0], nil), l.plain(op.Operands[1]))
+		c.out(l.result(op.Result(), nil))
+		size := op.Result().Type.Elements() / op.Result().Type.Shape[0]
+		c.int("images", op.Operands[0].Type.Shape[0])
+		c.int("size", size)
+		c.int("rows", op.Result().Type.Shape[0])
+		c.loop(op.Result().Type.Elements())
+		c.emit()
+		return nil
+	},
 	"random_crop": func(l *lowering, op *ir.Op) error {
 		c := l.imageCall(op, "RandomCrop", nil, op.Result().Type.Shape)
 		c.int("padding", op.Attrs.Int("padding"))

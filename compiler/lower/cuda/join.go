@@ -282,8 +282,12 @@ func (l *lowering) resultBytes(launch *lower.Launch) (sum int64) {
 	return sum
 }
 
-// bytes is the size of the tensors of a launch, each counted once.
+// bytes is the size of the tensors of a launch, each counted once. Of a data set and of a table of words only the rows that
+// become results are read.
 func (l *lowering) bytes(launch *lower.Launch) (sum float64) {
+	if launch.Kernel == "take_images" || launch.Kernel == "embedding" {
+		return 2 * float64(l.resultBytes(launch))
+	}
 	seen := map[int]bool{}
 	for _, list := range [][]int{launch.Operands, launch.Results} {
 		for _, t := range list {

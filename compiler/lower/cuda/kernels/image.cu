@@ -1,6 +1,20 @@
 // Augmentation. Raw images are u8 [N][H][W][C]; random numbers are those of the reference, by position.
 // S: n, h, w, c, stream, blocks.
 
+// TakeImages copies the images that rows number, black for what the set lacks. S: images (of the set), size (of one), rows, blocks.
+template <class S> struct TakeImages {
+  In<u8> set;
+  In<int> rows;
+  Out<u8> y;
+
+  __device__ void run(int block) const {
+    for (int i = block * Threads + thread(); i < S::rows * S::size; i += S::blocks * Threads) {
+      int row = rows[i / S::size];
+      y[i] = row >= 0 && row < S::images ? set[row * S::size + i % S::size] : (u8)0;
+    }
+  }
+};
+
 // RandomCrop pads by S::padding and cuts. 
 template <class S> struct RandomCrop {
   In<u8> x;
