@@ -112,6 +112,7 @@ func textModule(t *testing.T, l rnn.Language, config bilevel.TextConfig) *ir.Mod
 func augmented(b bilevel.Batch) bilevel.Batch {
 	b.Mean, b.Std = []float64{0.5, 0.5, 0.5}, []float64{0.25, 0.25, 0.25}
 	b.Augment = bilevel.Augment{Padding: 4, Flip: true, Cutout: 8}
+	b.Kept = 1000
 	return b
 }
 
