@@ -38,6 +38,8 @@ static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
 typedef long long i64_t;
 
+template <int Words, class... K> struct Together; // see common.cuh
+
 namespace emulation {
 
 constexpr int Threads = 256, StackBytes = 128 << 10, MessageBytes = 256, WarpThreads = 32;
@@ -257,8 +259,16 @@ static inline int barrier(int value, int where, bool count) {
 
 template <class K> static void body_of(const void* k, int block) { ((const K*)k)->run(block); }
 
+// complete says whether a kernel has all arguments: Together has room for more, since addresses are larger here.
+template <class K> struct complete {
+  static bool with(int bytes) { return bytes == (int)sizeof(K); }
+};
+template <int Words, class... K> struct complete<Together<Words, K...>> {
+  static bool with(int bytes) { return 8 * Words <= bytes && bytes <= (int)sizeof(Together<Words, K...>); }
+};
+
 template <class K> static int launch(const void* arguments, const Launch* l, char* into) {
-  if (l->argument_bytes != (int)sizeof(K)) {
+  if (!complete<K>::with(l->argument_bytes)) {
     snprintf(into, MessageBytes, "has %d bytes of arguments, the kernel wants %d", l->argument_bytes, (int)sizeof(K));
     return 1;
   }
@@ -272,6 +282,9 @@ template <class K> static int launch(const void* arguments, const Launch* l, cha
 template <class T> using In = emulation::Checked<const T>;
 template <class T> using Out = emulation::Checked<T>;
 template <class T> using Shared = emulation::Checked<T>;
+struct Word {
+  i64_t half[2];
+};
 
 template <class T> static inline Shared<T> shared(int offset, int count) {
   i64_t end = offset + (i64_t)count * (i64_t)sizeof(T);

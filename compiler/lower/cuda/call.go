@@ -21,9 +21,11 @@ type call struct {
 	blocks    int
 	shared    int
 	counters  int
-	resident  int  // see function
-	tiles     int  // see function
-	alone     bool // how many blocks there are is not a matter of the specialisation
+	resident  int    // see function
+	tiles     int    // see function
+	few       int    // see function
+	alone     bool   // how many blocks there are is not a matter of the specialisation
+	family    string // see function
 }
 
 // call begins a launch of a kernel template. Kernel is what plans and profiles call it.
@@ -105,13 +107,17 @@ func (c *call) loop(items int) {
 
 // emit appends the launch; join gives it its function.
 func (c *call) emit() {
-	f := c.l.target.code.add(c.template, c.specialisation, !c.alone, c.resident, c.tiles)
+	f := c.l.target.code.add(c.specialisation, function{
+		template: c.template, joins: !c.alone, family: c.family, resident: c.resident, tiles: c.tiles, few: c.few, counters: c.counters,
+	})
 	if c.counters > 0 {
-		first := c.l.target.code.counters(f.module, c.counters)
-		c.arguments = append(c.arguments, plan.Argument{Kind: plan.Int32Argument, Integer: int64(first)})
+		c.integers(0) // join knows the number
+	}
+	if c.tiles > 0 {
+		c.integers(0) // and this one
 	}
 	c.launch.Device = &plan.DeviceLaunch{
-		Module: f.module, Grid: [3]int{c.blocks, 1, 1}, Block: [3]int{threads, 1, 1}, SharedBytes: c.shared, Arguments: c.arguments,
+		Grid: [3]int{c.blocks, 1, 1}, Block: [3]int{threads, 1, 1}, SharedBytes: c.shared, Arguments: c.arguments,
 	}
 	if c.launch.Kernel != lower.Copy && c.launch.Kernel != "fill" {
 		c.launch.FLOPs, c.l.flops = c.l.flops, 0

@@ -24,96 +24,141 @@ var files = []string{
 	"loss.cu", "image.cu", "optimiser.cu", "recurrent.cu", "highway.cu", "cell.cu", "matmul.cu",
 }
 
-// perModule is how many specialisations a module holds. Modules compile side by side, and the last one to be done decides
-// how long that takes: a specialisation takes up to seconds, the text before them a thirtieth of one.
-const perModule = 4
+// perModule is how many parts the entries of a module have. Modules compile side by side, and the last one to be done decides
+// how long that takes: a part takes up to seconds, the text before them a thirtieth of one.
+const perModule = 16
 
 // code collects the functions of a plan: kernels with their specialisations, each once.
 type code struct {
 	functions map[string]function // by template and constants
-	entries   map[entry]bool
+	constants map[string]string   // of each function, by its number
+	entries   map[string]int      // the module of each, by name
 	list      []*unit
 }
 
 // unit is a module in the making.
 type unit struct {
 	specialisations strings.Builder
-	functions       int
+	holds           []string // the numbers of the functions whose constants it has
+	parts           int      // of its entries
 	counters        int
 }
 
 // function is a specialised kernel: a type of the source, as MaxPool<S3>.
 type function struct {
-	module int
-	kind   string // the type
-	name   string // what entries are called after
-	joins  bool   // as many blocks in every launch: several launches can be one
+	template string
+	number   string // which tells it from others
+	joins    bool   // as many blocks in every launch: several launches can be one
+	family   string // whose functions' launches can be one as well; "" for none
 	// How many of its blocks run on a multiprocessor at once, at least, which limits its registers.
 	resident int
-	tiles    int // which any number of blocks may share, a constant of the type behind the specialisation; 0 if that number is given
+	tiles    int // which any number of blocks may share, that number being the last argument; 0 if it is given
+	few      int // tiles of a block for whose sums float does
+	counters int // that a launch needs; the number of the first is the last argument, but for the number of blocks
 }
 
-// blocksOf is how many blocks each of so many members has, of blocks at most: where they may be any number, as many as run at once, for what a block
-// does before its first tile and after its last is then done least often.
-func (f function) blocksOf(members, blocks int) int {
+// blocksOf is how many blocks a launch has, of blocks at most: where it may be any number, no more than share, for what a block
+// does before its first tile and after its last is done least often if as many run as the device takes at once.
+func (f function) blocksOf(share, blocks int) int {
 	if f.tiles == 0 {
 		return blocks
 	}
 	for rounds := ceiling(f.tiles, blocks); ; rounds++ {
-		if n := ceiling(f.tiles, rounds); n == 1 || n*members <= multiprocessors*f.resident {
+		if n := ceiling(f.tiles, rounds); n == 1 || n <= share {
 			return n
 		}
 	}
 }
 
-// entry is what a launch calls: a function for so many members of so many blocks.
-type entry struct {
-	function
-	name string
-}
-
-// add returns the function of a template with constants, which it writes if they are new.
-func (c *code) add(template string, s *specialisation, joins bool, resident, tiles int) function {
-	key := template + s.tables.String() + s.fields.String()
+// add returns the function of a template with constants.
+func (c *code) add(s *specialisation, f function) function {
+	key := f.template + s.tables.String() + s.fields.String()
 	if f, ok := c.functions[key]; ok {
 		return f
 	}
-	if len(c.list) == 0 || c.list[len(c.list)-1].functions == perModule {
-		c.list = append(c.list, &unit{})
-	}
-	u := c.list[len(c.list)-1]
-	u.functions++
-	name := fmt.Sprintf("S%d", len(c.functions))
-	f := function{len(c.list) - 1, template + "<" + name + ">", fmt.Sprintf("%s_%d", template, len(c.functions)), joins, resident, tiles}
 	if c.functions == nil {
-		c.functions = map[string]function{}
+		c.functions, c.constants, c.entries = map[string]function{}, map[string]string{}, map[string]int{}
 	}
+	f.number = strconv.Itoa(len(c.functions))
 	c.functions[key] = f
-	w := &u.specialisations
-	w.WriteByte('\n')
-	w.WriteString(strings.ReplaceAll(s.tables.String(), tablePrefix, name+"_"))
-	fmt.Fprintf(w, "struct %s {\n%s};\n", name, strings.ReplaceAll(s.fields.String(), tablePrefix, name+"_"))
+	name := "S" + f.number
+	c.constants[f.number] = fmt.Sprintf("\n%sstruct %s {\n%s};\n",
+		strings.ReplaceAll(s.tables.String(), tablePrefix, name+"_"), name, strings.ReplaceAll(s.fields.String(), tablePrefix, name+"_"))
 	return f
 }
 
-// entry returns the name of what launches of a function call, for up to so many members of so many blocks each; it
-// writes it when it is first asked for.
-func (c *code) entry(f function, members, blocks int) string {
-	name, kind := f.name, f.kind
-	if f.tiles > 0 {
-		name, kind = fmt.Sprintf("%s_b%d", name, blocks), fmt.Sprintf("%s, %d>", strings.TrimSuffix(kind, ">"), blocks)
+// part is what a launch has of one function: so many members of so many blocks each.
+type part struct {
+	function
+	members, blocks int
+}
+
+// many says that a block has so many tiles that float does not do for their sums.
+func (p part) many() bool { return p.tiles > 0 && ceiling(p.tiles, p.blocks) > p.few }
+
+// kernel is the type of a part.
+func (p part) kernel() string {
+	if p.tiles > 0 {
+		return fmt.Sprintf("%s<S%s, %t>", p.template, p.number, p.many())
 	}
-	if members > 1 {
-		name, kind = fmt.Sprintf("%s_x%d", name, members), fmt.Sprintf("Joined<%s, %d, %d>", kind, members, blocks)
-	}
-	if e := (entry{f, name}); !c.entries[e] {
-		if c.entries == nil {
-			c.entries = map[entry]bool{}
+	return fmt.Sprintf("%s<S%s>", p.template, p.number)
+}
+
+// entry returns the name of what launches call that do all of the parts, and its module; it writes it when it is first asked
+// for. Words is the room for the arguments of several members, 0 where there is one.
+func (c *code) entry(words int, parts ...part) (module int, name string) {
+	var kernels []string
+	for i, p := range parts {
+		kernels = append(kernels, p.kernel())
+		if i == 0 || p.template != parts[i-1].template {
+			name += "_" + p.template
 		}
-		c.entries[e] = true
-		fmt.Fprintf(&c.list[f.module].specialisations, "KERNEL(%s, %d, %s)\n", name, f.resident, kind)
+		name += "_" + p.number
+		if p.many() {
+			name += "m"
+		}
 	}
-	return name
+	name = name[1:]
+	kind := kernels[0]
+	if words > 0 {
+		name, kind = fmt.Sprintf("%s_w%d", name, words), fmt.Sprintf("Together<%d, %s>", words, strings.Join(kernels, ", "))
+	}
+	if module, ok := c.entries[name]; ok {
+		return module, name
+	}
+	module = c.module(parts)
+	c.entries[name] = module
+	u := c.list[module]
+	for _, p := range parts {
+		if !slices.Contains(u.holds, p.number) {
+			u.holds = append(u.holds, p.number)
+			u.specialisations.WriteString(c.constants[p.number])
+		}
+	}
+	u.parts += len(parts)
+	fmt.Fprintf(&u.specialisations, "KERNEL(%s, %d, %s)\n", name, parts[0].resident, kind)
+	return module, name
+}
+
+// module chooses the module of a new entry: of those that have room the one that has the most of its parts' constants already,
+// the last one if none has any.
+func (c *code) module(parts []part) int {
+	best, most := -1, 0
+	for i, u := range c.list {
+		shared := 0
+		for _, p := range parts {
+			if slices.Contains(u.holds, p.number) {
+				shared++
+			}
+		}
+		if u.parts+len(parts) <= perModule && (shared > most || shared == most && i == len(c.list)-1) {
+			best, most = i, shared
+		}
+	}
+	if best < 0 {
+		best, c.list = len(c.list), append(c.list, &unit{})
+	}
+	return best
 }
 
 // counters reserves counters of a module, for reductions whose blocks wait for one another.

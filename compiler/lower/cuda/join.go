@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/dartsc/dartsc/compiler/lower"
 	"github.com/dartsc/dartsc/compiler/plan"
@@ -10,7 +11,8 @@ import (
 
 // A supernet is many small operations that do not wait for one another: the convolutions of all edges out of a state, all
 // their statistics. Each of them is too small to fill a device, and starting a launch takes as long as many of them run.
-// join makes one launch of those that are the same kernel with the same constants on other tensors.
+// join makes one launch of those that are the same kernel with the same constants on other tensors, and of some kernels, as
+// those of separable convolutions, also with other constants: all edges out of a state, whatever their primitives.
 
 // The order is that of agenda-based batching (Neubig, Goldberg and Dyer 2017, "On-the-fly operation batching in dynamic
 // computation graphs"): of the kernels that have launches ready to run, the one goes next whose launches to come are the
@@ -26,17 +28,19 @@ const (
 	// that others like it are ready by then and join it.
 	far  = 64
 	lead = 32
-	// The argument bytes and results that package plan allows a launch, which several have to share.
-	mostArgumentBytes = 4096
-	mostResults       = 256
+	// The results that package plan allows a launch, which several have to share.
+	mostResults = 256
+	// What reading or writing a byte is worth in operations, when the work of launches is compared.
+	flopsOfByte = 8
 )
 
 // signature is what launches that can be joined have in common. Phases stay apart: what one keeps alive is not to be kept
 // for another.
 type signature struct {
-	function
-	phase string
-	late  bool // no launch that is not late itself waits for it
+	function        // or, of a family, what its functions have in common
+	update   string // what updates of variables have in common
+	phase    string
+	late     bool // no launch that is not late itself waits for it
 }
 
 // waiting are the launches of a signature within the window.
@@ -72,7 +76,7 @@ func (l *lowering) join() {
 			l.joinUpdates(members)
 			continue
 		}
-		l.out.Launches = append(l.out.Launches, l.joined(a.of[members[0]].function, members, a.launches))
+		l.out.Launches = append(l.out.Launches, l.joined(members, a.launches))
 	}
 }
 
@@ -87,7 +91,9 @@ func (l *lowering) agenda() *agenda {
 		launch := &a.launches[i]
 		a.of[i] = signature{function: l.functions[i], phase: launch.Phase}
 		if u, ok := l.updates[i]; ok {
-			a.of[i].function = function{name: u.key(l), joins: true}
+			a.of[i].function, a.of[i].update = function{}, u.key(l)
+		} else if f := l.functions[i]; f.family != "" {
+			a.of[i].function = function{family: f.family, resident: f.resident}
 		} else if mayStay := launch.Kernel == lower.Copy && len(launch.InPlace) > 0; mayStay || !l.functions[i].joins {
 			a.of[i].phase = fmt.Sprint(launch.Phase, " ", i)
 		}
@@ -187,14 +193,13 @@ func (a *agenda) next() []int {
 
 // most is how many launches like one can be joined.
 func (w *waiting) most(like lower.Launch) int {
-	if w.kind == "" { // an update: see mostUpdates
+	if w.update != "" {
 		return mostUpdates
 	}
-	n := 1
-	for 2*n*like.Device.ArgumentBytes() <= mostArgumentBytes && 2*n*len(like.Results) <= mostResults {
-		n *= 2
+	if like.Device == nil { // a loop
+		return 1
 	}
-	return n
+	return max(1, min(8*rooms[len(rooms)-1]/like.Device.ArgumentBytes(), mostResults/len(like.Results)))
 }
 
 // before compares the average depths of what waits.
@@ -216,62 +221,123 @@ func (l *lowering) joinUpdates(members []int) {
 	}
 	l.launchUpdates(updates)
 	last := &l.out.Launches[len(l.out.Launches)-1]
-	last.Device.Function = l.target.code.entry(l.functions[len(l.functions)-1], 1, last.Device.Grid[0])
+	last.Device.Module, last.Device.Function = l.target.code.entry(0, part{l.functions[len(l.functions)-1], 1, last.Device.Grid[0]})
 }
 
-// capacity is the number of members that the kernel of a group is compiled for: powers of two, so that kernels are few.
-func capacity(members int) int {
-	n := 1
-	for n < members {
-		n *= 2
-	}
-	return n
-}
-
-// joined is the launch of a group. Places of members that are not there repeat the first, and have no blocks.
-func (l *lowering) joined(f function, members []int, launches []lower.Launch) lower.Launch {
+// joined is the launch of a group.
+func (l *lowering) joined(members []int, launches []lower.Launch) lower.Launch {
 	first := launches[members[0]]
 	if first.Body != nil {
 		return first
 	}
-	n := capacity(len(members))
+	parts, words := l.parts(members, launches), roomFor(members, launches)
 	d := *first.Device
-	d.Grid[0] = f.blocksOf(len(members), d.Grid[0])
-	d.Function = l.target.code.entry(f, n, d.Grid[0])
-	if len(members) == 1 {
-		first.Device = &d
-		return first
+	d.Module, d.Function = l.target.code.entry(words, parts...)
+	d.Grid[0], d.Arguments = 0, nil
+	out := lower.Launch{Launch: plan.Launch{Phase: first.Phase, Scope: first.Scope, Device: &d}}
+	if len(members) > 1 {
+		out.Scope = fmt.Sprintf("%s and %d more", first.Scope, len(members)-1)
+		d.Arguments = together(parts)
+		words += d.ArgumentBytes() / 8
 	}
-	out := lower.Launch{Launch: plan.Launch{
-		Kernel: first.Kernel, Phase: first.Phase, Scope: fmt.Sprintf("%s and %d more", first.Scope, len(members)-1), Device: &d,
-	}}
-	d.Grid[0] *= len(members)
-	d.Arguments = nil
-	for at := range n {
-		member, operands, results := &first, 0, 0
-		if at < len(members) {
-			member, operands, results = &launches[members[at]], len(out.Operands), len(out.Results)
-		}
-		for _, a := range member.Device.Arguments {
-			switch a.Kind {
-			case plan.OperandArgument:
-				a.Index += operands
-			case plan.ResultArgument:
-				a.Index += results
+	var kernels []string
+	for _, p := range parts {
+		d.Grid[0] += p.blocks * p.members
+		for _, i := range members {
+			if l.functions[i] != p.function {
+				continue
 			}
-			d.Arguments = append(d.Arguments, a)
+			l.add(&out, &launches[i], p)
+			if kernel := launches[i].Kernel; !slices.Contains(kernels, kernel) {
+				kernels = append(kernels, kernel)
+			}
 		}
-		if at >= len(members) {
-			continue
-		}
-		out.Operands, out.Results = append(out.Operands, member.Operands...), append(out.Results, member.Results...)
-		for _, alias := range member.InPlace {
-			out.InPlace = append(out.InPlace, lower.Alias{Operand: operands + alias.Operand, Result: results + alias.Result})
-		}
-		out.FLOPs += member.FLOPs
 	}
-	out.Bytes = l.bytes(&out)
+	for d.ArgumentBytes() < 8*words {
+		d.Arguments = append(d.Arguments, plan.Argument{Kind: plan.Int64Argument})
+	}
+	out.Kernel, out.Bytes = strings.Join(kernels, " and "), l.bytes(&out)
 	return out
+}
+
+// rooms are those for the arguments of members, in words: few, so that kernels are few. With the largest and what stands before
+// the members, arguments are at most as many bytes as a launch may have.
+var rooms = []int{96, 480}
+
+// roomFor is the room for the arguments of several members, 0 for one, which needs none.
+func roomFor(members []int, launches []lower.Launch) int {
+	if len(members) == 1 {
+		return 0
+	}
+	bytes := 0
+	for _, i := range members {
+		bytes += launches[i].Device.ArgumentBytes()
+	}
+	return rooms[slices.IndexFunc(rooms, func(words int) bool { return bytes <= 8*words })]
+}
+
+// together are the arguments that Together of kernels/common.cuh has before those of the members.
+func together(parts []part) (list []plan.Argument) {
+	for _, p := range parts {
+		list = append(list, plan.Argument{Kind: plan.Int32Argument, Integer: int64(p.members)})
+	}
+	for _, p := range parts {
+		list = append(list, plan.Argument{Kind: plan.Int32Argument, Integer: int64(p.blocks)})
+	}
+	return list
+}
+
+// add adds a member to the launch of a group.
+func (l *lowering) add(out, member *lower.Launch, p part) {
+	d := out.Device
+	d.SharedBytes = max(d.SharedBytes, member.Device.SharedBytes)
+	for _, a := range member.Device.Arguments {
+		switch a.Kind {
+		case plan.OperandArgument:
+			a.Index += len(out.Operands)
+		case plan.ResultArgument:
+			a.Index += len(out.Results)
+		}
+		d.Arguments = append(d.Arguments, a)
+	}
+	last := d.Arguments
+	if p.tiles > 0 {
+		last[len(last)-1].Integer = int64(p.blocks)
+		last = last[:len(last)-1]
+	}
+	if p.counters > 0 {
+		last[len(last)-1].Integer = int64(l.target.code.counters(d.Module, p.counters))
+	}
+	for _, alias := range member.InPlace {
+		out.InPlace = append(out.InPlace, lower.Alias{Operand: len(out.Operands) + alias.Operand, Result: len(out.Results) + alias.Result})
+	}
+	out.Operands, out.Results = append(out.Operands, member.Operands...), append(out.Results, member.Results...)
+	out.FLOPs += member.FLOPs
+}
+
+// parts divides members by their functions. Where launches may have any number of blocks, all together have as many as run at
+// once, each as its work is of the work of all.
+func (l *lowering) parts(members []int, launches []lower.Launch) (parts []part) {
+	work := func(i int) float64 { return launches[i].FLOPs + flopsOfByte*launches[i].Bytes }
+	all := 0.0
+	for _, i := range members {
+		all += work(i)
+	}
+	for _, i := range members {
+		f := l.functions[i]
+		at := slices.IndexFunc(parts, func(p part) bool { return p.function == f })
+		if at < 0 {
+			share := 1.0
+			if all > 0 {
+				share = work(i) / all
+			}
+			at = len(parts)
+			parts = append(parts, part{f, 0, f.blocksOf(int(share*float64(multiprocessors*f.resident)), launches[i].Device.Grid[0])})
+		}
+		parts[at].members++
+	}
+	slices.SortFunc(parts, func(p, q part) int { return strings.Compare(p.template+p.number, q.template+q.number) })
+	return parts
 }
 
 // resultBytes is the size of what a launch makes.

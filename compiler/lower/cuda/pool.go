@@ -21,6 +21,7 @@ func pooling(template string, gradient bool) func(l *lowering, op *ir.Op) error 
 		}
 		a := ops.PoolAttrsOf(op)
 		c := l.call(op.Kind, template)
+		c.family = "pools"
 		for _, v := range op.Operands {
 			c.in(l.image(v))
 		}

@@ -19,6 +19,7 @@ const (
 	largeFilters    = 48 << 10            // of those whose blocks have a multiprocessor to themselves
 	mostLargeBytes  = 160 << 10           // of shared memory of such a block
 	residentBytes   = 224 << 10           // shared memory of a multiprocessor of which blocks share
+	mostFloats      = 128                 // numbers that a thread adds in float
 	mostResident    = 4                   // blocks on a multiprocessor: more would leave threads too few registers
 	forwardResident = 3                   // of those whose threads keep sums
 )
@@ -46,6 +47,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	c.image(z)
 	c.bool("stats", p.Statistics != nil)
 	if p.Statistics != nil {
+		c.few = mostFloats / (2 * ceiling(s.rows(), 16*s.warps()))
 		c.out(l.result(p.Statistics.Results[0], nil), l.result(p.Statistics.Results[1], nil), l.scratch(plan.F64, s.chunks*2*s.o))
 	} else {
 		c.none(3)
@@ -164,6 +166,7 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 	c.bool("sums", sums)
 	partial := c.partial(filters, s.chunks*s.kh*s.kw*s.c)
 	if sums {
+		c.few = mostFloats / s.made(p)
 		c.out(l.result(p.Sums.Results[0], nil), l.result(p.Sums.Results[1], nil), l.scratch(plan.F64, s.chunks*2*s.c))
 	} else {
 		c.none(3)
@@ -200,6 +203,7 @@ func (l *lowering) addChunks(filter *ir.Value, partial, chunks int) {
 	c.number("scale", 1)
 	n := filter.Type.Elements()
 	c.columns(1, chunks, n, pack(n), 1, plan.F64)
+	c.family = c.template
 	c.emit()
 }
 
@@ -402,14 +406,25 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	return 4 * max(floats, outerFloats(s.c, s.o))
 }
 
+// backStrip is how many results in a column the threads of SeparableDepthwiseGrad make at once, made how many of a tile each makes.
+func (s *separable) backStrip(p *fuse.Parts) int {
+	if s.bh == 1 || p.DDepthwise != nil && s.kh*s.kw > 9 {
+		return 1
+	}
+	return 2
+}
+
+func (s *separable) made(p *fuse.Parts) int {
+	down := s.backStrip(p)
+	rows, _, _ := strip(s.kh, 1, s.dh, s.bh, down)
+	columns, _, _ := strip(s.kw, 1, s.dw, s.bw, 4)
+	return 4 * down * ceiling(rows*columns, threads/s.packs())
+}
+
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
 	size := 0
 	if s.sh == 1 && s.sw == 1 {
-		down := 2
-		if p.DDepthwise != nil && s.kh*s.kw > 9 {
-			down = 1
-		}
-		size = s.window(1, 1, down)
+		size = s.window(1, 1, s.backStrip(p))
 	} else {
 		rows, columns := (s.bh-1+(s.kh-1)*s.dh)/s.sh+2, (s.bw-1+(s.kw-1)*s.dw)/s.sw+2
 		size = rows * columns * s.c
@@ -442,7 +457,8 @@ func (c *call) separable(s *separable, h, w int) {
 	c.bool("copied", s.copied)
 	c.bool("over", s.over)
 	c.bool("tf32", c.l.target.onTensorCores())
-	c.blocks, c.tiles = s.chunks, s.images*s.down*s.across
+	c.blocks, c.tiles, c.few = s.chunks, s.images*s.down*s.across, s.images*s.down*s.across
+	c.family = c.template
 }
 
 // memory sets the shared memory of a block, and so how many run side by side: at most so many, which leaves threads the registers that they want.

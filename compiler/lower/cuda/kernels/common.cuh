@@ -29,6 +29,7 @@ __device__ inline bf16::bf16(float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bit
 template <class T> using In = const T*;
 template <class T> using Out = T*;
 template <class T> using Shared = T*;
+typedef u64 Word; // of arguments
 
 extern __shared__ float4 shared_memory[];
 
@@ -98,10 +99,21 @@ inline bf16::bf16(float x) {
 
 #endif
 
-// Joined is several launches of one kernel at once, of Blocks blocks each.
-template <class K, int Members, int Blocks> struct Joined {
-  K member[Members];
-  __device__ void run(int block) const { member[block / Blocks].run(block % Blocks); }
+// Together is several launches at once: of each kernel so many, which have so many blocks each. Their arguments lie one after the other.
+template <int Words, class... Kernels> struct Together {
+  int launches[sizeof...(Kernels)], blocks[sizeof...(Kernels)];
+  Word arguments[Words];
+
+  __device__ void run(int block) const { part<0, Kernels...>(block, 0); }
+
+  // part runs a block of the kernels from K on, whose arguments lie from a byte on.
+  template <int I, class K, class... Rest> __device__ inline void part(int block, int at) const {
+    if constexpr (sizeof...(Rest) > 0) {
+      int there = launches[I] * blocks[I];
+      if (block >= there) return part<I + 1, Rest...>(block - there, at + launches[I] * (int)sizeof(K));
+    }
+    reinterpret_cast<const K*>(reinterpret_cast<const char*>(arguments) + at)[block / blocks[I]].run(block % blocks[I]);
+  }
 };
 
 // Counters of blocks that have arrived, one for each reduction of a program: zero before and after every launch.

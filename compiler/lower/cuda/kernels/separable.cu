@@ -2,9 +2,9 @@
 // convolutions is made in shared memory, tile by tile, and made again on the way back instead of being kept.
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
-// depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most, Blocks how many do; over: what
+// depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most; over: what
 // lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; tf32: products of
-// factors rounded to 10 bits. Channels come in packs of 4.
+// factors rounded to 10 bits. Channels come in packs of 4. Many: a block has so many tiles that float does not do for the sums of a thread.
 
 // Strip is Each results along one axis of a depthwise convolution of K taps, stride S and dilation D, Step apart, for they share most of what they
 // read: of the Span inputs, Unit apart, result j reads those from j·A on, B apart. Strips cover so many Results, and some that are made in vain.
@@ -291,13 +291,13 @@ template <int Rows, int K, int N, bool Exact> struct Matrix {
 template <int Rows, int Items> constexpr int Shares = larger(1, smaller(Rows, Threads / Items));
 template <int Rows, int Items> constexpr int ShareBytes = 8 * Shares<Rows, Items> * Items;
 
-template <int Rows, int Items, class G, class F> __device__ inline void sum_rows(G get, F put) {
+template <int Rows, int Items, class G, class F> __device__ inline void sum_rows(int rows, G get, F put) {
   double mine[ceiling(Shares<Rows, Items> * Items, Threads)];
   int n = 0;
   for (int i = thread(); i < Shares<Rows, Items> * Items; i += Threads) {
     double total = 0;
 #pragma unroll 16
-    for (int row = i / Items; row < Rows; row += Shares<Rows, Items>) total += get(row, i % Items);
+    for (int row = i / Items; row < rows; row += Shares<Rows, Items>) total += get(row, i % Items);
     mine[n++] = total;
   }
   __syncthreads(); // what get reads may lie where the shares go
@@ -316,18 +316,18 @@ template <int Rows, int Items, class G, class F> __device__ inline void sum_rows
 template <int N> constexpr int SumPitch = 2 * N + 1;
 
 // channel_sums adds two sums of each of N channels: first the Rows partial ones of a block, which fill(room) writes as [Rows][SumPitch], then
-// those of all blocks, in order, by the last of them to come here, which calls finish(channel, first, second). Partial is [chunks][2][N].
+// those of all blocks, in order, by the last of them to come here, which calls finish(channel, first, second). Partial is [chunks][2][N], of Chunks at most.
 template <int N, int Rows, int Chunks, class G, class F>
-__device__ inline void channel_sums(Out<double> partial, int counter, int chunk, G fill, F finish) {
+__device__ inline void channel_sums(Out<double> partial, int counter, int chunk, int chunks, G fill, F finish) {
   constexpr int Items = 2 * N;
   __syncthreads();
   auto room = shared<double>(0, Rows * SumPitch<N>);
   fill(room);
   __syncthreads();
-  sum_rows<Rows, Items>([&](int row, int i) { return room[row * SumPitch<N> + i]; }, [&](int i, double total) { partial[chunk * Items + i] = total; });
-  if (!last_block(counter, Chunks)) return;
+  sum_rows<Rows, Items>(Rows, [&](int row, int i) { return room[row * SumPitch<N> + i]; }, [&](int i, double total) { partial[chunk * Items + i] = total; });
+  if (!last_block(counter, chunks)) return;
   auto totals = shared<double>(ShareBytes<Chunks, Items>, Items);
-  sum_rows<Chunks, Items>([&](int row, int i) { return fresh(partial, row * Items + i); }, [&](int i, double total) { totals[i] = total; });
+  sum_rows<Chunks, Items>(chunks, [&](int row, int i) { return fresh(partial, row * Items + i); }, [&](int i, double total) { totals[i] = total; });
   __syncthreads();
   for (int c = thread(); c < N; c += Threads) finish(c, totals[c], totals[N + c]);
 }
@@ -345,16 +345,15 @@ template <int N, bool Many> struct Sums {
   }
   __device__ inline double of(int j, int k) const { return Many ? total[j][Many ? k : 0] : part[j][k]; }
 };
-constexpr int Few = 128; // numbers that may be added in float
 
 // Separable: z, and with S::stats the mean and biased variance of its channels (group separable).
 // S: also stats.
-template <class S, int Blocks> struct Separable {
+template <class S, bool Many> struct Separable {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
   typedef Copied<S::kh * S::kw * S::c, S::copied> D;
   typedef Weights<S::c, S::o, true, S::copied> P;
   typedef Matrix<Tile<S>::Pixels, S::c, S::o, !S::tf32> M;
-  typedef Sums<2 * M::Each, (2 * M::Rounds * ceiling(Tile<S>::Count, Blocks) > Few)> T;
+  typedef Sums<2 * M::Each, Many> T;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
   static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + (S::over ? 0 : 4 * W::Size);
   Prologue<S> before;
@@ -363,7 +362,7 @@ template <class S, int Blocks> struct Separable {
   Out<typename S::Image> z;
   Out<float> mean, variance;
   Out<double> partial;
-  int counter;
+  int counter, blocks;
 
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, Factors<S>::Count);
@@ -376,7 +375,7 @@ template <class S, int Blocks> struct Separable {
       for (int i = thread(); i < M::RowsThere; i += Threads) store<4>(between, i * M::Stride + S::c, zero<4>());
     __syncthreads();
     T sums;
-    for (int i = block; i < Tile<S>::Count; i += Blocks) {
+    for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
       load_tile<S::c, W::Rows, W::Columns, W::Stride>(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
         return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
@@ -400,7 +399,7 @@ template <class S, int Blocks> struct Separable {
       sums.flush();
     }
     if constexpr (S::stats) {
-      channel_sums<S::o, 8 * M::WarpsM, Blocks>(partial, counter, block, [&](Shared<double> room) {
+      channel_sums<S::o, 8 * M::WarpsM, S::chunks>(partial, counter, block, blocks, [&](Shared<double> room) {
         int row = thread() / 32 % M::WarpsM * 8 + thread() % 32 / 4;
 #pragma unroll
         for (int n = 0; n < M::Each; n++)
@@ -421,7 +420,7 @@ template <class S, int Blocks> struct Separable {
 // S::normalized, what comes through the gradient of its BatchNorm, scaled by weights[scale] with S::scaled. Between is the cotangent of
 // what lies between the convolutions, and, with S::filters, partial [chunks][c][o] sums to that of the pointwise filter.
 // S: also normalized, affine, scaled, norm_eps, filters.
-template <class S, int Blocks> struct SeparablePointwiseGrad {
+template <class S, bool Many> struct SeparablePointwiseGrad {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
   typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
   typedef Weights<S::o, S::c, false, S::copied> P;
@@ -438,7 +437,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
   In<float> depthwise;
   Out<typename S::Image> between;
   Out<float> partial;
-  int scale;
+  int scale, blocks;
 
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, S::filters ? Factors<S>::Count : 0);
@@ -450,7 +449,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
     make(coefficients);
     __syncthreads();
     typename A::Totals totals;
-    for (int i = block; i < Tile<S>::Count; i += Blocks) {
+    for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
       fill(cotangent, coefficients, at);
       if constexpr (S::filters) {
@@ -524,7 +523,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
     A::finish(totals, [&](int c, int o, float total) {
       int i = c * S::o + o;
       partial[block * S::c * S::o + i] = total;
-      for (int row = block + Blocks; row < S::chunks; row += Blocks) partial[row * S::c * S::o + i] = 0;
+      for (int row = block + blocks; row < S::chunks; row += blocks) partial[row * S::c * S::o + i] = 0;
     });
   }
 };
@@ -533,7 +532,7 @@ template <class S, int Blocks> struct SeparablePointwiseGrad {
 // which with S::masked is zero where the ReLU was; with S::filters partial [chunks][kh][kw][c], which sums to the cotangent of the
 // depthwise filter; with S::sums those of operation batch_norm_sums of dx and x.
 // S: also masked, filters, sums.
-template <class S, int Blocks> struct SeparableDepthwiseGrad {
+template <class S, bool Many> struct SeparableDepthwiseGrad {
   static constexpr bool Dense = S::sh == 1 && S::sw == 1;
   static constexpr int Taps = S::kh * S::kw;
   // At stride 1 the cotangent is a convolution too, by the filter's taps in opposite order. Threads that keep the sums of many taps make fewer results at once.
@@ -543,8 +542,7 @@ template <class S, int Blocks> struct SeparableDepthwiseGrad {
   static constexpr int Stride = Dense ? W::Stride : Columns * S::c, Size = Rows * Stride, V = W::V;
   typedef Copied<Taps * S::c, S::copied> D;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size;
-  static constexpr int PerTile = ceiling(W::R::Count * W::Q::Count, W::Lanes) * 4 * W::Each; // results of a thread
-  typedef Sums<V, (PerTile * ceiling(Tile<S>::Count, Blocks) > Few)> T;
+  typedef Sums<V, Many> T;
   // Where this is so, what the ReLU lets through is what the sums are to be multiplied with.
   static constexpr bool Standard = S::prologue == 2 && S::masked;
   Prologue<S> before;
@@ -554,7 +552,7 @@ template <class S, int Blocks> struct SeparableDepthwiseGrad {
   Out<typename S::Image> dx;
   Out<float> partial, sum, sum_x;
   Out<double> partial_sums;
-  int counter;
+  int counter, blocks;
 
   // Totals are the sums of a thread's channels for each tap, of the taps in the order of the window.
   struct Totals {
@@ -569,7 +567,7 @@ template <class S, int Blocks> struct SeparableDepthwiseGrad {
     __syncthreads();
     Totals totals;
     T sums;
-    for (int i = block; i < Tile<S>::Count; i += Blocks) {
+    for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
       fill(tile, at);
       __syncthreads();
@@ -583,7 +581,7 @@ template <class S, int Blocks> struct SeparableDepthwiseGrad {
     }
     if constexpr (S::filters) finish(totals, block);
     if constexpr (S::sums) {
-      channel_sums<S::c, W::Lanes, Blocks>(partial_sums, counter, block, [&](Shared<double> room) {
+      channel_sums<S::c, W::Lanes, S::chunks>(partial_sums, counter, block, blocks, [&](Shared<double> room) {
         if (W::channel() >= S::c) return;
         for (int j = 0; j < 2; j++)
           for (int v = 0; v < V; v++) room[thread() / W::Packs * SumPitch<S::c> + j * S::c + W::channel() + v] = sums.of(j, v);
@@ -728,7 +726,7 @@ template <class S, int Blocks> struct SeparableDepthwiseGrad {
     if (lane != 0) return;
 #pragma unroll
     for (int tap = 0; tap < Taps; tap++)
-      for (int row = block; row < S::chunks; row += Blocks)
+      for (int row = block; row < S::chunks; row += blocks)
         store<V>(partial, (row * Taps + Taps - 1 - tap) * S::c + W::channel(), row == block ? totals.of[tap] : zero<V>());
   }
 };
