@@ -78,7 +78,7 @@ func example() *plan.Plan {
 	return p
 }
 
-func open(t *testing.T, p *plan.Plan) (*runtime.Session, error) {
+func open(t testing.TB, p *plan.Plan) (*runtime.Session, error) {
 	t.Helper()
 	needDriver(t)
 	d, err := New(0, targets)
@@ -573,6 +573,22 @@ func TestLookFails(t *testing.T) {
 		out, err := command.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "looked: ") || !strings.Contains(string(out), c.want) {
 			t.Errorf("%s: %v\n%s\nwant %q", c.name, err, out, c.want)
+		}
+	}
+}
+
+// BenchmarkHostStep is what the host does in a step but for the driver's own work: two results are read.
+func BenchmarkHostStep(b *testing.B) {
+	needFake(b)
+	s, err := open(b, example())
+	if err != nil {
+		b.Fatal(err)
+	}
+	inputs, results := map[string]any{"x": ramp(0)}, map[string]any{"y": make([]float32, n), "steps": make([]int64, 1)}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := s.Run(b.Context(), "step", inputs, results); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

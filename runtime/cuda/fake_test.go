@@ -48,7 +48,7 @@ func testMain(m *testing.M) int {
 }
 
 // needDriver skips where there is nothing to run on.
-func needDriver(t *testing.T) {
+func needDriver(t testing.TB) {
 	t.Helper()
 	if noFake != "" {
 		t.Skip(noFake)
@@ -56,7 +56,7 @@ func needDriver(t *testing.T) {
 }
 
 // needFake skips on a real GPU.
-func needFake(t *testing.T) {
+func needFake(t testing.TB) {
 	t.Helper()
 	needDriver(t)
 	if !onFake {
