@@ -170,10 +170,7 @@ func (c *lossChunk) exponentials() phase {
 		}
 		line := func(class int) []float32 { return all[(class-from)*c.stride:][:c.n] }
 		for class := from; class < to; class++ {
-			line := line(class)
-			for i := range line {
-				line[i] = c.bias[class]
-			}
+			fillRow(line(class), c.bias[class])
 		}
 		for b, columns := range c.columns.blocks {
 			vec.gemm(all[columns[0]:], c.stride, c.w[from*c.k:], c.k, c.columns.of(c.right(), b), to-from, columns[1]-columns[0], c.k, true, nil)

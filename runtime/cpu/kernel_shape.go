@@ -302,9 +302,13 @@ func fill(y tensor, value float64) phase {
 	})
 }
 
+// fillRow fills a row by copies of what is filled already, which Go's compiler makes no vector instructions of otherwise.
 func fillRow[T any](y []T, value T) {
-	for i := range y {
-		y[i] = value
+	if len(y) > 0 {
+		y[0] = value
+	}
+	for n := 1; n < len(y); n *= 2 {
+		copy(y[n:], y[:n])
 	}
 }
 
