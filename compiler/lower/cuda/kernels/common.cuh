@@ -55,7 +55,11 @@ __device__ inline void store4(bf16* p, int i, float4 v) {
 template <class T> __device__ inline T fresh(const T* p, int i) { return __ldcg(p + i); }
 __device__ inline float4 fresh4(const float* p, int i) { return __ldcg(reinterpret_cast<const float4*>(p + i)); }
 
-__device__ inline int thread() { return (int)threadIdx.x; }
+__device__ inline int thread() {
+  int t = (int)threadIdx.x;
+  __builtin_assume(t >= 0 && t < Threads); // so that divisions are shifts, and conditions on warps go where all are there
+  return t;
+}
 
 // in_order keeps the compiler from loading what comes after it before it, into registers that there are not.
 __device__ inline void in_order() { asm volatile("" ::: "memory"); }

@@ -27,35 +27,90 @@ __device__ constexpr int padding(int floats, int apart, int c) {
   return 0;
 }
 
-// load_tile brings Rows by Columns packs of C channels of an image of h by w to shared memory, the first from (top, left):
-// ready(get(row, column, channel), channel), or zero outside.
-template <int C, int Rows, int Columns, int Stride, class T, class G, class F>
-__device__ inline void load_tile(T tile, int top, int left, int h, int w, G get, F ready) {
-  constexpr int Fours = C / 4, Ways = Threads / Fours, Items = Rows * Columns, Batch = smaller(6, ceiling(Items, Ways));
-  int channel = thread() % Fours * 4, way = thread() / Fours, row = way / Columns, column = way % Columns;
-  if (way >= Ways) return;
-  for (int i = way; i < Items;) {
-    Pack<4> v[Batch];
-    int at[Batch];
-    bool inside[Batch];
-#pragma unroll
-    for (int k = 0; k < Batch; k++, i += Ways) { // all are asked for before the first is used
-      int r = top + row, q = left + column;
-      inside[k] = i < Items && r >= 0 && r < h && q >= 0 && q < w;
-      at[k] = i < Items ? row * Stride + column * C + channel : -1;
-      v[k] = zero<4>();
-      if (inside[k]) v[k] = get(r, q, channel);
-      row += Ways / Columns, column += Ways % Columns;
-      if (column >= Columns) column -= Columns, row++;
-    }
-#pragma unroll
-    for (int k = 0; k < Batch; k++) {
-      if (at[k] < 0) continue;
-      if (inside[k]) v[k] = ready(v[k], channel);
-      store<4>(tile, at[k], v[k]);
+// Loader brings tiles to shared memory: Rows by Columns pixels of C channels of an image of H by W. Left is their first column where they have all
+// columns of the image, or else 1. What lies beside the image in such a tile is zero from begin on; with Over it is made so for every tile, for
+// something else lies there in between.
+template <int C, int Rows, int Columns, int Stride, int H, int W, int Left, bool Over> struct Loader {
+  static constexpr int Fours = C / 4, Across = W * Fours; // packs of four channels
+  static constexpr bool Wide = Left <= 0 && W - Left <= Columns && Across <= Threads && Threads % Across == 0;
+
+  template <class T> __device__ static inline void begin(T tile) {
+    if constexpr (Wide && !Over) clear(tile);
+  }
+
+  // load brings the tile whose first pixel is at (top, left): what ready(channel) makes of get(row, column, channel), or zero outside.
+  template <class T, class G, class F> __device__ static inline void load(T tile, int top, int left, G get, F ready) {
+    if constexpr (Wide && Over) clear(tile);
+    if constexpr (Wide) {
+      wide(tile, top, get, ready);
+    } else {
+      any(tile, top, left, get, ready);
     }
   }
-}
+
+  template <class T> __device__ static inline void clear(T tile) {
+    constexpr int Beside = Columns - W;
+#pragma unroll 1
+    for (int i = thread(); i < Rows * Beside * Fours; i += Threads) {
+      int beside = i / Fours % Beside;
+      store<4>(tile, i / Fours / Beside * Stride + (beside < -Left ? beside : beside + W) * C + i % Fours * 4, zero<4>());
+    }
+  }
+
+  // wide has a thread stay in its column, so that its packs are a constant apart.
+  template <class T, class G, class F> __device__ static inline void wide(T tile, int top, G get, F ready) {
+    constexpr int Ways = Threads / Across, Rounds = ceiling(Rows, Ways), Batch = smaller(6, Rounds);
+    int channel = thread() % Fours * 4, column = thread() / Fours % W, way = thread() / Across;
+#pragma unroll
+    for (int first = 0; first < Rounds; first += Batch) {
+      Pack<4> v[Batch];
+      bool inside[Batch];
+#pragma unroll
+      for (int k = 0; k < Batch; k++) { // all are asked for before the first is used
+        int row = way + (first + k) * Ways;
+        inside[k] = (Rows % Ways == 0 || row < Rows) && (unsigned)(top + row) < (unsigned)H;
+        v[k] = zero<4>();
+        if (first + k < Rounds && inside[k]) v[k] = get(top + row, column, channel);
+      }
+      auto made = ready(channel);
+#pragma unroll
+      for (int k = 0; k < Batch; k++) {
+        int row = way + (first + k) * Ways;
+        if (first + k >= Rounds || (Rows % Ways != 0 && row >= Rows)) continue;
+        if (inside[k]) v[k] = made(v[k]);
+        store<4>(tile, row * Stride + (column - Left) * C + channel, v[k]);
+      }
+    }
+  }
+
+  template <class T, class G, class F> __device__ static inline void any(T tile, int top, int left, G get, F ready) {
+    constexpr int Ways = Threads / Fours, Items = Rows * Columns, Batch = smaller(6, ceiling(Items, Ways));
+    int channel = thread() % Fours * 4, way = thread() / Fours, row = way / Columns, column = way % Columns;
+    if (way >= Ways) return;
+    for (int i = way; i < Items;) {
+      Pack<4> v[Batch];
+      int at[Batch];
+      bool inside[Batch];
+#pragma unroll
+      for (int k = 0; k < Batch; k++, i += Ways) { // all are asked for before the first is used
+        int r = top + row, q = left + column;
+        inside[k] = i < Items && r >= 0 && r < H && q >= 0 && q < W;
+        at[k] = i < Items ? row * Stride + column * C + channel : -1;
+        v[k] = zero<4>();
+        if (inside[k]) v[k] = get(r, q, channel);
+        row += Ways / Columns, column += Ways % Columns;
+        if (column >= Columns) column -= Columns, row++;
+      }
+      auto made = ready(channel);
+#pragma unroll
+      for (int k = 0; k < Batch; k++) {
+        if (at[k] < 0) continue;
+        if (inside[k]) v[k] = made(v[k]);
+        store<4>(tile, at[k], v[k]);
+      }
+    }
+  }
+};
 
 // Window is a depthwise convolution of tiles of BH by BW results. A thread makes Down by four results of V channels.
 template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C, int Down> struct Window {
@@ -215,20 +270,27 @@ template <class S> struct Factors {
       }
     }
   }
-  // normalized is what the ReLU reads.
-  template <class T, int V> __device__ static inline Pack<V> normalized(T room, Pack<V> x, int channel) {
-    if constexpr (Count > 0) {
-      Pack<V> center = load<V>(room, channel), factor = load<V>(room, S::c + channel), shift = zero<V>();
-      if constexpr (S::prologue == 3) shift = load<V>(room, 2 * S::c + channel);
-      for (int v = 0; v < V; v++) x.v[v] = (x.v[v] - center.v[v]) * factor.v[v] + shift.v[v];
+  // Of is those of V channels: normalized is what the ReLU reads.
+  template <int V> struct Of {
+    Pack<V> center, factor, shift;
+
+    __device__ inline Pack<V> normalized(Pack<V> x) const {
+      if constexpr (Count > 0)
+        for (int v = 0; v < V; v++) x.v[v] = (x.v[v] - center.v[v]) * factor.v[v] + shift.v[v];
+      return x;
     }
-    return x;
-  }
-  template <class T, int V> __device__ static inline Pack<V> apply(T room, Pack<V> x, int channel) {
-    x = normalized(room, x, channel);
-    if constexpr (S::prologue >= 1)
-      for (int v = 0; v < V; v++) x.v[v] = fmaxf(x.v[v], 0.0f);
-    return x;
+    __device__ inline Pack<V> operator()(Pack<V> x) const {
+      x = normalized(x);
+      if constexpr (S::prologue >= 1)
+        for (int v = 0; v < V; v++) x.v[v] = fmaxf(x.v[v], 0.0f);
+      return x;
+    }
+  };
+  template <int V, class T> __device__ static inline Of<V> of(T room, int channel) {
+    Of<V> f = {zero<V>(), zero<V>(), zero<V>()};
+    if constexpr (Count > 0) f.center = load<V>(room, channel), f.factor = load<V>(room, S::c + channel);
+    if constexpr (S::prologue == 3) f.shift = load<V>(room, 2 * S::c + channel);
+    return f;
   }
 };
 
@@ -350,6 +412,7 @@ template <int N, bool Many> struct Sums {
 // S: also stats.
 template <class S, bool Many> struct Separable {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
+  typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied> D;
   typedef Weights<S::c, S::o, true, S::copied> P;
   typedef Matrix<Tile<S>::Pixels, S::c, S::o, !S::tf32> M;
@@ -373,13 +436,14 @@ template <class S, bool Many> struct Separable {
     P::fill(PointwiseAt, pointwise);
     if constexpr (S::c % 8 != 0 && !S::over)
       for (int i = thread(); i < M::RowsThere; i += Threads) store<4>(between, i * M::Stride + S::c, zero<4>());
+    L::begin(tile);
     __syncthreads();
     T sums;
     for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
-      load_tile<S::c, W::Rows, W::Columns, W::Stride>(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
+      L::load(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, [&](int r, int q, int channel) {
         return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
-      }, [&](const Pack<4>& v, int channel) { return Factors<S>::apply(factors, v, channel); });
+      }, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
       __syncthreads();
       W::template each<S::over>(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
         if (row < S::bh && column < S::bw) store<W::V>(between, (row * S::bw + column) * M::Stride + channel, v);
@@ -422,6 +486,7 @@ template <class S, bool Many> struct Separable {
 // S: also normalized, affine, scaled, norm_eps, filters.
 template <class S, bool Many> struct SeparablePointwiseGrad {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
+  typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
   typedef Weights<S::o, S::c, false, S::copied> P;
   typedef Matrix<Tile<S>::Pixels, S::o, S::c, !S::tf32> M;
@@ -447,15 +512,16 @@ template <class S, bool Many> struct SeparablePointwiseGrad {
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
     make(coefficients);
+    if constexpr (S::filters) L::begin(shared<float>(TileAt, W::Size));
     __syncthreads();
     typename A::Totals totals;
     for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
       fill(cotangent, coefficients, at);
       if constexpr (S::filters) {
-        load_tile<S::c, W::Rows, W::Columns, W::Stride>(shared<float>(TileAt, W::Size), at.row * S::sh - S::ph, at.column * S::sw - S::pw, S::h, S::w, [&](int r, int q, int channel) {
+        L::load(shared<float>(TileAt, W::Size), at.row * S::sh - S::ph, at.column * S::sw - S::pw, [&](int r, int q, int channel) {
           return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
-        }, [&](const Pack<4>& v, int channel) { return Factors<S>::apply(factors, v, channel); });
+        }, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
       }
       __syncthreads();
       Results<S> to(at);
@@ -540,9 +606,12 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   static constexpr int Rows = Dense ? W::Rows : (S::bh - 1 + (S::kh - 1) * S::dh) / S::sh + 2;
   static constexpr int Columns = Dense ? W::Columns : (S::bw - 1 + (S::kw - 1) * S::dw) / S::sw + 2;
   static constexpr int Stride = Dense ? W::Stride : Columns * S::c, Size = Rows * Stride, V = W::V;
+  typedef Loader<S::c, Rows, Columns, Stride, S::oh, S::ow, Dense && S::across == 1 ? S::pw - (S::kw - 1) * S::dw : 1, false> L;
   typedef Copied<Taps * S::c, S::copied> D;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size;
   typedef Sums<V, Many> T;
+  // Whole: every result that a thread makes is one of the image.
+  static constexpr bool Whole = S::h % S::bh == 0 && S::w % S::bw == 0 && (!Dense || (W::R::There == S::bh && W::Q::There == S::bw));
   // Where this is so, what the ReLU lets through is what the sums are to be multiplied with.
   static constexpr bool Standard = S::prologue == 2 && S::masked;
   Prologue<S> before;
@@ -564,6 +633,7 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
     auto tile = shared<float>(TileAt, Size);
     Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
+    L::begin(tile);
     __syncthreads();
     Totals totals;
     T sums;
@@ -592,31 +662,21 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
     }
   }
 
-  // from is where the pack at a place of a tile is in x and dx, or -1.
-  __device__ static inline int from(const Tile<S>& at, int row, int column) {
-    int r = at.row + row, q = at.column + column;
-    return row < S::bh && column < S::bw && r < S::h && q < S::w ? ((at.image * S::h + r) * S::w + q) * S::c + W::channel() : -1;
-  }
   // active is what the depthwise convolution has read, zero outside.
-  template <class U> __device__ inline Pack<V> active(U factors, int from) const {
+  __device__ inline Pack<V> active(const typename Factors<S>::template Of<V>& factors, int from) const {
     Pack<V> a = zero<V>();
-    if ((S::masked || S::filters) && from >= 0) {
-      a = Factors<S>::normalized(factors, load<V>(x, from), W::channel());
-      if constexpr (S::prologue >= 1)
-        for (int v = 0; v < V; v++) a.v[v] = fmaxf(a.v[v], 0.0f);
-    }
+    if ((S::masked || S::filters) && (Whole || from >= 0)) a = factors(load<V>(x, from));
     return a;
   }
-  template <class U> __device__ inline void put(T& sums, U factors, int from, const Pack<V>& a, Pack<V> g) const {
-    if (from < 0) return;
+  __device__ inline void put(T& sums, const typename Factors<S>::template Of<V>& factors, int from, const Pack<V>& a, Pack<V> g) const {
+    if (!Whole && from < 0) return;
     if constexpr (S::masked)
       for (int v = 0; v < V; v++) g.v[v] = a.v[v] > 0 ? g.v[v] : 0.0f;
     if constexpr (S::sums) {
       Pack<V> with = a;
       if constexpr (!Standard) {
-        Pack<V> center = load<V>(factors, W::channel());
         with = load<V>(x, from);
-        for (int v = 0; v < V; v++) with.v[v] -= center.v[v];
+        for (int v = 0; v < V; v++) with.v[v] -= factors.center.v[v];
       }
       for (int v = 0; v < V; v++) sums.part[0][v] += g.v[v], sums.part[1][v] += g.v[v] * with.v[v];
     }
@@ -626,11 +686,18 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   // dense makes the cotangents of a tile, and adds to the filter's while it has what they want at hand.
   template <class U> __device__ inline void dense(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at) const {
     auto filter = D::from(DepthwiseAt, depthwise);
+    auto before = Factors<S>::template of<V>(factors, W::channel() < S::c ? W::channel() : 0);
     W::strips([&](int row, int column) {
       Pack<V> a[W::Each][4], sum[W::Each][4] = {};
+      int first = ((at.image * S::h + at.row + row) * S::w + at.column + column) * S::c + W::channel();
+      auto from = [&](int j, int i) { // where result (j, i) of the strip is in x and dx, or -1
+        int down = j * W::R::Step, across = i * W::Q::Step;
+        bool there = Whole || (row + down < smaller(S::bh, S::h - at.row) && column + across < smaller(S::bw, S::w - at.column));
+        return there ? first + (down * S::w + across) * S::c : -1;
+      };
 #pragma unroll
       for (int j = 0; j < W::Each; j++)
-        for (int i = 0; i < 4; i++) a[j][i] = active(factors, from(at, row + j * W::R::Step, column + i * W::Q::Step));
+        for (int i = 0; i < 4; i++) a[j][i] = active(before, from(j, i));
 #pragma unroll
       for (int t = 0; t < W::R::Span; t++) {
         Pack<V> in[W::Q::Span];
@@ -654,7 +721,7 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
       }
 #pragma unroll
       for (int j = 0; j < W::Each; j++)
-        for (int i = 0; i < 4; i++) put(sums, factors, from(at, row + j * W::R::Step, column + i * W::Q::Step), a[j][i], sum[j][i]);
+        for (int i = 0; i < 4; i++) put(sums, before, from(j, i), a[j][i], sum[j][i]);
     });
   }
 
@@ -666,9 +733,9 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
 
   template <class U> __device__ inline void fill(U tile, const Tile<S>& at) const {
     int top = first(at.row, S::ph, S::kh, S::dh, S::sh), left = first(at.column, S::pw, S::kw, S::dw, S::sw);
-    load_tile<S::c, Rows, Columns, Stride>(tile, top, left, S::oh, S::ow, [&](int r, int q, int channel) {
+    L::load(tile, top, left, [&](int r, int q, int channel) {
       return load<4>(between, ((at.image * S::oh + r) * S::ow + q) * S::c + channel);
-    }, [](const Pack<4>& v, int) { return v; });
+    }, [](int) { return [](const Pack<4>& v) { return v; }; });
   }
 
   // source is the row or column of a tile that input i meets through a tap, or -1.
@@ -681,9 +748,11 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   template <class U> __device__ inline void strided(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at) const {
     auto filter = D::from(DepthwiseAt, depthwise);
     if (W::channel() >= S::c) return;
+    auto before = Factors<S>::template of<V>(factors, W::channel());
     for (int i = thread() / W::Packs; i < S::bh * S::bw; i += W::Lanes) {
-      int to = from(at, i / S::bw, i % S::bw);
-      Pack<V> a = active(factors, to), sum = zero<V>();
+      int r = at.row + i / S::bw, q = at.column + i % S::bw;
+      int to = Whole || (r < S::h && q < S::w) ? ((at.image * S::h + r) * S::w + q) * S::c + W::channel() : -1;
+      Pack<V> a = active(before, to), sum = zero<V>();
 #pragma unroll
       for (int k = 0; k < S::kh; k++) {
         int row = source(at.row, i / S::bw, k, S::ph, S::kh, S::dh, S::sh);
@@ -698,7 +767,7 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
           }
         }
       }
-      put(sums, factors, to, a, sum);
+      put(sums, before, to, a, sum);
     }
   }
 
