@@ -37,10 +37,10 @@ const (
 // signature is what launches that can be joined have in common. Phases stay apart: what one keeps alive is not to be kept
 // for another.
 type signature struct {
-	function        // or, of a family, what its functions have in common
-	update   string // what updates of variables have in common
-	phase    string
-	late     bool // no launch that is not late itself waits for it
+	function
+	update string // what updates of variables have in common
+	phase  string
+	late   bool // no launch that is not late itself waits for it
 }
 
 // waiting are the launches of a signature within the window.
@@ -57,7 +57,8 @@ type agenda struct {
 	of       []signature
 	users    [][]int // launches that wait for one
 	missing  []int   // how many a launch waits for
-	depth    []int
+	depth    []int   // launches before one, on the longest chain
+	height   []int   // and behind it
 	waiting  map[signature]*waiting
 	held     []bool // back; see holdBack
 	done     []bool
@@ -83,7 +84,7 @@ func (l *lowering) join() {
 func (l *lowering) agenda() *agenda {
 	n := len(l.out.Launches)
 	a := &agenda{
-		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n),
+		launches: l.out.Launches, of: make([]signature, n), users: make([][]int, n), missing: make([]int, n), depth: make([]int, n), height: make([]int, n),
 		waiting: map[signature]*waiting{}, held: make([]bool, n), done: make([]bool, n), left: n,
 	}
 	maker := make([]int, len(l.out.Tensors)) // 1 + the launch that makes a tensor; 0: it is there before the first
@@ -92,8 +93,6 @@ func (l *lowering) agenda() *agenda {
 		a.of[i] = signature{function: l.functions[i], phase: launch.Phase}
 		if u, ok := l.updates[i]; ok {
 			a.of[i].function, a.of[i].update = function{}, u.key(l)
-		} else if f := l.functions[i]; f.family != "" {
-			a.of[i].function = function{family: f.family, resident: f.resident}
 		} else if mayStay := launch.Kernel == lower.Copy && len(launch.InPlace) > 0; mayStay || !l.functions[i].joins {
 			a.of[i].phase = fmt.Sprint(launch.Phase, " ", i)
 		}
@@ -116,6 +115,9 @@ func (l *lowering) agenda() *agenda {
 	for i := n - 1; i >= 0; i-- { // users come after what they use
 		_, update := l.updates[i]
 		waits := func(user int) bool { return !a.of[user].late }
+		for _, user := range a.users[i] {
+			a.height[i] = max(a.height[i], a.height[user]+1)
+		}
 		a.of[i].late = !update && a.launches[i].Bytes <= small && !slices.ContainsFunc(a.users[i], waits)
 	}
 	return a
@@ -158,26 +160,84 @@ func (a *agenda) look() {
 	}
 }
 
-// next takes launches of one signature from the agenda.
+// next takes launches of one signature from the agenda, and of others of its family that are as urgent: to wait for launches
+// that only later ones wait for would make the longest chain longer, and leave nothing to fill the device beside it.
 func (a *agenda) next() []int {
 	var best *waiting
 	for _, w := range a.waiting {
-		if len(w.ready) == 0 {
-			continue
-		}
-		if best == nil || w.before(best) {
+		if len(w.ready) > 0 && (best == nil || w.before(best)) {
 			best = w
 		}
 	}
-	slices.Sort(best.ready)
-	n := min(len(best.ready), best.most(a.launches[best.ready[0]]))
-	members := slices.Clone(best.ready[:n])
-	best.ready = slices.Delete(best.ready, 0, n)
+	group := []*waiting{best}
+	for _, w := range a.waiting {
+		if w != best && w.kin(best) && len(w.ready) > 0 && a.urgency(w) == a.urgency(best) {
+			group = append(group, w)
+		}
+	}
+	slices.SortFunc(group[1:], func(v, w *waiting) int { return v.first - w.first })
+	var members []int
+	left := allRoom
+	for _, w := range group {
+		members = append(members, a.take(w, &left)...)
+	}
+	a.release(members)
+	slices.Sort(members)
+	return members
+}
+
+// kin says that launches of two signatures can be one.
+func (w *waiting) kin(v *waiting) bool {
+	return w.family != "" && w.family == v.family && w.resident == v.resident && w.phase == v.phase && w.late == v.late
+}
+
+// urgency is the length of the longest chain that waits for one of the ready launches.
+func (a *agenda) urgency(w *waiting) (most int) {
+	for _, i := range w.ready {
+		most = max(most, a.height[i])
+	}
+	return most
+}
+
+// room is what a group has left for the arguments of further members, in bytes, and for their results.
+type room struct{ bytes, results int }
+
+var allRoom = room{8 * rooms[len(rooms)-1], mostResults}
+
+// take takes launches that are ready from the agenda, as many as there is room for, and one at least into a group that has none.
+func (a *agenda) take(w *waiting, left *room) []int {
+	n := len(w.ready)
+	switch like := a.launches[w.ready[0]]; {
+	case w.update != "":
+		n = min(n, mostUpdates)
+	case like.Device == nil: // a loop
+		n = 1
+	default:
+		bytes, results := like.Device.ArgumentBytes(), len(like.Results)
+		n = min(n, left.bytes/bytes, left.results/results)
+		if *left == allRoom {
+			n = max(n, 1)
+		}
+		left.bytes, left.results = left.bytes-n*bytes, left.results-n*results
+	}
+	slices.Sort(w.ready)
+	members := slices.Clone(w.ready[:n])
+	w.ready = slices.Delete(w.ready, 0, n)
 	for _, i := range members {
 		a.done[i] = true
 		a.left--
-		best.count--
-		best.depth -= a.depth[i]
+		w.count--
+		w.depth -= a.depth[i]
+	}
+	if w.count == 0 {
+		delete(a.waiting, w.signature)
+	}
+	return members
+}
+
+// release makes ready what has waited for these launches: once all of a group are taken, so that none waits for another.
+func (a *agenda) release(members []int) {
+	for _, i := range members {
 		for _, user := range a.users[i] {
 			if a.missing[user]--; a.missing[user] == 0 && user < a.seen {
 				w := a.waiting[a.of[user]]
@@ -185,21 +245,6 @@ func (a *agenda) next() []int {
 			}
 		}
 	}
-	if best.count == 0 {
-		delete(a.waiting, best.signature)
-	}
-	return members
-}
-
-// most is how many launches like one can be joined.
-func (w *waiting) most(like lower.Launch) int {
-	if w.update != "" {
-		return mostUpdates
-	}
-	if like.Device == nil { // a loop
-		return 1
-	}
-	return max(1, min(8*rooms[len(rooms)-1]/like.Device.ArgumentBytes(), mostResults/len(like.Results)))
 }
 
 // before compares the average depths of what waits.

@@ -173,8 +173,11 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 	}
 	c.counters = 1
 	resident := mostResident
-	if filters || sums {
+	switch {
+	case filters && s.kh*s.kw > 9: // threads keep the sums of all taps
 		resident = 2
+	case filters || sums:
+		resident = forwardResident
 	}
 	c.memory(s.depthwiseGradBytes(p), resident)
 	c.emit()
