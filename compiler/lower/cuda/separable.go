@@ -38,6 +38,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		return false, nil
 	}
 	s.chooseOver(forwardResident, s.forwardBytes)
+	s.chooseHalves(!l.target.onTensorCores(), s.c, forwardResident, s.forwardBytes)
 	c := l.call(fuse.Separable, "Separable")
 	c.separable(s, s.oh, s.ow)
 	c.entry(&p)
@@ -83,9 +84,17 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	if p.DPointwise != nil {
 		s.chooseOver(forwardResident, func() int { return s.pointwiseGradBytes(p) })
 	}
+	filters := p.DPointwise != nil
+	resident := mostResident
+	switch {
+	case filters && ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6: // each warp keeps the sums of so many tiles
+		resident = 1
+	case filters:
+		resident = forwardResident
+	}
+	s.chooseHalves(!l.target.onTensorCores(), s.o, resident, func() int { return s.pointwiseGradBytes(p) })
 	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
 	c.separable(s, s.oh, s.ow)
-	filters := p.DPointwise != nil
 	if filters {
 		c.entry(p)
 	} else {
@@ -124,13 +133,6 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	c.image(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
-	resident := mostResident
-	switch {
-	case filters && ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6: // each warp keeps the sums of so many tiles
-		resident = 1
-	case filters:
-		resident = forwardResident
-	}
 	c.memory(s.pointwiseGradBytes(p), resident)
 	c.emit()
 	if filters {
@@ -240,7 +242,7 @@ type separable struct {
 	kh, kw, sh, sw, dh, dw, ph, pw int
 	bh, bw, down, across, chunks   int
 	factors                        int // floats of the prologue
-	copied, over                   bool
+	copied, over, halves           bool
 	supported                      bool
 }
 
@@ -383,10 +385,29 @@ func (s *separable) chooseOver(most int, bytes func() int) {
 	s.over = residentOf(bytes(), most) > apart
 }
 
+// weights mirrors the size of Weights in kernels/separable.cu, of n times k.
+func (s *separable) weights(n, k int) int {
+	floats := 8 * ceiling(n, 8) * spread(k)
+	if s.halves {
+		floats *= 2
+	}
+	return floats
+}
+
+// chooseHalves keeps the weights of exact products as tensor cores take them, where as many blocks have room with them. Few are in registers.
+func (s *separable) chooseHalves(exact bool, k, most int, bytes func() int) {
+	if !exact || !s.copied || k <= 16 {
+		return
+	}
+	whole := residentOf(bytes(), most)
+	s.halves = true
+	s.halves = residentOf(bytes(), most) == whole && bytes() <= mostTileBytes
+}
+
 func (s *separable) forwardBytes() int {
 	floats := s.factors + s.tileAnd(s.rows()*spread(s.c))
 	if s.copied {
-		floats += s.kh*s.kw*s.c + 8*ceiling(s.o, 8)*spread(s.c)
+		floats += s.kh*s.kw*s.c + s.weights(s.o, s.c)
 	}
 	return max(4*floats, s.sumBytes(s.o, 8*s.warps()))
 }
@@ -394,7 +415,7 @@ func (s *separable) forwardBytes() int {
 func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	floats := s.rows() * spread(s.o)
 	if s.copied {
-		floats += 8 * ceiling(s.c, 8) * spread(s.o)
+		floats += s.weights(s.c, s.o)
 	}
 	if p.NormGrad != nil {
 		floats += 4 * s.o
@@ -459,6 +480,7 @@ func (c *call) separable(s *separable, h, w int) {
 	}
 	c.bool("copied", s.copied)
 	c.bool("over", s.over)
+	c.bool("halves", s.halves)
 	c.bool("tf32", c.l.target.onTensorCores())
 	c.blocks, c.tiles, c.few = s.chunks, s.images*s.down*s.across, s.images*s.down*s.across
 	c.family = c.template

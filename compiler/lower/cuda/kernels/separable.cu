@@ -3,7 +3,7 @@
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
 // depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most; over: what
-// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; tf32: products of
+// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; halves: see Weights; tf32: products of
 // factors rounded to 10 bits. Channels come in packs of 4. Many: a block has so many tiles that float does not do for the sums of a thread.
 
 // Strip is Each results along one axis of a depthwise convolution of K taps, stride S and dilation D, Step apart, for they share most of what they
@@ -203,9 +203,11 @@ template <int Count, bool Room> struct Copied {
   }
 };
 
-// Weights are the factors of a product over K, N of them: in shared memory [N][K], if there is room, from memory [N][K] or, Turned, [K][N].
-template <int K, int N, bool Turned, bool Room> struct Weights {
-  static constexpr int Stride = spread(K), Size = Room ? eights(N) * Stride : 0;
+// Weights are the factors of a product over K, N of them: in shared memory [N][K], if there is room, from memory [N][K] or, Turned, [K][N]. There they are as
+// tensor cores take them: rounded where products are not to be exact, or, with Halves, pairs of neighbours and then what rounding leaves of both.
+template <int K, int N, bool Turned, bool Room, bool Exact, bool Halves> struct Weights {
+  static_assert(!Halves || (Room && Exact), "what is in memory is whole, and what is rounded has no rest");
+  static constexpr int Stride = (Halves ? 2 : 1) * spread(K), Size = Room ? eights(N) * Stride : 0;
 
   __device__ static inline void fill(int at, In<float> filter) {
     if constexpr (Room) {
@@ -214,26 +216,59 @@ template <int K, int N, bool Turned, bool Room> struct Weights {
 #pragma unroll 8
         for (int i = thread(); i < eights(N) * eights(K); i += Threads) {
           int n = i / 32 % (eights(N) / 8) * 8 + i % 8, k = i / 32 / (eights(N) / 8) * 4 + i / 8 % 4;
-          copy[n * Stride + k] = n < N && k < K ? filter[k * N + n] : 0.0f;
+          float w[1] = {n < N && k < K ? filter[k * N + n] : 0.0f};
+          Split<1, Exact> split(w);
+          int to = n * Stride + (Halves ? k / 2 * 4 + k % 2 : k);
+          copy[to] = Exact && !Halves ? w[0] : split.high[0];
+          if constexpr (Halves) copy[to + 2] = split.low[0];
         }
       } else {
         for (int i = thread(); i < N * (eights(K) / 4); i += Threads) {
           int n = i / (eights(K) / 4), k = i % (eights(K) / 4) * 4;
-          store<4>(copy, n * Stride + k, k < K ? load<4>(filter, n * K + k) : zero<4>());
+          Pack<4> w = k < K ? load<4>(filter, n * K + k) : zero<4>();
+          Split<4, Exact> split(w.v);
+          const auto& h = split.high;
+          if constexpr (Halves) {
+            const auto& l = split.low;
+            store<4>(copy, n * Stride + 2 * k, Pack<4>{{h[0], h[1], l[0], l[1]}});
+            store<4>(copy, n * Stride + 2 * k + 4, Pack<4>{{h[2], h[3], l[2], l[3]}});
+          } else {
+            store<4>(copy, n * Stride + k, Exact ? w : Pack<4>{{h[0], h[1], h[2], h[3]}});
+          }
         }
       }
     }
   }
-  // pair is the factors k and k+1 of n; those that are not there are anything, but for zero beyond K.
-  __device__ static inline Pack<2> pair(int at, In<float> filter, int n, int k) {
-    if constexpr (Room) {
-      return load<2>(shared<float>(at, Size), n * Stride + k);
-    } else {
-      if (n >= N || k >= K) return zero<2>();
-      if constexpr (!Turned) return load<2>(filter, n * K + k);
-      return Pack<2>{{filter[k * N + n], filter[(k + 1) * N + n]}};
+
+  // From is where they are: pair and split are the factors k and k+1 of n; those that are not there are anything, but for zero beyond K.
+  struct From {
+    int at;
+    In<float> filter;
+
+    __device__ inline Pack<2> pair(int n, int k) const {
+      static_assert(!Halves, "split has them");
+      if constexpr (Room) {
+        return load<2>(shared<float>(at, Size), n * Stride + k);
+      } else {
+        if (n >= N || k >= K) return zero<2>();
+        if constexpr (!Turned) return load<2>(filter, n * K + k);
+        return Pack<2>{{filter[k * N + n], filter[(k + 1) * N + n]}};
+      }
     }
-  }
+    __device__ inline Split<2, Exact> split(int n, int k) const {
+      Split<2, Exact> out;
+      if constexpr (Halves) {
+        Pack<4> w = load<4>(shared<float>(at, Size), n * Stride + 2 * k);
+        for (int i = 0; i < 2; i++) out.high[i] = w.v[i], out.low[i] = w.v[2 + i];
+      } else if constexpr (Room && !Exact) {
+        Pack<2> w = pair(n, k);
+        out.high[0] = w.v[0], out.high[1] = w.v[1];
+      } else {
+        out = Split<2, Exact>(pair(n, k).v);
+      }
+      return out;
+    }
+  };
 };
 
 // Tile is where a tile of an image lies.
@@ -304,13 +339,10 @@ template <int Rows, int K, int N, bool Exact> struct Matrix {
   // column of the first of the two results in a row of the thread's tile i; one at or behind N has no part.
   __device__ static inline int column(int i) { return (thread() / 32 / WarpsM * Each + i) * 8 + thread() % 4 * 2; }
 
-  // each calls put(row, i, first and second result) for each tile i; weights(n, k) are the factors k and k+1 of n.
+  // each calls put(row, i, first and second result) for each tile i; weights are those of Weights.
   template <class T, class G, class F> __device__ static inline void each(T rows, G weights, F put) {
     int g = thread() % 32 / 4, t = thread() % 4, left = thread() / 32 / WarpsM * Each;
-    auto factors = [&](int k, int n) {
-      Pack<2> w = weights(smaller(left + n, TilesN - 1) * 8 + g, k + 2 * t);
-      return Split<2, Exact>(w.v);
-    };
+    auto factors = [&](int k, int n) { return weights.split(smaller(left + n, TilesN - 1) * 8 + g, k + 2 * t); };
     Split<2, Exact> kept[Kept ? Steps : 1][Each];
     if constexpr (Kept) {
 #pragma unroll
@@ -324,7 +356,7 @@ template <int Rows, int K, int N, bool Exact> struct Matrix {
           for (int i = 0; i < 4; i++) {
             int row = m * 16 + g + i / 2 * 8, c = column(n) + i % 2;
             double total = 0;
-            for (int k = 0; k < K && c < N; k++) total += (double)rows[row * Stride + k] * weights(c, k / 2 * 2).v[k % 2];
+            for (int k = 0; k < K && c < N; k++) total += (double)rows[row * Stride + k] * weights.pair(c, k / 2 * 2).v[k % 2];
             sum[n][i] = (float)total;
           }
       } else {
@@ -414,7 +446,7 @@ template <class S, bool Many> struct Separable {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
   typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied> D;
-  typedef Weights<S::c, S::o, true, S::copied> P;
+  typedef Weights<S::c, S::o, true, S::copied, !S::tf32, S::halves> P;
   typedef Matrix<Tile<S>::Pixels, S::c, S::o, !S::tf32> M;
   typedef Sums<2 * M::Each, Many> T;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
@@ -450,7 +482,7 @@ template <class S, bool Many> struct Separable {
       });
       __syncthreads();
       Results<S> to(at);
-      M::each(between, [&](int n, int k) { return P::pair(PointwiseAt, pointwise, n, k); }, [&](int pixel, int n, float first, float second) {
+      M::each(between, typename P::From{PointwiseAt, pointwise}, [&](int pixel, int n, float first, float second) {
         int i = to.of(pixel);
         if (i < 0) return;
         store2(z, i * S::o + M::column(n), first, second);
@@ -488,7 +520,7 @@ template <class S, bool Many> struct SeparablePointwiseGrad {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
   typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
-  typedef Weights<S::o, S::c, false, S::copied> P;
+  typedef Weights<S::o, S::c, false, S::copied, !S::tf32, S::halves> P;
   typedef Matrix<Tile<S>::Pixels, S::o, S::c, !S::tf32> M;
   static constexpr int Rows = M::RowsThere, Coefficients = S::normalized ? 4 * S::o : 0;
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
@@ -525,7 +557,7 @@ template <class S, bool Many> struct SeparablePointwiseGrad {
       }
       __syncthreads();
       Results<S> to(at);
-      M::each(cotangent, [&](int n, int k) { return P::pair(PointwiseAt, pointwise, n, k); }, [&](int pixel, int n, float first, float second) {
+      M::each(cotangent, typename P::From{PointwiseAt, pointwise}, [&](int pixel, int n, float first, float second) {
         int i = to.of(pixel);
         if (i >= 0) store2(between, i * S::c + M::column(n), first, second);
       });
