@@ -213,7 +213,7 @@ func (a *agenda) take(w *waiting, left *room) []int {
 	case like.Device == nil: // a loop
 		n = 1
 	default:
-		bytes, results := like.Device.ArgumentBytes(), len(like.Results)
+		bytes, results := max(1, like.Device.ArgumentBytes()), max(1, len(like.Results))
 		n = min(n, left.bytes/bytes, left.results/results)
 		if *left == allRoom {
 			n = max(n, 1)

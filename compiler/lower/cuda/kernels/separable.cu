@@ -50,10 +50,12 @@ template <int C, int Rows, int Columns, int Stride, int H, int W, int Left, bool
 
   template <class T> __device__ static inline void clear(T tile) {
     constexpr int Beside = Columns - W;
+    if constexpr (Beside > 0) {
 #pragma unroll 1
-    for (int i = thread(); i < Rows * Beside * Fours; i += Threads) {
-      int beside = i / Fours % Beside;
-      store<4>(tile, i / Fours / Beside * Stride + (beside < -Left ? beside : beside + W) * C + i % Fours * 4, zero<4>());
+      for (int i = thread(); i < Rows * Beside * Fours; i += Threads) {
+        int beside = i / Fours % Beside;
+        store<4>(tile, i / Fours / Beside * Stride + (beside < -Left ? beside : beside + W) * C + i % Fours * 4, zero<4>());
+      }
     }
   }
 
