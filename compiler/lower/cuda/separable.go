@@ -175,11 +175,13 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 	}
 	c.counters = 1
 	resident := mostResident
-	switch {
-	case filters && s.kh*s.kw > 9: // threads keep the sums of all taps
-		resident = 2
-	case filters || sums:
+	if filters || sums {
 		resident = forwardResident
+		// Some need more registers than three blocks have: for the sums of many taps, for where they are, or for gamma and beta.
+		dense, affine := s.sh == 1 && s.sw == 1, prologueOf(p.Norm, p.Rectified()).kind == prologueAffine
+		if filters && s.kh*s.kw > 9 || dense && (affine || !s.wide(s.ow)) {
+			resident = 2
+		}
 	}
 	c.memory(s.depthwiseGradBytes(p), resident)
 	c.emit()
@@ -344,6 +346,12 @@ func outerFloats(c, o int) int {
 		}
 	}
 	return best * c * o
+}
+
+// wide mirrors Loader in kernels/separable.cu: tiles have all columns of an image of width w, and threads stay in theirs.
+func (s *separable) wide(w int) bool {
+	packs := w * s.c / 4
+	return s.across == 1 && packs <= threads && threads%packs == 0
 }
 
 // rows are the pixels of a tile, in whole tiles of Matrix.
