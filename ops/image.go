@@ -22,14 +22,7 @@ var imageDefs = []*Def{
 			return []ir.Type{ir.T(ir.U8, n, set[1], set[2], set[3])}, first(wantType(op, 0, ir.T(ir.U8, set...)), wantType(op, 1, ir.T(ir.I32, n)))
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
-			out, images := NewTensor(op.Results[0].Type), in[0].Type.Shape[0]
-			size := len(in[0].Data) / images
-			for i, row := range in[1].Data {
-				if row >= 0 && int(row) < images {
-					copy(out.Data[i*size:(i+1)*size], in[0].Data[int(row)*size:])
-				}
-			}
-			return []*Tensor{out}
+			return []*Tensor{takeRows(op.Results[0].Type, in[0], in[1])}
 		},
 		NoGradient: dataOnly, FLOPs: noFLOPs, NoONNX: trainingOnly,
 	},

@@ -20,13 +20,7 @@ var textDefs = []*Def{
 			return []ir.Type{ir.T(table.DType, append(append([]int{}, words.Shape...), table.Shape[1])...)}, nil
 		},
 		Eval: func(op *ir.Op, in []*Tensor) []*Tensor {
-			y, n := NewTensor(op.Results[0].Type), in[1].Type.Shape[1]
-			for i, word := range in[0].Data {
-				if word >= 0 && int(word) < in[1].Type.Shape[0] {
-					copy(y.Data[i*n:(i+1)*n], in[1].Data[int(word)*n:])
-				}
-			}
-			return []*Tensor{y}
+			return []*Tensor{takeRows(op.Results[0].Type, in[1], in[0])}
 		},
 		Gradient: func(b *Builder, op *ir.Op, g []*ir.Value) []*ir.Value {
 			return values(nil, b.EmbeddingGrad(g[0], op.Operands[0], op.Operands[1].Type.Shape[0]))
@@ -123,6 +117,18 @@ var textDefs = []*Def{
 		FLOPs:  noFLOPs,
 		NoONNX: trainingOnly,
 	},
+}
+
+// takeRows gives the rows of a table that numbers name, zeros where the table has none of that number.
+func takeRows(result ir.Type, table, numbers *Tensor) *Tensor {
+	y, rows := NewTensor(result), table.Type.Shape[0]
+	size := len(table.Data) / rows
+	for i, number := range numbers.Data {
+		if number >= 0 && int(number) < rows {
+			copy(y.Data[i*size:(i+1)*size], table.Data[int(number)*size:])
+		}
+	}
+	return y
 }
 
 func wantWords(op *ir.Op, at int) error {

@@ -386,3 +386,7 @@ func (f *finisher) inLoop(body *finisher, steps int, at func(slot) (plan.Space, 
 		return space, offset, stride
 	}
 }
+
+// IsFilter says that a variable holds the filter of a convolution, or a moment of one, which targets have in an order of their
+// own. Images that stay on a device have four dimensions, too.
+func IsFilter(v *ir.Variable) bool { return len(v.Type.Shape) == 4 && v.Kind != ir.Data }

@@ -51,11 +51,16 @@ func (s Split) Gather(indices []int, images []uint8, labels []int32) error {
 	if len(images) != len(indices)*size || len(labels) != len(indices) {
 		return fmt.Errorf("gather %d images of %d bytes: room for %d bytes and %d labels", len(indices), size, len(images), len(labels))
 	}
+	return s.each(indices, labels, func(row, index int) { copy(images[row*size:(row+1)*size], s.Images[index*size:]) })
+}
+
+// each puts the images at the given indices, and their classes, where they belong.
+func (s Split) each(indices []int, labels []int32, put func(row, index int)) error {
 	for row, index := range indices {
 		if index < 0 || index >= len(s.Labels) {
 			return fmt.Errorf("gather image %d: the split has images 0 to %d", index, len(s.Labels)-1)
 		}
-		copy(images[row*size:(row+1)*size], s.Images[index*size:])
+		put(row, index)
 		labels[row] = s.Labels[index]
 	}
 	return nil
@@ -66,13 +71,7 @@ func (s Split) number(indices []int, first int, numbers, labels []int32) error {
 	if len(numbers) != len(indices) || len(labels) != len(indices) {
 		return fmt.Errorf("number %d images: room for %d numbers and %d labels", len(indices), len(numbers), len(labels))
 	}
-	for row, index := range indices {
-		if index < 0 || index >= len(s.Labels) {
-			return fmt.Errorf("number image %d: the split has images 0 to %d", index, len(s.Labels)-1)
-		}
-		numbers[row], labels[row] = int32(first+index), s.Labels[index]
-	}
-	return nil
+	return s.each(indices, labels, func(row, index int) { numbers[row] = int32(first + index) })
 }
 
 // SplitTrain divides n training images as Liu et al. do: the first floor(portion*n) train the weights, the rest train

@@ -12,7 +12,6 @@ import (
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/data"
-	"github.com/dartsc/dartsc/darts/run"
 	"github.com/dartsc/dartsc/ir"
 	"github.com/dartsc/dartsc/runtime/cpu"
 )
@@ -52,28 +51,16 @@ func TestKeptImages(t *testing.T) {
 		}
 		var want []byte
 		for _, given := range []*plan.Plan{nil, p} {
-			training, err := NewTraining(context.Background(), config, Options{Device: cpu.New(0), Plan: given})
-			if err != nil {
-				t.Fatal(err)
-			}
-			folder, err := run.Create(filepath.Join(t.TempDir(), "run"), config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := training.Run(context.Background(), folder, nil); err != nil {
-				t.Fatal(err)
-			}
-			training.Close()
-			folder.Close()
-			found, err := filepath.Glob(filepath.Join(folder.Path(), "checkpoints", "*", "*.safetensors"))
+			path, _ := trainWith(t, config, given, nil)
+			found, err := filepath.Glob(filepath.Join(path, "checkpoints", "*", "*.safetensors"))
 			if err != nil || len(found) == 0 {
-				t.Fatalf("no checkpoint in %s (error %v)", folder.Path(), err)
+				t.Fatalf("no checkpoint in %s (error %v)", path, err)
 			}
 			got, err := os.ReadFile(found[len(found)-1])
 			if err != nil {
 				t.Fatal(err)
 			}
-			if metrics, err := os.ReadFile(filepath.Join(folder.Path(), "metrics.jsonl")); err != nil {
+			if metrics, err := os.ReadFile(filepath.Join(path, "metrics.jsonl")); err != nil {
 				t.Fatal(err)
 			} else {
 				got = append(got, metrics...)

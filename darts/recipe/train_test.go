@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/bilevel"
 	"github.com/dartsc/dartsc/darts/run"
 	"github.com/dartsc/dartsc/darts/safetensors"
@@ -27,8 +28,14 @@ func tinyTraining() TrainConfig {
 // train runs a training to its end in a new folder.
 func train(t *testing.T, config TrainConfig, each func(*Training, EpochReport)) (string, EpochReport) {
 	t.Helper()
+	return trainWith(t, config, nil, each)
+}
+
+// trainWith is train with a plan, or with nil.
+func trainWith(t *testing.T, config TrainConfig, p *plan.Plan, each func(*Training, EpochReport)) (string, EpochReport) {
+	t.Helper()
 	var training *Training
-	o := Options{Device: cpu.New(0), OnEpoch: func(r EpochReport) {
+	o := Options{Device: cpu.New(0), Plan: p, OnEpoch: func(r EpochReport) {
 		if each != nil {
 			each(training, r)
 		}

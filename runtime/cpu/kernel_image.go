@@ -64,17 +64,7 @@ func bindTakeImages(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	images := set.Shape[0]
-	size := len(set.u8) / images
-	return oneTask(rowParts(len(rows.i32), size, func(first, last int) {
-		for i := first; i < last; i++ {
-			if into, row := y.u8[i*size:(i+1)*size], int(rows.i32[i]); row >= 0 && row < images {
-				copy(into, set.u8[row*size:])
-			} else {
-				clear(into)
-			}
-		}
-	})), nil
+	return oneTask(takeRows(y.u8, set.u8, rows.i32, set.Shape[0])), nil
 }
 
 // random_crop(images, seed, step): pads with zeros on all sides and cuts the original size at a random place.

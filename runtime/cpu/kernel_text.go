@@ -40,17 +40,21 @@ func bindEmbedding(l *launch) (task, error) {
 	if c.err != nil {
 		return task{}, c.err
 	}
-	rows := table.Shape[0]
-	return oneTask(rowParts(len(words.i32), n, func(first, last int) {
+	return oneTask(takeRows(y.f32, table.f32, words.i32, table.Shape[0])), nil
+}
+
+// takeRows copies the rows of a table, of which there are so many, that numbers name; one that the table lacks is zeros.
+func takeRows[T any](y, table []T, numbers []int32, rows int) phase {
+	size := len(table) / rows
+	return rowParts(len(numbers), size, func(first, last int) {
 		for i := first; i < last; i++ {
-			into := y.f32[i*n : (i+1)*n]
-			if word := int(words.i32[i]); word >= 0 && word < rows {
-				copy(into, table.f32[word*n:])
+			if into, row := y[i*size:(i+1)*size], int(numbers[i]); row >= 0 && row < rows {
+				copy(into, table[row*size:])
 			} else {
 				clear(into)
 			}
 		}
-	})), nil
+	})
 }
 
 // embedding_grad(g, words) → [rows,N]. Each part sums up some columns over all words, in their order.

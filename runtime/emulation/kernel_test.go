@@ -71,13 +71,7 @@ func TestKernels(t *testing.T) {
 	for i, c := range list {
 		t.Run(c.name, func(t *testing.T) {
 			inputs, want := c.reference(t, m.Program(programName(i)))
-			got := run(t, forwards, programName(i), inputs, want)
-			compare(t, got, want, c.tolerance)
-			for name, v := range run(t, backwards, programName(i), inputs, want) {
-				if !slices.Equal(v, got[name]) {
-					t.Errorf("%s: threads that run backwards compute other bits: a barrier is missing", name)
-				}
-			}
+			compare(t, runBothWays(t, forwards, backwards, programName(i), inputs, want), want, c.tolerance)
 		})
 	}
 }
@@ -112,13 +106,7 @@ func TestPrecisions(t *testing.T) {
 			for i, c := range precision.cases {
 				t.Run(c.name, func(t *testing.T) {
 					inputs, want := c.reference(t, m.Program(programName(i)))
-					got := run(t, forwards, programName(i), inputs, want)
-					precision.compare(t, got, want, precision.tolerance)
-					for name, v := range run(t, backwards, programName(i), inputs, want) {
-						if !slices.Equal(v, got[name]) {
-							t.Errorf("%s: threads that run backwards compute other bits", name)
-						}
-					}
+					precision.compare(t, runBothWays(t, forwards, backwards, programName(i), inputs, want), want, precision.tolerance)
 				})
 			}
 		})
@@ -212,6 +200,18 @@ func run(t *testing.T, s *runtime.Session, program string, inputs map[string]any
 		out[name] = widen(data)
 	}
 	return out
+}
+
+// runBothWays runs a program on threads that run forwards and on some that run backwards, which must compute the same bits.
+func runBothWays(t *testing.T, forwards, backwards *runtime.Session, program string, inputs map[string]any, want map[string]*ops.Tensor) map[string][]float64 {
+	t.Helper()
+	got := run(t, forwards, program, inputs, want)
+	for name, v := range run(t, backwards, program, inputs, want) {
+		if !slices.Equal(v, got[name]) {
+			t.Errorf("%s: threads that run backwards compute other bits: a barrier is missing", name)
+		}
+	}
+	return got
 }
 
 func compare(t *testing.T, got map[string][]float64, want map[string]*ops.Tensor, tolerance float64) {

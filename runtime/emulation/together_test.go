@@ -71,13 +71,7 @@ func TestTogether(t *testing.T) {
 				t.Errorf("no kernel has %q", c.kernel)
 			}
 			inputs, want := c.reference(t, program)
-			got := run(t, open(t, p, false), "state", inputs, want)
-			compare(t, got, want, c.tolerance)
-			for name, v := range run(t, open(t, p, true), "state", inputs, want) {
-				if !slices.Equal(v, got[name]) {
-					t.Errorf("%s: threads that run backwards compute other bits", name)
-				}
-			}
+			compare(t, runBothWays(t, open(t, p, false), open(t, p, true), "state", inputs, want), want, c.tolerance)
 		})
 	}
 }

@@ -34,7 +34,7 @@ func (Target) Rest() int { return 0 }
 
 // Layout puts four-dimensional variables, which are weights of convolutions and their moments, in filter order.
 func (Target) Layout(v *ir.Variable) plan.Layout {
-	if len(v.Type.Shape) == 4 && v.Kind != ir.Data {
+	if lower.IsFilter(v) {
 		return filters
 	}
 	return nil

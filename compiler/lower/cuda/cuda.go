@@ -86,7 +86,7 @@ func (t *Target) Rest() int { return 16 }
 
 // Layout puts four-dimensional variables, which are weights of convolutions and their moments, in filter order.
 func (t *Target) Layout(v *ir.Variable) plan.Layout {
-	if len(v.Type.Shape) == 4 && v.Kind != ir.Data {
+	if lower.IsFilter(v) {
 		return filters
 	}
 	return nil

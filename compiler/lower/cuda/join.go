@@ -169,9 +169,9 @@ func (a *agenda) next() []int {
 			best = w
 		}
 	}
-	group := []*waiting{best}
+	group, urgency := []*waiting{best}, a.urgency(best)
 	for _, w := range a.waiting {
-		if w != best && w.kin(best) && len(w.ready) > 0 && a.urgency(w) == a.urgency(best) {
+		if w != best && w.kin(best) && len(w.ready) > 0 && a.urgency(w) == urgency {
 			group = append(group, w)
 		}
 	}
@@ -213,11 +213,11 @@ func (a *agenda) take(w *waiting, left *room) []int {
 	case like.Device == nil: // a loop
 		n = 1
 	default:
-		bytes, results := max(1, like.Device.ArgumentBytes()), max(1, len(like.Results))
-		n = min(n, left.bytes/bytes, left.results/results)
+		bytes, results, least := max(1, like.Device.ArgumentBytes()), max(1, len(like.Results)), 0
 		if *left == allRoom {
-			n = max(n, 1)
+			least = 1
 		}
+		n = max(least, min(n, left.bytes/bytes, left.results/results))
 		left.bytes, left.results = left.bytes-n*bytes, left.results-n*results
 	}
 	slices.Sort(w.ready)
@@ -298,7 +298,7 @@ func (l *lowering) joined(members []int, launches []lower.Launch) lower.Launch {
 			}
 		}
 	}
-	for d.ArgumentBytes() < 8*words {
+	for n := d.ArgumentBytes(); n < 8*words; n += 8 {
 		d.Arguments = append(d.Arguments, plan.Argument{Kind: plan.Int64Argument})
 	}
 	out.Kernel, out.Bytes = strings.Join(kernels, " and "), l.bytes(&out)
