@@ -34,7 +34,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		return false, nil
 	}
 	s := separableOf(&p, p.Depthwise, p.Source(), p.Pointwise.Result())
-	if !s.fit(s.oh, s.ow, s.forwardBytes) {
+	if !s.fit(s.oh, s.ow, 1, 1, s.forwardBytes) {
 		return false, nil
 	}
 	s.chooseOver(forwardResident, s.forwardBytes)
@@ -71,7 +71,7 @@ func separableGradGroup(l *lowering, body *ir.Program) (bool, error) {
 	}
 	s := separableOf(&p, p.DX, p.DX.Result(), p.DBetween.Operands[0])
 	back := *s
-	if !s.fit(s.oh, s.ow, func() int { return s.pointwiseGradBytes(&p) }) || !back.fit(back.h, back.w, func() int { return back.depthwiseGradBytes(&p) }) {
+	if !s.fit(s.oh, s.ow, 1, 1, func() int { return s.pointwiseGradBytes(&p) }) || !back.fit(s.h, s.w, s.sh, s.sw, func() int { return back.depthwiseGradBytes(&p) }) {
 		return false, nil
 	}
 	between := l.pointwiseGrad(&p, s)
@@ -168,7 +168,8 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 	c.bool("sums", sums)
 	partial := c.partial(filters, s.chunks*s.kh*s.kw*s.c)
 	if sums {
-		c.few = mostFloats / s.made(p)
+		results, strips, _ := s.back(p)
+		c.few = mostFloats / (results * ceiling(strips, threads/s.packs()))
 		c.out(l.result(p.Sums.Results[0], nil), l.result(p.Sums.Results[1], nil), l.scratch(plan.F64, s.chunks*2*s.c))
 	} else {
 		c.none(3)
@@ -265,14 +266,15 @@ func separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) *separable {
 	return s
 }
 
-// fit chooses tiles of h by w results whose memory is at most mostTileBytes, or mostLargeBytes with large filters.
-func (s *separable) fit(h, w int, bytes func() int) bool {
+// fit chooses tiles of h by w results, in whole steps of down by across of them, whose memory is at most mostTileBytes, or mostLargeBytes with large filters.
+func (s *separable) fit(h, w, down, across int, bytes func() int) bool {
 	if !s.supported {
 		return false
 	}
-	s.bw = ceiling(w, ceiling(w, mostTileColumns))
+	steps := func(n, step int) int { return step * ceiling(n, step) }
+	s.bw = steps(ceiling(w, ceiling(w, mostTileColumns)), across)
 	s.bh = max(1, min(h, tileResults/(s.bw*max(s.c, s.o))))
-	s.bh = ceiling(h, ceiling(h, s.bh))
+	s.bh = steps(ceiling(h, ceiling(h, s.bh)), down)
 	s.divide(h, w)
 	most := mostTileBytes
 	if s.copied && 4*s.c*s.o > largeFilters {
@@ -280,10 +282,10 @@ func (s *separable) fit(h, w int, bytes func() int) bool {
 	}
 	for bytes() > most {
 		switch {
-		case s.bh > 1:
-			s.bh = ceiling(s.bh, 2)
-		case s.bw > 8:
-			s.bw = ceiling(s.bw, 2)
+		case s.bh > down:
+			s.bh = steps(ceiling(s.bh, 2), down)
+		case s.bw > 8*across:
+			s.bw = steps(ceiling(s.bw, 2), across)
 		default:
 			return false
 		}
@@ -318,14 +320,44 @@ func (s *separable) window(sh, sw, down int) int {
 	if step == 1 {
 		apart *= down
 	}
-	stride := columns * s.c
+	return rows * padded(columns*s.c, apart, s.c)
+}
+
+// padded mirrors padding in kernels/separable.cu: the length of a row with it.
+func padded(floats, apart, c int) int {
 	for padding := 0; padding < 32; padding += 4 {
-		if (apart*(stride+padding)-s.c)%32 == 0 {
-			stride += padding
-			break
+		if (apart*(floats+padding)-c)%32 == 0 {
+			return floats + padding
 		}
 	}
-	return rows * stride
+	return floats
+}
+
+// back is the shape of what the threads of SeparableDepthwiseGrad make at once: strips of rows by columns results, so many of them a tile, of whose
+// inputs the tile in shared memory holds so many floats.
+func (s *separable) back(p *fuse.Parts) (results, strips, floats int) {
+	if s.sh == 1 && s.sw == 1 {
+		down := 2
+		if s.bh == 1 || p.DDepthwise != nil && s.kh*s.kw > 9 {
+			down = 1
+		}
+		rows, _, _ := strip(s.kh, 1, s.dh, s.bh, down)
+		columns, _, _ := strip(s.kw, 1, s.dw, s.bw, 4)
+		return 4 * down, rows * columns, s.window(1, 1, down)
+	}
+	each := 2
+	if s.sh*s.sw > 4 || s.bw < 2*s.sw {
+		each = 1
+	}
+	down, across := s.bh/s.sh, ceiling(s.bw/s.sw, each)
+	rows, columns := down-1+met(s.kh, s.sh, s.dh, s.ph), each*across-1+met(s.kw, s.sw, s.dw, s.pw)
+	return s.sh * s.sw * each, down * across, rows * padded(columns*s.c, 1, s.c)
+}
+
+// met mirrors Phase in kernels/separable.cu: how many results inputs that are less than a stride apart meet through so many taps.
+func met(taps, stride, dilation, pad int) int {
+	floor := func(a int) int { return (a - (a%stride+stride)%stride) / stride }
+	return floor(stride-1+pad) - floor(pad-(taps-1)*dilation) + 1
 }
 
 // spread mirrors the function of this name in kernels/outer.cu.
@@ -438,29 +470,8 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	return 4 * max(floats, outerFloats(s.c, s.o))
 }
 
-// backStrip is how many results in a column the threads of SeparableDepthwiseGrad make at once, made how many of a tile each makes.
-func (s *separable) backStrip(p *fuse.Parts) int {
-	if s.bh == 1 || p.DDepthwise != nil && s.kh*s.kw > 9 {
-		return 1
-	}
-	return 2
-}
-
-func (s *separable) made(p *fuse.Parts) int {
-	down := s.backStrip(p)
-	rows, _, _ := strip(s.kh, 1, s.dh, s.bh, down)
-	columns, _, _ := strip(s.kw, 1, s.dw, s.bw, 4)
-	return 4 * down * ceiling(rows*columns, threads/s.packs())
-}
-
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
-	size := 0
-	if s.sh == 1 && s.sw == 1 {
-		size = s.window(1, 1, s.backStrip(p))
-	} else {
-		rows, columns := (s.bh-1+(s.kh-1)*s.dh)/s.sh+2, (s.bw-1+(s.kw-1)*s.dw)/s.sw+2
-		size = rows * columns * s.c
-	}
+	_, _, size := s.back(p)
 	floats := s.factors + size
 	if s.copied {
 		floats += s.kh * s.kw * s.c

@@ -19,6 +19,14 @@ template <int K, int S, int D, int Results, int Each> struct Strip {
   __device__ static constexpr int tap(int t, int j) { return t >= j * A && (t - j * A) % B == 0 && (t - j * A) / B < K ? (t - j * A) / B : -1; }
 };
 
+// Phase is the way back through one axis of a depthwise convolution of K taps, stride S, dilation D and P pads before. Inputs S·a + phase meet through a
+// tap the result a + source(phase, tap) of a tile whose first is Low behind a: so what a phase meets is known when the kernel is compiled.
+template <int K, int S, int D, int P> struct Phase {
+  __device__ static constexpr int floor(int a) { return a >= 0 ? a / S : -((S - 1 - a) / S); }
+  static constexpr int Low = floor(P - (K - 1) * D), Span = floor(S - 1 + P) - Low + 1;
+  __device__ static constexpr int source(int phase, int tap) { return (phase + P - tap * D) % S == 0 ? floor(phase + P - tap * D) - Low : -1; }
+};
+
 // padding is how much longer a row of so many floats is to be, so that rows so far apart start where a warp's next lanes, c floats on, read: in
 // other memory banks.
 __device__ constexpr int padding(int floats, int apart, int c) {
@@ -637,15 +645,19 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   static constexpr int Taps = S::kh * S::kw;
   // At stride 1 the cotangent is a convolution too, by the filter's taps in opposite order. Threads that keep the sums of many taps make fewer results at once.
   typedef Window<S::kh, S::kw, 1, 1, S::dh, S::dw, S::bh, S::bw, S::c, (S::filters && Taps > 9 ? 1 : 2)> W;
-  static constexpr int Rows = Dense ? W::Rows : (S::bh - 1 + (S::kh - 1) * S::dh) / S::sh + 2;
-  static constexpr int Columns = Dense ? W::Columns : (S::bw - 1 + (S::kw - 1) * S::dw) / S::sw + 2;
-  static constexpr int Stride = Dense ? W::Stride : Columns * S::c, Size = Rows * Stride, V = W::V;
-  typedef Loader<S::c, Rows, Columns, Stride, S::oh, S::ow, Dense && S::across == 1 ? S::pw - (S::kw - 1) * S::dw : 1, false> L;
+  // With a stride, tiles are of whole strides, and a thread makes Each of them side by side, all phases of each.
+  typedef Phase<S::kh, S::sh, S::dh, S::ph> R;
+  typedef Phase<S::kw, S::sw, S::dw, S::pw> Q;
+  static constexpr int Down = S::bh / S::sh, Each = S::sh * S::sw > 4 || S::bw < 2 * S::sw ? 1 : 2, Across = ceiling(S::bw / S::sw, Each);
+  static constexpr int Rows = Dense ? W::Rows : Down - 1 + R::Span, Columns = Dense ? W::Columns : Each * Across - 1 + Q::Span;
+  static constexpr int Stride = Dense ? W::Stride : Columns * S::c + padding(Columns * S::c, 1, S::c), Size = Rows * Stride, V = W::V;
+  typedef Loader<S::c, Rows, Columns, Stride, S::oh, S::ow, S::across == 1 ? Q::Low : 1, false> L;
   typedef Copied<Taps * S::c, S::copied> D;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size;
   typedef Sums<V, Many> T;
   // Whole: every result that a thread makes is one of the image.
-  static constexpr bool Whole = S::h % S::bh == 0 && S::w % S::bw == 0 && (!Dense || (W::R::There == S::bh && W::Q::There == S::bw));
+  static constexpr bool Whole = S::h % S::bh == 0 && S::w % S::bw == 0 && (Dense ? W::R::There == S::bh && W::Q::There == S::bw : Each * Across * S::sw == S::bw);
+  static_assert(S::bh % S::sh == 0 && S::bw % S::sw == 0, "tiles are of whole strides");
   // Where this is so, what the ReLU lets through is what the sums are to be multiplied with.
   static constexpr bool Standard = S::prologue == 2 && S::masked;
   Prologue<S> before;
@@ -759,49 +771,56 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
     });
   }
 
-  // The first row or column of the cotangent that a tile needs: the floor of what may be negative.
-  __device__ static inline int first(int at, int pad, int taps, int dilation, int stride) {
-    int t = at + pad - (taps - 1) * dilation;
-    return t >= 0 ? t / stride : -((stride - 1 - t) / stride);
-  }
-
   template <class U> __device__ inline void fill(U tile, const Tile<S>& at) const {
-    int top = first(at.row, S::ph, S::kh, S::dh, S::sh), left = first(at.column, S::pw, S::kw, S::dw, S::sw);
-    L::load(tile, top, left, [&](int r, int q, int channel) {
+    L::load(tile, at.row / S::sh + R::Low, at.column / S::sw + Q::Low, [&](int r, int q, int channel) {
       return load<4>(between, ((at.image * S::oh + r) * S::ow + q) * S::c + channel);
     }, [](int) { return [](const Pack<4>& v) { return v; }; });
   }
 
-  // source is the row or column of a tile that input i meets through a tap, or -1.
-  __device__ static inline int source(int at, int i, int tap, int pad, int taps, int dilation, int stride) {
-    int t = at + i + pad - tap * dilation;
-    return t % stride == 0 ? t / stride - first(at, pad, taps, dilation, stride) : -1;
-  }
-
-  // strided is dense at any stride: an input meets some of the taps.
+  // strided is dense with a stride: an input meets some of the taps.
   template <class U> __device__ inline void strided(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at) const {
+    constexpr int Wide = Each * S::sw;
     auto filter = D::from(DepthwiseAt, depthwise);
     if (W::channel() >= S::c) return;
     auto before = Factors<S>::template of<V>(factors, W::channel());
-    for (int i = thread() / W::Packs; i < S::bh * S::bw; i += W::Lanes) {
-      int r = at.row + i / S::bw, q = at.column + i % S::bw;
-      int to = Whole || (r < S::h && q < S::w) ? ((at.image * S::h + r) * S::w + q) * S::c + W::channel() : -1;
-      Pack<V> a = active(before, to), sum = zero<V>();
+    for (int i = thread() / W::Packs; i < Down * Across; i += W::Lanes) {
+      int down = i % Down, across = i / Down * Each, row = down * S::sh, column = across * S::sw;
+      int first = ((at.image * S::h + at.row + row) * S::w + at.column + column) * S::c + W::channel();
+      auto from = [&](int p, int j) { // where the input of a phase and column is in x and dx, or -1
+        bool there = Whole || (at.row + row + p < S::h && column + j < S::bw && at.column + column + j < S::w);
+        return there ? first + (p * S::w + j) * S::c : -1;
+      };
+      Pack<V> a[S::sh][Wide], sum[S::sh][Wide] = {};
 #pragma unroll
-      for (int k = 0; k < S::kh; k++) {
-        int row = source(at.row, i / S::bw, k, S::ph, S::kh, S::dh, S::sh);
+      for (int p = 0; p < S::sh; p++)
+        for (int j = 0; j < Wide; j++) a[p][j] = active(before, from(p, j));
 #pragma unroll
-        for (int b = 0; b < S::kw; b++) {
-          int column = source(at.column, i % S::bw, b, S::pw, S::kw, S::dw, S::sw), tap = k * S::kw + b;
-          if (row < 0 || column < 0) continue;
-          Pack<V> g = load<V>(tile, row * Stride + column * S::c + W::channel()), f = load<V>(filter, tap * S::c + W::channel());
-          for (int v = 0; v < V; v++) {
-            sum.v[v] += g.v[v] * f.v[v];
-            if constexpr (S::filters) totals.of[Taps - 1 - tap].v[v] += g.v[v] * a.v[v];
+      for (int r = 0; r < R::Span; r++) {
+        Pack<V> in[Each - 1 + Q::Span];
+#pragma unroll
+        for (int u = 0; u < Each - 1 + Q::Span; u++) in[u] = load<V>(tile, (down + r) * Stride + (across + u) * S::c + W::channel());
+#pragma unroll
+        for (int tap = 0; tap < Taps; tap++) {
+          Pack<V> f = load<V>(filter, tap * S::c + W::channel());
+#pragma unroll
+          for (int p = 0; p < S::sh; p++) {
+            if (R::source(p, tap / S::kw) != r) continue;
+#pragma unroll
+            for (int j = 0; j < Wide; j++) {
+              if (Q::source(j % S::sw, tap % S::kw) < 0) continue;
+              const Pack<V>& g = in[j / S::sw + Q::source(j % S::sw, tap % S::kw)];
+              for (int v = 0; v < V; v++) {
+                sum[p][j].v[v] += g.v[v] * f.v[v];
+                if constexpr (S::filters) totals.of[Taps - 1 - tap].v[v] += g.v[v] * a[p][j].v[v];
+              }
+            }
           }
         }
+        if constexpr (Taps > 9 || S::sums) in_order();
       }
-      put(sums, before, to, a, sum);
+#pragma unroll
+      for (int p = 0; p < S::sh; p++)
+        for (int j = 0; j < Wide; j++) put(sums, before, from(p, j), a[p][j], sum[p][j]);
     }
   }
 
