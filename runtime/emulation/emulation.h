@@ -322,6 +322,11 @@ template <class T> static inline void store2(const emulation::Checked<T>& p, i64
 template <class T> static inline typename emulation::Plain<T>::type fresh(const emulation::Checked<T>& p, i64_t i) { return p[i]; }
 template <class T> static inline float4 fresh4(const emulation::Checked<T>& p, i64_t i) { return load4(p, i); }
 
+template <class T> static inline void ahead(const emulation::Checked<T>& p, i64_t i, int count) {
+  p[i + count - 1];
+  if ((size_t)&p[i] % 16 != 0 || count * sizeof(T) % 16 != 0) emulation::fail("%d elements from %lld on are not whole packs", count, i);
+}
+
 static inline int thread() { return emulation::current; }
 static inline void in_order() {}
 

@@ -55,6 +55,14 @@ __device__ inline void store4(bf16* p, int i, float4 v) {
 template <class T> __device__ inline T fresh(const T* p, int i) { return __ldcg(p + i); }
 __device__ inline float4 fresh4(const float* p, int i) { return __ldcg(reinterpret_cast<const float4*>(p + i)); }
 
+// ahead asks for so many elements from p[i] on, in whole 16 bytes, to be brought to the second cache. One thread asks for all; older devices than
+// sm_90 cannot be asked so.
+template <class T> __device__ inline void ahead(const T* p, int i, int count) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(p + i)), "r"(count * (int)sizeof(T)));
+#endif
+}
+
 __device__ inline int thread() {
   int t = (int)threadIdx.x;
   __builtin_assume(t >= 0 && t < Threads); // so that divisions are shifts, and conditions on warps go where all are there

@@ -289,6 +289,16 @@ template <class S> struct Tile {
   static constexpr int Count = S::images * S::down * S::across, Pixels = S::bh * S::bw;
 };
 
+// upcoming calls f with the tile that the block makes after tile i, in one thread and if there is one, to ask for its memory meanwhile: rows_ahead asks
+// for rows from top on of an image of H by W pixels of C channels. A tile that has not all columns lies in too many places.
+template <class S, class F> __device__ inline void upcoming(int i, int blocks, F f) {
+  if (S::across == 1 && thread() == 0 && i + blocks < Tile<S>::Count) f(Tile<S>(i + blocks));
+}
+template <int H, int W, int C, class T> __device__ inline void rows_ahead(T p, int image, int top, int rows) {
+  int first = larger(top, 0), last = smaller(top + rows, H);
+  if (W * C * sizeof(p[0]) % 16 == 0 && first < last) ahead(p, (image * H + first) * W * C, (last - first) * W * C);
+}
+
 // Results is where pixels of a tile of results lie.
 template <class S> struct Results {
   static constexpr bool Whole = S::oh % S::bh == 0 && S::ow % S::bw == 0; // tiles
@@ -483,6 +493,7 @@ template <class S, bool Many> struct Separable {
     T sums;
     for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
+      upcoming<S>(i, blocks, [&](const Tile<S>& next) { rows_ahead<S::h, S::w, S::c>(x, next.image, next.row * S::sh - S::ph, W::Rows); });
       L::load(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, [&](int r, int q, int channel) {
         return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
       }, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
@@ -559,6 +570,11 @@ template <class S, bool Many> struct SeparablePointwiseGrad {
     typename A::Totals totals;
     for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
+      upcoming<S>(i, blocks, [&](const Tile<S>& next) {
+        rows_ahead<S::oh, S::ow, S::o>(g, next.image, next.row, S::bh);
+        if constexpr (S::normalized) rows_ahead<S::oh, S::ow, S::o>(z, next.image, next.row, S::bh);
+        if constexpr (S::filters) rows_ahead<S::h, S::w, S::c>(x, next.image, next.row * S::sh - S::ph, W::Rows);
+      });
       fill(cotangent, coefficients, at);
       if constexpr (S::filters) {
         L::load(shared<float>(TileAt, W::Size), at.row * S::sh - S::ph, at.column * S::sw - S::pw, [&](int r, int q, int channel) {
@@ -669,6 +685,13 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   Out<double> partial_sums;
   int counter, blocks;
 
+  // Early: a thread has one strip a tile, and so asks for its inputs before it waits for the tile's.
+  static constexpr bool Early = Dense && W::R::Count * W::Q::Count <= W::Lanes;
+  // Inputs are of x, where the results of a strip are.
+  struct Inputs {
+    Pack<V> of[W::Each][4];
+  };
+
   // Totals are the sums of a thread's channels for each tap, of the taps in the order of the window.
   struct Totals {
     Pack<V> of[S::filters ? Taps : 1] = {};
@@ -685,10 +708,16 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
     T sums;
     for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
+      upcoming<S>(i, blocks, [&](const Tile<S>& next) {
+        rows_ahead<S::oh, S::ow, S::c>(between, next.image, next.row / S::sh + R::Low, Rows);
+        if constexpr (S::masked || S::filters) rows_ahead<S::h, S::w, S::c>(x, next.image, next.row, S::bh);
+      });
+      Inputs inputs;
+      if constexpr (Early) W::strips([&](int row, int column) { inputs = read(at, row, column); });
       fill(tile, at);
       __syncthreads();
       if constexpr (Dense) {
-        dense(totals, sums, factors, tile, at);
+        dense(totals, sums, factors, tile, at, inputs);
       } else {
         strided(totals, sums, factors, tile, at);
       }
@@ -708,11 +737,12 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
     }
   }
 
-  // active is what the depthwise convolution has read, zero outside.
-  __device__ inline Pack<V> active(const typename Factors<S>::template Of<V>& factors, int from) const {
-    Pack<V> a = zero<V>();
-    if ((S::masked || S::filters) && (Whole || from >= 0)) a = factors(load<V>(x, from));
-    return a;
+  // input is where the depthwise convolution has read x, zero outside; active is what it has read.
+  __device__ inline Pack<V> input(int from) const {
+    return (S::masked || S::filters) && (Whole || from >= 0) ? load<V>(x, from) : zero<V>();
+  }
+  __device__ inline Pack<V> active(const typename Factors<S>::template Of<V>& factors, int from, const Pack<V>& input) const {
+    return (S::masked || S::filters) && (Whole || from >= 0) ? factors(input) : zero<V>();
   }
   __device__ inline void put(T& sums, const typename Factors<S>::template Of<V>& factors, int from, const Pack<V>& a, Pack<V> g) const {
     if (!Whole && from < 0) return;
@@ -729,21 +759,30 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
     store<V>(dx, from, g);
   }
 
-  // dense makes the cotangents of a tile, and adds to the filter's while it has what they want at hand.
-  template <class U> __device__ inline void dense(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at) const {
+  // place is where result (j, i) of a strip is in x and dx, or -1.
+  __device__ static inline int place(const Tile<S>& at, int row, int column, int j, int i) {
+    int down = row + j * W::R::Step, across = column + i * W::Q::Step;
+    bool there = Whole || (down < smaller(S::bh, S::h - at.row) && across < smaller(S::bw, S::w - at.column));
+    return there ? ((at.image * S::h + at.row + down) * S::w + at.column + across) * S::c + W::channel() : -1;
+  }
+  __device__ inline Inputs read(const Tile<S>& at, int row, int column) const {
+    Inputs in;
+#pragma unroll
+    for (int j = 0; j < W::Each; j++)
+      for (int i = 0; i < 4; i++) in.of[j][i] = input(place(at, row, column, j, i));
+    return in;
+  }
+
+  // dense makes the cotangents of a tile, and adds to the filter's while it has what they want at hand. The inputs are there if Early.
+  template <class U> __device__ inline void dense(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at, Inputs inputs) const {
     auto filter = D::from(DepthwiseAt, depthwise);
     auto before = Factors<S>::template of<V>(factors, W::channel() < S::c ? W::channel() : 0);
     W::strips([&](int row, int column) {
+      if constexpr (!Early) inputs = read(at, row, column);
       Pack<V> a[W::Each][4], sum[W::Each][4] = {};
-      int first = ((at.image * S::h + at.row + row) * S::w + at.column + column) * S::c + W::channel();
-      auto from = [&](int j, int i) { // where result (j, i) of the strip is in x and dx, or -1
-        int down = j * W::R::Step, across = i * W::Q::Step;
-        bool there = Whole || (row + down < smaller(S::bh, S::h - at.row) && column + across < smaller(S::bw, S::w - at.column));
-        return there ? first + (down * S::w + across) * S::c : -1;
-      };
 #pragma unroll
       for (int j = 0; j < W::Each; j++)
-        for (int i = 0; i < 4; i++) a[j][i] = active(before, from(j, i));
+        for (int i = 0; i < 4; i++) a[j][i] = active(before, place(at, row, column, j, i), inputs.of[j][i]);
 #pragma unroll
       for (int t = 0; t < W::R::Span; t++) {
         Pack<V> in[W::Q::Span];
@@ -767,7 +806,7 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
       }
 #pragma unroll
       for (int j = 0; j < W::Each; j++)
-        for (int i = 0; i < 4; i++) put(sums, before, from(j, i), a[j][i], sum[j][i]);
+        for (int i = 0; i < 4; i++) put(sums, before, place(at, row, column, j, i), a[j][i], sum[j][i]);
     });
   }
 
@@ -793,7 +832,7 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
       Pack<V> a[S::sh][Wide], sum[S::sh][Wide] = {};
 #pragma unroll
       for (int p = 0; p < S::sh; p++)
-        for (int j = 0; j < Wide; j++) a[p][j] = active(before, from(p, j));
+        for (int j = 0; j < Wide; j++) a[p][j] = active(before, from(p, j), input(from(p, j)));
 #pragma unroll
       for (int r = 0; r < R::Span; r++) {
         Pack<V> in[Each - 1 + Q::Span];
