@@ -23,6 +23,7 @@ type call struct {
 	counters  int
 	resident  int    // see function
 	tiles     int    // see function
+	groups    int    // see function
 	few       int    // see function
 	alone     bool   // how many blocks there are is not a matter of the specialisation
 	family    string // see function
@@ -108,7 +109,7 @@ func (c *call) loop(items int) {
 // emit appends the launch; join gives it its function.
 func (c *call) emit() {
 	f := c.l.target.code.add(c.specialisation, function{
-		template: c.template, joins: !c.alone, family: c.family, resident: c.resident, tiles: c.tiles, few: c.few, counters: c.counters,
+		template: c.template, joins: !c.alone, family: c.family, resident: c.resident, tiles: c.tiles, groups: c.groups, few: c.few, counters: c.counters,
 	})
 	if c.counters > 0 {
 		c.integers(0) // join knows the number

@@ -53,7 +53,8 @@ type function struct {
 	// How many of its blocks run on a multiprocessor at once, at least, which limits its registers.
 	resident int
 	tiles    int // which any number of blocks may share, that number being the last argument; 0 if it is given
-	few      int // tiles of a block for whose sums float does
+	groups   int // the blocks are of so many groups, each of which shares the tiles; 0 if they are of one
+	few      int // tiles of a block for whose sums float does; 0 if the kernel does not want to know whether there are more
 	counters int // that a launch needs; the number of the first is the last argument, but for the number of blocks
 }
 
@@ -63,9 +64,10 @@ func (f function) blocksOf(share, blocks int) int {
 	if f.tiles == 0 {
 		return blocks
 	}
-	for rounds := ceiling(f.tiles, blocks); ; rounds++ {
-		if n := ceiling(f.tiles, rounds); n == 1 || n <= share {
-			return n
+	groups := max(1, f.groups)
+	for rounds := ceiling(f.tiles, blocks/groups); ; rounds++ {
+		if n := ceiling(f.tiles, rounds); n == 1 || n*groups <= share {
+			return n * groups
 		}
 	}
 }
@@ -94,11 +96,11 @@ type part struct {
 }
 
 // many says that a block has so many tiles that float does not do for their sums.
-func (p part) many() bool { return p.tiles > 0 && ceiling(p.tiles, p.blocks) > p.few }
+func (p part) many() bool { return p.few > 0 && ceiling(p.tiles, p.blocks) > p.few }
 
 // kernel is the type of a part.
 func (p part) kernel() string {
-	if p.tiles > 0 {
+	if p.few > 0 {
 		return fmt.Sprintf("%s<S%s, %t>", p.template, p.number, p.many())
 	}
 	return fmt.Sprintf("%s<S%s>", p.template, p.number)

@@ -15,6 +15,11 @@ var reductions = map[string]func(l *lowering, op *ir.Op) error{
 // mostLanes is the number of packs of channels in a tile: the rest of the threads share the rows.
 const mostLanes = 64
 
+const (
+	batchRows       = 8 // of a thread, at least
+	columnsResident = 3 // blocks of Columns on a multiprocessor
+)
+
 func lanes(packs int) int { return min(packs, mostLanes) }
 
 // columns divides sums over the rows of [outer][rows][channels]: fields of Columns, scratch and counters. Values is how
@@ -22,7 +27,7 @@ func lanes(packs int) int { return min(packs, mostLanes) }
 func (c *call) columns(outer, rows, channels, v, values int, sum plan.DType) {
 	lane := lanes(channels / v)
 	tiles, rowLanes, width := ceiling(channels/v, lane), threads/lane, lane*v
-	chunks := max(1, min(ceiling(rows, 8*rowLanes), 2*multiprocessors/(outer*tiles)))
+	chunks := max(1, min(ceiling(rows, batchRows*rowLanes), 2*multiprocessors/(outer*tiles)))
 	c.int("outer", outer)
 	c.int("rows", rows)
 	c.int("channels", channels)
@@ -33,8 +38,9 @@ func (c *call) columns(outer, rows, channels, v, values int, sum plan.DType) {
 	items := values * width
 	shares := max(1, min(max(chunks, rowLanes), threads/items))
 	c.shared = ceiling(rowLanes*items*int(sum.Size()), 16)*16 + 8*shares*items
-	c.blocks = outer * tiles * chunks
+	c.blocks, c.groups, c.tiles = outer*tiles*chunks, outer*tiles, ceiling(rows, batchRows*rowLanes)
 	c.counters = outer * tiles
+	c.resident = columnsResident
 }
 
 // reduce sums over neighbouring axes as columns, over any others one result a thread.

@@ -95,6 +95,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	s.chooseHalves(!l.target.onTensorCores(), s.o, resident, func() int { return s.pointwiseGradBytes(p) })
 	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
 	c.separable(s, s.oh, s.ow)
+	c.few = 0
 	if filters {
 		c.entry(p)
 	} else {

@@ -2,10 +2,10 @@
 // tile of channels, thread by thread and then across its threads in order; the last block of a tile to finish adds
 // the chunks in order.
 //
-// S: outer, rows, channels (a multiple of V), V, chunks, lanes (packs of channels in a tile, at most Threads).
-// K, the kernel: Values (sums a channel), Sum (their type); Row, what read(outer, row, channel) loads for add(sums, row,
-// channel), for Batch rows at once; finish(total, outer, i) for each of so many Results, usually one a channel, where
-// total(j) is sum j; fields partial [outer][chunks][Values][channels] and counter.
+// S: outer, rows, channels (a multiple of V), V, chunks (at most), lanes (packs of channels in a tile, at most Threads).
+// K, the kernel: Values (sums a channel), Sum (their type), Part (that of the sums of a batch); Row, what read(outer, row, channel) loads for add(sums,
+// row, channel), for Batch rows at once; finish(total, outer, i) for each of so many Results, usually one a channel, where
+// total(j) is sum j; fields partial [outer][chunks][Values][channels], counter and blocks.
 template <class S, class K, int Results = S::channels> struct Columns {
   static constexpr int Packs = S::channels / S::V, Tiles = ceiling(Packs, S::lanes), RowLanes = Threads / S::lanes, Width = S::lanes * S::V;
   static constexpr int Items = K::Values * Width, Room = ceiling(RowLanes * Items * (int)sizeof(typename K::Sum), 16) * 16; // bytes
@@ -13,21 +13,31 @@ template <class S, class K, int Results = S::channels> struct Columns {
   __device__ static inline void run(const K& k, int block) {
     typedef typename K::Sum Sum;
     constexpr int Values = K::Values, V = S::V;
-    int chunk = block % S::chunks, tile = block / S::chunks % Tiles, outer = block / S::chunks / Tiles;
+    int chunks = k.blocks / (S::outer * Tiles), chunk = block % chunks, tile = block / chunks % Tiles, outer = block / chunks / Tiles;
     int lane = thread() % S::lanes, row_lane = thread() / S::lanes, channel = (tile * S::lanes + lane) * V;
     if (row_lane < RowLanes) {
       Sum sums[Values][V];
       for (int j = 0; j < Values; j++)
         for (int v = 0; v < V; v++) sums[j][v] = Sum(0);
       if (channel < S::channels) {
-        int from = (int)((i64)S::rows * chunk / S::chunks), to = (int)((i64)S::rows * (chunk + 1) / S::chunks);
+        int from = (int)((i64)S::rows * chunk / chunks), to = (int)((i64)S::rows * (chunk + 1) / chunks);
         for (int first = from + row_lane; first < to; first += K::Batch * RowLanes) {
           typename K::Row rows[K::Batch];
 #pragma unroll
           for (int b = 0; b < K::Batch; b++) rows[b] = k.read(outer, smaller(first + b * RowLanes, to - 1), channel);
+          auto add = [&](auto& into) {
 #pragma unroll
-          for (int b = 0; b < K::Batch; b++)
-            if (first + b * RowLanes < to) k.add(sums, rows[b], channel);
+            for (int b = 0; b < K::Batch; b++)
+              if (first + b * RowLanes < to) k.add(into, rows[b], channel);
+          };
+          if constexpr (sizeof(typename K::Part) == sizeof(Sum)) {
+            add(sums);
+          } else {
+            typename K::Part part[Values][V] = {};
+            add(part);
+            for (int j = 0; j < Values; j++)
+              for (int v = 0; v < V; v++) sums[j][v] += part[j][v];
+          }
         }
       }
       auto room = shared<Sum>(0, RowLanes * Items);
@@ -35,19 +45,19 @@ template <class S, class K, int Results = S::channels> struct Columns {
         for (int v = 0; v < V; v++) room[(row_lane * Values + j) * Width + lane * V + v] = sums[j][v];
     }
     __syncthreads();
-    share<RowLanes>([&](int r, int item) { return (double)shared<Sum>(0, RowLanes * Items)[r * Items + item]; });
+    share(RowLanes, [&](int r, int item) { return (double)shared<Sum>(0, RowLanes * Items)[r * Items + item]; });
     for (int i = thread(); i < Items; i += Threads) {
       int c = tile * Width + i % Width;
-      if (c < S::channels) k.partial[((outer * S::chunks + chunk) * Values + i / Width) * S::channels + c] = (Sum)total<RowLanes>(i);
+      if (c < S::channels) k.partial[((outer * chunks + chunk) * Values + i / Width) * S::channels + c] = (Sum)total(RowLanes, i);
     }
-    if (!last_block(k.counter + outer * Tiles + tile, S::chunks)) return;
-    share<S::chunks>([&](int p, int item) {
+    if (!last_block(k.counter + outer * Tiles + tile, chunks)) return;
+    share(chunks, [&](int p, int item) {
       int c = tile * Width + item % Width;
-      return c < S::channels ? (double)fresh(k.partial, ((outer * S::chunks + p) * Values + item / Width) * S::channels + c) : 0.0;
+      return c < S::channels ? (double)fresh(k.partial, ((outer * chunks + p) * Values + item / Width) * S::channels + c) : 0.0;
     });
     for (int i = thread(); i < (Tiles > 1 ? Width : Results); i += Threads) {
       int result = tile * Width + i;
-      if (result < Results) k.finish([&](int j) { return total<S::chunks>(j * Width + i % Width); }, outer, result);
+      if (result < Results) k.finish([&](int j) { return total(chunks, j * Width + i % Width); }, outer, result);
     }
   }
 
@@ -55,22 +65,22 @@ template <class S, class K, int Results = S::channels> struct Columns {
   __device__ static constexpr int shares(int parts) { return larger(1, smaller(parts, Threads / Items)); }
 
   // share adds the parts of every item: all threads take some of them, and total adds what each of them has.
-  template <int Parts, class F> __device__ static inline void share(F part) {
-    constexpr int Shares = shares(Parts);
-    auto sums = shared<double>(Room, Shares * Items);
-    for (int i = thread(); i < Shares * Items; i += Threads) {
+  template <class F> __device__ static inline void share(int parts, F part) {
+    int count = shares(parts);
+    auto sums = shared<double>(Room, count * Items);
+    for (int i = thread(); i < count * Items; i += Threads) {
       double sum = 0;
 #pragma unroll 16
-      for (int p = i / Items; p < Parts; p += Shares) sum += part(p, i % Items);
+      for (int p = i / Items; p < parts; p += count) sum += part(p, i % Items);
       sums[i] = sum;
     }
     __syncthreads();
   }
-  template <int Parts> __device__ static inline double total(int item) {
-    constexpr int Shares = shares(Parts);
-    auto sums = shared<double>(Room, Shares * Items);
+  __device__ static inline double total(int parts, int item) {
+    int count = shares(parts);
+    auto sums = shared<double>(Room, count * Items);
     double sum = 0;
-    for (int s = 0; s < Shares; s++) sum += sums[s * Items + item];
+    for (int s = 0; s < count; s++) sum += sums[s * Items + item];
     return sum;
   }
 };
@@ -78,12 +88,12 @@ template <class S, class K, int Results = S::channels> struct Columns {
 // Reduce: y[outer][channel] = scale · Σ x[outer][row][channel]. S: those of Columns, scale.
 template <class S> struct Reduce {
   static constexpr int Values = 1, Batch = 8;
-  typedef double Sum;
+  typedef double Sum, Part;
   typedef Pack<S::V> Row;
   In<typename S::Image> x;
   Out<float> y;
   Out<double> partial;
-  int counter;
+  int counter, blocks;
 
   __device__ inline Row read(int outer, int row, int channel) const { return load<S::V>(x, (outer * S::rows + row) * S::channels + channel); }
   __device__ inline void add(double (&sums)[1][S::V], const Row& a, int) const {

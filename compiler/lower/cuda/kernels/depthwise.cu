@@ -60,12 +60,12 @@ template <class S> struct DepthwiseInputGrad {
 // DepthwiseWeightGrad: one sum for every tap over all pixels of y. S: also those of Columns, with V 1 and rows n·oh·ow.
 template <class S> struct DepthwiseWeightGrad {
   static constexpr int Values = S::kh * S::kw, Batch = 1;
-  typedef float Sum;
+  typedef float Sum, Part;
   typedef int Row; // the pixel
   Prologue<S> before;
   In<typename S::Image> x, g;
   Out<float> df, partial;
-  int counter;
+  int counter, blocks;
 
   __device__ inline int read(int, int pixel, int) const { return pixel; }
   __device__ inline void add(float (&sums)[S::kh * S::kw][1], int pixel, int channel) const {

@@ -96,7 +96,7 @@ template <class S> struct HighwayGrad {
 // over elements as rows of one channel; elements of a row of states, terms, weights (all of them).
 template <class S> struct HighwayWeightGrad {
   static constexpr int Values = S::terms * S::activations, Batch = 1;
-  typedef float Sum;
+  typedef float Sum, Part;
   struct Row {
     float g, gate[S::terms], candidate[S::terms], state[S::terms];
   };
@@ -104,7 +104,7 @@ template <class S> struct HighwayWeightGrad {
   In<float> product[S::terms], state[S::terms];
   Out<float> dw, partial;
   int edge[S::terms], from[S::terms], width[S::terms];
-  int counter;
+  int counter, blocks;
 
   __device__ inline Row read(int, int i, int) const {
     int row = i / S::elements, channel = i % S::elements;

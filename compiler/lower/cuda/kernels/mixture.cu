@@ -47,7 +47,7 @@ template <class S> struct WeightedSum {
 // more (before counts).
 template <class S> struct WeightedSumWeightGrad {
   static constexpr int Values = S::terms, Batch = 1;
-  typedef float Sum;
+  typedef float Sum, Part;
   struct Row {
     Pack<S::pack> g, x[S::terms];
   };
@@ -55,7 +55,7 @@ template <class S> struct WeightedSumWeightGrad {
   In<float> before;
   Out<float> dw, partial;
   int select[S::terms];
-  int counter;
+  int counter, blocks;
 
   __device__ inline Row read(int, int row, int) const {
     Row r;

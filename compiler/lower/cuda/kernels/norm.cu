@@ -4,12 +4,12 @@
 // The sums are double, so that E[x²] - E[x]² keeps all the digits of float.
 template <class S> struct BatchStats {
   static constexpr int Values = 2, Batch = 8;
-  typedef double Sum;
+  typedef double Sum, Part;
   typedef Pack<S::V> Row;
   In<typename S::Image> x;
   Out<float> mean, variance;
   Out<double> partial;
-  int counter;
+  int counter, blocks;
 
   __device__ inline Row read(int, int row, int channel) const { return load<S::V>(x, row * S::channels + channel); }
   __device__ inline void add(double (&sums)[2][S::V], const Row& a, int) const {
@@ -30,6 +30,7 @@ template <class S> struct BatchStats {
 template <class S> struct BatchNormSums {
   static constexpr int Values = 2, Batch = 4;
   typedef double Sum;
+  typedef float Part;
   struct Row {
     Pack<S::V> g, x;
   };
@@ -37,16 +38,16 @@ template <class S> struct BatchNormSums {
   In<float> mean, variance;
   Out<float> sum, sum_x;
   Out<double> partial;
-  int counter;
+  int counter, blocks;
 
   __device__ inline Row read(int, int row, int channel) const {
     int i = row * S::channels + channel;
     return Row{load<S::V>(g, i), load<S::V>(x, i)};
   }
-  __device__ inline void add(double (&sums)[2][S::V], const Row& r, int channel) const {
+  __device__ inline void add(float (&sums)[2][S::V], const Row& r, int channel) const {
     for (int v = 0; v < S::V; v++) {
       sums[0][v] += r.g.v[v];
-      sums[1][v] += (double)r.g.v[v] * (r.x.v[v] - mean[channel + v]);
+      sums[1][v] += r.g.v[v] * (r.x.v[v] - mean[channel + v]);
     }
   }
   template <class F> __device__ inline void finish(F total, int, int channel) const {

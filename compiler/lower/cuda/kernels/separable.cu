@@ -537,7 +537,7 @@ template <class S, bool Many> struct Separable {
 // S::normalized, what comes through the gradient of its BatchNorm, scaled by weights[scale] with S::scaled. Between is the cotangent of
 // what lies between the convolutions, and, with S::filters, partial [chunks][c][o] sums to that of the pointwise filter.
 // S: also normalized, affine, scaled, norm_eps, filters.
-template <class S, bool Many> struct SeparablePointwiseGrad {
+template <class S> struct SeparablePointwiseGrad {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
   typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
