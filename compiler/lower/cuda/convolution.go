@@ -212,7 +212,7 @@ func (l *lowering) weightGrad(op *ir.Op, x *ir.Value, p prologue) error {
 	switch {
 	case depthwise:
 		c.template = "DepthwiseWeightGrad"
-		c.columns(1, pixels, xs[1], 1, ws[2]*ws[3], plan.F32)
+		c.columns(1, pixels, xs[1], 1, ws[2]*ws[3], fewestWideRows, plan.F32)
 	case grouped:
 		c.template = "GroupedWeightGrad"
 		c.loop(op.Result().Type.Elements())

@@ -43,7 +43,7 @@ var highways = map[string]func(l *lowering, op *ir.Op) error{
 		c.int("elements", g.Type.Shape[1])
 		c.int("terms", terms)
 		c.int("weights", op.Result().Type.Elements())
-		c.columns(1, g.Type.Elements(), 1, 1, terms*activations, plan.F32)
+		c.columns(1, g.Type.Elements(), 1, 1, terms*activations, fewestWideRows, plan.F32)
 		c.places(op, op.Operands[1:1+terms], g.Type.Shape[1])
 		c.emit()
 		return nil

@@ -121,7 +121,7 @@ func (l *lowering) weightedSumWeightGrad(op *ir.Op) {
 		c.int("terms", count)
 		c.int("weights", op.Result().Type.Elements())
 		c.int("pack", pack(n))
-		c.columns(1, n/pack(n), 1, 1, count, plan.F32)
+		c.columns(1, n/pack(n), 1, 1, count, fewestWideRows, plan.F32)
 		c.integers(selected[:count]...)
 		c.emit()
 		terms, selected = terms[count:], selected[count:]

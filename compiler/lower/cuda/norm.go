@@ -13,7 +13,7 @@ var norms = map[string]func(l *lowering, op *ir.Op) error{
 		c.image(x)
 		c.out(l.result(op.Results[0], nil), l.result(op.Results[1], nil))
 		rows, channels := pixels(op.Operands[0])
-		c.columns(1, rows, channels, pack(channels), 2, plan.F64)
+		c.columns(1, rows, channels, pack(channels), 2, fewestRows, plan.F64)
 		c.emit()
 		return nil
 	},
@@ -33,7 +33,7 @@ var norms = map[string]func(l *lowering, op *ir.Op) error{
 		c.out(l.result(op.Results[0], nil), l.result(op.Results[1], nil))
 		c.number("eps", op.Attrs.Float("eps"))
 		rows, channels := pixels(op.Operands[0])
-		c.columns(1, rows, channels, pack(channels), 2, plan.F64)
+		c.columns(1, rows, channels, pack(channels), 2, fewestRows, plan.F64)
 		c.emit()
 		return nil
 	},

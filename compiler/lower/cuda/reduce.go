@@ -15,19 +15,20 @@ var reductions = map[string]func(l *lowering, op *ir.Op) error{
 // mostLanes is the number of packs of channels in a tile: the rest of the threads share the rows.
 const mostLanes = 64
 
+// How many rows a thread of Columns adds at least: of those that it loads several of at once, and of those that are of many tensors.
 const (
-	batchRows       = 8 // of a thread, at least
-	columnsResident = 3 // blocks of Columns on a multiprocessor
+	fewestRows     = 8
+	fewestWideRows = 2
 )
 
 func lanes(packs int) int { return min(packs, mostLanes) }
 
 // columns divides sums over the rows of [outer][rows][channels]: fields of Columns, scratch and counters. Values is how
-// many sums a channel has, bytes the size of one. V is 1 where the kernel says so.
-func (c *call) columns(outer, rows, channels, v, values int, sum plan.DType) {
+// many sums a channel has, fewest how many rows a thread adds at least. V is 1 where the kernel says so.
+func (c *call) columns(outer, rows, channels, v, values, fewest int, sum plan.DType) {
 	lane := lanes(channels / v)
 	tiles, rowLanes, width := ceiling(channels/v, lane), threads/lane, lane*v
-	chunks := max(1, min(ceiling(rows, batchRows*rowLanes), 2*multiprocessors/(outer*tiles)))
+	chunks := max(1, min(ceiling(rows, fewest*rowLanes), 2*multiprocessors/(outer*tiles)))
 	c.int("outer", outer)
 	c.int("rows", rows)
 	c.int("channels", channels)
@@ -38,9 +39,9 @@ func (c *call) columns(outer, rows, channels, v, values int, sum plan.DType) {
 	items := values * width
 	shares := max(1, min(max(chunks, rowLanes), threads/items))
 	c.shared = ceiling(rowLanes*items*int(sum.Size()), 16)*16 + 8*shares*items
-	c.blocks, c.groups, c.tiles = outer*tiles*chunks, outer*tiles, ceiling(rows, batchRows*rowLanes)
+	c.blocks, c.groups, c.tiles = outer*tiles*chunks, outer*tiles, ceiling(rows, fewest*rowLanes)
 	c.counters = outer * tiles
-	c.resident = columnsResident
+	c.resident = max(1, min(3, 24/values)) // threads with many sums want registers
 }
 
 // reduce sums over neighbouring axes as columns, over any others one result a thread.
@@ -85,7 +86,7 @@ func reduce(l *lowering, op *ir.Op) error {
 	c.image(x)
 	c.out(y)
 	c.number("scale", scale)
-	c.columns(outer, rows, channels, pack(channels), 1, plan.F64)
+	c.columns(outer, rows, channels, pack(channels), 1, fewestRows, plan.F64)
 	c.emit()
 	return nil
 }

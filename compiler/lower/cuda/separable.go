@@ -211,7 +211,7 @@ func (l *lowering) addChunks(filter *ir.Value, partial, chunks int) {
 	c.out(l.result(filter, filters))
 	c.number("scale", 1)
 	n := filter.Type.Elements()
-	c.columns(1, chunks, n, pack(n), 1, plan.F64)
+	c.columns(1, chunks, n, pack(n), 1, fewestRows, plan.F64)
 	c.family = c.template
 	c.emit()
 }

@@ -20,21 +20,17 @@ template <class S, class K, int Results = S::channels> struct Columns {
       for (int j = 0; j < Values; j++)
         for (int v = 0; v < V; v++) sums[j][v] = Sum(0);
       if (channel < S::channels) {
-        int from = (int)((i64)S::rows * chunk / chunks), to = (int)((i64)S::rows * (chunk + 1) / chunks);
+        int each = S::rows / chunks, more = S::rows % chunks; // the first chunks have a row more
+        int from = chunk * each + smaller(chunk, more), to = from + each + (chunk < more ? 1 : 0);
         for (int first = from + row_lane; first < to; first += K::Batch * RowLanes) {
           typename K::Row rows[K::Batch];
 #pragma unroll
           for (int b = 0; b < K::Batch; b++) rows[b] = k.read(outer, smaller(first + b * RowLanes, to - 1), channel);
-          auto add = [&](auto& into) {
-#pragma unroll
-            for (int b = 0; b < K::Batch; b++)
-              if (first + b * RowLanes < to) k.add(into, rows[b], channel);
-          };
           if constexpr (sizeof(typename K::Part) == sizeof(Sum)) {
-            add(sums);
+            add(k, sums, rows, first, to, channel);
           } else {
             typename K::Part part[Values][V] = {};
-            add(part);
+            add(k, part, rows, first, to, channel);
             for (int j = 0; j < Values; j++)
               for (int v = 0; v < V; v++) sums[j][v] += part[j][v];
           }
@@ -59,6 +55,13 @@ template <class S, class K, int Results = S::channels> struct Columns {
       int result = tile * Width + i;
       if (result < Results) k.finish([&](int j) { return total(chunks, j * Width + i % Width); }, outer, result);
     }
+  }
+
+  // add adds the rows of a batch that are before to.
+  template <class T> __device__ static inline void add(const K& k, T (&sums)[K::Values][S::V], const typename K::Row (&rows)[K::Batch], int first, int to, int channel) {
+#pragma unroll
+    for (int b = 0; b < K::Batch; b++)
+      if (first + b * RowLanes < to) k.add(sums, rows[b], channel);
   }
 
   // How many threads share the parts of an item.

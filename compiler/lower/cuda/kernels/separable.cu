@@ -685,8 +685,8 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   Out<double> partial_sums;
   int counter, blocks;
 
-  // Early: a thread has one strip a tile, and so asks for its inputs before it waits for the tile's.
-  static constexpr bool Early = Dense && W::R::Count * W::Q::Count <= W::Lanes;
+  // Early: a thread has one strip a tile, and registers to ask for its inputs before it waits for the tile's.
+  static constexpr bool Early = Dense && W::R::Count * W::Q::Count <= W::Lanes && !(S::filters && Taps > 9);
   // Inputs are of x, where the results of a strip are.
   struct Inputs {
     Pack<V> of[W::Each][4];
