@@ -140,12 +140,12 @@ func convolutionCases() (list []kernelCase) {
 	crop.a.Pads = [4]int{-1, -1, 0, 0} // FactorizedReduce's second branch
 	wide := conv(2, 5, 7, 9, 5, 1, 1, 0, 1, 1)
 	wide.w[3], wide.a.Pads = 7, [4]int{0, 3, 0, 3} // half of a 7x1, 1x7
-	shapes = append(shapes, crop, wide)
+	shapes = append(shapes, crop, wide, conv(3, 20, 6, 4, 40, 1, 2, 0, 1, 1), conv(2, 32, 9, 6, 16, 1, 3, 0, 1, 1))
 	for _, channels := range [][2]int{{36, 108}, {100, 52}, {148, 20}, {64, 64}} { // single pixels, with each prologue
 		shapes = append(shapes, conv(3, channels[0], 11, 9, channels[1], 1, 1, 0, 1, 1))
 	}
 	r := rand.New(rand.NewPCG(3, 4))
-	for len(shapes) < 28 {
+	for len(shapes) < 30 {
 		groups := 1 + r.IntN(3)*r.IntN(2)
 		s := shape{[]int{1 + r.IntN(3), groups * (1 + r.IntN(9)), 3 + r.IntN(9), 3 + r.IntN(9)}, nil, ops.ConvAttrs{
 			Strides: [2]int{1 + r.IntN(2), 1 + r.IntN(2)}, Dilations: [2]int{1 + r.IntN(2), 1 + r.IntN(2)}, Groups: groups,

@@ -168,6 +168,10 @@ func (l *lowering) inputGrad(op *ir.Op) error {
 	xs, ws, ys := op.Result().Type.Shape, w.Type.Shape, g.Type.Shape
 	c := l.call("conv2d_input_grad", "ConvolutionInputGrad")
 	depthwise, grouped := c.shape(op, xs, ws, ys)
+	rows, apart := xs, pixelsApart(op, xs, ws, ys)
+	if apart {
+		rows = ys
+	}
 	if isPointwise(op, ws, ws[0]) {
 		c.noEntry()
 	}
@@ -187,7 +191,8 @@ func (l *lowering) inputGrad(op *ir.Op) error {
 	case isPointwise(op, ws, ws[0]):
 		c.pointwise(xs[0]*xs[2]*xs[3], ws[1], ws[0], false)
 	default:
-		c.product(xs[0]*xs[2]*xs[3], ws[1], ws[0]*ws[2]*ws[3], true, true, pack(ws[0]), pack(ws[0]))
+		c.bool("apart", apart)
+		c.product(rows[0]*rows[2]*rows[3], ws[1], ws[0]*ws[2]*ws[3], true, true, pack(ws[0]), pack(ws[0]))
 	}
 	c.emit()
 	return nil
@@ -232,6 +237,18 @@ func isPointwise(op *ir.Op, w []int, products int) bool {
 // samePixels says whether each result of a convolution by weights w is of the input's pixel in its own place.
 func samePixels(a ops.ConvAttrs, w []int) bool {
 	return w[2] == 1 && w[3] == 1 && a.Strides == [2]int{1, 1} && a.Pads == [4]int{}
+}
+
+// pixelsApart says whether a convolution of x to y by weights w reads one pixel of each stride, and x is of whole strides.
+func pixelsApart(op *ir.Op, x, w, y []int) bool {
+	a, skips := ops.ConvAttrsOf(op), false
+	for i, stride := range a.Strides {
+		if first := -a.Pads[i]; w[2+i] != 1 || x[2+i] != y[2+i]*stride || first < 0 || first >= stride {
+			return false
+		}
+		skips = skips || stride > 1
+	}
+	return skips
 }
 
 // extents are the fields of an m by n product of depth k.

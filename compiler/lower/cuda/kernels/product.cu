@@ -264,7 +264,8 @@ template <class S> struct Convolution {
   __device__ void run(int block) const { Product<S, Convolution>::run(*this, block); }
 };
 
-// ConvolutionInputGrad: rows are pixels of x, columns its channels, products taps times channels of y.
+// ConvolutionInputGrad: rows are pixels of x, columns its channels, products taps times channels of y. With S::apart, of a convolution of single pixels
+// that skips others, rows are pixels of y, and each is the one of its stride's pixels of x that is not zero.
 template <class S> struct ConvolutionInputGrad : AsItIs {
   In<typename S::Image> g;
   In<float> filter;
@@ -273,14 +274,23 @@ template <class S> struct ConvolutionInputGrad : AsItIs {
   int counter;
 
   template <int V> __device__ inline Pack<V> a(int m, int k) const {
-    if constexpr (S::same) return load<V>(g, m * S::o + k);
+    if constexpr (S::same || S::apart) return load<V>(g, m * S::o + k);
     int column = m % S::w, row = m / S::w % S::h, image = m / S::w / S::h, channel = k % S::o, tap = k / S::o;
     int r = row + S::ph - tap / S::kw * S::dh, q = column + S::pw - tap % S::kw * S::dw;
     if (r < 0 || r % S::sh != 0 || r / S::sh >= S::oh || q < 0 || q % S::sw != 0 || q / S::sw >= S::ow) return zero<V>();
     return load<V>(g, ((image * S::oh + r / S::sh) * S::ow + q / S::sw) * S::o + channel);
   }
   template <int V> __device__ inline Pack<V> b(int k, int n) const { return load<V>(filter, (k / S::o * S::c + n) * S::o + k % S::o); }
-  template <int V> __device__ inline void put(int m, int n, const Pack<V>& v) const { store<V>(dx, m * S::c + n, v); }
+  template <int V> __device__ inline void put(int m, int n, const Pack<V>& v) const {
+    if constexpr (S::apart) {
+      int first = (m / S::ow * S::sh * S::w + m % S::ow * S::sw) * S::c + n; // images have oh·sh rows
+#pragma unroll
+      for (int row = 0; row < S::sh; row++)
+        for (int column = 0; column < S::sw; column++) store<V>(dx, first + (row * S::w + column) * S::c, row == -S::ph && column == -S::pw ? v : zero<V>());
+    } else {
+      store<V>(dx, m * S::c + n, v);
+    }
+  }
   __device__ void run(int block) const { Product<S, ConvolutionInputGrad>::run(*this, block); }
 };
 

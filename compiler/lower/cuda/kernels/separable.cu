@@ -686,7 +686,7 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   int counter, blocks;
 
   // Early: a thread has one strip a tile, and registers to ask for its inputs before it waits for the tile's.
-  static constexpr bool Early = Dense && W::R::Count * W::Q::Count <= W::Lanes && !(S::filters && Taps > 9);
+  static constexpr bool Early = Dense && W::R::Count * W::Q::Count <= W::Lanes && !(S::filters && (S::sums || Taps > 9));
   // Inputs are of x, where the results of a strip are.
   struct Inputs {
     Pack<V> of[W::Each][4];
