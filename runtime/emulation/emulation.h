@@ -78,6 +78,16 @@ static void (*body)(const void*, int);
 static char* shared_base;
 static int shared_bytes;
 
+// Copy is one that a thread has asked for; until it waits for it, what is there is not a number.
+struct Copy {
+  char* to;
+  const char* from;
+  int bytes;
+};
+constexpr int MostCopies = 64;
+static Copy copies[Threads][MostCopies];
+static int copy_count[Threads];
+
 static int nth(int i) { return reversed ? Threads - 1 - i : i; }
 
 // fail reports the first thing that a kernel does wrong, and ends it.
@@ -198,7 +208,7 @@ static void run_block(int block) {
   block_index = block;
   memset(shared_base, 0xff, shared_bytes);
   started = 0;
-  for (int t = 0; t < Threads; t++) state[t] = Fresh, parity[t] = 0;
+  for (int t = 0; t < Threads; t++) state[t] = Fresh, parity[t] = 0, copy_count[t] = 0;
   while (started < Threads && !failed) {
     int t = nth(started++);
     fiber_of[t] = idle[--idle_count];
@@ -325,6 +335,31 @@ template <class T> static inline float4 fresh4(const emulation::Checked<T>& p, i
 template <class T> static inline void ahead(const emulation::Checked<T>& p, i64_t i, int count) {
   p[i + count - 1];
   if ((size_t)&p[i] % 16 != 0 || count * sizeof(T) % 16 != 0) emulation::fail("%d elements from %lld on are not whole packs", count, i);
+}
+
+template <int N, class T> static inline void bring(const emulation::Checked<T>& to, i64_t at, const emulation::Checked<const T>& p, i64_t i, bool there) {
+  using namespace emulation;
+  constexpr int Bytes = N * (int)sizeof(T);
+  to[at + N - 1];
+  char* into = (char*)&to[at];
+  const char* from = nullptr;
+  if (there) p[i + N - 1], from = (const char*)&p[i];
+  if ((size_t)into % Bytes != 0 || (size_t)from % Bytes != 0) fail("%d elements from %lld to %lld are not aligned", N, i, at);
+  if (copy_count[current] == MostCopies) fail("asks for more than %d copies at once", MostCopies);
+  copies[current][copy_count[current]++] = Copy{into, from, Bytes};
+  memset(into, 0xff, Bytes);
+}
+static inline void arrived() {
+  using namespace emulation;
+  for (int i = 0; i < copy_count[current]; i++) {
+    const Copy& c = copies[current][i];
+    if (c.from == nullptr) {
+      memset(c.to, 0, c.bytes);
+    } else {
+      memcpy(c.to, c.from, c.bytes);
+    }
+  }
+  copy_count[current] = 0;
 }
 
 static inline int thread() { return emulation::current; }

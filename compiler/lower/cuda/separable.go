@@ -18,6 +18,7 @@ const (
 	mostCopied      = 96 << 10            // bytes of filters that blocks copy to shared memory
 	largeFilters    = 48 << 10            // of those whose blocks have a multiprocessor to themselves
 	mostLargeBytes  = 160 << 10           // of shared memory of such a block
+	banks           = 128                 // bytes that lie side by side in shared memory
 	residentBytes   = 224 << 10           // shared memory of a multiprocessor of which blocks share
 	mostFloats      = 128                 // numbers that a thread adds in float
 	mostResident    = 4                   // blocks on a multiprocessor: more would leave threads too few registers
@@ -33,7 +34,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	if len(p.Pointwise.Operands) != 2 {
 		return false, nil
 	}
-	s := separableOf(&p, p.Depthwise, p.Source(), p.Pointwise.Result())
+	s := l.separableOf(&p, p.Depthwise, p.Source(), p.Pointwise.Result())
 	if !s.fit(s.oh, s.ow, 1, 1, s.forwardBytes) {
 		return false, nil
 	}
@@ -69,7 +70,7 @@ func separableGradGroup(l *lowering, body *ir.Program) (bool, error) {
 	if p.Add != nil {
 		return false, nil
 	}
-	s := separableOf(&p, p.DX, p.DX.Result(), p.DBetween.Operands[0])
+	s := l.separableOf(&p, p.DX, p.DX.Result(), p.DBetween.Operands[0])
 	back := *s
 	if !s.fit(s.oh, s.ow, 1, 1, func() int { return s.pointwiseGradBytes(&p) }) || !back.fit(s.h, s.w, s.sh, s.sw, func() int { return back.depthwiseGradBytes(&p) }) {
 		return false, nil
@@ -185,6 +186,8 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 			resident = 2
 		}
 	}
+	s.chooseTwice(resident, func() int { return s.depthwiseGradBytes(p) })
+	c.bool("twice", s.twice)
 	c.memory(s.depthwiseGradBytes(p), resident)
 	c.emit()
 	if filters {
@@ -246,15 +249,17 @@ type separable struct {
 	kh, kw, sh, sw, dh, dw, ph, pw int
 	bh, bw, down, across, chunks   int
 	factors                        int // floats of the prologue
-	copied, over, halves           bool
+	size                           int // bytes of an element of an image
+	copied, over, halves, twice    bool
 	supported                      bool
 }
 
-func separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) *separable {
+func (l *lowering) separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) *separable {
 	a, xs, zs, k := ops.ConvAttrsOf(depthwise), x.Type.Shape, z.Type.Shape, depthwise.Operands[1].Type.Shape
 	s := &separable{
 		images: xs[0], h: xs[2], w: xs[3], c: xs[1], oh: zs[2], ow: zs[3], o: zs[1],
 		kh: k[2], kw: k[3], sh: a.Strides[0], sw: a.Strides[1], dh: a.Dilations[0], dw: a.Dilations[1], ph: a.Pads[0], pw: a.Pads[1],
+		size: int(l.stored(x.Type, channelsLast).Size()),
 	}
 	if p.Norm != nil {
 		s.factors = 3 * s.c
@@ -310,8 +315,8 @@ func strip(taps, stride, dilation, results, each int) (count, inputs, step int) 
 	return count, (each*count-1)*stride + (taps-1)*dilation + 1, step
 }
 
-// window is the size of Window's tile in floats, for threads that make so many results in a column.
-func (s *separable) window(sh, sw, down int) int {
+// window is the size of Window's tile in elements of so many bytes, for threads that make so many results in a column.
+func (s *separable) window(sh, sw, down, size int) int {
 	if s.bh == 1 {
 		down = 1
 	}
@@ -321,22 +326,22 @@ func (s *separable) window(sh, sw, down int) int {
 	if step == 1 {
 		apart *= down
 	}
-	return rows * padded(columns*s.c, apart, s.c)
+	return rows * padded(columns*s.c, apart, s.c, banks/size)
 }
 
 // padded mirrors padding in kernels/separable.cu: the length of a row with it.
-func padded(floats, apart, c int) int {
-	for padding := 0; padding < 32; padding += 4 {
-		if (apart*(floats+padding)-c)%32 == 0 {
-			return floats + padding
+func padded(elements, apart, c, banks int) int {
+	for padding := 0; padding < banks; padding += 4 {
+		if (apart*(elements+padding)-c)%banks == 0 {
+			return elements + padding
 		}
 	}
-	return floats
+	return elements
 }
 
-// back is the shape of what the threads of SeparableDepthwiseGrad make at once: strips of rows by columns results, so many of them a tile, of whose
-// inputs the tile in shared memory holds so many floats.
-func (s *separable) back(p *fuse.Parts) (results, strips, floats int) {
+// back is the shape of what the threads of SeparableDepthwiseGrad make at once: strips of so many results, so many of them a tile, of whose inputs
+// the tile in shared memory holds so many elements.
+func (s *separable) back(p *fuse.Parts) (results, strips, elements int) {
 	if s.sh == 1 && s.sw == 1 {
 		down := 2
 		if s.bh == 1 || p.DDepthwise != nil && s.kh*s.kw > 9 {
@@ -344,7 +349,7 @@ func (s *separable) back(p *fuse.Parts) (results, strips, floats int) {
 		}
 		rows, _, _ := strip(s.kh, 1, s.dh, s.bh, down)
 		columns, _, _ := strip(s.kw, 1, s.dw, s.bw, 4)
-		return 4 * down, rows * columns, s.window(1, 1, down)
+		return 4 * down, rows * columns, s.window(1, 1, down, s.size)
 	}
 	each := 2
 	if s.sh*s.sw > 4 || s.bw < 2*s.sw {
@@ -352,7 +357,7 @@ func (s *separable) back(p *fuse.Parts) (results, strips, floats int) {
 	}
 	down, across := s.bh/s.sh, ceiling(s.bw/s.sw, each)
 	rows, columns := down-1+met(s.kh, s.sh, s.dh, s.ph), each*across-1+met(s.kw, s.sw, s.dw, s.pw)
-	return s.sh * s.sw * each, down * across, rows * padded(columns*s.c, 1, s.c)
+	return s.sh * s.sw * each, down * across, rows * padded(columns*s.c, 1, s.c, banks/s.size)
 }
 
 // met mirrors Phase in kernels/separable.cu: how many results inputs that are less than a stride apart meet through so many taps.
@@ -407,7 +412,7 @@ func (s *separable) sumBytes(channels, rows int) int {
 
 // tileAnd is the memory, in floats, of a tile of inputs and of so much that is made of it, which may lie over it.
 func (s *separable) tileAnd(made int) int {
-	tile := s.window(s.sh, s.sw, 2)
+	tile := s.window(s.sh, s.sw, 2, 4)
 	if s.over {
 		return max(tile, made)
 	}
@@ -445,6 +450,13 @@ func (s *separable) chooseHalves(exact bool, k, most int, bytes func() int) {
 	s.halves = residentOf(bytes(), most) == whole && bytes() <= mostTileBytes
 }
 
+// chooseTwice has room for two tiles, of which one is brought while the other is made, where as many blocks have it, or three: they do not wait for memory then.
+func (s *separable) chooseTwice(most int, bytes func() int) {
+	once := residentOf(bytes(), most)
+	s.twice = true
+	s.twice = residentOf(bytes(), most) >= min(once, 3) && bytes() <= mostTileBytes
+}
+
 func (s *separable) forwardBytes() int {
 	floats := s.factors + s.tileAnd(s.rows()*spread(s.c))
 	if s.copied {
@@ -472,12 +484,19 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 }
 
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
-	_, _, size := s.back(p)
-	floats := s.factors + size
+	results, strips, elements := s.back(p)
+	floats, lanes := s.factors, threads/s.packs()
 	if s.copied {
 		floats += s.kh * s.kw * s.c
 	}
-	bytes, lanes := 4*floats, threads/s.packs()
+	tile := 16 * ceiling(elements*s.size, 16)
+	if s.twice {
+		tile *= 2
+	}
+	bytes := 4*floats + tile
+	if s.sh == 1 && s.sw == 1 && strips <= lanes && (p.Mask != nil || p.DDepthwise != nil) { // Kept
+		bytes += results * s.c / s.packs() * threads * s.size
+	}
 	if p.DDepthwise != nil {
 		bytes = max(bytes, 4*ceiling(lanes, 2)*s.kh*s.kw*s.c)
 	}

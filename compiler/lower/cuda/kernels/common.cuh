@@ -63,6 +63,20 @@ template <class T> __device__ inline void ahead(const T* p, int i, int count) {
 #endif
 }
 
+// bring copies N neighbours from p[i] on to shared memory, zeros if they are not there, while the thread goes on; arrived waits for all
+// that the thread has asked for, which others see after a barrier.
+template <int N, class T> __device__ inline void bring(T* to, int at, const T* p, int i, bool there) {
+  constexpr int Bytes = N * sizeof(T);
+  unsigned shared = (unsigned)__cvta_generic_to_shared(to + at);
+  size_t global = __cvta_generic_to_global(p + i);
+  if constexpr (Bytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(there ? 16 : 0) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared), "l"(global), "n"(Bytes), "r"(there ? Bytes : 0) : "memory");
+  }
+}
+__device__ inline void arrived() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 __device__ inline int thread() {
   int t = (int)threadIdx.x;
   __builtin_assume(t >= 0 && t < Threads); // so that divisions are shifts, and conditions on warps go where all are there

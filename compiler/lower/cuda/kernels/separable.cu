@@ -27,11 +27,11 @@ template <int K, int S, int D, int P> struct Phase {
   __device__ static constexpr int source(int phase, int tap) { return (phase + P - tap * D) % S == 0 ? floor(phase + P - tap * D) - Low : -1; }
 };
 
-// padding is how much longer a row of so many floats is to be, so that rows so far apart start where a warp's next lanes, c floats on, read: in
-// other memory banks.
-__device__ constexpr int padding(int floats, int apart, int c) {
-  for (int p = 0; p < 32; p += 4)
-    if ((apart * (floats + p) - c) % 32 == 0) return p;
+// padding is how much longer a row of so many elements is to be, so that rows so far apart start where a warp's next lanes, c elements on, read: in
+// other memory banks, of which so many elements lie side by side.
+__device__ constexpr int padding(int elements, int apart, int c, int banks) {
+  for (int p = 0; p < banks; p += 4)
+    if ((apart * (elements + p) - c) % banks == 0) return p;
   return 0;
 }
 
@@ -93,6 +93,23 @@ template <int C, int Rows, int Columns, int Stride, int H, int W, int Left, bool
     }
   }
 
+  // bring asks for the tile of an image, as it is there, in the same way.
+  template <class T, class P> __device__ static inline void bring(T tile, P from, int image, int top, int left) {
+    if constexpr (Wide) {
+      constexpr int Ways = Threads / Across;
+      int channel = thread() % Fours * 4, column = thread() / Fours % W, way = thread() / Across;
+      int to = way * Stride + (column - Left) * C + channel, start = ((image * H + top + way) * W + column) * C + channel;
+#pragma unroll
+      for (int row = 0; row < Rows; row += Ways)
+        if (Rows % Ways == 0 || row + way < Rows) ::bring<4>(tile, to + row * Stride, from, start + row * W * C, (unsigned)(top + row + way) < (unsigned)H);
+    } else {
+      for (int i = thread(); i < Rows * Columns * Fours; i += Threads) {
+        int channel = i % Fours * 4, column = i / Fours % Columns, row = i / Fours / Columns, r = top + row, q = left + column;
+        ::bring<4>(tile, row * Stride + column * C + channel, from, ((image * H + r) * W + q) * C + channel, (unsigned)r < (unsigned)H && (unsigned)q < (unsigned)W);
+      }
+    }
+  }
+
   template <class T, class G, class F> __device__ static inline void any(T tile, int top, int left, G get, F ready) {
     constexpr int Ways = Threads / Fours, Items = Rows * Columns, Batch = smaller(6, ceiling(Items, Ways));
     int channel = thread() % Fours * 4, way = thread() / Fours, row = way / Columns, column = way % Columns;
@@ -122,13 +139,13 @@ template <int C, int Rows, int Columns, int Stride, int H, int W, int Left, bool
   }
 };
 
-// Window is a depthwise convolution of tiles of BH by BW results. A thread makes Down by four results of V channels.
-template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C, int Down> struct Window {
+// Window is a depthwise convolution of tiles of BH by BW results. A thread makes Down by four results of V channels. Banks: see padding.
+template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C, int Down, int Banks = 32> struct Window {
   typedef Strip<KH, SH, DH, BH, BH == 1 ? 1 : Down> R;
   typedef Strip<KW, SW, DW, BW, 4> Q;
   static constexpr int V = C <= 2 * Threads ? 2 : 4, Packs = C / V, Lanes = Threads / Packs, Each = BH == 1 ? 1 : Down;
   static constexpr int Rows = R::Inputs, Columns = Q::Inputs;
-  static constexpr int Stride = Columns * C + padding(Columns * C, SH * (R::Step == 1 ? Each : 1), C), Size = Rows * Stride;
+  static constexpr int Stride = Columns * C + padding(Columns * C, SH * (R::Step == 1 ? Each : 1), C, Banks), Size = Rows * Stride;
 
   // channel of all that this thread makes; one at or behind C has no part.
   __device__ static inline int channel() { return thread() < Lanes * Packs ? thread() % Packs * V : C; }
@@ -655,21 +672,25 @@ template <class S> struct SeparablePointwiseGrad {
 // SeparableDepthwiseGrad: the second half of the way back, tile by tile of x, from the cotangent of what lies between: dx,
 // which with S::masked is zero where the ReLU was; with S::filters partial [chunks][kh][kw][c], which sums to the cotangent of the
 // depthwise filter; with S::sums those of operation batch_norm_sums of dx and x.
-// S: also masked, filters, sums.
+// S: also masked, filters, sums; twice: there is room for two tiles, of which one is brought while the other is made.
 template <class S, bool Many> struct SeparableDepthwiseGrad {
+  typedef typename S::Image Image;
   static constexpr bool Dense = S::sh == 1 && S::sw == 1;
-  static constexpr int Taps = S::kh * S::kw;
+  static constexpr int Taps = S::kh * S::kw, Banks = 128 / sizeof(Image);
   // At stride 1 the cotangent is a convolution too, by the filter's taps in opposite order. Threads that keep the sums of many taps make fewer results at once.
-  typedef Window<S::kh, S::kw, 1, 1, S::dh, S::dw, S::bh, S::bw, S::c, (S::filters && Taps > 9 ? 1 : 2)> W;
+  typedef Window<S::kh, S::kw, 1, 1, S::dh, S::dw, S::bh, S::bw, S::c, (S::filters && Taps > 9 ? 1 : 2), Banks> W;
   // With a stride, tiles are of whole strides, and a thread makes Each of them side by side, all phases of each.
   typedef Phase<S::kh, S::sh, S::dh, S::ph> R;
   typedef Phase<S::kw, S::sw, S::dw, S::pw> Q;
   static constexpr int Down = S::bh / S::sh, Each = S::sh * S::sw > 4 || S::bw < 2 * S::sw ? 1 : 2, Across = ceiling(S::bw / S::sw, Each);
   static constexpr int Rows = Dense ? W::Rows : Down - 1 + R::Span, Columns = Dense ? W::Columns : Each * Across - 1 + Q::Span;
-  static constexpr int Stride = Dense ? W::Stride : Columns * S::c + padding(Columns * S::c, 1, S::c), Size = Rows * Stride, V = W::V;
+  static constexpr int Stride = Dense ? W::Stride : Columns * S::c + padding(Columns * S::c, 1, S::c, Banks), Size = Rows * Stride, V = W::V;
   typedef Loader<S::c, Rows, Columns, Stride, S::oh, S::ow, S::across == 1 ? Q::Low : 1, false> L;
   typedef Copied<Taps * S::c, S::copied> D;
+  // Kept: a thread has one strip a tile, so that what it reads of x is brought to a place of its own meanwhile.
+  static constexpr bool Kept = Dense && W::R::Count * W::Q::Count <= W::Lanes && (S::masked || S::filters);
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, TileAt = DepthwiseAt + 4 * D::Size;
+  static constexpr int TileBytes = ceiling(Size * sizeof(Image), 16) * 16, KeptAt = TileAt + (S::twice ? 2 : 1) * TileBytes, KeptCount = Kept ? W::Each * 4 * V * Threads : 0;
   typedef Sums<V, Many> T;
   // Whole: every result that a thread makes is one of the image.
   static constexpr bool Whole = S::h % S::bh == 0 && S::w % S::bw == 0 && (Dense ? W::R::There == S::bh && W::Q::There == S::bw : Each * Across * S::sw == S::bw);
@@ -677,16 +698,14 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   // Where this is so, what the ReLU lets through is what the sums are to be multiplied with.
   static constexpr bool Standard = S::prologue == 2 && S::masked;
   Prologue<S> before;
-  In<typename S::Image> between;
+  In<Image> between;
   In<float> depthwise;
-  In<typename S::Image> x;
-  Out<typename S::Image> dx;
+  In<Image> x;
+  Out<Image> dx;
   Out<float> partial, sum, sum_x;
   Out<double> partial_sums;
   int counter, blocks;
 
-  // Early: a thread has one strip a tile, and registers to ask for its inputs before it waits for the tile's.
-  static constexpr bool Early = Dense && W::R::Count * W::Q::Count <= W::Lanes && !(S::filters && (S::sums || Taps > 9));
   // Inputs are of x, where the results of a strip are.
   struct Inputs {
     Pack<V> of[W::Each][4];
@@ -699,31 +718,33 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
 
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, Factors<S>::Count);
-    auto tile = shared<float>(TileAt, Size);
     Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
-    L::begin(tile);
-    __syncthreads();
+    for (int i = 0; i < (S::twice ? 2 : 1); i++) L::begin(tile(i));
     Totals totals;
     T sums;
-    for (int i = block; i < Tile<S>::Count; i += blocks) {
+    if constexpr (S::twice)
+      if (block < Tile<S>::Count) ask(Tile<S>(block), 0);
+    for (int i = block, turn = 0; i < Tile<S>::Count; i += blocks, turn = S::twice ? 1 - turn : 0) {
       Tile<S> at(i);
-      upcoming<S>(i, blocks, [&](const Tile<S>& next) {
-        rows_ahead<S::oh, S::ow, S::c>(between, next.image, next.row / S::sh + R::Low, Rows);
-        if constexpr (S::masked || S::filters) rows_ahead<S::h, S::w, S::c>(x, next.image, next.row, S::bh);
-      });
-      Inputs inputs;
-      if constexpr (Early) W::strips([&](int row, int column) { inputs = read(at, row, column); });
-      fill(tile, at);
+      if constexpr (!S::twice) {
+        if (i != block) __syncthreads(); // no thread reads the tile before any more
+        ask(at, 0);
+      }
+      arrived();
       __syncthreads();
+      Inputs inputs;
+      if constexpr (Kept) inputs = kept();
+      if constexpr (S::twice)
+        if (i + blocks < Tile<S>::Count) ask(Tile<S>(i + blocks), 1 - turn);
       if constexpr (Dense) {
-        dense(totals, sums, factors, tile, at, inputs);
+        dense(totals, sums, factors, tile(turn), at, inputs);
       } else {
-        strided(totals, sums, factors, tile, at);
+        strided(totals, sums, factors, tile(turn), at);
       }
       sums.flush();
-      __syncthreads();
     }
+    __syncthreads();
     if constexpr (S::filters) finish(totals, block);
     if constexpr (S::sums) {
       channel_sums<S::c, W::Lanes, S::chunks>(partial_sums, counter, block, blocks, [&](Shared<double> room) {
@@ -765,24 +786,38 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
     bool there = Whole || (down < smaller(S::bh, S::h - at.row) && across < smaller(S::bw, S::w - at.column));
     return there ? ((at.image * S::h + at.row + down) * S::w + at.column + across) * S::c + W::channel() : -1;
   }
-  __device__ inline Inputs read(const Tile<S>& at, int row, int column) const {
+  __device__ static inline auto tile(int turn) { return shared<Image>(TileAt + turn * TileBytes, Size); }
+  // ask asks for a tile of the cotangent, and for what the thread is to read of x.
+  __device__ inline void ask(const Tile<S>& at, int turn) const {
+    L::bring(tile(turn), between, at.image, at.row / S::sh + R::Low, at.column / S::sw + Q::Low);
+    if constexpr (Kept)
+      W::strips([&](int row, int column) {
+#pragma unroll
+        for (int k = 0; k < W::Each * 4; k++) {
+          int from = place(at, row, column, k / 4, k % 4);
+          bring<V>(shared<Image>(KeptAt, KeptCount), (k * Threads + thread()) * V, x, from, Whole || from >= 0);
+        }
+      });
+  }
+  __device__ static inline Inputs kept() {
     Inputs in;
 #pragma unroll
-    for (int j = 0; j < W::Each; j++)
-      for (int i = 0; i < 4; i++) in.of[j][i] = input(place(at, row, column, j, i));
+    for (int k = 0; k < W::Each * 4; k++) in.of[k / 4][k % 4] = load<V>(shared<Image>(KeptAt, KeptCount), (k * Threads + thread()) * V);
     return in;
   }
 
-  // dense makes the cotangents of a tile, and adds to the filter's while it has what they want at hand. The inputs are there if Early.
-  template <class U> __device__ inline void dense(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at, Inputs inputs) const {
+  // dense makes the cotangents of a tile, and adds to the filter's while it has what they want at hand. The inputs are there if Kept.
+  template <class U, class I> __device__ inline void dense(Totals& totals, T& sums, U factors, I tile, const Tile<S>& at, const Inputs& inputs) const {
     auto filter = D::from(DepthwiseAt, depthwise);
     auto before = Factors<S>::template of<V>(factors, W::channel() < S::c ? W::channel() : 0);
     W::strips([&](int row, int column) {
-      if constexpr (!Early) inputs = read(at, row, column);
       Pack<V> a[W::Each][4], sum[W::Each][4] = {};
 #pragma unroll
       for (int j = 0; j < W::Each; j++)
-        for (int i = 0; i < 4; i++) a[j][i] = active(before, place(at, row, column, j, i), inputs.of[j][i]);
+        for (int i = 0; i < 4; i++) {
+          int from = place(at, row, column, j, i);
+          a[j][i] = active(before, from, Kept ? inputs.of[j][i] : input(from));
+        }
 #pragma unroll
       for (int t = 0; t < W::R::Span; t++) {
         Pack<V> in[W::Q::Span];
@@ -810,14 +845,8 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
     });
   }
 
-  template <class U> __device__ inline void fill(U tile, const Tile<S>& at) const {
-    L::load(tile, at.row / S::sh + R::Low, at.column / S::sw + Q::Low, [&](int r, int q, int channel) {
-      return load<4>(between, ((at.image * S::oh + r) * S::ow + q) * S::c + channel);
-    }, [](int) { return [](const Pack<4>& v) { return v; }; });
-  }
-
   // strided is dense with a stride: an input meets some of the taps.
-  template <class U> __device__ inline void strided(Totals& totals, T& sums, U factors, U tile, const Tile<S>& at) const {
+  template <class U, class I> __device__ inline void strided(Totals& totals, T& sums, U factors, I tile, const Tile<S>& at) const {
     constexpr int Wide = Each * S::sw;
     auto filter = D::from(DepthwiseAt, depthwise);
     if (W::channel() >= S::c) return;
