@@ -40,6 +40,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	}
 	s.chooseOver(forwardResident, s.forwardBytes)
 	s.chooseHalves(!l.target.onTensorCores(), s.c, forwardResident, s.forwardBytes)
+	s.chooseAside(forwardResident, s.forwardBytes)
 	c := l.call(fuse.Separable, "Separable")
 	c.separable(s, s.oh, s.ow)
 	c.entry(&p)
@@ -94,6 +95,9 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 		resident = forwardResident
 	}
 	s.chooseHalves(!l.target.onTensorCores(), s.o, resident, func() int { return s.pointwiseGradBytes(p) })
+	if filters {
+		s.chooseAside(resident, func() int { return s.pointwiseGradBytes(p) })
+	}
 	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
 	c.separable(s, s.oh, s.ow)
 	c.few = 0
@@ -182,7 +186,7 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		resident = forwardResident
 		// Some need more registers than three blocks have: for the sums of many taps, for where they are, or for gamma and beta.
 		dense, affine := s.sh == 1 && s.sw == 1, prologueOf(p.Norm, p.Rectified()).kind == prologueAffine
-		if filters && s.kh*s.kw > 9 || dense && (affine || !s.wide(s.ow)) {
+		if filters && s.kh*s.kw > 9 || dense && (affine || !s.wide(s.ow, s.pw-(s.kw-1)*s.dw, s.ow+(s.kw-1)*s.dw)) {
 			resident = 2
 		}
 	}
@@ -251,6 +255,7 @@ type separable struct {
 	factors                        int // floats of the prologue
 	size                           int // bytes of an element of an image
 	copied, over, halves, twice    bool
+	aside                          bool
 	supported                      bool
 }
 
@@ -261,6 +266,7 @@ func (l *lowering) separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) 
 		kh: k[2], kw: k[3], sh: a.Strides[0], sw: a.Strides[1], dh: a.Dilations[0], dw: a.Dilations[1], ph: a.Pads[0], pw: a.Pads[1],
 		size: int(l.stored(x.Type, channelsLast).Size()),
 	}
+	s.aside = s.size < 4 // what is half as large cannot lie where it is to become a float
 	if p.Norm != nil {
 		s.factors = 3 * s.c
 	}
@@ -386,10 +392,35 @@ func outerFloats(c, o int) int {
 	return best * c * o
 }
 
-// wide mirrors Loader in kernels/separable.cu: tiles have all columns of an image of width w, and threads stay in theirs.
-func (s *separable) wide(w int) bool {
+// wide mirrors Loader in kernels/separable.cu: tiles of so many columns, of which the first is left, have all columns of an image of width w, and threads stay
+// in theirs.
+func (s *separable) wide(w, left, columns int) bool {
 	packs := w * s.c / 4
-	return s.across == 1 && packs <= threads && threads%packs == 0
+	return s.across == 1 && left <= 0 && w-left <= columns && packs <= threads && threads%packs == 0
+}
+
+// asideBytes is the room of Brought for a tile of x.
+func (s *separable) asideBytes() int {
+	if !s.aside {
+		return 0
+	}
+	_, rows, _ := strip(s.kh, s.sh, s.dh, s.bh, min(s.bh, 2))
+	_, columns, _ := strip(s.kw, s.sw, s.dw, s.bw, 4)
+	each := ceiling(rows*columns, threads/(s.c/4))
+	if s.wide(s.w, -s.pw, columns) {
+		each = ceiling(rows, threads/(s.w*s.c/4))
+	}
+	return each * threads * 4 * s.size
+}
+
+// chooseAside has room for the next tile of x aside where what is made of the one before lies over it, and as many blocks have it, or three.
+func (s *separable) chooseAside(most int, bytes func() int) {
+	if s.aside || !s.over {
+		return
+	}
+	without := residentOf(bytes(), most)
+	s.aside = true
+	s.aside = residentOf(bytes(), most) >= min(without, 3) && bytes() <= mostTileBytes
 }
 
 // rows are the pixels of a tile, in whole tiles of Matrix.
@@ -462,7 +493,7 @@ func (s *separable) forwardBytes() int {
 	if s.copied {
 		floats += s.kh*s.kw*s.c + s.weights(s.o, s.c)
 	}
-	return max(4*floats, s.sumBytes(s.o, 8*s.warps()))
+	return max(4*floats+s.asideBytes(), s.sumBytes(s.o, 8*s.warps()))
 }
 
 func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
@@ -480,7 +511,7 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 	if s.copied {
 		floats += s.kh * s.kw * s.c
 	}
-	return 4 * max(floats, outerFloats(s.c, s.o))
+	return max(4*floats+s.asideBytes(), 4*outerFloats(s.c, s.o))
 }
 
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {
@@ -520,6 +551,7 @@ func (c *call) separable(s *separable, h, w int) {
 	c.bool("copied", s.copied)
 	c.bool("over", s.over)
 	c.bool("halves", s.halves)
+	c.bool("aside", s.aside)
 	c.bool("tf32", c.l.target.onTensorCores())
 	c.blocks, c.tiles, c.few = s.chunks, s.images*s.down*s.across, s.images*s.down*s.across
 	c.family = c.template

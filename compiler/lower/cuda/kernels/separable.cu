@@ -3,7 +3,7 @@
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
 // depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most; over: what
-// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; halves: see Weights; tf32: products of
+// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; halves: see Weights; aside: see Brought; tf32: products of
 // factors rounded to 10 bits. Channels come in packs of 4. Many: a block has so many tiles that float does not do for the sums of a thread.
 
 // Strip is Each results along one axis of a depthwise convolution of K taps, stride S and dilation D, Step apart, for they share most of what they
@@ -41,21 +41,12 @@ __device__ constexpr int padding(int elements, int apart, int c, int banks) {
 template <int C, int Rows, int Columns, int Stride, int H, int W, int Left, bool Over> struct Loader {
   static constexpr int Fours = C / 4, Across = W * Fours; // packs of four channels
   static constexpr bool Wide = Left <= 0 && W - Left <= Columns && Across <= Threads && Threads % Across == 0;
+  // A thread brings so many packs; in a wide tile it stays in its column, so that its packs are a constant apart.
+  static constexpr int Ways = Wide ? Threads / Across : Threads / Fours, Each = ceiling(Wide ? Rows : Rows * Columns, Ways);
 
   template <class T> __device__ static inline void begin(T tile) {
     if constexpr (Wide && !Over) clear(tile);
   }
-
-  // load brings the tile whose first pixel is at (top, left): what ready(channel) makes of get(row, column, channel), or zero outside.
-  template <class T, class G, class F> __device__ static inline void load(T tile, int top, int left, G get, F ready) {
-    if constexpr (Wide && Over) clear(tile);
-    if constexpr (Wide) {
-      wide(tile, top, get, ready);
-    } else {
-      any(tile, top, left, get, ready);
-    }
-  }
-
   template <class T> __device__ static inline void clear(T tile) {
     constexpr int Beside = Columns - W;
     if constexpr (Beside > 0) {
@@ -67,75 +58,52 @@ template <int C, int Rows, int Columns, int Stride, int H, int W, int Left, bool
     }
   }
 
-  // wide has a thread stay in its column, so that its packs are a constant apart.
-  template <class T, class G, class F> __device__ static inline void wide(T tile, int top, G get, F ready) {
-    constexpr int Ways = Threads / Across, Rounds = ceiling(Rows, Ways), Batch = smaller(6, Rounds);
-    int channel = thread() % Fours * 4, column = thread() / Fours % W, way = thread() / Across;
-#pragma unroll
-    for (int first = 0; first < Rounds; first += Batch) {
-      Pack<4> v[Batch];
-      bool inside[Batch];
-#pragma unroll
-      for (int k = 0; k < Batch; k++) { // all are asked for before the first is used
-        int row = way + (first + k) * Ways;
-        inside[k] = (Rows % Ways == 0 || row < Rows) && (unsigned)(top + row) < (unsigned)H;
-        v[k] = zero<4>();
-        if (first + k < Rounds && inside[k]) v[k] = get(top + row, column, channel);
-      }
-      auto made = ready(channel);
-#pragma unroll
-      for (int k = 0; k < Batch; k++) {
-        int row = way + (first + k) * Ways;
-        if (first + k >= Rounds || (Rows % Ways != 0 && row >= Rows)) continue;
-        if (inside[k]) v[k] = made(v[k]);
-        store<4>(tile, row * Stride + (column - Left) * C + channel, v[k]);
-      }
-    }
-  }
-
-  // bring asks for the tile of an image, as it is there, in the same way.
-  template <class T, class P> __device__ static inline void bring(T tile, P from, int image, int top, int left) {
+  // packs calls f(k, to, from, inside) for each pack of this thread, of the tile whose first pixel is at (top, left): its number, where it is in the tile and in
+  // the images, and whether it is one.
+  template <class F> __device__ static inline void packs(int image, int top, int left, F f) {
+    int channel = thread() % Fours * 4;
     if constexpr (Wide) {
-      constexpr int Ways = Threads / Across;
-      int channel = thread() % Fours * 4, column = thread() / Fours % W, way = thread() / Across;
-      int to = way * Stride + (column - Left) * C + channel, start = ((image * H + top + way) * W + column) * C + channel;
+      int column = thread() / Fours % W, way = thread() / Across;
+      int to = way * Stride + (column - Left) * C + channel, from = ((image * H + top + way) * W + column) * C + channel;
 #pragma unroll
-      for (int row = 0; row < Rows; row += Ways)
-        if (Rows % Ways == 0 || row + way < Rows) ::bring<4>(tile, to + row * Stride, from, start + row * W * C, (unsigned)(top + row + way) < (unsigned)H);
-    } else {
-      for (int i = thread(); i < Rows * Columns * Fours; i += Threads) {
-        int channel = i % Fours * 4, column = i / Fours % Columns, row = i / Fours / Columns, r = top + row, q = left + column;
-        ::bring<4>(tile, row * Stride + column * C + channel, from, ((image * H + r) * W + q) * C + channel, (unsigned)r < (unsigned)H && (unsigned)q < (unsigned)W);
+      for (int k = 0; k < Each; k++) {
+        int row = k * Ways + way;
+        if (Rows % Ways == 0 || row < Rows) f(k, to + k * Ways * Stride, from + k * Ways * W * C, (unsigned)(top + row) < (unsigned)H);
       }
-    }
-  }
-
-  template <class T, class G, class F> __device__ static inline void any(T tile, int top, int left, G get, F ready) {
-    constexpr int Ways = Threads / Fours, Items = Rows * Columns, Batch = smaller(6, ceiling(Items, Ways));
-    int channel = thread() % Fours * 4, way = thread() / Fours, row = way / Columns, column = way % Columns;
-    if (way >= Ways) return;
-    for (int i = way; i < Items;) {
-      Pack<4> v[Batch];
-      int at[Batch];
-      bool inside[Batch];
-#pragma unroll
-      for (int k = 0; k < Batch; k++, i += Ways) { // all are asked for before the first is used
+    } else {
+      int way = thread() / Fours, row = way / Columns, column = way % Columns;
+      if (way >= Ways) return;
+      for (int k = 0; k * Ways + way < Rows * Columns; k++) {
         int r = top + row, q = left + column;
-        inside[k] = i < Items && r >= 0 && r < H && q >= 0 && q < W;
-        at[k] = i < Items ? row * Stride + column * C + channel : -1;
-        v[k] = zero<4>();
-        if (inside[k]) v[k] = get(r, q, channel);
+        f(k, row * Stride + column * C + channel, ((image * H + r) * W + q) * C + channel, (unsigned)r < (unsigned)H && (unsigned)q < (unsigned)W);
         row += Ways / Columns, column += Ways % Columns;
         if (column >= Columns) column -= Columns, row++;
       }
-      auto made = ready(channel);
-#pragma unroll
-      for (int k = 0; k < Batch; k++) {
-        if (at[k] < 0) continue;
-        if (inside[k]) v[k] = made(v[k]);
-        store<4>(tile, at[k], v[k]);
-      }
     }
+  }
+
+  // ask asks for a tile as it is in memory, with zeros outside: to lie in the tile, or in the places of this thread.
+  template <class T, class P> __device__ static inline void ask(T tile, P x, int image, int top, int left) {
+    packs(image, top, left, [&](int, int to, int from, bool inside) { bring<4>(tile, to, x, from, inside); });
+  }
+  template <class T, class P> __device__ static inline void ask_aside(T places, P x, int image, int top, int left) {
+    packs(image, top, left, [&](int k, int, int from, bool inside) { bring<4>(places, (k * Threads + thread()) * 4, x, from, inside); });
+  }
+
+  // place makes the tile of what has arrived there, or in the places of this thread: ready(channel) gives what makes a pack inside.
+  template <class T, class F> __device__ static inline void place(T tile, int top, int left, F ready) {
+    place(tile, top, left, ready, [&](int, int to) { return load<4>(tile, to); });
+  }
+  template <class T, class U, class F> __device__ static inline void place_aside(T tile, U places, int top, int left, F ready) {
+    place(tile, top, left, ready, [&](int k, int) { return load<4>(places, (k * Threads + thread()) * 4); });
+  }
+  template <class T, class F, class G> __device__ static inline void place(T tile, int top, int left, F ready, G get) {
+    if constexpr (Wide && Over) clear(tile);
+    auto made = ready(thread() % Fours * 4);
+    packs(0, top, left, [&](int k, int to, int, bool inside) {
+      Pack<4> v = get(k, to);
+      store<4>(tile, to, inside ? made(v) : v);
+    });
   }
 };
 
@@ -306,15 +274,53 @@ template <class S> struct Tile {
   static constexpr int Count = S::images * S::down * S::across, Pixels = S::bh * S::bw;
 };
 
-// upcoming calls f with the tile that the block makes after tile i, in one thread and if there is one, to ask for its memory meanwhile: rows_ahead asks
+// upcoming calls f with tile i, in one thread and if there is one, to ask for its memory long before the block makes it: rows_ahead asks
 // for rows from top on of an image of H by W pixels of C channels. A tile that has not all columns lies in too many places.
-template <class S, class F> __device__ inline void upcoming(int i, int blocks, F f) {
-  if (S::across == 1 && thread() == 0 && i + blocks < Tile<S>::Count) f(Tile<S>(i + blocks));
+template <class S, class F> __device__ inline void upcoming(int i, F f) {
+  if (S::across == 1 && thread() == 0 && i < Tile<S>::Count) f(Tile<S>(i));
 }
 template <int H, int W, int C, class T> __device__ inline void rows_ahead(T p, int image, int top, int rows) {
   int first = larger(top, 0), last = smaller(top + rows, H);
   if (W * C * sizeof(p[0]) % 16 == 0 && first < last) ahead(p, (image * H + first) * W * C, (last - first) * W * C);
 }
+
+// Brought is a tile of x on its way to what a depthwise convolution reads. Where there is room to put it Aside, at a place in bytes, it is asked for once the one
+// before has left; else it comes to where it is to lie, once the one before has been read, or with S::over once what was made of that has been.
+template <class S, class L, int Rows, int Size, int TileAt, int At, bool Aside> struct Brought {
+  typedef typename S::Image Image;
+  static constexpr int Places = Aside ? L::Each * Threads * 4 : 0, Bytes = Places * sizeof(Image);
+  static_assert(Aside || sizeof(Image) == sizeof(float), "bf16 does not lie where floats are to");
+
+  __device__ static inline auto tile() { return shared<float>(TileAt, Size); }
+  __device__ static inline int top(const Tile<S>& at) { return at.row * S::sh - S::ph; }
+  __device__ static inline int left(const Tile<S>& at) { return at.column * S::sw - S::pw; }
+  // next asks for tile i, if there is one, once it may come: after the one before has left, has been read, or has been used. One that comes late is asked to be near
+  // by then.
+  enum When { Left, Read, Used };
+  static constexpr When After = Aside ? Left : S::over ? Used : Read;
+  template <When Now> __device__ static inline void next(In<Image> x, int i) {
+    if constexpr (Now == After) {
+      if (i < Tile<S>::Count) ask(x, Tile<S>(i));
+    } else if constexpr (Now == Left && After == Used) {
+      upcoming<S>(i, [&](const Tile<S>& at) { rows_ahead<S::h, S::w, S::c>(x, at.image, top(at), Rows); });
+    }
+  }
+  __device__ static inline void ask(In<Image> x, const Tile<S>& at) {
+    if constexpr (Aside) {
+      L::ask_aside(shared<Image>(At, Places), x, at.image, top(at), left(at));
+    } else {
+      L::ask(tile(), x, at.image, top(at), left(at));
+    }
+  }
+  // place makes the tile once it has arrived.
+  template <class F> __device__ static inline void place(const Tile<S>& at, F ready) {
+    if constexpr (Aside) {
+      L::place_aside(tile(), shared<Image>(At, Places), top(at), left(at), ready);
+    } else {
+      L::place(tile(), top(at), left(at), ready);
+    }
+  }
+};
 
 // Results is where pixels of a tile of results lie.
 template <class S> struct Results {
@@ -488,6 +494,8 @@ template <class S, bool Many> struct Separable {
   typedef Sums<2 * M::Each, Many> T;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
   static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + (S::over ? 0 : 4 * W::Size);
+  static constexpr int AsideAt = S::over ? TileAt + 4 * larger(W::Size, M::RowsThere * M::Stride) : BetweenAt + 4 * M::RowsThere * M::Stride;
+  typedef Brought<S, L, W::Rows, W::Size, TileAt, AsideAt, S::aside> X;
   Prologue<S> before;
   In<typename S::Image> x;
   In<float> depthwise, pointwise;
@@ -506,19 +514,20 @@ template <class S, bool Many> struct Separable {
     if constexpr (S::c % 8 != 0 && !S::over)
       for (int i = thread(); i < M::RowsThere; i += Threads) store<4>(between, i * M::Stride + S::c, zero<4>());
     L::begin(tile);
+    X::template next<X::After>(x, block);
     __syncthreads();
     T sums;
     for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
-      upcoming<S>(i, blocks, [&](const Tile<S>& next) { rows_ahead<S::h, S::w, S::c>(x, next.image, next.row * S::sh - S::ph, W::Rows); });
-      L::load(tile, at.row * S::sh - S::ph, at.column * S::sw - S::pw, [&](int r, int q, int channel) {
-        return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
-      }, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
+      arrived();
+      X::place(at, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
+      X::template next<X::Left>(x, i + blocks);
       __syncthreads();
       W::template each<S::over>(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
         if (row < S::bh && column < S::bw) store<W::V>(between, (row * S::bw + column) * M::Stride + channel, v);
       });
       __syncthreads();
+      X::template next<X::Read>(x, i + blocks);
       Results<S> to(at);
       M::each(between, typename P::From{PointwiseAt, pointwise}, [&](int pixel, int n, float first, float second) {
         int i = to.of(pixel);
@@ -530,6 +539,7 @@ template <class S, bool Many> struct Separable {
         }
       });
       if constexpr (S::over) __syncthreads();
+      X::template next<X::Used>(x, i + blocks);
       sums.flush();
     }
     if constexpr (S::stats) {
@@ -564,6 +574,8 @@ template <class S> struct SeparablePointwiseGrad {
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
   static constexpr int CoefficientsAt = PointwiseAt + 4 * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
   static constexpr int TileAt = CotangentAt + 4 * Rows * M::Stride, AgainAt = TileAt + (S::over ? 0 : 4 * W::Size), Again = spread(S::c);
+  static constexpr int AsideAt = S::over ? TileAt + 4 * larger(W::Size, Tile<S>::Pixels * Again) : AgainAt + 4 * Tile<S>::Pixels * Again;
+  typedef Brought<S, L, W::Rows, W::Size, TileAt, AsideAt, S::aside> X;
   typedef Outer<Tile<S>::Pixels, S::c, S::o, !S::tf32> A;
   Prologue<S> before;
   In<typename S::Image> g, z;
@@ -582,21 +594,23 @@ template <class S> struct SeparablePointwiseGrad {
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
     make(coefficients);
-    if constexpr (S::filters) L::begin(shared<float>(TileAt, W::Size));
+    if constexpr (S::filters) {
+      L::begin(X::tile());
+      X::template next<X::After>(x, block);
+    }
     __syncthreads();
     typename A::Totals totals;
     for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
-      upcoming<S>(i, blocks, [&](const Tile<S>& next) {
+      upcoming<S>(i + blocks, [&](const Tile<S>& next) {
         rows_ahead<S::oh, S::ow, S::o>(g, next.image, next.row, S::bh);
         if constexpr (S::normalized) rows_ahead<S::oh, S::ow, S::o>(z, next.image, next.row, S::bh);
-        if constexpr (S::filters) rows_ahead<S::h, S::w, S::c>(x, next.image, next.row * S::sh - S::ph, W::Rows);
       });
       fill(cotangent, coefficients, at);
       if constexpr (S::filters) {
-        L::load(shared<float>(TileAt, W::Size), at.row * S::sh - S::ph, at.column * S::sw - S::pw, [&](int r, int q, int channel) {
-          return load<4>(x, ((at.image * S::h + r) * S::w + q) * S::c + channel);
-        }, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
+        arrived();
+        X::place(at, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
+        X::template next<X::Left>(x, i + blocks);
       }
       __syncthreads();
       Results<S> to(at);
@@ -606,13 +620,15 @@ template <class S> struct SeparablePointwiseGrad {
       });
       if constexpr (S::filters) {
         auto again = shared<float>(AgainAt, Tile<S>::Pixels * Again);
-        W::template each<S::over>(shared<float>(TileAt, W::Size), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
+        W::template each<S::over>(X::tile(), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
           if (row < S::bh && column < S::bw) store<W::V>(again, (row * S::bw + column) * Again + channel, v);
         });
         __syncthreads();
+        X::template next<X::Read>(x, i + blocks);
         A::add(totals, again, cotangent);
       }
       __syncthreads();
+      if constexpr (S::filters) X::template next<X::Used>(x, i + blocks);
     }
     if constexpr (S::filters) finish(totals, block);
   }
@@ -789,7 +805,7 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
   __device__ static inline auto tile(int turn) { return shared<Image>(TileAt + turn * TileBytes, Size); }
   // ask asks for a tile of the cotangent, and for what the thread is to read of x.
   __device__ inline void ask(const Tile<S>& at, int turn) const {
-    L::bring(tile(turn), between, at.image, at.row / S::sh + R::Low, at.column / S::sw + Q::Low);
+    L::ask(tile(turn), between, at.image, at.row / S::sh + R::Low, at.column / S::sw + Q::Low);
     if constexpr (Kept)
       W::strips([&](int row, int column) {
 #pragma unroll
