@@ -227,6 +227,8 @@ func poolCases() (list []kernelCase) {
 	}{
 		{[]int{2, 8, 7, 7}, ops.Pool(3, 1, 1), false}, {[]int{2, 3, 8, 6}, ops.Pool(3, 2, 1), true}, {[]int{1, 4, 9, 9}, ops.Pool(5, 3, 0), false}, {[]int{2, 5, 6, 6}, ops.Pool(2, 2, 0), true},
 		{[]int{2, 40, 20, 20}, ops.Pool(3, 1, 1), false}, {[]int{1, 40, 21, 20}, ops.Pool(3, 2, 1), false},
+		{[]int{8, 16, 32, 32}, ops.Pool(3, 1, 1), false}, {[]int{1, 4, 11, 300}, ops.Pool(7, 2, 3), false}, {[]int{1, 3, 13, 9}, ops.Pool(4, 3, 2), true},
+		{[]int{2, 12, 10, 7}, ops.PoolAttrs{Kernel: [2]int{3, 2}, Strides: [2]int{1, 2}, Pads: [4]int{1, 0, 0, 1}}, false},
 	} {
 		c.a.CountIncludePad = c.include
 		list = append(list, kernelCase{name: fmt.Sprint("pool ", c), in: []ir.Type{f32(c.x...)}, fill: fills{0: whole(6)}, build: func(b *ops.Builder, in []*ir.Value) []*ir.Value {

@@ -42,31 +42,63 @@ func pooling(template string, gradient bool) func(l *lowering, op *ir.Op) error 
 		c.int("pw", a.Pads[1])
 		c.bool("include", a.CountIncludePad)
 		c.int("V", pack(x[1]))
-		if op.Kind == "max_pool2d_grad" {
+		c.resident = 3
+		switch {
+		case op.Kind == "max_pool2d_grad":
 			c.bands(x, y, a)
-		} else {
-			c.loop(op.Result().Type.Elements() / pack(x[1]))
+		case gradient:
+			c.strips(op.Result().Type.Shape, a.Strides)
+		default:
+			c.strips(op.Result().Type.Shape, [2]int{1, 1})
 		}
 		c.emit()
 		return nil
 	}
 }
 
-// bands divides a gradient of a pooling of x to y among blocks that each take some rows of an image and some channels: the
-// fields of MaxPoolGrad.
+// strips divides results among threads that each make several below one another, in whole steps, and all of a step side by side: as many as leave work for
+// all multiprocessors.
+func (c *call) strips(shape []int, step [2]int) {
+	const most = 4
+	items := func(down int) int {
+		return shape[0] * ceiling(shape[2], down) * ceiling(shape[3], step[1]) * shape[1] / pack(shape[1])
+	}
+	down := step[0]
+	for n := down; n <= min(most, shape[2]); n += step[0] {
+		if items(n) >= multiprocessors*threads {
+			down = n
+		}
+	}
+	c.int("down", down)
+	c.loop(items(down))
+}
+
+// bands divides a gradient of a pooling of x to y among blocks that each take some bands of rows, of some channels: the fields of MaxPoolGrad.
 func (c *call) bands(x, y []int, a ops.PoolAttrs) {
 	const (
-		mostLanes = 8   // packs of channels: 128 bytes side by side
-		mostWork  = 512 // packs of a block, two a thread
+		mostLanes = 8 // packs of channels: 128 bytes side by side
+		mostRows  = 4 // of a band
+		mostBytes = 48 << 10
 	)
-	packs := x[1] / pack(x[1])
-	lane := min(packs, mostLanes)
-	band := max(1, min(x[2], mostWork/(x[3]*lane)))
-	// Windows that reach into so many rows begin within the rows and a kernel before them.
-	windows := min(y[2], ceiling(band+a.Kernel[0]-1, a.Strides[0]))
+	v, stride := pack(x[1]), a.Strides[0]
+	lane := min(x[1]/v, mostLanes, max(1, threads/y[3]))
+	band := stride * max(1, min(mostRows/stride, ceiling(x[2], stride)))
+	count := max(1, threads/(y[3]*lane))
+	bytes := func() int { return 4 * count * band * a.Kernel[1] * y[3] * lane * v }
+	for bytes() > mostBytes && (count > 1 || band > stride || lane > 1) {
+		switch {
+		case count > 1:
+			count--
+		case band > stride:
+			band -= stride
+		default:
+			lane /= 2
+		}
+	}
+	c.int("down", band)
 	c.int("band", band)
+	c.int("bands", count)
 	c.int("lanes", lane)
-	c.int("most", windows)
-	c.shared = 8 * windows * y[3] * lane
-	c.blocks = x[0] * ceiling(x[2], band) * ceiling(packs, lane)
+	c.shared = bytes()
+	c.blocks = ceiling(x[0]*ceiling(x[2], band), count) * ceiling(x[1]/v, lane)
 }

@@ -40,7 +40,9 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	}
 	s.chooseOver(forwardResident, s.forwardBytes)
 	s.chooseHalves(!l.target.onTensorCores(), s.c, forwardResident, s.forwardBytes)
-	s.chooseAside(forwardResident, s.forwardBytes)
+	if s.over {
+		s.chooseAside(forwardResident, s.forwardBytes)
+	}
 	c := l.call(fuse.Separable, "Separable")
 	c.separable(s, s.oh, s.ow)
 	c.entry(&p)
@@ -95,7 +97,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 		resident = forwardResident
 	}
 	s.chooseHalves(!l.target.onTensorCores(), s.o, resident, func() int { return s.pointwiseGradBytes(p) })
-	if filters {
+	if s.over || !filters {
 		s.chooseAside(resident, func() int { return s.pointwiseGradBytes(p) })
 	}
 	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
@@ -413,9 +415,9 @@ func (s *separable) asideBytes() int {
 	return each * threads * 4 * s.size
 }
 
-// chooseAside has room for the next tile of x aside where what is made of the one before lies over it, and as many blocks have it, or three.
+// chooseAside has room for what the next tile is made of, where as many blocks have it, or three.
 func (s *separable) chooseAside(most int, bytes func() int) {
-	if s.aside || !s.over {
+	if s.aside {
 		return
 	}
 	without := residentOf(bytes(), most)
@@ -505,6 +507,13 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 		floats += 4 * s.o
 	}
 	if p.DPointwise == nil {
+		if s.aside {
+			packs := ceiling(s.rows(), threads/(2*ceiling(s.o, 8)))
+			if p.NormGrad != nil {
+				packs *= 2
+			}
+			return 4*floats + packs*threads*4*s.size
+		}
 		return 4 * floats
 	}
 	floats += s.factors + s.tileAnd(s.bh*s.bw*spread(s.c))

@@ -234,6 +234,14 @@ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
 __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
 __device__ constexpr int ceiling(int a, int b) { return (a + b - 1) / b; }
 
+// Phase is the way back through one axis of a convolution or pooling by K taps, stride S, dilation D and P pads before. Inputs S·a + phase meet through a
+// tap the result a + source(phase, tap) of a tile whose first is Low behind a: so what a phase meets is known when the kernel is compiled.
+template <int K, int S, int D, int P> struct Phase {
+  __device__ static constexpr int floor(int a) { return a >= 0 ? a / S : -((S - 1 - a) / S); }
+  static constexpr int Low = floor(P - (K - 1) * D), Span = floor(S - 1 + P) - Low + 1;
+  __device__ static constexpr int source(int phase, int tap) { return (phase + P - tap * D) % S == 0 ? floor(phase + P - tap * D) - Low : -1; }
+};
+
 // inverse_root is 1/sqrt(x) to some twelve digits, in a few instructions: a step of Newton's method from what the device has.
 __device__ inline double inverse_root(double x) {
   double r = rsqrtf((float)x);

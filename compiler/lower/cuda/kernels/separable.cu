@@ -3,7 +3,7 @@
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
 // depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most; over: what
-// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; halves: see Weights; aside: see Brought; tf32: products of
+// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; halves: see Weights; aside: there is room for what the next tile is made of, see Brought; tf32: products of
 // factors rounded to 10 bits. Channels come in packs of 4. Many: a block has so many tiles that float does not do for the sums of a thread.
 
 // Strip is Each results along one axis of a depthwise convolution of K taps, stride S and dilation D, Step apart, for they share most of what they
@@ -17,14 +17,6 @@ template <int K, int S, int D, int Results, int Each> struct Strip {
   __device__ static inline int first(int i) { return i / Step * Each * Step + i % Step; }
   // tap is the one through which result j reads input t, or -1.
   __device__ static constexpr int tap(int t, int j) { return t >= j * A && (t - j * A) % B == 0 && (t - j * A) / B < K ? (t - j * A) / B : -1; }
-};
-
-// Phase is the way back through one axis of a depthwise convolution of K taps, stride S, dilation D and P pads before. Inputs S·a + phase meet through a
-// tap the result a + source(phase, tap) of a tile whose first is Low behind a: so what a phase meets is known when the kernel is compiled.
-template <int K, int S, int D, int P> struct Phase {
-  __device__ static constexpr int floor(int a) { return a >= 0 ? a / S : -((S - 1 - a) / S); }
-  static constexpr int Low = floor(P - (K - 1) * D), Span = floor(S - 1 + P) - Low + 1;
-  __device__ static constexpr int source(int phase, int tap) { return (phase + P - tap * D) % S == 0 ? floor(phase + P - tap * D) - Low : -1; }
 };
 
 // padding is how much longer a row of so many elements is to be, so that rows so far apart start where a warp's next lanes, c elements on, read: in
@@ -577,12 +569,13 @@ template <class S> struct SeparablePointwiseGrad {
   static constexpr int AsideAt = S::over ? TileAt + 4 * larger(W::Size, Tile<S>::Pixels * Again) : AgainAt + 4 * Tile<S>::Pixels * Again;
   typedef Brought<S, L, W::Rows, W::Size, TileAt, AsideAt, S::aside> X;
   typedef Outer<Tile<S>::Pixels, S::c, S::o, !S::tf32> A;
+  typedef typename S::Image Image;
   Prologue<S> before;
-  In<typename S::Image> g, z;
+  In<Image> g, z;
   In<float> mean, variance, sum, sum_x, gamma, weights, pointwise;
-  In<typename S::Image> x;
+  In<Image> x;
   In<float> depthwise;
-  Out<typename S::Image> between;
+  Out<Image> between;
   Out<float> partial;
   int scale, blocks;
 
@@ -598,15 +591,23 @@ template <class S> struct SeparablePointwiseGrad {
       L::begin(X::tile());
       X::template next<X::After>(x, block);
     }
+    if constexpr (Asked)
+      if (block < Tile<S>::Count) ask(Tile<S>(block));
     __syncthreads();
     typename A::Totals totals;
     for (int i = block; i < Tile<S>::Count; i += blocks) {
       Tile<S> at(i);
-      upcoming<S>(i + blocks, [&](const Tile<S>& next) {
-        rows_ahead<S::oh, S::ow, S::o>(g, next.image, next.row, S::bh);
-        if constexpr (S::normalized) rows_ahead<S::oh, S::ow, S::o>(z, next.image, next.row, S::bh);
-      });
+      if constexpr (Asked) {
+        arrived();
+      } else {
+        upcoming<S>(i + blocks, [&](const Tile<S>& next) {
+          rows_ahead<S::oh, S::ow, S::o>(g, next.image, next.row, S::bh);
+          if constexpr (S::normalized) rows_ahead<S::oh, S::ow, S::o>(z, next.image, next.row, S::bh);
+        });
+      }
       fill(cotangent, coefficients, at);
+      if constexpr (Asked)
+        if (i + blocks < Tile<S>::Count) ask(Tile<S>(i + blocks));
       if constexpr (S::filters) {
         arrived();
         X::place(at, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
@@ -648,30 +649,55 @@ template <class S> struct SeparablePointwiseGrad {
       }
     }
   }
+  // A thread makes the same pack of channels of Each rows of the cotangent; row k is pixel(k), and from(to, k) is where that is in g and z, or -1.
+  static constexpr int Fours = eights(S::o) / 4, Ways = Threads / Fours, Each = ceiling(Rows, Ways);
+  __device__ static inline int output() { return thread() % Fours * 4; }
+  __device__ static inline int pixel(int k) { return thread() / Fours < Ways ? thread() / Fours + k * Ways : Rows; }
+  __device__ static inline int from(const Results<S>& to, int k) {
+    int i = pixel(k) < Rows ? to.of(pixel(k)) : -1;
+    return i >= 0 && (S::o % 8 == 0 || output() < S::o) ? i * S::o + output() : -1;
+  }
+  // ask asks for what the next call of fill wants: without filters there is room for it.
+  static constexpr bool Asked = S::aside && !S::filters;
+  static constexpr int Places = Asked ? Each * Threads * 4 : 0, PlacesAt = TileAt, MorePlacesAt = PlacesAt + Places * sizeof(Image);
+  __device__ inline void ask(const Tile<S>& at) const {
+    Results<S> to(at);
+#pragma unroll
+    for (int k = 0; k < Each; k++) {
+      int i = from(to, k), place = (k * Threads + thread()) * 4;
+      bring<4>(shared<Image>(PlacesAt, Places), place, g, i, i >= 0);
+      if constexpr (S::normalized) bring<4>(shared<Image>(MorePlacesAt, Places), place, z, i, i >= 0);
+    }
+  }
   template <class T> __device__ inline void fill(T cotangent, T coefficients, const Tile<S>& at) const {
-    constexpr int Fours = eights(S::o) / 4, Ways = Threads / Fours, Batch = smaller(4, ceiling(Rows, Ways));
-    int o = thread() % Fours * 4, way = thread() / Fours;
-    if (way >= Ways) return;
+    constexpr int Batch = smaller(4, Each);
+    int o = output();
     Pack<4> a = zero<4>(), b = a, center = a, d = a;
     if (S::normalized && o < S::o) a = load<4>(coefficients, o), b = load<4>(coefficients, S::o + o), center = load<4>(coefficients, 2 * S::o + o), d = load<4>(coefficients, 3 * S::o + o);
-    Results<S> source(at);
-    for (int first = way; first < Rows; first += Batch * Ways) {
+    Results<S> to(at);
+#pragma unroll
+    for (int first = 0; first < Each; first += Batch) {
       Pack<4> v[Batch], made[Batch];
       bool inside[Batch];
 #pragma unroll
       for (int k = 0; k < Batch; k++) { // all are asked for before the first is used
-        int pixel = first + k * Ways, i = pixel < Rows ? source.of(pixel) : -1;
-        inside[k] = i >= 0 && (S::o % 8 == 0 || o < S::o);
+        int i = first + k < Each ? from(to, first + k) : -1, place = ((first + k) * Threads + thread()) * 4;
+        inside[k] = i >= 0;
         v[k] = made[k] = zero<4>();
-        if (inside[k]) v[k] = load<4>(g, i * S::o + o);
-        if (S::normalized && inside[k]) made[k] = load<4>(z, i * S::o + o);
+        if (!inside[k]) continue;
+        if constexpr (Asked) {
+          v[k] = load<4>(shared<Image>(PlacesAt, Places), place);
+          if constexpr (S::normalized) made[k] = load<4>(shared<Image>(MorePlacesAt, Places), place);
+        } else {
+          v[k] = load<4>(g, i);
+          if constexpr (S::normalized) made[k] = load<4>(z, i);
+        }
       }
 #pragma unroll
       for (int k = 0; k < Batch; k++) {
-        int pixel = first + k * Ways;
         if (S::normalized && inside[k])
           for (int j = 0; j < 4; j++) v[k].v[j] = a.v[j] * v[k].v[j] + b.v[j] * (made[k].v[j] - center.v[j]) + d.v[j];
-        if (pixel < Rows) store<4>(cotangent, pixel * M::Stride + o, v[k]);
+        if (first + k < Each && pixel(first + k) < Rows) store<4>(cotangent, pixel(first + k) * M::Stride + o, v[k]);
       }
     }
   }
