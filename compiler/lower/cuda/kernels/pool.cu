@@ -19,13 +19,11 @@ template <class S> struct Pooling {
   static __device__ inline int input(int n, int row, int column, int channel) { return ((n * S::h + row) * S::w + column) * S::c + channel; }
   static __device__ inline int output(int n, int row, int column, int channel) { return ((n * S::oh + row) * S::ow + column) * S::c + channel; }
 
-  // What an average is multiplied by is the share of a row of the window's times that of a column: one over how many there are, of outputs that begin at first.
-  static __device__ inline float row_share(int first) { return share(first, S::kh, S::h); }
-  static __device__ inline float column_share(int first) { return share(first, S::kw, S::w); }
-  static __device__ inline float share(int first, int taps, int size) {
-    int there = larger(1, smaller(first + taps, size) - larger(first, 0)); // none, of windows that there are not
-    return S::include || there == taps ? 1.0f / taps : 1.0f / (float)there;
-  }
+  // count is how many pixels an average divides by, of a window of so many rows and columns of the image.
+  static __device__ inline float count(int rows, int columns) { return S::include ? S::kh * S::kw : rows * columns; }
+  // rows and columns of the image in a window from first on; 1 where there is no such window.
+  static __device__ inline int rows(int first) { return larger(1, smaller(first + S::kh, S::h) - larger(first, 0)); }
+  static __device__ inline int columns(int first) { return larger(1, smaller(first + S::kw, S::w) - larger(first, 0)); }
   static __device__ inline int clamped(int i, int n) { return smaller(larger(i, 0), n - 1); }
   static __device__ inline Pack<S::V> lowest() {
     Pack<S::V> out;
@@ -167,7 +165,6 @@ template <class S> struct AveragePool {
     for (int i = block * Threads + thread(); i < P::items(S::oh, S::ow, 1); i += S::blocks * Threads) {
       P at(i, S::oh, S::ow, 1);
       int top = at.row * S::sh - S::ph, left = at.column * S::sw - S::pw;
-      float across = P::column_share(left);
       Pack<S::V> sum[S::down] = {};
 #pragma unroll
       for (int t = 0; t < (S::down - 1) * S::sh + S::kh; t++) {
@@ -186,8 +183,11 @@ template <class S> struct AveragePool {
 #pragma unroll
       for (int j = 0; j < S::down; j++) {
         if (at.row + j >= S::oh) continue;
-        float share = P::row_share(top + j * S::sh) * across;
-        for (int k = 0; k < S::V; k++) sum[j].v[k] *= share;
+        float count = P::count(P::rows(top + j * S::sh), P::columns(left)), share = 1 / count;
+        for (int k = 0; k < S::V; k++) { // the quotient to its last bit: a BatchNorm of few values magnifies it
+          float mean = sum[j].v[k] * share;
+          sum[j].v[k] = fmaf(fmaf(-mean, count, sum[j].v[k]), share, mean);
+        }
         store<S::V>(y, P::output(at.n, at.row + j, at.column, at.channel), sum[j]);
       }
     }
@@ -206,8 +206,6 @@ template <class S> struct AveragePoolGrad {
     for (int i = block * Threads + thread(); i < P::items(S::h, S::w, S::sw); i += S::blocks * Threads) {
       P at(i, S::h, S::w, S::sw);
       int top = at.row / S::sh + R::Low, left = at.column / S::sw + Q::Low;
-      float across[Q::Span];
-      for (int u = 0; u < Q::Span; u++) across[u] = P::column_share((left + u) * S::sw - S::pw);
       Pack<S::V> sum[S::down][S::sw] = {};
 #pragma unroll
       for (int t = 0; t < S::down / S::sh - 1 + R::Span; t++) {
@@ -216,17 +214,17 @@ template <class S> struct AveragePoolGrad {
         for (int u = 0; u < Q::Span; u++) {
           Pack<S::V> v = zero<S::V>();
           if ((unsigned)(top + t) < (unsigned)S::oh && (unsigned)(left + u) < (unsigned)S::ow) v = load<S::V>(g, P::output(at.n, top + t, left + u, at.channel));
+          float share = 1 / P::count(P::rows((top + t) * S::sh - S::ph), P::columns((left + u) * S::sw - S::pw));
 #pragma unroll
           for (int b = 0; b < S::kw * S::sw; b++)
             if (Q::source(b % S::sw, b / S::sw) == u)
-              for (int k = 0; k < S::V; k++) part[b % S::sw].v[k] += v.v[k] * across[u];
+              for (int k = 0; k < S::V; k++) part[b % S::sw].v[k] += v.v[k] * share;
         }
-        float share = P::row_share((top + t) * S::sh - S::ph);
 #pragma unroll
         for (int a = 0; a < S::kh * S::down; a++)
           if (R::source(a % S::down % S::sh, a / S::down) >= 0 && R::source(a % S::down % S::sh, a / S::down) + a % S::down / S::sh == t)
             for (int c = 0; c < S::sw; c++)
-              for (int k = 0; k < S::V; k++) sum[a % S::down][c].v[k] += part[c].v[k] * share;
+              for (int k = 0; k < S::V; k++) sum[a % S::down][c].v[k] += part[c].v[k];
       }
 #pragma unroll
       for (int j = 0; j < S::down; j++)
