@@ -21,8 +21,7 @@ const (
 	banks           = 128                 // bytes that lie side by side in shared memory
 	residentBytes   = 224 << 10           // shared memory of a multiprocessor of which blocks share
 	mostFloats      = 128                 // numbers that a thread adds in float
-	mostResident    = 4                   // blocks on a multiprocessor: more would leave threads too few registers
-	forwardResident = 3                   // of those whose threads keep sums
+	mostResident    = 3                   // blocks on a multiprocessor: more leave threads too few registers, and were no faster
 )
 
 // separableGroup lowers [batch_norm →] relu → depthwise → pointwise → batch_stats.
@@ -38,10 +37,10 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	if !s.fit(s.oh, s.ow, 1, 1, s.forwardBytes) {
 		return false, nil
 	}
-	s.chooseOver(forwardResident, s.forwardBytes)
-	s.chooseHalves(!l.target.onTensorCores(), s.c, forwardResident, s.forwardBytes)
+	s.chooseOver(mostResident, s.forwardBytes)
+	s.chooseHalves(!l.target.onTensorCores(), s.c, mostResident, s.forwardBytes)
 	if s.over {
-		s.chooseAside(forwardResident, s.forwardBytes)
+		s.chooseAside(mostResident, s.forwardBytes)
 	}
 	c := l.call(fuse.Separable, "Separable")
 	c.separable(s, s.oh, s.ow)
@@ -58,7 +57,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 		c.none(3)
 	}
 	c.counters = 1
-	c.memory(s.forwardBytes(), forwardResident)
+	c.memory(s.forwardBytes(), mostResident)
 	c.emit()
 	return true, nil
 }
@@ -85,20 +84,16 @@ func separableGradGroup(l *lowering, body *ir.Program) (bool, error) {
 
 func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	l.flops = flopsOf(p.NormGrad, p.Scale, p.DBetween, p.DPointwise, p.Norm, p.Relu, p.Depthwise)
-	if p.DPointwise != nil {
-		s.chooseOver(forwardResident, func() int { return s.pointwiseGradBytes(p) })
+	filters, resident, bytes := p.DPointwise != nil, mostResident, func() int { return s.pointwiseGradBytes(p) }
+	if filters {
+		s.chooseOver(resident, bytes)
+		if ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6 { // each warp keeps the sums of so many tiles
+			resident = 1
+		}
 	}
-	filters := p.DPointwise != nil
-	resident := mostResident
-	switch {
-	case filters && ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6: // each warp keeps the sums of so many tiles
-		resident = 1
-	case filters:
-		resident = forwardResident
-	}
-	s.chooseHalves(!l.target.onTensorCores(), s.o, resident, func() int { return s.pointwiseGradBytes(p) })
+	s.chooseHalves(!l.target.onTensorCores(), s.o, resident, bytes)
 	if s.over || !filters {
-		s.chooseAside(resident, func() int { return s.pointwiseGradBytes(p) })
+		s.chooseAside(resident, bytes)
 	}
 	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
 	c.separable(s, s.oh, s.ow)
@@ -141,7 +136,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	c.image(between)
 	partial := c.partial(filters, s.chunks*s.c*s.o)
 	c.integers(scale)
-	c.memory(s.pointwiseGradBytes(p), resident)
+	c.memory(bytes(), resident)
 	c.emit()
 	if filters {
 		l.addChunks(p.DPointwise.Result(), partial, s.chunks)
@@ -183,18 +178,15 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		c.none(3)
 	}
 	c.counters = 1
-	resident := mostResident
-	if filters || sums {
-		resident = forwardResident
-		// Some need more registers than three blocks have: for the sums of many taps, for where they are, or for gamma and beta.
-		dense, affine := s.sh == 1 && s.sw == 1, prologueOf(p.Norm, p.Rectified()).kind == prologueAffine
-		if filters && s.kh*s.kw > 9 || dense && (affine || !s.wide(s.ow, s.pw-(s.kw-1)*s.dw, s.ow+(s.kw-1)*s.dw)) {
-			resident = 2
-		}
+	// Some need more registers than three blocks have: for the sums of many taps, for where they are, or for gamma and beta.
+	resident, dense, affine := mostResident, s.sh == 1 && s.sw == 1, prologueOf(p.Norm, p.Rectified()).kind == prologueAffine
+	if filters && s.kh*s.kw > 9 || (filters || sums) && dense && (affine || !s.wide(s.ow, s.pw-(s.kw-1)*s.dw, s.ow+(s.kw-1)*s.dw)) {
+		resident = 2
 	}
-	s.chooseTwice(resident, func() int { return s.depthwiseGradBytes(p) })
+	bytes := func() int { return s.depthwiseGradBytes(p) }
+	s.chooseTwice(resident, bytes)
 	c.bool("twice", s.twice)
-	c.memory(s.depthwiseGradBytes(p), resident)
+	c.memory(bytes(), resident)
 	c.emit()
 	if filters {
 		l.addChunks(p.DDepthwise.Result(), partial, s.chunks)
@@ -415,14 +407,14 @@ func (s *separable) asideBytes() int {
 	return each * threads * 4 * s.size
 }
 
-// chooseAside has room for what the next tile is made of, where as many blocks have it, or three.
+// chooseAside has room for what the next tile is made of, where as many blocks have it.
 func (s *separable) chooseAside(most int, bytes func() int) {
 	if s.aside {
 		return
 	}
 	without := residentOf(bytes(), most)
 	s.aside = true
-	s.aside = residentOf(bytes(), most) >= min(without, 3) && bytes() <= mostTileBytes
+	s.aside = residentOf(bytes(), most) == without && bytes() <= mostTileBytes
 }
 
 // rows are the pixels of a tile, in whole tiles of Matrix.
@@ -483,11 +475,11 @@ func (s *separable) chooseHalves(exact bool, k, most int, bytes func() int) {
 	s.halves = residentOf(bytes(), most) == whole && bytes() <= mostTileBytes
 }
 
-// chooseTwice has room for two tiles, of which one is brought while the other is made, where as many blocks have it, or three: they do not wait for memory then.
+// chooseTwice has room for two tiles, of which one is brought while the other is made, where as many blocks have it: they do not wait for memory then.
 func (s *separable) chooseTwice(most int, bytes func() int) {
 	once := residentOf(bytes(), most)
 	s.twice = true
-	s.twice = residentOf(bytes(), most) >= min(once, 3) && bytes() <= mostTileBytes
+	s.twice = residentOf(bytes(), most) == once && bytes() <= mostTileBytes
 }
 
 func (s *separable) forwardBytes() int {

@@ -3,8 +3,9 @@
 //
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
 // depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most; over: what
-// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; halves: see Weights; aside: there is room for what the next tile is made of, see Brought; tf32: products of
-// factors rounded to 10 bits. Channels come in packs of 4. Many: a block has so many tiles that float does not do for the sums of a thread.
+// lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; halves: see Weights; aside: there is
+// room for what the next tile is made of, see Brought; tf32: products of factors rounded to 10 bits. Channels come in packs of 4. Many: a block
+// has so many tiles that float does not do for the sums of a thread.
 
 // Strip is Each results along one axis of a depthwise convolution of K taps, stride S and dilation D, Step apart, for they share most of what they
 // read: of the Span inputs, Unit apart, result j reads those from j·A on, B apart. Strips cover so many Results, and some that are made in vain.
@@ -649,6 +650,7 @@ template <class S> struct SeparablePointwiseGrad {
       }
     }
   }
+
   // A thread makes the same pack of channels of Each rows of the cotangent; row k is pixel(k), and from(to, k) is where that is in g and z, or -1.
   static constexpr int Fours = eights(S::o) / 4, Ways = Threads / Fours, Each = ceiling(Rows, Ways);
   __device__ static inline int output() { return thread() % Fours * 4; }
@@ -701,6 +703,7 @@ template <class S> struct SeparablePointwiseGrad {
       }
     }
   }
+
   // finish stores what the tiles of the block have come to.
   __device__ inline void finish(const typename A::Totals& totals, int block) const {
     A::finish(totals, [&](int c, int o, float total) {
