@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/dartsc/dartsc/compiler"
-	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/compiler/plan"
 	"github.com/dartsc/dartsc/darts/budget"
 	"github.com/dartsc/dartsc/darts/data"
@@ -200,11 +199,16 @@ func (o *archCost) plans(ctx context.Context, c *formCost, inference, training f
 		return err
 	}
 	c.Inference, c.Training = budget.Memory(p), budget.Memory(q)
-	machine, err := predictedOn(ctx, o.target, cuda.FP32, o.device, 0)
+	machine, err := predictedOn(ctx, o.target, o.device, 0)
 	if err != nil {
 		return err
 	}
-	c.PredictedOn, c.LatencySeconds = machine.Processor, cost.Total(cost.Predict(p.Programs[0], machine)).Predicted
+	program := p.Programs[0]
+	launches := cost.Predict(program, machine)
+	c.PredictedOn, c.LatencySeconds = machine.Processor, cost.Total(launches).Predicted
+	if machine.Blocks > 0 {
+		c.LatencySeconds = cost.SideBySide(program, launches, machine.Blocks).Seconds
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ type programCost struct {
 	Program  string            `json:"program"`
 	Machine  roofline.Roofline `json:"roofline"`
 	Total    cost.Times        `json:"total"`
+	Beside   *cost.Beside      `json:"side_by_side,omitempty"` // on devices that run launches so
 	Kernels  []cost.Group      `json:"kernels"`
 	Shapes   []cost.Group      `json:"shapes"`
 	Launches []cost.Launch     `json:"launches"` // longest first
@@ -52,10 +53,15 @@ func (o *inspect) costs(ctx context.Context, p *plan.Plan) ([]programCost, error
 				return nil, err
 			}
 		}
-		costs = append(costs, programCost{
+		c := programCost{
 			Program: program.Name, Machine: machine, Total: cost.Total(launches),
 			Kernels: cost.ByKernel(launches), Shapes: cost.ByShape(launches), Launches: cost.Slowest(launches),
-		})
+		}
+		if machine.Blocks > 0 {
+			beside := cost.SideBySide(program, launches, machine.Blocks)
+			c.Beside = &beside
+		}
+		costs = append(costs, c)
 	}
 	return costs, nil
 }
@@ -65,7 +71,7 @@ func (o *inspect) machine(ctx context.Context, p *plan.Plan) (roofline.Roofline,
 	if o.measure && slices.Contains(cuda.Names(), p.Target) {
 		return roofline.Roofline{}, nil
 	}
-	return predictedOn(ctx, p.Target, p.Metadata["precision"], o.device, o.workers)
+	return predictedOn(ctx, p.Target, o.device, o.workers)
 }
 
 // Rows of the tables of costs; JSON has all.
@@ -78,7 +84,7 @@ func writeCosts(w io.Writer, costs []programCost) error {
 		}
 		m, t := c.Machine, c.Total
 		fmt.Fprintf(w, "%s: %s launches, %.3f GFLOP, %.3f GB\n", c.Program, grouped(t.Launches), t.FLOPs/1e9, t.Bytes/1e9)
-		writeMachine(w, m, t)
+		writeMachine(w, m, t, c.Beside)
 		for _, groups := range [][]cost.Group{c.Kernels, c.Shapes} {
 			rows := [][]string{costHeader(t, "kernel", "shape")}
 			for _, g := range groups[:min(costRows, len(groups))] {
@@ -100,7 +106,7 @@ func writeCosts(w io.Writer, costs []programCost) error {
 }
 
 // writeMachine says what the times are compared with, and which of them are predictions.
-func writeMachine(w io.Writer, m roofline.Roofline, t cost.Times) {
+func writeMachine(w io.Writer, m roofline.Roofline, t cost.Times, beside *cost.Beside) {
 	if m.Processor == "" {
 		fmt.Fprintf(w, "measured %.3f ms\n\n", 1e3*t.Measured)
 		return
@@ -119,6 +125,9 @@ func writeMachine(w io.Writer, m roofline.Roofline, t cost.Times) {
 		fmt.Fprintf(w, ", measured %.1f ms: %.1f %% of the roofline", 1e3*t.Measured, 100*t.Fraction())
 	case m.Reached > 0:
 		fmt.Fprintf(w, ", as if launches came to %.0f %% of the roofline and took %.1f µs to start: no measurement", 100*m.Reached, m.Launch)
+	}
+	if beside != nil {
+		fmt.Fprintf(w, "\nside by side %.1f ms; the longest chain of launches that wait for one another, %s of them, takes %.1f ms", 1e3*beside.Seconds, grouped(beside.Launches), 1e3*beside.Chain)
 	}
 	fmt.Fprint(w, "\n\n")
 }

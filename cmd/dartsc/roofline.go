@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dartsc/dartsc/compiler/lower/cuda"
 	"github.com/dartsc/dartsc/runtime/cpu"
 	"github.com/dartsc/dartsc/runtime/roofline"
 )
@@ -29,9 +28,8 @@ func bindPredicted(cmd *cobra.Command, name *string) {
 	complete(cmd, "device", roofline.GPUs()...)
 }
 
-// predictedOn is the roofline by which the times of plans for a target, in a precision, are predicted: that of this
-// machine's CPU, or of a GPU by its data sheet.
-func predictedOn(ctx context.Context, target, precision, device string, workers int) (roofline.Roofline, error) {
+// predictedOn is the roofline by which the times of plans for a target are predicted: that of this machine's CPU, or of a GPU by its data sheet.
+func predictedOn(ctx context.Context, target, device string, workers int) (roofline.Roofline, error) {
 	if device != "" && !slices.Contains(roofline.GPUs(), device) {
 		return roofline.Roofline{}, usagef("--device %q: want %s", device, strings.Join(roofline.GPUs(), ", "))
 	}
@@ -42,5 +40,5 @@ func predictedOn(ctx context.Context, target, precision, device string, workers 
 	if !ok {
 		return roofline.Roofline{}, usagef("--device %s runs no plans for %s", device, target)
 	}
-	return gpu.Roofline(precision != "" && precision != cuda.FP32), nil
+	return gpu.Roofline(), nil
 }

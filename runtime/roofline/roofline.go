@@ -17,6 +17,8 @@ type Roofline struct {
 	Launch float64 `json:"launch_us"` // microseconds that a launch takes with nothing to do
 	// Reached is the part of a data sheet's roofline that launches come to; 0 of a measured one, of which it is not known.
 	Reached float64 `json:"reached,omitempty"`
+	// Blocks is how many blocks a device runs at once of those that launches are of, side by side; 0 where launches run one after the other.
+	Blocks int `json:"blocks,omitempty"`
 }
 
 // Key is what a measurement holds for: another processor, set of kernels or number of workers is measured anew.
