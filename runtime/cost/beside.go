@@ -2,7 +2,8 @@ package cost
 
 import (
 	"cmp"
-	"container/heap"
+	"math"
+	"slices"
 
 	"github.com/dartsc/dartsc/compiler/plan"
 )
@@ -14,12 +15,12 @@ type Beside struct {
 	Launches int     `json:"chain_launches"` // of that chain
 }
 
-// SideBySide is what the launches of a program, as Predict returns them, take on a device that runs so many blocks at once. A launch has the part of
-// the device that its blocks are, for as long as it takes alone; where less is free it has that, for longer. Of the launches that have what
-// they wait for, those go first that the longest chain waits for. A loop has the device to itself, and its launches go one after the
+// SideBySide is what the launches of a program, as Predict returns them, take on a device that runs so many blocks at once. A launch can use the part of
+// the device that its blocks are, for as long as it takes alone; where others leave it less it takes longer. Of the launches that have what
+// they wait for, those have the device first that the longest chain waits for. A loop has all of it, and its launches go one after the
 // other.
 func SideBySide(p *plan.Program, launches []Launch, blocks int) Beside {
-	s := simulation{free: 1}
+	s := simulation{}
 	s.add(p, launches, blocks)
 	out := Beside{}
 	for at := s.chains(); at >= 0; at = s.then[at] {
@@ -30,9 +31,6 @@ func SideBySide(p *plan.Program, launches []Launch, blocks int) Beside {
 	return out
 }
 
-// leastShare is the part of what a launch could use of a device for which it starts, and does not wait for more.
-const leastShare = 0.3
-
 // simulation is a program on its way through a device.
 type simulation struct {
 	took, share []float64 // of each launch: seconds, and the part of the device
@@ -40,10 +38,6 @@ type simulation struct {
 	missing     []int     // how many a launch waits for
 	chain       []float64 // seconds from its start to the end of the longest chain that begins with it
 	then        []int     // the next of that chain, or -1
-
-	ready   urgent
-	running running
-	free    float64 // part of the device
 }
 
 func (s *simulation) add(p *plan.Program, launches []Launch, blocks int) {
@@ -97,70 +91,45 @@ func (s *simulation) chains() (longest int) {
 
 // run returns when the last launch ends.
 func (s *simulation) run() (now float64) {
-	s.ready.chain = s.chain
+	var ready []int // those that have what they wait for and are not done, the one with the longest chain first
+	begin := func(i int) {
+		at, _ := slices.BinarySearchFunc(ready, i, func(a, b int) int {
+			return cmp.Or(cmp.Compare(s.chain[b], s.chain[a]), cmp.Compare(a, b))
+		})
+		ready = slices.Insert(ready, at, i)
+	}
 	for i, n := range s.missing {
 		if n == 0 {
-			heap.Push(&s.ready, i)
+			begin(i)
 		}
 	}
-	for len(s.ready.list) > 0 || len(s.running) > 0 {
-		for len(s.ready.list) > 0 && s.free >= leastShare*s.share[s.ready.list[0]] {
-			i := heap.Pop(&s.ready).(int)
-			has := min(s.share[i], s.free)
-			s.free -= has
-			heap.Push(&s.running, run{now + s.took[i]*s.share[i]/has, i, has})
+	left := slices.Clone(s.took) // seconds alone
+	for len(ready) > 0 {
+		// Until the first launch is done, each has what those before it leave.
+		var speed []float64 // of each, as a part of its own
+		next := math.Inf(1)
+		for free := 1.0; free > 0 && len(speed) < len(ready); {
+			i := ready[len(speed)]
+			has := min(s.share[i], free)
+			free -= has
+			speed = append(speed, has/s.share[i])
+			next = min(next, left[i]/(has/s.share[i]))
 		}
-		done := heap.Pop(&s.running).(run)
-		now = done.end
-		s.free += done.has
-		for _, u := range s.users[done.launch] {
-			if s.missing[u]--; s.missing[u] == 0 {
-				heap.Push(&s.ready, u)
+		now += next
+		var done []int
+		for k, i := range ready[:len(speed)] {
+			if left[i] -= next * speed[k]; left[i] <= 1e-9*s.took[i] {
+				done = append(done, i)
+			}
+		}
+		ready = slices.DeleteFunc(ready, func(i int) bool { return slices.Contains(done, i) })
+		for _, i := range done {
+			for _, u := range s.users[i] {
+				if s.missing[u]--; s.missing[u] == 0 {
+					begin(u)
+				}
 			}
 		}
 	}
 	return now
-}
-
-// urgent is a heap of launches, the one with the longest chain first.
-type urgent struct {
-	list  []int
-	chain []float64
-}
-
-func (u *urgent) Len() int { return len(u.list) }
-func (u *urgent) Less(a, b int) bool {
-	x, y := u.list[a], u.list[b]
-	return cmp.Or(cmp.Compare(u.chain[y], u.chain[x]), cmp.Compare(x, y)) < 0
-}
-func (u *urgent) Swap(a, b int) { u.list[a], u.list[b] = u.list[b], u.list[a] }
-func (u *urgent) Push(x any)    { u.list = append(u.list, x.(int)) }
-func (u *urgent) Pop() any {
-	last := len(u.list) - 1
-	x := u.list[last]
-	u.list = u.list[:last]
-	return x
-}
-
-// run is a launch that has a part of the device until it ends.
-type run struct {
-	end    float64
-	launch int
-	has    float64
-}
-
-// running is a heap of launches, the first to end first.
-type running []run
-
-func (r running) Len() int { return len(r) }
-func (r running) Less(a, b int) bool {
-	return cmp.Or(cmp.Compare(r[a].end, r[b].end), cmp.Compare(r[a].launch, r[b].launch)) < 0
-}
-func (r running) Swap(a, b int) { r[a], r[b] = r[b], r[a] }
-func (r *running) Push(x any)   { *r = append(*r, x.(run)) }
-func (r *running) Pop() any {
-	last := len(*r) - 1
-	x := (*r)[last]
-	*r = (*r)[:last]
-	return x
 }

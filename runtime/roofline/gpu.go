@@ -38,7 +38,7 @@ func FindGPU(name, target string) (GPU, bool) {
 }
 
 // What plans do on a GPU, as measured on an H200 (docs/benchmarks.md): with these numbers steps of convolutional networks are predicted to take, side by side,
-// from 0.86 to 1.22 times what they took, in float32 and in bf16, rnn1 65 ms where it took 73, rnn2 170 (170) and rnntrain 20 (21).
+// from 0.83 to 1.13 times what they took, in float32 and in bf16, rnn1 65 ms where it took 73, rnn2 170 (170) and rnntrain 20 (21).
 const (
 	gpuReached = 0.34
 	gpuLaunch  = 2.5 // µs
