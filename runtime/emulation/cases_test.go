@@ -336,9 +336,12 @@ func separableCases() (list []kernelCase) {
 		{1, 148, 4, 4, 144, 5, 1, 1, 2}, {2, 6, 5, 5, 8, 3, 1, 1, 1},
 		{2, 16, 32, 32, 16, 5, 1, 1, 2}, {1, 32, 16, 16, 32, 3, 1, 1, 1}, {2, 32, 16, 16, 32, 5, 1, 2, 4}, {2, 64, 8, 8, 64, 5, 1, 1, 2}, {1, 16, 32, 32, 32, 3, 2, 1, 1}, // as in a search
 		{1, 32, 32, 32, 32, 5, 2, 2, 4}, {2, 64, 16, 16, 64, 5, 2, 1, 2}, {2, 8, 10, 9, 8, 3, 3, 1, 1}, {1, 16, 11, 13, 16, 5, 3, 2, 3},
+		// Two or three tiles a block, each of which is asked for while the one before is made.
+		{530, 8, 4, 4, 8, 3, 1, 1, 1}, {530, 8, 4, 3, 12, 5, 1, 1, 2}, {530, 8, 4, 4, 8, 3, 2, 1, 1}, {530, 12, 3, 3, 8, 3, 1, 2, 2}, {600, 8, 3, 5, 8, 5, 2, 2, 4}, {530, 4, 4, 4, 8, 3, 1, 1, 1},
+		{265, 64, 8, 8, 64, 5, 1, 1, 2},
 	}
 	r := rand.New(rand.NewPCG(5, 6))
-	for len(shapes) < 35 {
+	for len(shapes) < 42 {
 		s := shape{1 + r.IntN(3), 4 * (1 + r.IntN(9)), 3 + r.IntN(12), 3 + r.IntN(12), 4 * (1 + r.IntN(9)), 1 + 2*r.IntN(3), 1 + r.IntN(3), 1 + r.IntN(3), r.IntN(4)}
 		if span := s.dilation*(s.k-1) - 2*s.pad; span < s.h && span < s.w && s.pad <= s.dilation*(s.k-1) {
 			shapes = append(shapes, s)

@@ -24,6 +24,8 @@ func TestFaults(t *testing.T) {
 		return b.MatMul(in[0], in[1], false, false)
 	})}
 	softmax := kernelCase{in: []ir.Type{f32(20, 40)}, build: one(func(b *ops.Builder, in []*ir.Value) *ir.Value { return b.Softmax(in[0]) })}
+	separable := separableCases()
+	tiles := separable[slices.IndexFunc(separable, func(c kernelCase) bool { return strings.Contains(c.name, "{530 8 4 4 8 3 1 1 1}") })] // several a block
 	for _, c := range []struct {
 		name     string
 		of       kernelCase
@@ -38,6 +40,9 @@ func TestFaults(t *testing.T) {
 		{"no barrier before the sums of a block", stats, "    __syncthreads();\n    share(RowLanes", "    share(RowLanes", ""},
 		{"no barrier after loading a tile", product, "      __syncthreads();\n      fetch(", "      fetch(", ""},
 		{"no barrier before the next tile", product, "group * Depth, local);\n      }\n      __syncthreads();", "group * Depth, local);\n      }", ""},
+		{"no wait for a copy", tiles, "      arrived();\n      __syncthreads();\n      Inputs inputs;", "      __syncthreads();\n      Inputs inputs;", ""},
+		{"a copy to what is still read", tiles, "      __syncthreads();\n      X::template next<X::Read>(x, i + blocks);\n      Results", "      X::template next<X::Read>(x, i + blocks);\n      __syncthreads();\n      Results", ""},
+		{"a copy from beyond memory", tiles, "(unsigned)(top + row) < (unsigned)H);", "true);", "element"},
 		{"a barrier for some", stats, "    __syncthreads();\n    share(RowLanes", "    if (thread() < 100) __syncthreads();\n    share(RowLanes", "wait at different barriers"},
 		{"a shuffle for some", softmax, "float all = warp_largest(largest);", "float all = largest;\n  if (thread() % 32 < 9) all = warp_largest(largest);", "warp"},
 		{"a block does another's work", relu, "int i = (block * Threads + thread()) * V; i < S::size", "int i = thread() * V; i < S::size && (y[i] = T(block)) >= T(0)", ""},
