@@ -38,7 +38,8 @@ go below), and the variables. --map adds where the largest buffers lie and from 
 
 --cost compares with the roofline of this machine (see doctor): what launches must take at least, by kernel, by shape
 and the slowest alone. With --measure each program runs here a few times on random data, and the table is in the order
-of the measured times. Of a plan for a GPU the times are predictions by that GPU's data sheet, unless they are measured.`,
+of the measured times. Of a plan for a GPU the times are predictions by that GPU's data sheet, unless they are measured,
+and there is what launches take side by side, and the longest chain of those that wait for one another.`,
 		Example: `  dartsc inspect search.dplan --cost --measure --program search_step
   dartsc inspect gpu.dplan --cost --device h100`,
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) },

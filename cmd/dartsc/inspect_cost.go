@@ -66,10 +66,12 @@ func (o *inspect) costs(ctx context.Context, p *plan.Plan) ([]programCost, error
 	return costs, nil
 }
 
-// machine is the roofline of what the plan is for; that of a GPU that measures is not known.
+// machine is the roofline of what the plan is for; of a GPU that measures only how many blocks it runs at once is known, if it is one of those that
+// such plans are made for.
 func (o *inspect) machine(ctx context.Context, p *plan.Plan) (roofline.Roofline, error) {
 	if o.measure && slices.Contains(cuda.Names(), p.Target) {
-		return roofline.Roofline{}, nil
+		gpu, _ := roofline.FindGPU("", p.Target)
+		return roofline.Roofline{Blocks: gpu.Roofline().Blocks}, nil
 	}
 	return predictedOn(ctx, p.Target, o.device, o.workers)
 }
@@ -108,23 +110,23 @@ func writeCosts(w io.Writer, costs []programCost) error {
 // writeMachine says what the times are compared with, and which of them are predictions.
 func writeMachine(w io.Writer, m roofline.Roofline, t cost.Times, beside *cost.Beside) {
 	if m.Processor == "" {
-		fmt.Fprintf(w, "measured %.3f ms\n\n", 1e3*t.Measured)
-		return
-	}
-	by := fmt.Sprintf("by %d workers", m.Workers)
-	if m.Reached > 0 {
-		by = "of " + m.Processor + " by its data sheet"
-	}
-	fmt.Fprintf(w, "roofline %.1f ms: %.1f GFLOP/s %s", 1e3*t.Roofline, m.All.GFLOPS, by)
-	for _, l := range m.All.Levels {
-		fmt.Fprintf(w, ", %s %.1f GB/s", l.Name, max(l.Read, l.Update))
-	}
-	fmt.Fprintf(w, "\npredicted %.1f ms", 1e3*t.Predicted)
-	switch {
-	case t.Measured > 0:
-		fmt.Fprintf(w, ", measured %.1f ms: %.1f %% of the roofline", 1e3*t.Measured, 100*t.Fraction())
-	case m.Reached > 0:
-		fmt.Fprintf(w, ", as if launches came to %.0f %% of the roofline and took %.1f µs to start: no measurement", 100*m.Reached, m.Launch)
+		fmt.Fprintf(w, "measured %.3f ms", 1e3*t.Measured)
+	} else {
+		by := fmt.Sprintf("by %d workers", m.Workers)
+		if m.Reached > 0 {
+			by = "of " + m.Processor + " by its data sheet"
+		}
+		fmt.Fprintf(w, "roofline %.1f ms: %.1f GFLOP/s %s", 1e3*t.Roofline, m.All.GFLOPS, by)
+		for _, l := range m.All.Levels {
+			fmt.Fprintf(w, ", %s %.1f GB/s", l.Name, max(l.Read, l.Update))
+		}
+		fmt.Fprintf(w, "\npredicted %.1f ms", 1e3*t.Predicted)
+		switch {
+		case t.Measured > 0:
+			fmt.Fprintf(w, ", measured %.1f ms: %.1f %% of the roofline", 1e3*t.Measured, 100*t.Fraction())
+		case m.Reached > 0:
+			fmt.Fprintf(w, ", as if launches came to %.0f %% of the roofline and took %.1f µs to start: no measurement", 100*m.Reached, m.Launch)
+		}
 	}
 	if beside != nil {
 		fmt.Fprintf(w, "\nside by side %.1f ms; the longest chain of launches that wait for one another, %s of them, takes %.1f ms", 1e3*beside.Seconds, grouped(beside.Launches), 1e3*beside.Chain)
