@@ -465,9 +465,9 @@ func (s *separable) weights(n, k int) int {
 	return floats
 }
 
-// chooseHalves keeps the weights of exact products as tensor cores take them, where as many blocks have room with them. Few are in registers.
+// chooseHalves keeps the weights of exact products as tensor cores take them, where as many blocks have room with them. Fewer products than 16 are not theirs.
 func (s *separable) chooseHalves(exact bool, k, most int, bytes func() int) {
-	if !exact || !s.copied || k <= 16 {
+	if !exact || !s.copied || k < 16 {
 		return
 	}
 	whole := residentOf(bytes(), most)

@@ -83,19 +83,20 @@ template <int C, int Rows, int Columns, int Stride, int H, int W, int Left, bool
     packs(image, top, left, [&](int k, int, int from, bool inside) { bring<4>(places, (k * Threads + thread()) * 4, x, from, inside); });
   }
 
-  // place makes the tile of what has arrived there, or in the places of this thread: ready(channel) gives what makes a pack inside.
-  template <class T, class F> __device__ static inline void place(T tile, int top, int left, F ready) {
-    place(tile, top, left, ready, [&](int, int to) { return load<4>(tile, to); });
+  // place makes the tile of what has arrived there, or in the places of this thread: ready(channel) gives what makes a pack inside, and, if zero Stays zero
+  // then, may make one outside.
+  template <bool Stays, class T, class F> __device__ static inline void place(T tile, int top, int left, F ready) {
+    place<Stays>(tile, top, left, ready, [&](int, int to) { return load<4>(tile, to); });
   }
-  template <class T, class U, class F> __device__ static inline void place_aside(T tile, U places, int top, int left, F ready) {
-    place(tile, top, left, ready, [&](int k, int) { return load<4>(places, (k * Threads + thread()) * 4); });
+  template <bool Stays, class T, class U, class F> __device__ static inline void place_aside(T tile, U places, int top, int left, F ready) {
+    place<Stays>(tile, top, left, ready, [&](int k, int) { return load<4>(places, (k * Threads + thread()) * 4); });
   }
-  template <class T, class F, class G> __device__ static inline void place(T tile, int top, int left, F ready, G get) {
+  template <bool Stays, class T, class F, class G> __device__ static inline void place(T tile, int top, int left, F ready, G get) {
     if constexpr (Wide && Over) clear(tile);
     auto made = ready(thread() % Fours * 4);
     packs(0, top, left, [&](int k, int to, int, bool inside) {
       Pack<4> v = get(k, to);
-      store<4>(tile, to, inside ? made(v) : v);
+      store<4>(tile, to, Stays || inside ? made(v) : v);
     });
   }
 };
@@ -307,10 +308,11 @@ template <class S, class L, int Rows, int Size, int TileAt, int At, bool Aside> 
   }
   // place makes the tile once it has arrived.
   template <class F> __device__ static inline void place(const Tile<S>& at, F ready) {
+    constexpr bool Stays = S::prologue < 2;
     if constexpr (Aside) {
-      L::place_aside(tile(), shared<Image>(At, Places), top(at), left(at), ready);
+      L::template place_aside<Stays>(tile(), shared<Image>(At, Places), top(at), left(at), ready);
     } else {
-      L::place(tile(), top(at), left(at), ready);
+      L::template place<Stays>(tile(), top(at), left(at), ready);
     }
   }
 };
@@ -318,12 +320,13 @@ template <class S, class L, int Rows, int Size, int TileAt, int At, bool Aside> 
 // Results is where pixels of a tile of results lie.
 template <class S> struct Results {
   static constexpr bool Whole = S::oh % S::bh == 0 && S::ow % S::bw == 0; // tiles
+  static constexpr bool All = Whole && Tile<S>::Pixels % 16 == 0;         // rows of whole tiles of Matrix are pixels
   int start, row, column;
   __device__ inline explicit Results(const Tile<S>& at) : start((at.image * S::oh + at.row) * S::ow + at.column), row(S::oh - at.row), column(S::ow - at.column) {}
   // of is the number of a pixel among all, or -1 where there is none.
   __device__ inline int of(int pixel) const {
     int r = pixel / S::bw, q = pixel % S::bw;
-    if ((Tile<S>::Pixels % 16 != 0 && pixel >= Tile<S>::Pixels) || (!Whole && (r >= row || q >= column))) return -1;
+    if (!All && (pixel >= Tile<S>::Pixels || (!Whole && (r >= row || q >= column)))) return -1;
     return start + (S::bw == S::ow ? pixel : r * S::ow + q);
   }
 };
@@ -385,6 +388,7 @@ template <int Rows, int K, int N, bool Exact> struct Matrix {
       for (int k = 0; k < Steps; k++)
         for (int n = 0; n < Each; n++) kept[k][n] = factors(8 * k, n);
     }
+#pragma unroll(Rounds <= 2 ? Rounds : 1)
     for (int m = thread() / 32 % WarpsM; m < TilesM; m += WarpsM) {
       float sum[Each][4] = {};
       if constexpr (Exact && K < 16) {
@@ -524,7 +528,7 @@ template <class S, bool Many> struct Separable {
       Results<S> to(at);
       M::each(between, typename P::From{PointwiseAt, pointwise}, [&](int pixel, int n, float first, float second) {
         int i = to.of(pixel);
-        if (i < 0) return;
+        if (!Results<S>::All && i < 0) return;
         store2(z, i * S::o + M::column(n), first, second);
         if constexpr (S::stats) {
           sums.part[0][2 * n] += first, sums.part[0][2 * n + 1] += second;
@@ -618,7 +622,7 @@ template <class S> struct SeparablePointwiseGrad {
       Results<S> to(at);
       M::each(cotangent, typename P::From{PointwiseAt, pointwise}, [&](int pixel, int n, float first, float second) {
         int i = to.of(pixel);
-        if (i >= 0) store2(between, i * S::c + M::column(n), first, second);
+        if (Results<S>::All || i >= 0) store2(between, i * S::c + M::column(n), first, second);
       });
       if constexpr (S::filters) {
         auto again = shared<float>(AgainAt, Tile<S>::Pixels * Again);
@@ -653,11 +657,12 @@ template <class S> struct SeparablePointwiseGrad {
 
   // A thread makes the same pack of channels of Each rows of the cotangent; row k is pixel(k), and from(to, k) is where that is in g and z, or -1.
   static constexpr int Fours = eights(S::o) / 4, Ways = Threads / Fours, Each = ceiling(Rows, Ways);
+  static constexpr bool All = Results<S>::All && S::o % 8 == 0 && Threads % Fours == 0 && Rows % Ways == 0; // are somewhere
   __device__ static inline int output() { return thread() % Fours * 4; }
-  __device__ static inline int pixel(int k) { return thread() / Fours < Ways ? thread() / Fours + k * Ways : Rows; }
+  __device__ static inline int pixel(int k) { return Threads % Fours == 0 || thread() / Fours < Ways ? thread() / Fours + k * Ways : Rows; }
   __device__ static inline int from(const Results<S>& to, int k) {
-    int i = pixel(k) < Rows ? to.of(pixel(k)) : -1;
-    return i >= 0 && (S::o % 8 == 0 || output() < S::o) ? i * S::o + output() : -1;
+    int i = All || pixel(k) < Rows ? to.of(pixel(k)) : -1;
+    return All || (i >= 0 && (S::o % 8 == 0 || output() < S::o)) ? i * S::o + output() : -1;
   }
   // ask asks for what the next call of fill wants: without filters there is room for it.
   static constexpr bool Asked = S::aside && !S::filters;
@@ -667,8 +672,8 @@ template <class S> struct SeparablePointwiseGrad {
 #pragma unroll
     for (int k = 0; k < Each; k++) {
       int i = from(to, k), place = (k * Threads + thread()) * 4;
-      bring<4>(shared<Image>(PlacesAt, Places), place, g, i, i >= 0);
-      if constexpr (S::normalized) bring<4>(shared<Image>(MorePlacesAt, Places), place, z, i, i >= 0);
+      bring<4>(shared<Image>(PlacesAt, Places), place, g, i, All || i >= 0);
+      if constexpr (S::normalized) bring<4>(shared<Image>(MorePlacesAt, Places), place, z, i, All || i >= 0);
     }
   }
   template <class T> __device__ inline void fill(T cotangent, T coefficients, const Tile<S>& at) const {
@@ -684,7 +689,7 @@ template <class S> struct SeparablePointwiseGrad {
 #pragma unroll
       for (int k = 0; k < Batch; k++) { // all are asked for before the first is used
         int i = first + k < Each ? from(to, first + k) : -1, place = ((first + k) * Threads + thread()) * 4;
-        inside[k] = i >= 0;
+        inside[k] = first + k < Each && (All || i >= 0);
         v[k] = made[k] = zero<4>();
         if (!inside[k]) continue;
         if constexpr (Asked) {
@@ -698,8 +703,8 @@ template <class S> struct SeparablePointwiseGrad {
 #pragma unroll
       for (int k = 0; k < Batch; k++) {
         if (S::normalized && inside[k])
-          for (int j = 0; j < 4; j++) v[k].v[j] = a.v[j] * v[k].v[j] + b.v[j] * (made[k].v[j] - center.v[j]) + d.v[j];
-        if (first + k < Each && pixel(first + k) < Rows) store<4>(cotangent, pixel(first + k) * M::Stride + o, v[k]);
+          for (int j = 0; j < 4; j++) v[k].v[j] = b.v[j] * (made[k].v[j] - center.v[j]) + (a.v[j] * v[k].v[j] + d.v[j]);
+        if (first + k < Each && (All || pixel(first + k) < Rows)) store<4>(cotangent, pixel(first + k) * M::Stride + o, v[k]);
       }
     }
   }
