@@ -35,6 +35,19 @@ func Order(work []Access) [][]int {
 	return after
 }
 
+// Chains returns for each piece of work the time of the longest chain of work that begins with it, each of which waits for the one before: took is what
+// each takes, after what Order returns.
+func Chains(after [][]int, took []float64) []float64 {
+	chains := make([]float64, len(after))
+	for i := len(after) - 1; i >= 0; i-- { // chains[i] is what follows it until now
+		chains[i] += took[i]
+		for _, a := range after[i] {
+			chains[a] = max(chains[a], chains[i])
+		}
+	}
+	return chains
+}
+
 // memory knows who touched it last. The segments of a space cover it without gaps, in ascending order.
 type memory [Variables + 1][]segment
 

@@ -144,3 +144,11 @@ func TestOrderIsShort(t *testing.T) {
 		}
 	}
 }
+
+func TestChains(t *testing.T) {
+	after := [][]int{nil, nil, {0}, {0, 1}, {2, 3}, nil}
+	got := Chains(after, []float64{1, 5, 2, 1, 4, 3})
+	if want := []float64{7, 10, 6, 5, 4, 3}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

@@ -22,12 +22,17 @@ type Beside struct {
 func SideBySide(p *plan.Program, launches []Launch, blocks int) Beside {
 	s := simulation{}
 	s.add(p, launches, blocks)
-	out := Beside{}
-	for at := s.chains(); at >= 0; at = s.then[at] {
+	out := Beside{Seconds: s.run()}
+	all := make([]int, len(s.took))
+	for i := range all {
+		all[i] = i
+	}
+	for next := all; len(next) > 0; {
+		at := slices.MaxFunc(next, func(a, b int) int { return cmp.Compare(s.chain[a], s.chain[b]) })
 		out.Chain += s.took[at]
 		out.Launches++
+		next = s.users[at]
 	}
-	out.Seconds = s.run()
 	return out
 }
 
@@ -36,8 +41,7 @@ type simulation struct {
 	took, share []float64 // of each launch: seconds, and the part of the device
 	users       [][]int   // the launches that wait for one
 	missing     []int     // how many a launch waits for
-	chain       []float64 // seconds from its start to the end of the longest chain that begins with it
-	then        []int     // the next of that chain, or -1
+	chain       []float64 // see plan.Chains
 }
 
 func (s *simulation) add(p *plan.Program, launches []Launch, blocks int) {
@@ -60,33 +64,14 @@ func (s *simulation) add(p *plan.Program, launches []Launch, blocks int) {
 			at++
 		}
 	}
-	for i, after := range plan.Order(work) {
-		s.missing[i] = len(after)
-		for _, a := range after {
+	after := plan.Order(work)
+	for i, list := range after {
+		s.missing[i] = len(list)
+		for _, a := range list {
 			s.users[a] = append(s.users[a], i)
 		}
 	}
-}
-
-// chains fills chain and then; it returns where the longest begins, or -1.
-func (s *simulation) chains() (longest int) {
-	s.chain, s.then, longest = make([]float64, len(s.took)), make([]int, len(s.took)), -1
-	for i := len(s.took) - 1; i >= 0; i-- {
-		s.then[i] = -1
-		for _, u := range s.users[i] {
-			if s.then[i] < 0 || s.chain[u] > s.chain[s.then[i]] {
-				s.then[i] = u
-			}
-		}
-		s.chain[i] = s.took[i]
-		if s.then[i] >= 0 {
-			s.chain[i] += s.chain[s.then[i]]
-		}
-		if longest < 0 || s.chain[i] >= s.chain[longest] {
-			longest = i
-		}
-	}
-	return longest
+	s.chain = plan.Chains(after, s.took)
 }
 
 // run returns when the last launch ends.

@@ -192,7 +192,7 @@ func (i *instance) makeGraph(p *plan.Program, bound *program, r *replay) error {
 // to spare as that chain takes.
 func urgencies(launches []launch, after [][]int) []float64 {
 	n := len(launches)
-	took, before, behind := make([]float64, n), make([]float64, n), make([]float64, n)
+	took, before := make([]float64, n), make([]float64, n)
 	for at, l := range launches {
 		took[at] = 3 // microseconds, and more for what it moves, at 1 TB/s: only how they compare matters
 		if l.Launch.Grid[0] > 0 {
@@ -202,16 +202,13 @@ func urgencies(launches []launch, after [][]int) []float64 {
 			before[at] = max(before[at], before[a]+took[a])
 		}
 	}
-	longest := 0.0
-	for at := n - 1; at >= 0; at-- {
-		longest = max(longest, before[at]+took[at]+behind[at])
-		for _, a := range after[at] {
-			behind[a] = max(behind[a], took[at]+behind[at])
-		}
+	chains, longest := plan.Chains(after[:n], took), 0.0 // copies of results come after them
+	for _, chain := range chains {
+		longest = max(longest, chain)
 	}
 	urgency := make([]float64, n)
 	for at := range urgency {
-		spare := longest - before[at] - took[at] - behind[at]
+		spare := longest - before[at] - chains[at]
 		urgency[at] = max(0, 1-2*spare/longest)
 	}
 	return urgency
