@@ -100,11 +100,14 @@ func (p *pooling) shares() map[int][]float32 {
 }
 
 // share is that of every channel in a window of which so many pixels are inside.
-func (p *pooling) share(size int) []float32 {
+func (p *pooling) share(size int) []float32 { return slices.Repeat([]float32{1 / p.count(size)}, p.c) }
+
+// count is what an average divides by, of a window of which so many pixels are inside.
+func (p *pooling) count(inside int) float32 {
 	if p.countPads {
-		size = p.kh * p.kw
+		return float32(p.kh * p.kw)
 	}
-	return slices.Repeat([]float32{1 / float32(size)}, p.c)
+	return float32(inside)
 }
 
 // forward is the task that calls run for some rows of every image: y and x are those of the image.
@@ -183,7 +186,7 @@ func maxPool2DGrad(l *launch) (task, error) {
 	}), nil
 }
 
-// avg_pool2d(x) → y: a sum and its share, which loses less than a sum of shares.
+// avg_pool2d(x) → y: a sum and its quotient, which loses less than a sum of shares.
 func avgPool2D(l *launch) (task, error) {
 	c := check(l, 1, 1, 1)
 	x, y := c.operand(0, plan.F32), c.result(0, plan.F32)
@@ -200,12 +203,16 @@ func avgPool2D(l *launch) (task, error) {
 			})
 		}), nil
 	}
-	ones, shares := slices.Repeat([]float32{1}, p.c), p.shares()
+	ones := slices.Repeat([]float32{1}, p.c)
 	return p.forward(x.f32, y.f32, func(y, x []float32, first, last int) {
 		p.windows(first, last, func(xAt, yAt int, s window) {
 			vec.depthwise(y[yAt:], x[xAt:], ones, s)
+			count := p.count(s.kh * s.kw)
 			for r := range s.rows {
-				vec.multiply(y[yAt+r*s.yRow:][:s.pixels*s.channels], shares[s.kh*s.kw][0])
+				row := y[yAt+r*s.yRow:][:s.pixels*s.channels]
+				for i := range row { // divided, not multiplied with a share: a BatchNorm of few values magnifies the last bit
+					row[i] /= count
+				}
 			}
 		})
 	}), nil
