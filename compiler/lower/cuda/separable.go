@@ -184,7 +184,7 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 		resident = 2
 	}
 	bytes := func() int { return s.depthwiseGradBytes(p) }
-	s.chooseTwice(resident, bytes)
+	where(&s.twice, resident, bytes) // one tile is brought while the other is made
 	c.bool("twice", s.twice)
 	c.memory(bytes(), resident)
 	c.emit()
@@ -407,16 +407,6 @@ func (s *separable) asideBytes() int {
 	return each * threads * 4 * s.size
 }
 
-// chooseAside has room for what the next tile is made of, where as many blocks have it.
-func (s *separable) chooseAside(most int, bytes func() int) {
-	if s.aside {
-		return
-	}
-	without := residentOf(bytes(), most)
-	s.aside = true
-	s.aside = residentOf(bytes(), most) == without && bytes() <= mostTileBytes
-}
-
 // rows are the pixels of a tile, in whole tiles of Matrix.
 func (s *separable) rows() int { return 16 * ceiling(s.bh*s.bw, 16) }
 
@@ -456,6 +446,27 @@ func (s *separable) chooseOver(most int, bytes func() int) {
 	s.over = residentOf(bytes(), most) > apart
 }
 
+// where sets an option where as many blocks have room with it.
+func where(option *bool, most int, bytes func() int) {
+	without := residentOf(bytes(), most)
+	*option = true
+	*option = residentOf(bytes(), most) == without && bytes() <= mostTileBytes
+}
+
+// chooseHalves keeps the weights of exact products as tensor cores take them, where there is room. Fewer products than 16 are not theirs.
+func (s *separable) chooseHalves(exact bool, k, most int, bytes func() int) {
+	if exact && s.copied && k >= 16 {
+		where(&s.halves, most, bytes)
+	}
+}
+
+// chooseAside has room for what the next tile is made of.
+func (s *separable) chooseAside(most int, bytes func() int) {
+	if !s.aside {
+		where(&s.aside, most, bytes)
+	}
+}
+
 // weights mirrors the size of Weights in kernels/separable.cu, of n times k.
 func (s *separable) weights(n, k int) int {
 	floats := 8 * ceiling(n, 8) * spread(k)
@@ -463,23 +474,6 @@ func (s *separable) weights(n, k int) int {
 		floats *= 2
 	}
 	return floats
-}
-
-// chooseHalves keeps the weights of exact products as tensor cores take them, where as many blocks have room with them. Fewer products than 16 are not theirs.
-func (s *separable) chooseHalves(exact bool, k, most int, bytes func() int) {
-	if !exact || !s.copied || k < 16 {
-		return
-	}
-	whole := residentOf(bytes(), most)
-	s.halves = true
-	s.halves = residentOf(bytes(), most) == whole && bytes() <= mostTileBytes
-}
-
-// chooseTwice has room for two tiles, of which one is brought while the other is made, where as many blocks have it: they do not wait for memory then.
-func (s *separable) chooseTwice(most int, bytes func() int) {
-	once := residentOf(bytes(), most)
-	s.twice = true
-	s.twice = residentOf(bytes(), most) == once && bytes() <= mostTileBytes
 }
 
 func (s *separable) forwardBytes() int {
