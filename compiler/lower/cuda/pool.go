@@ -95,7 +95,6 @@ func (c *call) bands(x, y []int, a ops.PoolAttrs) {
 			lane /= 2
 		}
 	}
-	c.int("down", band)
 	c.int("band", band)
 	c.int("bands", count)
 	c.int("lanes", lane)

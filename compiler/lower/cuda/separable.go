@@ -50,6 +50,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	c.out(z)
 	c.image(z)
 	c.bool("stats", p.Statistics != nil)
+	c.few = c.tiles
 	if p.Statistics != nil {
 		c.few = mostFloats / (2 * ceiling(s.rows(), 16*s.warps()))
 		c.out(l.result(p.Statistics.Results[0], nil), l.result(p.Statistics.Results[1], nil), l.scratch(plan.F64, s.chunks*2*s.o))
@@ -97,7 +98,6 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	}
 	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
 	c.separable(s, s.oh, s.ow)
-	c.few = 0
 	if filters {
 		c.entry(p)
 	} else {
@@ -170,6 +170,7 @@ func (l *lowering) depthwiseGrad(p *fuse.Parts, s *separable, between int) {
 	c.bool("filters", filters)
 	c.bool("sums", sums)
 	partial := c.partial(filters, s.chunks*s.kh*s.kw*s.c)
+	c.few = c.tiles
 	if sums {
 		results, strips, _ := s.back(p)
 		c.few = mostFloats / (results * ceiling(strips, threads/s.packs()))
@@ -548,7 +549,7 @@ func (c *call) separable(s *separable, h, w int) {
 	c.bool("halves", s.halves)
 	c.bool("aside", s.aside)
 	c.bool("tf32", c.l.target.onTensorCores())
-	c.blocks, c.tiles, c.few = s.chunks, s.images*s.down*s.across, s.images*s.down*s.across
+	c.blocks, c.tiles = s.chunks, s.images*s.down*s.across
 	c.family = c.template
 }
 

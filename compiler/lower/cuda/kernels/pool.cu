@@ -1,6 +1,6 @@
 // Pooling over windows, images channels last. A thread makes some results below one another, whose windows share rows: a row of a window is pooled once.
 // S: n, h, w, c (of x), oh, ow (of y), kh, kw, sh, sw, ph, pw (pads before),
-// include (pads count in the average), V, blocks; down: results of a thread below one another, on the way back in whole strides.
+// include (pads count in the average), V; of all but MaxPoolGrad also blocks, and down: results of a thread below one another, on the way back in whole strides.
 template <class S> struct Pooling {
   // A pack of channels of results of images of the given size, from a row and a column on.
   int n, row, column, channel;
@@ -70,9 +70,9 @@ template <class S> struct MaxPool {
 // S: also band (rows of x, in whole strides), bands (of a block), lanes (packs of channels).
 template <class S> struct MaxPoolGrad {
   static constexpr int Tiles = ceiling(S::c / S::V, S::lanes), Bands = ceiling(S::h, S::band);
-  __device__ static constexpr int floor(int a) { return a >= 0 ? a / S::sh : -((S::sh - 1 - a) / S::sh); }
+  typedef Phase<S::kh, S::sh, 1, S::ph> R;
   // Windows that reach into a band: the first is Low behind it, in strides, and begins From behind it, in rows.
-  static constexpr int Low = floor(S::ph - S::kh + S::sh), From = Low * S::sh - S::ph, Most = floor(S::band - 1 + S::ph) - Low + 1;
+  static constexpr int Low = R::floor(S::ph - S::kh + S::sh), From = Low * S::sh - S::ph, Most = R::floor(S::band - 1 + S::ph) - Low + 1;
   static constexpr int Rows = (Most - 1) * S::sh + S::kh, Count = S::bands * S::band * S::kw * S::ow * S::lanes * S::V;
   In<typename S::Image> g, x;
   Out<typename S::Image> dx;

@@ -282,7 +282,7 @@ template <int H, int W, int C, class T> __device__ inline void rows_ahead(T p, i
 // before has left; else it comes to where it is to lie, once the one before has been read, or with S::over once what was made of that has been.
 template <class S, class L, int Rows, int Size, int TileAt, int At, bool Aside> struct Brought {
   typedef typename S::Image Image;
-  static constexpr int Places = Aside ? L::Each * Threads * 4 : 0, Bytes = Places * sizeof(Image);
+  static constexpr int Places = Aside ? L::Each * Threads * 4 : 0;
   static_assert(Aside || sizeof(Image) == sizeof(float), "bf16 does not lie where floats are to");
 
   __device__ static inline auto tile() { return shared<float>(TileAt, Size); }
