@@ -15,7 +15,6 @@ const (
 	referenceTolerance = 1e-9
 	planTolerance      = 1e-4
 	unrolledTolerance  = 1e-3 // of second-order alpha gradients in float32
-	kinkTolerance      = 2e-2 // of those at w ± εv of which a ReLU is so near its kink that any rounding may put it on the other side
 )
 
 // TestGolden checks every case file found.
@@ -148,20 +147,30 @@ func (c *testCase) under(prefix string) (names []string) {
 	return names
 }
 
-// compare fails where ‖got - want‖ is more than tolerance·‖want‖.
+// compare fails where got is not near want.
 func compare(t *testing.T, name string, got, want []float64, tolerance float64) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Errorf("%s: got %d elements, want %d", name, len(got), len(want))
 		return
 	}
-	var difference, norm float64
+	if !near(got, want, tolerance) {
+		difference, norm := distance(got, want)
+		t.Errorf("%s: relative error %.3g, want at most %g (norm %.3g; got %.6g…, want %.6g…)", name, difference/norm, tolerance, norm, got[0], want[0])
+	}
+}
+
+// near tells whether ‖got - want‖ is at most tolerance·‖want‖.
+func near(got, want []float64, tolerance float64) bool {
+	difference, norm := distance(got, want)
+	return difference <= tolerance*norm || difference <= 1e-12
+}
+
+// distance returns ‖got - want‖ and ‖want‖; got may not be shorter than want.
+func distance(got, want []float64) (difference, norm float64) {
 	for i := range want {
 		difference += (got[i] - want[i]) * (got[i] - want[i])
 		norm += want[i] * want[i]
 	}
-	difference, norm = math.Sqrt(difference), math.Sqrt(norm)
-	if !(difference <= tolerance*norm || difference <= 1e-12) {
-		t.Errorf("%s: relative error %.3g, want at most %g (norm %.3g; got %.6g…, want %.6g…)", name, difference/norm, tolerance, norm, got[0], want[0])
-	}
+	return math.Sqrt(difference), math.Sqrt(norm)
 }
