@@ -964,9 +964,10 @@ template <class S, bool Many> struct SeparableDepthwiseGrad {
       __syncthreads();
     }
     if (lane != 0) return;
+#pragma unroll 1
+    for (int row = block; row < S::chunks; row += blocks)
 #pragma unroll
-    for (int tap = 0; tap < Taps; tap++)
-      for (int row = block; row < S::chunks; row += blocks)
+      for (int tap = 0; tap < Taps; tap++)
         store<V>(partial, (row * Taps + Taps - 1 - tap) * S::c + W::channel(), row == block ? totals.of[tap] : zero<V>());
   }
 };
