@@ -327,30 +327,8 @@ func many(n int, t ir.Type) []ir.Type {
 
 // separableCases are separable convolutions with their way back, of all kinds that search spaces have and random ones.
 func separableCases() (list []kernelCase) {
-	type shape struct {
-		n, c, h, w, o, k, stride, dilation, pad int
-	}
-	shapes := []shape{
-		{2, 16, 12, 12, 16, 3, 1, 1, 1}, {2, 8, 9, 7, 8, 5, 1, 1, 2}, {2, 8, 8, 8, 12, 3, 1, 2, 2}, {1, 16, 10, 11, 16, 5, 1, 2, 4}, {2, 8, 8, 8, 8, 3, 2, 1, 1},
-		{2, 16, 9, 9, 16, 5, 2, 1, 2}, {1, 32, 7, 9, 32, 3, 2, 2, 2}, {2, 12, 8, 8, 12, 5, 2, 2, 4}, {3, 36, 6, 5, 36, 3, 1, 1, 1}, {1, 68, 5, 5, 72, 3, 1, 1, 1}, {1, 4, 3, 40, 4, 3, 1, 1, 1},
-		{1, 148, 4, 4, 144, 5, 1, 1, 2}, {2, 6, 5, 5, 8, 3, 1, 1, 1},
-		{2, 16, 32, 32, 16, 5, 1, 1, 2}, {1, 32, 16, 16, 32, 3, 1, 1, 1}, {2, 32, 16, 16, 32, 5, 1, 2, 4}, {2, 64, 8, 8, 64, 5, 1, 1, 2}, {1, 16, 32, 32, 32, 3, 2, 1, 1}, // as in a search
-		{1, 32, 32, 32, 32, 5, 2, 2, 4}, {2, 64, 16, 16, 64, 5, 2, 1, 2}, {2, 8, 10, 9, 8, 3, 3, 1, 1}, {1, 16, 11, 13, 16, 5, 3, 2, 3},
-		// Two or three tiles a block, each of which is asked for while the one before is made.
-		{530, 8, 4, 4, 8, 3, 1, 1, 1}, {530, 8, 4, 3, 12, 5, 1, 1, 2}, {530, 8, 4, 4, 8, 3, 2, 1, 1}, {600, 8, 3, 5, 8, 5, 2, 2, 4},
-		{265, 64, 8, 8, 64, 3, 1, 2, 2},
-	}
-	r := rand.New(rand.NewPCG(5, 6))
-	for len(shapes) < 36 {
-		s := shape{1 + r.IntN(3), 4 * (1 + r.IntN(9)), 3 + r.IntN(12), 3 + r.IntN(12), 4 * (1 + r.IntN(9)), 1 + 2*r.IntN(3), 1 + r.IntN(3), 1 + r.IntN(3), r.IntN(4)}
-		if span := s.dilation*(s.k-1) - 2*s.pad; span < s.h && span < s.w && s.pad <= s.dilation*(s.k-1) {
-			shapes = append(shapes, s)
-		}
-	}
-	for i, s := range shapes {
-		x, dw, pw := []int{s.n, s.c, s.h, s.w}, []int{s.c, 1, s.k, s.k}, []int{s.o, s.c, 1, 1}
-		a := ops.ConvAttrs{Strides: [2]int{s.stride, s.stride}, Pads: [4]int{s.pad, s.pad, s.pad, s.pad}, Dilations: [2]int{s.dilation, s.dilation}, Groups: s.c}
-		one := ops.ConvAttrs{Strides: [2]int{1, 1}, Dilations: [2]int{1, 1}, Groups: 1}
+	for i, s := range separableShapes() {
+		x, dw, pw, a, one := s.parts()
 		channels := []ir.Type{f32(s.c), f32(s.c), f32(s.c), f32(s.c), f32(s.o), f32(s.o), f32(s.o), f32(s.o), f32(s.o), f32(7)}
 		list = append(list, kernelCase{
 			name: fmt.Sprint("separable ", s), in: append([]ir.Type{f32(x...), f32(dw...), f32(pw...), f32(x...)}, channels...), fill: fills{5: between(0.2, 3), 9: between(0.2, 3)}, tolerance: 1e-5,
@@ -394,4 +372,37 @@ func separableCases() (list []kernelCase) {
 		})
 	}
 	return list
+}
+
+// separableShape is n images of c channels, o of results.
+type separableShape struct {
+	n, c, h, w, o, k, stride, dilation, pad int
+}
+
+// parts are the shapes of images and filters, and the two convolutions.
+func (s separableShape) parts() (x, dw, pw []int, depthwise, pointwise ops.ConvAttrs) {
+	depthwise = ops.ConvAttrs{Strides: [2]int{s.stride, s.stride}, Pads: [4]int{s.pad, s.pad, s.pad, s.pad}, Dilations: [2]int{s.dilation, s.dilation}, Groups: s.c}
+	pointwise = ops.ConvAttrs{Strides: [2]int{1, 1}, Dilations: [2]int{1, 1}, Groups: 1}
+	return []int{s.n, s.c, s.h, s.w}, []int{s.c, 1, s.k, s.k}, []int{s.o, s.c, 1, 1}, depthwise, pointwise
+}
+
+func separableShapes() []separableShape {
+	shapes := []separableShape{
+		{2, 16, 12, 12, 16, 3, 1, 1, 1}, {2, 8, 9, 7, 8, 5, 1, 1, 2}, {2, 8, 8, 8, 12, 3, 1, 2, 2}, {1, 16, 10, 11, 16, 5, 1, 2, 4}, {2, 8, 8, 8, 8, 3, 2, 1, 1},
+		{2, 16, 9, 9, 16, 5, 2, 1, 2}, {1, 32, 7, 9, 32, 3, 2, 2, 2}, {2, 12, 8, 8, 12, 5, 2, 2, 4}, {3, 36, 6, 5, 36, 3, 1, 1, 1}, {1, 68, 5, 5, 72, 3, 1, 1, 1}, {1, 4, 3, 40, 4, 3, 1, 1, 1},
+		{1, 148, 4, 4, 144, 5, 1, 1, 2}, {2, 6, 5, 5, 8, 3, 1, 1, 1},
+		{2, 16, 32, 32, 16, 5, 1, 1, 2}, {1, 32, 16, 16, 32, 3, 1, 1, 1}, {2, 32, 16, 16, 32, 5, 1, 2, 4}, {2, 64, 8, 8, 64, 5, 1, 1, 2}, {1, 16, 32, 32, 32, 3, 2, 1, 1}, // as in a search
+		{1, 32, 32, 32, 32, 5, 2, 2, 4}, {2, 64, 16, 16, 64, 5, 2, 1, 2}, {2, 8, 10, 9, 8, 3, 3, 1, 1}, {1, 16, 11, 13, 16, 5, 3, 2, 3},
+		// Two or three tiles a block, each of which is asked for while the one before is made.
+		{530, 8, 4, 4, 8, 3, 1, 1, 1}, {530, 8, 4, 3, 12, 5, 1, 1, 2}, {530, 8, 4, 4, 8, 3, 2, 1, 1}, {600, 8, 3, 5, 8, 5, 2, 2, 4},
+		{265, 64, 8, 8, 64, 3, 1, 2, 2},
+	}
+	r := rand.New(rand.NewPCG(5, 6))
+	for len(shapes) < 36 {
+		s := separableShape{1 + r.IntN(3), 4 * (1 + r.IntN(9)), 3 + r.IntN(12), 3 + r.IntN(12), 4 * (1 + r.IntN(9)), 1 + 2*r.IntN(3), 1 + r.IntN(3), 1 + r.IntN(3), r.IntN(4)}
+		if span := s.dilation*(s.k-1) - 2*s.pad; span < s.h && span < s.w && s.pad <= s.dilation*(s.k-1) {
+			shapes = append(shapes, s)
+		}
+	}
+	return append(shapes, separableShape{1, 128, 4, 4, 192, 3, 1, 1, 1}, separableShape{1, 192, 4, 5, 128, 3, 1, 1, 1}) // filters that stay in memory
 }

@@ -379,6 +379,38 @@ static inline void multiply_tf32(float (&c)[4], const float (&a)[4], const float
     for (int k = 0; k < 8; k++) c[i] += rows[w][g + i / 2 * 8][k] * columns[w][k][2 * t + i % 2];
 }
 
+// multiply_bf16 and load_matrices: see common.cuh. A bf16 is the upper half of a float.
+static inline void multiply_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  static float rows[emulation::Threads / 32][16][16], columns[emulation::Threads / 32][16][8];
+  int own = emulation::current, w = own / 32, g = own % 32 / 4, t = own % 4;
+  emulation::shuffle(0, 0, -1);
+  for (int half = 0; half < 2; half++) {
+    for (int i = 0; i < 4; i++) rows[w][g + i % 2 * 8][2 * t + i / 2 * 8 + half] = __uint_as_float(a[i] >> 16 * half << 16);
+    for (int i = 0; i < 2; i++) columns[w][2 * t + i * 8 + half][g] = __uint_as_float(b[i] >> 16 * half << 16);
+  }
+  emulation::shuffle(0, 0, -2);
+  for (int i = 0; i < 4; i++)
+    for (int k = 0; k < 16; k++) c[i] += rows[w][g + i / 2 * 8][k] * columns[w][k][2 * t + i % 2];
+}
+
+template <bool Turned, class T> static inline void load_matrices(unsigned (&m)[4], const emulation::Checked<T>& p, i64_t at) {
+  static i64_t where[emulation::Threads];
+  int own = emulation::current, w = own / 32 * 32, g = own % 32 / 4, t = own % 4;
+  p[at + 7];
+  if ((size_t)&p[at] % 16 != 0) emulation::fail("the row of a matrix from %lld on is not aligned", at);
+  emulation::shuffle(0, 0, -3);
+  where[own] = at;
+  emulation::shuffle(0, 0, -4);
+  for (int i = 0; i < 4; i++) {
+    m[i] = 0;
+    for (int half = 0; half < 2; half++) {
+      unsigned short bits;
+      memcpy(&bits, &p[Turned ? where[w + 8 * i + 2 * t + half] + g : where[w + 8 * i + g] + 2 * t + half], 2);
+      m[i] |= (unsigned)bits << 16 * half;
+    }
+  }
+}
+
 #define __threadfence()
 #define __syncthreads() emulation::barrier(0, __LINE__, false)
 #define __syncthreads_or(v) emulation::barrier(v, __LINE__, false)

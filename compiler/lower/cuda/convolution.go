@@ -151,7 +151,7 @@ func (l *lowering) convolution(op *ir.Op, x *ir.Value, p prologue) error {
 		c.template = "Grouped"
 		c.loop(op.Result().Type.Elements())
 	case isPointwise(op, ws, ws[1]):
-		c.pointwise(ys[0]*ys[2]*ys[3], ws[0], ws[1], true)
+		c.pointwise(out, ys[0]*ys[2]*ys[3], ws[0], ws[1], true)
 	default:
 		c.product(ys[0]*ys[2]*ys[3], ws[0], ws[1]*ws[2]*ws[3], true, false, pack(ws[1]), pack(ws[0]))
 	}
@@ -189,7 +189,7 @@ func (l *lowering) inputGrad(op *ir.Op) error {
 		c.template = "GroupedInputGrad"
 		c.loop(op.Result().Type.Elements())
 	case isPointwise(op, ws, ws[0]):
-		c.pointwise(xs[0]*xs[2]*xs[3], ws[1], ws[0], false)
+		c.pointwise(dx, xs[0]*xs[2]*xs[3], ws[1], ws[0], false)
 	default:
 		c.bool("apart", apart)
 		c.product(rows[0]*rows[2]*rows[3], ws[1], ws[0]*ws[2]*ws[3], true, true, pack(ws[0]), pack(ws[0]))
@@ -258,8 +258,8 @@ func (c *call) extents(m, n, k int) {
 	c.int("k", k)
 }
 
-// pointwise divides m rows of n results, of k products each, into blocks of kernel Pointwise; turned says that the weights are [k][n] in memory.
-func (c *call) pointwise(m, n, k int, turned bool) {
+// pointwise divides image y, m rows of n results of k products each, into blocks of kernel Pointwise; turned says that the weights are [k][n] in memory.
+func (c *call) pointwise(y, m, n, k int, turned bool) {
 	parts := ceiling(n, mostPointwise)
 	for parts < n/16 && parts*ceiling(m, pointwiseRows) < multiprocessors {
 		parts++
@@ -270,7 +270,7 @@ func (c *call) pointwise(m, n, k int, turned bool) {
 	c.int("bn", bn)
 	c.bool("turned", turned)
 	c.bool("tf32", c.l.target.onTensorCores())
-	c.shared = 4 * (pointwiseRows + bn) * spread(pointwiseDepth)
+	c.shared = int(c.l.dtype(y).Size()) * (pointwiseRows + bn) * spread(pointwiseDepth)
 	c.blocks, c.resident = ceiling(m, pointwiseRows)*ceiling(n, bn), 2
 }
 
@@ -291,7 +291,7 @@ func (l *lowering) pointwiseWeightGrad(op *ir.Op, x, g int, p prologue) {
 	c.int("chunks", chunks)
 	c.bool("tf32", c.l.target.onTensorCores())
 	partial := c.partial(true, chunks*k*n)
-	c.shared = 4 * max(outerRows*(spread(bk)+spread(bn)), outerFloats(bk, bn))
+	c.shared = max(int(l.dtype(x).Size())*outerRows*(spread(bk)+spread(bn)), 4*outerFloats(bk, bn))
 	c.blocks, c.resident = tiles*chunks, 2
 	c.emit()
 	l.addChunks(op.Result(), partial, chunks)

@@ -88,8 +88,10 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 	filters, resident, bytes := p.DPointwise != nil, mostResident, func() int { return s.pointwiseGradBytes(p) }
 	if filters {
 		s.chooseOver(resident, bytes)
-		if ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6 { // each warp keeps the sums of so many tiles
+		if _, _, wide := s.input(); ceiling(s.c, 16)*ceiling(s.o, 16) > 8*6 { // each warp keeps the sums of so many tiles
 			resident = 1
+		} else if !wide { // and threads where their packs go
+			resident = 2
 		}
 	}
 	s.chooseHalves(!l.target.onTensorCores(), s.o, resident, bytes)
@@ -394,15 +396,21 @@ func (s *separable) wide(w, left, columns int) bool {
 	return s.across == 1 && left <= 0 && w-left <= columns && packs <= threads && threads%packs == 0
 }
 
+// input is the shape of the tile of x that Window reads, and whether threads that bring it stay in their columns.
+func (s *separable) input() (rows, columns int, wide bool) {
+	_, rows, _ = strip(s.kh, s.sh, s.dh, s.bh, min(s.bh, 2))
+	_, columns, _ = strip(s.kw, s.sw, s.dw, s.bw, 4)
+	return rows, columns, s.wide(s.w, -s.pw, columns)
+}
+
 // asideBytes is the room of Brought for a tile of x.
 func (s *separable) asideBytes() int {
 	if !s.aside {
 		return 0
 	}
-	_, rows, _ := strip(s.kh, s.sh, s.dh, s.bh, min(s.bh, 2))
-	_, columns, _ := strip(s.kw, s.sw, s.dw, s.bw, 4)
+	rows, columns, wide := s.input()
 	each := ceiling(rows*columns, threads/(s.c/4))
-	if s.wide(s.w, -s.pw, columns) {
+	if wide {
 		each = ceiling(rows, threads/(s.w*s.c/4))
 	}
 	return each * threads * 4 * s.size
@@ -426,9 +434,10 @@ func (s *separable) sumBytes(channels, rows int) int {
 	return 8 * max((items+1)*rows, items*shares(rows), items*(shares(s.chunks)+1))
 }
 
-// tileAnd is the memory, in floats, of a tile of inputs and of so much that is made of it, which may lie over it.
+// tileAnd is the memory of a tile of inputs and of so many elements that are made of it, which may lie over it.
 func (s *separable) tileAnd(made int) int {
-	tile := s.window(s.sh, s.sw, 2, 4)
+	tile := 4 * s.window(s.sh, s.sw, 2, 4)
+	made = 16 * ceiling(made*s.size, 16)
 	if s.over {
 		return max(tile, made)
 	}
@@ -468,30 +477,30 @@ func (s *separable) chooseAside(most int, bytes func() int) {
 	}
 }
 
-// weights mirrors the size of Weights in kernels/separable.cu, of n times k.
+// weights is the memory of Weights in kernels/separable.cu, of n times k.
 func (s *separable) weights(n, k int) int {
-	floats := 8 * ceiling(n, 8) * spread(k)
+	elements := 8 * ceiling(n, 8) * spread(k)
 	if s.halves {
-		floats *= 2
+		elements *= 2
 	}
-	return floats
+	return elements * s.size
 }
 
 func (s *separable) forwardBytes() int {
-	floats := s.factors + s.tileAnd(s.rows()*spread(s.c))
+	bytes := 4*s.factors + s.tileAnd(s.rows()*spread(s.c)) + s.asideBytes()
 	if s.copied {
-		floats += s.kh*s.kw*s.c + s.weights(s.o, s.c)
+		bytes += 4*s.kh*s.kw*s.c + s.weights(s.o, s.c)
 	}
-	return max(4*floats+s.asideBytes(), s.sumBytes(s.o, 8*s.warps()))
+	return max(bytes, s.sumBytes(s.o, 8*s.warps()))
 }
 
 func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
-	floats := s.rows() * spread(s.o)
+	bytes := s.rows() * spread(s.o) * s.size
 	if s.copied {
-		floats += s.weights(s.c, s.o)
+		bytes += s.weights(s.c, s.o)
 	}
 	if p.NormGrad != nil {
-		floats += 4 * s.o
+		bytes += 4 * 4 * s.o
 	}
 	if p.DPointwise == nil {
 		if s.aside {
@@ -499,15 +508,15 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 			if p.NormGrad != nil {
 				packs *= 2
 			}
-			return 4*floats + packs*threads*4*s.size
+			bytes += packs * threads * 4 * s.size
 		}
-		return 4 * floats
+		return bytes
 	}
-	floats += s.factors + s.tileAnd(s.bh*s.bw*spread(s.c))
+	bytes += 4*s.factors + s.tileAnd(s.bh*s.bw*spread(s.c)) + s.asideBytes()
 	if s.copied {
-		floats += s.kh * s.kw * s.c
+		bytes += 4 * s.kh * s.kw * s.c
 	}
-	return max(4*floats+s.asideBytes(), 4*outerFloats(s.c, s.o))
+	return max(bytes, 4*outerFloats(s.c, s.o))
 }
 
 func (s *separable) depthwiseGradBytes(p *fuse.Parts) int {

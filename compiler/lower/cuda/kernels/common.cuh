@@ -112,6 +112,24 @@ __device__ inline void multiply_tf32(float (&c)[4], const float (&a)[4], const f
       : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
 }
 
+// multiply_bf16 is the same of depth 16. Of lane 4g+t, a is of row g the pair at 2t, then of row g+8, and the same at 2t+8; b is of column g the pairs at 2t and 2t+8.
+__device__ inline void multiply_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// load_matrices brings a warp four matrices of 8 by 8 from shared memory; lane 8i+r says where row r of matrix i is, eight elements in whole 16 bytes. Lane 4g+t
+// gets of each the pair at 2t of row g, or, Turned, rows 2t and 2t+1 of column g.
+template <bool Turned> __device__ inline void load_matrices(unsigned (&m)[4], const bf16* p, int at) {
+  unsigned row = (unsigned)__cvta_generic_to_shared(p + at);
+  if constexpr (Turned) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(row));
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(row));
+  }
+}
+
 // KERNEL is the entry of a kernel of which so many blocks are to run on a multiprocessor at once.
 #define KERNEL(name, resident, ...) \
   extern "C" __global__ void __launch_bounds__(Threads, resident) name(const __grid_constant__ __VA_ARGS__ k) { k.run((int)blockIdx.x); }
@@ -233,6 +251,56 @@ template <bool Exact> __device__ inline void multiply_split(float (&c)[4], const
 __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
 __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
 __device__ constexpr int ceiling(int a, int b) { return (a + b - 1) / b; }
+
+// Fragments are the factors of 16 by 8 products of a warp, Depth deep, from shared memory: left is of rows row to row+15, right of N times eight columns from
+// column on, of which the last eight that are there stand for those behind; both lie stride apart, Deep products long, and are taken from k on. Floats are split; the
+// order of products is free, so lane t has those at 2t and 2t+1.
+template <class T, bool Exact> struct Fragments {
+  static constexpr int Depth = 8;
+  typedef Split<4, Exact> Left;
+  typedef Split<2, Exact> Right;
+
+  template <int Deep, class P> __device__ static inline Left left(P rows, int stride, int row, int k) {
+    int at = (row + thread() % 32 / 4) * stride + k + thread() % 4 * 2;
+    Pack<2> upper = load<2>(rows, at), lower = load<2>(rows, at + 8 * stride);
+    const float a[4] = {upper.v[0], lower.v[0], upper.v[1], lower.v[1]};
+    return Left(a);
+  }
+  template <int Deep, int N, class P> __device__ static inline void right(Right (&r)[N], P columns, int stride, int column, int last, int k) {
+#pragma unroll
+    for (int n = 0; n < N; n++) r[n] = Right(load<2>(columns, (smaller(column + 8 * n, last) + thread() % 32 / 4) * stride + k + thread() % 4 * 2).v);
+  }
+  __device__ static inline void multiply(float (&c)[4], const Left& a, const Right& b) { multiply_split(c, a, b); }
+};
+
+template <bool Exact> struct Fragments<bf16, Exact> {
+  static constexpr int Depth = 16;
+  struct Left {
+    unsigned of[4];
+  };
+  struct Right {
+    unsigned of[2];
+  };
+
+  // Where eight products are left, left has zeros behind them, and right what it likes.
+  template <int Deep, class P> __device__ static inline Left left(P rows, int stride, int row, int k) {
+    Left out;
+    load_matrices<false>(out.of, rows, (row + thread() % 16) * stride + inside<Deep>(k + thread() % 32 / 16 * 8));
+    if (Deep % 16 != 0 && k + 8 >= Deep) out.of[2] = out.of[3] = 0;
+    return out;
+  }
+  template <int Deep, int N, class P> __device__ static inline void right(Right (&r)[N], P columns, int stride, int column, int last, int k) {
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+      unsigned pair[4];
+      load_matrices<false>(pair, columns, (smaller(column + 8 * n + thread() % 32 / 16 * 8, last) + thread() % 8) * stride + inside<Deep>(k + thread() % 16 / 8 * 8));
+      r[n] = Right{{pair[0], pair[1]}};
+      if (n + 1 < N) r[n + 1] = Right{{pair[2], pair[3]}};
+    }
+  }
+  template <int Deep> __device__ static inline int inside(int k) { return Deep % 16 != 0 ? smaller(k, Deep - 8) : k; }
+  __device__ static inline void multiply(float (&c)[4], const Left& a, const Right& b) { multiply_bf16(c, a.of, b.of); }
+};
 
 // Phase is the way back through one axis of a convolution or pooling by K taps, stride S, dilation D and P pads before. Inputs S·a + phase meet through a
 // tap the result a + source(phase, tap) of a tile whose first is Low behind a: so what a phase meets is known when the kernel is compiled.

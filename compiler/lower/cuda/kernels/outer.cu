@@ -15,8 +15,8 @@ __device__ constexpr int outer_groups(int tiles) {
 }
 
 // Outer adds the products x[pixel][c]·g[pixel][o] of the Pixels in shared memory, rows of x spread(C) apart and of g spread(O). Each warp has some tiles of
-// 16 by 16 results; Groups of warps share the pixels.
-template <int Pixels, int C, int O, bool Exact> struct Outer {
+// 16 by 16 results; Groups of warps share the pixels. Of bf16s there must be whole sixteens of rows of g, zeros behind the pixels.
+template <class T, int Pixels, int C, int O, bool Exact> struct Outer {
   static constexpr int TilesO = ceiling(O, 16), Tiles = ceiling(C, 16) * TilesO;
   static constexpr int Groups = outer_groups(Tiles), Each = ceiling(Tiles, 8 / Groups);
 
@@ -30,9 +30,37 @@ template <int Pixels, int C, int O, bool Exact> struct Outer {
   __device__ static inline int channel(int n) { return (thread() / 32 % (8 / Groups) * Each + n) / TilesO * 16; }
   __device__ static inline int output(int n) { return (thread() / 32 % (8 / Groups) * Each + n) % TilesO * 16; }
 
-  // add adds the products of a tile's pixels. Lanes read pairs: row g of a tile is channel 2g and row g+8 the next, column g is output 2g of
-  // the first half of the sums and the next of the second.
-  template <class T> __device__ static inline void add(Totals& totals, T x, T g) {
+  // place calls put(c, o) for where sum i of tile n belongs: floats come in pairs, so row g of a tile is channel 2g and row g+8 the next, column g is
+  // output 2g of the first half of the sums and the next of the second.
+  template <class F> __device__ static inline void place(int n, int i, F put) {
+    int g = thread() % 32 / 4, t = thread() % 4, row = i % 4 / 2, column = 2 * t + i % 2, half = i / 4;
+    if constexpr (sizeof(T) == sizeof(float)) {
+      put(channel(n) + 2 * g + row, output(n) + 2 * column + half);
+    } else {
+      put(channel(n) + g + 8 * row, output(n) + column + 8 * half);
+    }
+  }
+
+  // add adds the products of a tile's pixels.
+  __device__ static inline void add(Totals& totals, Shared<bf16> x, Shared<bf16> g) {
+    typedef Fragments<bf16, Exact> F;
+    int lane = thread() % 32;
+#pragma unroll
+    for (int n = 0; n < Each; n++) {
+      if (channel(n) >= C) continue;
+      int c = smaller(channel(n) + lane / 8 % 2 * 8, eights(C) - 8), o = smaller(output(n) + lane / 16 * 8, eights(O) - 8); // what is behind is not wanted
+#pragma unroll 2
+      for (int k = 16 * group(); k < Pixels; k += 16 * Groups) {
+        int left = k + lane / 16 * 8 + lane % 8, right = k + lane % 16;
+        typename F::Left a;
+        unsigned b[4];
+        load_matrices<true>(a.of, x, (Pixels % 16 == 0 ? left : smaller(left, Pixels - 1)) * spread(C) + c);
+        load_matrices<true>(b, g, right * spread(O) + o);
+        for (int half = 0; half < 2; half++) F::multiply(totals.of[n][half], a, typename F::Right{{b[2 * half], b[2 * half + 1]}});
+      }
+    }
+  }
+  __device__ static inline void add(Totals& totals, Shared<float> x, Shared<float> g) {
     int lane = thread() % 32 / 4, t = thread() % 4;
     constexpr bool Whole = Pixels % 8 == 0;
 #pragma unroll
@@ -74,10 +102,10 @@ template <int Pixels, int C, int O, bool Exact> struct Outer {
     auto room = shared<float>(0, Groups * C * O);
 #pragma unroll
     for (int n = 0; n < Each; n++) {
-      for (int i = 0; i < 8; i++) {
-        int c = channel(n) + thread() % 32 / 4 * 2 + i % 4 / 2, o = output(n) + 2 * (thread() % 4 * 2 + i % 2) + i / 4;
-        if (c < C && o < O) room[(group() * C + c) * O + o] = totals.of[n][i / 4][i % 4];
-      }
+      for (int i = 0; i < 8; i++)
+        place(n, i, [&](int c, int o) {
+          if (c < C && o < O) room[(group() * C + c) * O + o] = totals.of[n][i / 4][i % 4];
+        });
     }
     __syncthreads();
     for (int i = thread(); i < C * O; i += Threads) {

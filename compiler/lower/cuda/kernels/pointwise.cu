@@ -4,12 +4,14 @@
 // S: m, n, k, bn; turned: the weights are [k][n] in memory, else [n][k]; tf32; prologue, eps. k and n are multiples of 4, bn of 8.
 template <class S> struct Pointwise {
   static constexpr int Rows = 128, Deep = 32, Stride = Deep + 8; // pairs that eight rows of a warp read at once are in different memory banks
-  static constexpr int Tiles = S::bn / 8, TilesN = ceiling(S::n, S::bn), RowsAt = 0, WeightsAt = 4 * Rows * Stride; // bytes
+  typedef typename S::Image Image;
+  static constexpr int Tiles = S::bn / 8, TilesN = ceiling(S::n, S::bn), RowsAt = 0, WeightsAt = Rows * Stride * sizeof(Image); // bytes
+  typedef Fragments<Image, !S::tf32> F;
   static constexpr int Packs = Rows * Deep / 4 / Threads, Singles = S::bn * Deep / Threads;
   Prologue<S> before;
-  In<typename S::Image> x;
+  In<Image> x;
   In<float> weights;
-  Out<typename S::Image> y;
+  Out<Image> y;
 
   // Step is a thread's share of the factors of a step, on their way.
   struct Step {
@@ -19,8 +21,8 @@ template <class S> struct Pointwise {
 
   __device__ void run(int block) const {
     int m0 = block / TilesN * Rows, n0 = block % TilesN * S::bn, g = thread() % 32 / 4, t = thread() % 4, row = thread() / 32 * 16 + g;
-    auto rows = shared<float>(RowsAt, Rows * Stride);
-    auto factors = shared<float>(WeightsAt, S::bn * Stride);
+    auto rows = shared<Image>(RowsAt, Rows * Stride);
+    auto factors = shared<Image>(WeightsAt, S::bn * Stride);
     float sum[Tiles][4] = {};
     Step next;
     fetch(next, m0, n0, 0);
@@ -30,12 +32,12 @@ template <class S> struct Pointwise {
       if (k0 + Deep < S::k) fetch(next, m0, n0, k0 + Deep);
       float part[Tiles][4] = {}; // tensor cores do not round sums to the nearest: few are added there
 #pragma unroll
-      for (int k = 0; k < Deep; k += 8) {
-        Pack<2> upper = load<2>(rows, row * Stride + k + 2 * t), lower = load<2>(rows, (row + 8) * Stride + k + 2 * t);
-        const float a[4] = {upper.v[0], lower.v[0], upper.v[1], lower.v[1]}; // as in Matrix, lane t has the products 2t and 2t+1
-        Split<4, !S::tf32> left(a);
+      for (int k = 0; k < Deep; k += F::Depth) {
+        typename F::Left left = F::template left<Deep>(rows, Stride, row - g, k);
+        typename F::Right right[Tiles];
+        F::template right<Deep>(right, factors, Stride, 0, S::bn - 8, k);
 #pragma unroll
-        for (int i = 0; i < Tiles; i++) multiply_split(part[i], left, Split<2, !S::tf32>(load<2>(factors, (8 * i + g) * Stride + k + 2 * t).v));
+        for (int i = 0; i < Tiles; i++) F::multiply(part[i], left, right[i]);
       }
       for (int i = 0; i < Tiles; i++)
         for (int j = 0; j < 4; j++) sum[i][j] += part[i][j];
@@ -86,10 +88,11 @@ template <class S> struct Pointwise {
 //
 // S: m, n, k, bn, bk, chunks; tf32; prologue, eps. k, n, bk and bn are multiples of 4.
 template <class S> struct PointwiseWeightGrad {
-  static constexpr int Rows = 64, TilesK = ceiling(S::k, S::bk), TilesN = ceiling(S::n, S::bn), FactorsAt = 4 * Rows * spread(S::bk); // bytes
-  typedef Outer<Rows, S::bk, S::bn, !S::tf32> A;
+  static constexpr int Rows = 64, TilesK = ceiling(S::k, S::bk), TilesN = ceiling(S::n, S::bn), FactorsAt = Rows * spread(S::bk) * sizeof(typename S::Image); // bytes
+  typedef typename S::Image Image;
+  typedef Outer<Image, Rows, S::bk, S::bn, !S::tf32> A;
   Prologue<S> before;
-  In<typename S::Image> x, g;
+  In<Image> x, g;
   Out<float> partial;
 
   // Side is a thread's share of Rows by Columns factors, on their way: a pack of four in every turn.
@@ -115,8 +118,8 @@ template <class S> struct PointwiseWeightGrad {
     int chunk = block / (TilesK * TilesN), k0 = block / TilesN % TilesK * S::bk, n0 = block % TilesN * S::bn;
     constexpr int Steps = ceiling(S::m, Rows);
     int from = (int)((i64)Steps * chunk / S::chunks) * Rows, to = smaller(S::m, (int)((i64)Steps * (chunk + 1) / S::chunks) * Rows);
-    auto rows = shared<float>(0, Rows * spread(S::bk));
-    auto factors = shared<float>(FactorsAt, Rows * spread(S::bn));
+    auto rows = shared<Image>(0, Rows * spread(S::bk));
+    auto factors = shared<Image>(FactorsAt, Rows * spread(S::bn));
     typename A::Totals totals;
     Side<S::bk> left;
     Side<S::bn> right;

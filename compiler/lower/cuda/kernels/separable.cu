@@ -194,13 +194,15 @@ template <int Count, bool Room> struct Copied {
 
 // Weights are the factors of a product over K, N of them: in shared memory [N][K], if there is room, from memory [N][K] or, Turned, [K][N]. There they are as
 // tensor cores take them: rounded where products are not to be exact, or, with Halves, pairs of neighbours and then what rounding leaves of both.
-template <int K, int N, bool Turned, bool Room, bool Exact, bool Halves> struct Weights {
+template <class T, int K, int N, bool Turned, bool Room, bool Exact, bool Halves> struct Weights {
   static_assert(!Halves || (Room && Exact), "what is in memory is whole, and what is rounded has no rest");
+  static constexpr bool Floats = sizeof(T) == sizeof(float), Whole = !Floats || (Exact && !Halves);
+  typedef Fragments<T, Exact> F;
   static constexpr int Stride = (Halves ? 2 : 1) * spread(K), Size = Room ? eights(N) * Stride : 0;
 
   __device__ static inline void fill(int at, In<float> filter) {
     if constexpr (Room) {
-      auto copy = shared<float>(at, Size);
+      auto copy = shared<T>(at, Size);
       if constexpr (Turned) { // a warp reads whole sectors of memory, and writes to 16 banks
 #pragma unroll 8
         for (int i = thread(); i < eights(N) * eights(K); i += Threads) {
@@ -208,7 +210,7 @@ template <int K, int N, bool Turned, bool Room, bool Exact, bool Halves> struct 
           float w[1] = {n < N && k < K ? filter[k * N + n] : 0.0f};
           Split<1, Exact> split(w);
           int to = n * Stride + (Halves ? k / 2 * 4 + k % 2 : k);
-          copy[to] = Exact && !Halves ? w[0] : split.high[0];
+          copy[to] = Whole ? w[0] : split.high[0];
           if constexpr (Halves) copy[to + 2] = split.low[0];
         }
       } else {
@@ -222,14 +224,15 @@ template <int K, int N, bool Turned, bool Room, bool Exact, bool Halves> struct 
             store<4>(copy, n * Stride + 2 * k, Pack<4>{{h[0], h[1], l[0], l[1]}});
             store<4>(copy, n * Stride + 2 * k + 4, Pack<4>{{h[2], h[3], l[2], l[3]}});
           } else {
-            store<4>(copy, n * Stride + k, Exact ? w : Pack<4>{{h[0], h[1], h[2], h[3]}});
+            store<4>(copy, n * Stride + k, Whole ? w : Pack<4>{{h[0], h[1], h[2], h[3]}});
           }
         }
       }
     }
   }
 
-  // From is where they are: pair and split are the factors k and k+1 of n; those that are not there are anything, but for zero beyond K.
+  // From is where they are: pair and split are the factors k and k+1 of n; those that are not there are anything, but for zero beyond K. right is those of
+  // a warp's tiles of eight n each from k on.
   struct From {
     int at;
     In<float> filter;
@@ -237,7 +240,7 @@ template <int K, int N, bool Turned, bool Room, bool Exact, bool Halves> struct 
     __device__ inline Pack<2> pair(int n, int k) const {
       static_assert(!Halves, "split has them");
       if constexpr (Room) {
-        return load<2>(shared<float>(at, Size), n * Stride + k);
+        return load<2>(shared<T>(at, Size), n * Stride + k);
       } else {
         if (n >= N || k >= K) return zero<2>();
         if constexpr (!Turned) return load<2>(filter, n * K + k);
@@ -256,6 +259,26 @@ template <int K, int N, bool Turned, bool Room, bool Exact, bool Halves> struct 
         out = Split<2, Exact>(pair(n, k).v);
       }
       return out;
+    }
+    template <int Tiles> __device__ inline void right(typename F::Right (&r)[Tiles], int tile, int k) const {
+      constexpr int Last = eights(N) - 8;
+      int g = thread() % 32 / 4, t = thread() % 4;
+      if constexpr (!Floats && Room) {
+        F::template right<eights(K)>(r, shared<T>(at, Size), Stride, 8 * tile, Last, k);
+      } else {
+#pragma unroll
+        for (int i = 0; i < Tiles; i++) {
+          int n = smaller(8 * (tile + i), Last) + g;
+          if constexpr (Floats) {
+            r[i] = split(n, k + 2 * t);
+          } else {
+            for (int j = 0; j < 2; j++) {
+              Pack<2> w = pair(n, k + 8 * j + 2 * t);
+              r[i].of[j] = (unsigned)bf16(w.v[0]).bits | (unsigned)bf16(w.v[1]).bits << 16;
+            }
+          }
+        }
+      }
     }
   };
 };
@@ -370,23 +393,22 @@ template <class S> struct Factors {
 
 // Matrix multiplies the rows of shared memory, spread(K) apart, by Weights, on tensor cores. Tiles of 16 by 8 results are shared by the eight warps,
 // WarpsM of them along the rows; a warp has Each tiles side by side. RowsThere rows must be there, with zeros from K to eights(K).
-template <int Rows, int K, int N, bool Exact> struct Matrix {
-  static constexpr int TilesM = ceiling(Rows, 16), TilesN = ceiling(N, 8), RowsThere = 16 * TilesM, Stride = spread(K), Steps = eights(K) / 8;
+template <class T, int Rows, int K, int N, bool Exact> struct Matrix {
+  typedef Fragments<T, Exact> F;
+  static constexpr int TilesM = ceiling(Rows, 16), TilesN = ceiling(N, 8), RowsThere = 16 * TilesM, Stride = spread(K), Steps = ceiling(K, F::Depth);
   static constexpr int WarpsM = TilesM >= 8 ? 8 : TilesM >= 4 ? 4 : TilesM >= 2 ? 2 : 1, Each = ceiling(TilesN, 8 / WarpsM), Rounds = ceiling(TilesM, WarpsM);
-  static constexpr bool Kept = Rounds > 1 && Steps * Each <= 4; // the weights, in registers
+  static constexpr bool Kept = Rounds > 1 && Steps * Each * sizeof(typename F::Right) <= 64; // the weights, in registers
 
   // column of the first of the two results in a row of the thread's tile i; one at or behind N has no part.
   __device__ static inline int column(int i) { return (thread() / 32 / WarpsM * Each + i) * 8 + thread() % 4 * 2; }
 
   // each calls put(row, i, first and second result) for each tile i; weights are those of Weights.
-  template <class T, class G, class F> __device__ static inline void each(T rows, G weights, F put) {
-    int g = thread() % 32 / 4, t = thread() % 4, left = thread() / 32 / WarpsM * Each;
-    auto factors = [&](int k, int n) { return weights.split(smaller(left + n, TilesN - 1) * 8 + g, k + 2 * t); };
-    Split<2, Exact> kept[Kept ? Steps : 1][Each];
+  template <class R, class G, class P> __device__ static inline void each(R rows, G weights, P put) {
+    int g = thread() % 32 / 4, left = thread() / 32 / WarpsM * Each;
+    typename F::Right right[Kept ? Steps : 1][Each];
     if constexpr (Kept) {
 #pragma unroll
-      for (int k = 0; k < Steps; k++)
-        for (int n = 0; n < Each; n++) kept[k][n] = factors(8 * k, n);
+      for (int k = 0; k < Steps; k++) weights.right(right[k], left, k * F::Depth);
     }
 #pragma unroll(Rounds <= 2 ? Rounds : 1)
     for (int m = thread() / 32 % WarpsM; m < TilesM; m += WarpsM) {
@@ -402,12 +424,11 @@ template <int Rows, int K, int N, bool Exact> struct Matrix {
       } else {
 #pragma unroll 4
         for (int k = 0; k < Steps; k++) {
-          Pack<2> upper = load<2>(rows, (m * 16 + g) * Stride + 8 * k + 2 * t), lower = load<2>(rows, (m * 16 + g + 8) * Stride + 8 * k + 2 * t);
-          const float a[4] = {upper.v[0], lower.v[0], upper.v[1], lower.v[1]}; // the order of products is free: lane t has those at 2t and 2t+1
-          Split<4, Exact> row(a);
+          typename F::Left row = F::template left<eights(K)>(rows, Stride, m * 16, k * F::Depth);
+          if constexpr (!Kept) weights.right(right[0], left, k * F::Depth);
 #pragma unroll
           for (int n = 0; n < Each; n++)
-            if (left + n < TilesN) multiply_split(sum[n], row, Kept ? kept[Kept ? k : 0][n] : factors(8 * k, n));
+            if (left + n < TilesN) F::multiply(sum[n], row, right[Kept ? k : 0][n]);
         }
       }
 #pragma unroll
@@ -486,17 +507,18 @@ template <class S, bool Many> struct Separable {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
   typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied> D;
-  typedef Weights<S::c, S::o, true, S::copied, !S::tf32, S::halves> P;
-  typedef Matrix<Tile<S>::Pixels, S::c, S::o, !S::tf32> M;
+  typedef typename S::Image Image;
+  typedef Weights<Image, S::c, S::o, true, S::copied, !S::tf32, S::halves> P;
+  typedef Matrix<Image, Tile<S>::Pixels, S::c, S::o, !S::tf32> M;
   typedef Sums<2 * M::Each, Many> T;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
-  static constexpr int TileAt = PointwiseAt + 4 * P::Size, BetweenAt = TileAt + (S::over ? 0 : 4 * W::Size);
-  static constexpr int AsideAt = S::over ? TileAt + 4 * larger(W::Size, M::RowsThere * M::Stride) : BetweenAt + 4 * M::RowsThere * M::Stride;
+  static constexpr int TileAt = PointwiseAt + sizeof(Image) * P::Size, BetweenAt = TileAt + (S::over ? 0 : 4 * W::Size);
+  static constexpr int BetweenEnd = BetweenAt + sizeof(Image) * M::RowsThere * M::Stride, AsideAt = larger(TileAt + 4 * W::Size, BetweenEnd);
   typedef Brought<S, L, W::Rows, W::Size, TileAt, AsideAt, S::aside> X;
   Prologue<S> before;
-  In<typename S::Image> x;
+  In<Image> x;
   In<float> depthwise, pointwise;
-  Out<typename S::Image> z;
+  Out<Image> z;
   Out<float> mean, variance;
   Out<double> partial;
   int counter, blocks;
@@ -504,7 +526,7 @@ template <class S, bool Many> struct Separable {
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, Factors<S>::Count);
     auto tile = shared<float>(TileAt, W::Size);
-    auto between = shared<float>(BetweenAt, M::RowsThere * M::Stride);
+    auto between = shared<Image>(BetweenAt, M::RowsThere * M::Stride);
     Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
@@ -565,16 +587,16 @@ template <class S> struct SeparablePointwiseGrad {
   typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
   typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
-  typedef Weights<S::o, S::c, false, S::copied, !S::tf32, S::halves> P;
-  typedef Matrix<Tile<S>::Pixels, S::o, S::c, !S::tf32> M;
+  typedef typename S::Image Image;
+  typedef Weights<Image, S::o, S::c, false, S::copied, !S::tf32, S::halves> P;
+  typedef Matrix<Image, Tile<S>::Pixels, S::o, S::c, !S::tf32> M;
   static constexpr int Rows = M::RowsThere, Coefficients = S::normalized ? 4 * S::o : 0;
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
-  static constexpr int CoefficientsAt = PointwiseAt + 4 * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
-  static constexpr int TileAt = CotangentAt + 4 * Rows * M::Stride, AgainAt = TileAt + (S::over ? 0 : 4 * W::Size), Again = spread(S::c);
-  static constexpr int AsideAt = S::over ? TileAt + 4 * larger(W::Size, Tile<S>::Pixels * Again) : AgainAt + 4 * Tile<S>::Pixels * Again;
+  static constexpr int CoefficientsAt = PointwiseAt + sizeof(Image) * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
+  static constexpr int TileAt = CotangentAt + sizeof(Image) * Rows * M::Stride, AgainAt = TileAt + (S::over ? 0 : 4 * W::Size), Again = spread(S::c);
+  static constexpr int AgainEnd = AgainAt + ceiling(sizeof(Image) * Tile<S>::Pixels * Again, 16) * 16, AsideAt = larger(TileAt + 4 * W::Size, AgainEnd);
   typedef Brought<S, L, W::Rows, W::Size, TileAt, AsideAt, S::aside> X;
-  typedef Outer<Tile<S>::Pixels, S::c, S::o, !S::tf32> A;
-  typedef typename S::Image Image;
+  typedef Outer<Image, Tile<S>::Pixels, S::c, S::o, !S::tf32> A;
   Prologue<S> before;
   In<Image> g, z;
   In<float> mean, variance, sum, sum_x, gamma, weights, pointwise;
@@ -587,7 +609,7 @@ template <class S> struct SeparablePointwiseGrad {
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, S::filters ? Factors<S>::Count : 0);
     auto coefficients = shared<float>(CoefficientsAt, Coefficients);
-    auto cotangent = shared<float>(CotangentAt, Rows * M::Stride);
+    auto cotangent = shared<Image>(CotangentAt, Rows * M::Stride);
     if constexpr (S::filters) Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
@@ -625,7 +647,7 @@ template <class S> struct SeparablePointwiseGrad {
         if (Results<S>::All || i >= 0) store2(between, i * S::c + M::column(n), first, second);
       });
       if constexpr (S::filters) {
-        auto again = shared<float>(AgainAt, Tile<S>::Pixels * Again);
+        auto again = shared<Image>(AgainAt, Tile<S>::Pixels * Again);
         W::template each<S::over>(X::tile(), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
           if (row < S::bh && column < S::bw) store<W::V>(again, (row * S::bw + column) * Again + channel, v);
         });
@@ -676,7 +698,7 @@ template <class S> struct SeparablePointwiseGrad {
       if constexpr (S::normalized) bring<4>(shared<Image>(MorePlacesAt, Places), place, z, i, All || i >= 0);
     }
   }
-  template <class T> __device__ inline void fill(T cotangent, T coefficients, const Tile<S>& at) const {
+  template <class T, class U> __device__ inline void fill(T cotangent, U coefficients, const Tile<S>& at) const {
     constexpr int Batch = smaller(4, Each);
     int o = output();
     Pack<4> a = zero<4>(), b = a, center = a, d = a;
