@@ -42,8 +42,8 @@ type Target struct {
 }
 
 // The precisions. TF32 rounds the factors of products (convolutions but depthwise ones, and matrices) to 10 bits, for tensor cores;
-// sums are float32. BF16 does too, and keeps images, which are the four-dimensional values but weights, with 7 bits in memory;
-// weights, statistics, logits, and what is computed with, are float32.
+// sums are float32. BF16 does too, keeps images, which are the four-dimensional values but weights, with 7 bits in memory, and rounds the factors of products of separable
+// and pointwise convolutions to as many; weights, statistics, logits, and what else is computed with, are float32.
 const (
 	FP32 = "fp32"
 	TF32 = "tf32"

@@ -39,7 +39,7 @@ func separableGroup(l *lowering, body *ir.Program) (bool, error) {
 	}
 	s.chooseOver(mostResident, s.forwardBytes)
 	s.chooseHalves(!l.target.onTensorCores(), s.c, mostResident, s.forwardBytes)
-	if s.over {
+	if s.over && !s.raw() {
 		s.chooseAside(mostResident, s.forwardBytes)
 	}
 	c := l.call(fuse.Separable, "Separable")
@@ -95,7 +95,7 @@ func (l *lowering) pointwiseGrad(p *fuse.Parts, s *separable) (between int) {
 		}
 	}
 	s.chooseHalves(!l.target.onTensorCores(), s.o, resident, bytes)
-	if s.over || !filters {
+	if !filters || s.over && !s.raw() {
 		s.chooseAside(resident, bytes)
 	}
 	c := l.call("separable_pointwise_grad", "SeparablePointwiseGrad")
@@ -263,10 +263,10 @@ func (l *lowering) separableOf(p *fuse.Parts, depthwise *ir.Op, x, z *ir.Value) 
 		kh: k[2], kw: k[3], sh: a.Strides[0], sw: a.Strides[1], dh: a.Dilations[0], dw: a.Dilations[1], ph: a.Pads[0], pw: a.Pads[1],
 		size: int(l.stored(x.Type, channelsLast).Size()),
 	}
-	s.aside = s.size < 4 // what is half as large cannot lie where it is to become a float
 	if p.Norm != nil {
 		s.factors = 3 * s.c
 	}
+	s.aside = s.size < 4 && !s.raw() // what is half as large cannot lie where it is to become a float
 	s.copied = 4*(s.c*s.o+s.kh*s.kw*s.c) <= mostCopied
 	// What the kernels take: packs of four channels; the cotangents of a channel's taps and a pointwise filter's in registers. At stride 1 the way
 	// back is a convolution with what is left of the pads.
@@ -332,7 +332,7 @@ func (s *separable) window(sh, sw, down, size int) int {
 	return rows * padded(columns*s.c, apart, s.c, banks/size)
 }
 
-// padded mirrors padding in kernels/separable.cu: the length of a row with it.
+// padded mirrors padding in kernels/outer.cu: the length of a row with it.
 func padded(elements, apart, c, banks int) int {
 	for padding := 0; padding < banks; padding += 4 {
 		if (apart*(elements+padding)-c)%banks == 0 {
@@ -340,6 +340,20 @@ func padded(elements, apart, c, banks int) int {
 		}
 	}
 	return elements
+}
+
+// lines mirrors Lines in kernels/outer.cu: the elements of a tile of pixels, whole lines of it or one after the other, that Window has made.
+func (s *separable) lines(pixels int) int {
+	apart := min(s.bh, 2)
+	if _, _, step := strip(s.kh, s.sh, s.dh, s.bh, apart); step > 1 {
+		apart = 1
+	}
+	line := s.bw * spread(s.c)
+	skip := padded(line, apart, s.c, banks/s.size) - line
+	if s.bw%16 > 0 || skip%8 > 0 {
+		skip = 0
+	}
+	return pixels*spread(s.c) + pixels/s.bw*skip
 }
 
 // back is the shape of what the threads of SeparableDepthwiseGrad make at once: strips of so many results, so many of them a tile, of whose inputs
@@ -396,6 +410,9 @@ func (s *separable) wide(w, left, columns int) bool {
 	return s.across == 1 && left <= 0 && w-left <= columns && packs <= threads && threads%packs == 0
 }
 
+// raw mirrors Laid in kernels/separable.cu: x lies as it is, for its prologue is no more than a ReLU.
+func (s *separable) raw() bool { return s.factors == 0 }
+
 // input is the shape of the tile of x that Window reads, and whether threads that bring it stay in their columns.
 func (s *separable) input() (rows, columns int, wide bool) {
 	_, rows, _ = strip(s.kh, s.sh, s.dh, s.bh, min(s.bh, 2))
@@ -405,7 +422,7 @@ func (s *separable) input() (rows, columns int, wide bool) {
 
 // asideBytes is the room of Brought for a tile of x.
 func (s *separable) asideBytes() int {
-	if !s.aside {
+	if !s.aside || s.raw() {
 		return 0
 	}
 	rows, columns, wide := s.input()
@@ -436,7 +453,11 @@ func (s *separable) sumBytes(channels, rows int) int {
 
 // tileAnd is the memory of a tile of inputs and of so many elements that are made of it, which may lie over it.
 func (s *separable) tileAnd(made int) int {
-	tile := 4 * s.window(s.sh, s.sw, 2, 4)
+	size := 4
+	if s.raw() {
+		size = s.size
+	}
+	tile := 16 * ceiling(size*s.window(s.sh, s.sw, 2, size), 16)
 	made = 16 * ceiling(made*s.size, 16)
 	if s.over {
 		return max(tile, made)
@@ -487,7 +508,7 @@ func (s *separable) weights(n, k int) int {
 }
 
 func (s *separable) forwardBytes() int {
-	bytes := 4*s.factors + s.tileAnd(s.rows()*spread(s.c)) + s.asideBytes()
+	bytes := 4*s.factors + s.tileAnd(s.lines(s.rows())) + s.asideBytes()
 	if s.copied {
 		bytes += 4*s.kh*s.kw*s.c + s.weights(s.o, s.c)
 	}
@@ -512,7 +533,7 @@ func (s *separable) pointwiseGradBytes(p *fuse.Parts) int {
 		}
 		return bytes
 	}
-	bytes += 4*s.factors + s.tileAnd(s.bh*s.bw*spread(s.c)) + s.asideBytes()
+	bytes += 4*s.factors + s.tileAnd(s.lines(s.bh*s.bw)) + s.asideBytes()
 	if s.copied {
 		bytes += 4 * s.kh * s.kw * s.c
 	}

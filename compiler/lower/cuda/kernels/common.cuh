@@ -206,6 +206,25 @@ template <int V, class P> __device__ inline Pack<V> load(P p, int i) {
   return out;
 }
 
+// rectified is what a ReLU makes of a pack.
+template <int V, class P> __device__ inline Pack<V> rectified(P p, int i) {
+  Pack<V> x = load<V>(p, i);
+  for (int v = 0; v < V; v++) x.v[v] = fmaxf(x.v[v], 0.0f);
+  return x;
+}
+#ifndef DARTSC_EMULATION
+template <int V> __device__ inline Pack<V> rectified(bf16* p, int i) {
+  static_assert(V % 2 == 0, "in pairs");
+  Pack<V> x;
+  for (int v = 0; v < V; v += 2) {
+    unsigned u = *reinterpret_cast<const unsigned*>(p + i + v);
+    asm("max.bf16x2 %0, %0, %1;" : "+r"(u) : "r"(0));
+    x.v[v] = __uint_as_float(u << 16), x.v[v + 1] = __uint_as_float(u & 0xffff0000u);
+  }
+  return x;
+}
+#endif
+
 template <int V, class P> __device__ inline void store(P p, int i, const Pack<V>& a) {
   if constexpr (V == 4) {
     store4(p, i, make_float4(a.v[0], a.v[1], a.v[2], a.v[3]));
@@ -252,16 +271,16 @@ __device__ constexpr int smaller(int a, int b) { return a < b ? a : b; }
 __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
 __device__ constexpr int ceiling(int a, int b) { return (a + b - 1) / b; }
 
-// Fragments are the factors of 16 by 8 products of a warp, Depth deep, from shared memory: left is of rows row to row+15, right of N times eight columns from
-// column on, of which the last eight that are there stand for those behind; both lie stride apart, Deep products long, and are taken from k on. Floats are split; the
-// order of products is free, so lane t has those at 2t and 2t+1.
+// Fragments are the factors of 16 by 8 products of a warp, Depth deep, from shared memory: left is of the sixteen rows that begin at an element, right of N times eight columns
+// from column on, of which the last eight that are there stand for those behind; both lie stride apart, Deep products long, and are taken from k on. Floats are split;
+// the order of products is free, so lane t has those at 2t and 2t+1.
 template <class T, bool Exact> struct Fragments {
   static constexpr int Depth = 8;
   typedef Split<4, Exact> Left;
   typedef Split<2, Exact> Right;
 
-  template <int Deep, class P> __device__ static inline Left left(P rows, int stride, int row, int k) {
-    int at = (row + thread() % 32 / 4) * stride + k + thread() % 4 * 2;
+  template <int Deep, class P> __device__ static inline Left left(P rows, int begin, int stride, int k) {
+    int at = begin + thread() % 32 / 4 * stride + k + thread() % 4 * 2;
     Pack<2> upper = load<2>(rows, at), lower = load<2>(rows, at + 8 * stride);
     const float a[4] = {upper.v[0], lower.v[0], upper.v[1], lower.v[1]};
     return Left(a);
@@ -283,9 +302,9 @@ template <bool Exact> struct Fragments<bf16, Exact> {
   };
 
   // Where eight products are left, left has zeros behind them, and right what it likes.
-  template <int Deep, class P> __device__ static inline Left left(P rows, int stride, int row, int k) {
+  template <int Deep, class P> __device__ static inline Left left(P rows, int begin, int stride, int k) {
     Left out;
-    load_matrices<false>(out.of, rows, (row + thread() % 16) * stride + inside<Deep>(k + thread() % 32 / 16 * 8));
+    load_matrices<false>(out.of, rows, begin + thread() % 16 * stride + inside<Deep>(k + thread() % 32 / 16 * 8));
     if (Deep % 16 != 0 && k + 8 >= Deep) out.of[2] = out.of[3] = 0;
     return out;
   }

@@ -5,6 +5,24 @@
 __device__ constexpr int eights(int n) { return 8 * ceiling(n, 8); }
 __device__ constexpr int spread(int n) { return eights(n) + (eights(n) % 16 == 0 ? 8 : 0); }
 
+// padding is how much longer a row of so many elements is to be, so that rows so far apart start where a warp's next lanes read or write, c elements on: in
+// other memory banks, of which so many elements lie side by side.
+__device__ constexpr int padding(int elements, int apart, int c, int banks) {
+  for (int p = 0; p < banks; p += 4)
+    if ((apart * (elements + p) - c) % banks == 0) return p;
+  return 0;
+}
+
+// Lines are the pixels of a tile as products take them, K channels spread(K) apart. With lines of whole sixteens of pixels something is left out after each, so that
+// lanes that write strips Apart lines apart are in different memory banks.
+template <class T, int K, int W = 1, int Apart = 1> struct Lines {
+  static constexpr int Width = W, Stride = spread(K), Padding = padding(Width * Stride, Apart, K, 128 / sizeof(T)), Skip = Width % 16 == 0 && Padding % 8 == 0 ? Padding : 0;
+
+  // at is where pixel i begins, and also where pixel column of a row does.
+  __device__ static constexpr int at(int i) { return Skip > 0 ? i * Stride + i / Width * Skip : i * Stride; }
+  __device__ static constexpr int at(int row, int column) { return row * (Width * Stride + Skip) + column * Stride; }
+};
+
 // outer_groups is how many groups of warps share the pixels of so many tiles, which leaves the fewest of eight warps idle; but a warp has no more than
 // four tiles if it need not.
 __device__ constexpr int outer_groups(int tiles) {
@@ -14,9 +32,9 @@ __device__ constexpr int outer_groups(int tiles) {
   return best;
 }
 
-// Outer adds the products x[pixel][c]·g[pixel][o] of the Pixels in shared memory, rows of x spread(C) apart and of g spread(O). Each warp has some tiles of
+// Outer adds the products x[pixel][c]·g[pixel][o] of the Pixels in shared memory, x as X says, Lines, and g spread(O) apart. Each warp has some tiles of
 // 16 by 16 results; Groups of warps share the pixels. Of bf16s there must be whole sixteens of rows of g, zeros behind the pixels.
-template <class T, int Pixels, int C, int O, bool Exact> struct Outer {
+template <class T, int Pixels, int C, int O, bool Exact, class X = Lines<T, C>> struct Outer {
   static constexpr int TilesO = ceiling(O, 16), Tiles = ceiling(C, 16) * TilesO;
   static constexpr int Groups = outer_groups(Tiles), Each = ceiling(Tiles, 8 / Groups);
 
@@ -41,6 +59,16 @@ template <class T, int Pixels, int C, int O, bool Exact> struct Outer {
     }
   }
 
+  // deep calls f(k, at) for each step of so many pixels of the warp's group: the first of them, and where it is in x. Groups have neighbouring ones where all have as many.
+  template <int Depth, class F> __device__ static inline void deep(F f) {
+    constexpr bool Even = Pixels % (Depth * Groups) == 0;
+    constexpr int Span = Even ? Pixels / Groups : Pixels, Step = Even ? Depth : Depth * Groups;
+    static_assert(!Even || X::Skip == 0 || X::Width % Span == 0 || Span % X::Width == 0, "groups begin lines, or stay in one");
+    int first = (Even ? Span : Depth) * group();
+#pragma unroll 2
+    for (int j = 0; Even ? j < Span : first + j < Pixels; j += Step) f(first + j, Even ? X::at(first) + (Span <= X::Width ? j * X::Stride : X::at(j)) : X::at(first + j));
+  }
+
   // add adds the products of a tile's pixels.
   __device__ static inline void add(Totals& totals, Shared<bf16> x, Shared<bf16> g) {
     typedef Fragments<bf16, Exact> F;
@@ -49,15 +77,14 @@ template <class T, int Pixels, int C, int O, bool Exact> struct Outer {
     for (int n = 0; n < Each; n++) {
       if (channel(n) >= C) continue;
       int c = smaller(channel(n) + lane / 8 % 2 * 8, eights(C) - 8), o = smaller(output(n) + lane / 16 * 8, eights(O) - 8); // what is behind is not wanted
-#pragma unroll 2
-      for (int k = 16 * group(); k < Pixels; k += 16 * Groups) {
-        int left = k + lane / 16 * 8 + lane % 8, right = k + lane % 16;
+      deep<16>([&](int k, int at) {
+        int left = lane / 16 * 8 + lane % 8, right = k + lane % 16;
         typename F::Left a;
         unsigned b[4];
-        load_matrices<true>(a.of, x, (Pixels % 16 == 0 ? left : smaller(left, Pixels - 1)) * spread(C) + c);
+        load_matrices<true>(a.of, x, at + (Pixels % 16 == 0 ? left : smaller(left, Pixels - 1 - k)) * X::Stride + c);
         load_matrices<true>(b, g, right * spread(O) + o);
         for (int half = 0; half < 2; half++) F::multiply(totals.of[n][half], a, typename F::Right{{b[2 * half], b[2 * half + 1]}});
-      }
+      });
     }
   }
   __device__ static inline void add(Totals& totals, Shared<float> x, Shared<float> g) {
@@ -72,19 +99,18 @@ template <class T, int Pixels, int C, int O, bool Exact> struct Outer {
           for (int i = 0; i < 4; i++) {
             int row = c + i / 2, column = output(n) + 2 * (2 * t + i % 2) + half;
             double total = 0;
-            for (int pixel = group(); pixel < Pixels && row < C && column < O; pixel += Groups) total += (double)x[pixel * spread(C) + row] * g[pixel * spread(O) + column];
+            for (int pixel = group(); pixel < Pixels && row < C && column < O; pixel += Groups) total += (double)x[X::at(pixel) + row] * g[pixel * spread(O) + column];
             totals.of[n][half][i] += (float)total;
           }
         continue;
       }
-#pragma unroll 2
-      for (int k = 8 * group(); k < Pixels; k += 8 * Groups) {
+      deep<8>([&](int k, int at) {
         Pack<2> left[2], right[2];
         for (int i = 0; i < 2; i++) {
-          int pixel = k + t + 4 * i;
-          bool there = Whole || pixel < Pixels;
-          left[i] = there && (C % 16 == 0 || c < C) ? load<2>(x, pixel * spread(C) + c) : zero<2>();
-          right[i] = there && (O % 16 == 0 || o < O) ? load<2>(g, pixel * spread(O) + o) : zero<2>();
+          int pixel = t + 4 * i;
+          bool there = Whole || k + pixel < Pixels;
+          left[i] = there && (C % 16 == 0 || c < C) ? load<2>(x, at + pixel * X::Stride + c) : zero<2>();
+          right[i] = there && (O % 16 == 0 || o < O) ? load<2>(g, (k + pixel) * spread(O) + o) : zero<2>();
         }
         const float a[4] = {left[0].v[0], left[0].v[1], left[1].v[0], left[1].v[1]};
         Split<4, Exact> rows(a);
@@ -93,7 +119,7 @@ template <class T, int Pixels, int C, int O, bool Exact> struct Outer {
           const float b[2] = {right[0].v[half], right[1].v[half]};
           multiply_split(totals.of[n][half], rows, Split<2, Exact>(b));
         }
-      }
+      });
     }
   }
 

@@ -33,7 +33,7 @@ template <class S> struct Pointwise {
       float part[Tiles][4] = {}; // tensor cores do not round sums to the nearest: few are added there
 #pragma unroll
       for (int k = 0; k < Deep; k += F::Depth) {
-        typename F::Left left = F::template left<Deep>(rows, Stride, row - g, k);
+        typename F::Left left = F::template left<Deep>(rows, (row - g) * Stride, Stride, k);
         typename F::Right right[Tiles];
         F::template right<Deep>(right, factors, Stride, 0, S::bn - 8, k);
 #pragma unroll

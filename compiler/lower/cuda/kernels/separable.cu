@@ -4,7 +4,7 @@
 // S of all: images, h, w, c (of x), oh, ow, o (of the result), kh, kw, sh, sw, dh, dw (dilations), ph, pw (pads before) of the
 // depthwise convolution; bh, bw: a tile; down, across: tiles of an image; chunks: how many blocks share the tiles at most; over: what
 // lies between is made where the tile was; prologue, eps; copied: the filters have room in shared memory; halves: see Weights; aside: there is
-// room for what the next tile is made of, see Brought; tf32: products of factors rounded to 10 bits. Channels come in packs of 4. Many: a block
+// room for what the next tile is made of, see Brought; tf32: products of factors rounded to 10 bits, or to bf16 where images are. Channels come in packs of 4. Many: a block
 // has so many tiles that float does not do for the sums of a thread.
 
 // Strip is Each results along one axis of a depthwise convolution of K taps, stride S and dilation D, Step apart, for they share most of what they
@@ -19,14 +19,6 @@ template <int K, int S, int D, int Results, int Each> struct Strip {
   // tap is the one through which result j reads input t, or -1.
   __device__ static constexpr int tap(int t, int j) { return t >= j * A && (t - j * A) % B == 0 && (t - j * A) / B < K ? (t - j * A) / B : -1; }
 };
-
-// padding is how much longer a row of so many elements is to be, so that rows so far apart start where a warp's next lanes, c elements on, read: in
-// other memory banks, of which so many elements lie side by side.
-__device__ constexpr int padding(int elements, int apart, int c, int banks) {
-  for (int p = 0; p < banks; p += 4)
-    if ((apart * (elements + p) - c) % banks == 0) return p;
-  return 0;
-}
 
 // Loader brings tiles to shared memory: Rows by Columns pixels of C channels of an image of H by W. Left is their first column where they have all
 // columns of the image, or else 1. What lies beside the image in such a tile is zero from begin on; with Over it is made so for every tile, for
@@ -83,20 +75,19 @@ template <int C, int Rows, int Columns, int Stride, int H, int W, int Left, bool
     packs(image, top, left, [&](int k, int, int from, bool inside) { bring<4>(places, (k * Threads + thread()) * 4, x, from, inside); });
   }
 
-  // place makes the tile of what has arrived there, or in the places of this thread: ready(channel) gives what makes a pack inside, and, if zero Stays zero
-  // then, may make one outside.
-  template <bool Stays, class T, class F> __device__ static inline void place(T tile, int top, int left, F ready) {
-    place<Stays>(tile, top, left, ready, [&](int, int to) { return load<4>(tile, to); });
+  // place makes the tile of what has arrived there, or in the places of this thread: ready(channel) gives what makes a pack inside.
+  template <class T, class F> __device__ static inline void place(T tile, int top, int left, F ready) {
+    place(tile, top, left, ready, [&](int, int to) { return load<4>(tile, to); });
   }
-  template <bool Stays, class T, class U, class F> __device__ static inline void place_aside(T tile, U places, int top, int left, F ready) {
-    place<Stays>(tile, top, left, ready, [&](int k, int) { return load<4>(places, (k * Threads + thread()) * 4); });
+  template <class T, class U, class F> __device__ static inline void place_aside(T tile, U places, int top, int left, F ready) {
+    place(tile, top, left, ready, [&](int k, int) { return load<4>(places, (k * Threads + thread()) * 4); });
   }
-  template <bool Stays, class T, class F, class G> __device__ static inline void place(T tile, int top, int left, F ready, G get) {
+  template <class T, class F, class G> __device__ static inline void place(T tile, int top, int left, F ready, G get) {
     if constexpr (Wide && Over) clear(tile);
     auto made = ready(thread() % Fours * 4);
     packs(0, top, left, [&](int k, int to, int, bool inside) {
       Pack<4> v = get(k, to);
-      store<4>(tile, to, Stays || inside ? made(v) : v);
+      store<4>(tile, to, inside ? made(v) : v);
     });
   }
 };
@@ -106,8 +97,8 @@ template <int KH, int KW, int SH, int SW, int DH, int DW, int BH, int BW, int C,
   typedef Strip<KH, SH, DH, BH, BH == 1 ? 1 : Down> R;
   typedef Strip<KW, SW, DW, BW, 4> Q;
   static constexpr int V = C <= 2 * Threads ? 2 : 4, Packs = C / V, Lanes = Threads / Packs, Each = BH == 1 ? 1 : Down;
-  static constexpr int Rows = R::Inputs, Columns = Q::Inputs;
-  static constexpr int Stride = Columns * C + padding(Columns * C, SH * (R::Step == 1 ? Each : 1), C, Banks), Size = Rows * Stride;
+  static constexpr int Rows = R::Inputs, Columns = Q::Inputs, Apart = R::Step == 1 ? Each : 1; // of rows of results that a warp's next lanes make
+  static constexpr int Stride = Columns * C + padding(Columns * C, SH * Apart, C, Banks), Size = Rows * Stride;
 
   // channel of all that this thread makes; one at or behind C has no part.
   __device__ static inline int channel() { return thread() < Lanes * Packs ? thread() % Packs * V : C; }
@@ -301,14 +292,45 @@ template <int H, int W, int C, class T> __device__ inline void rows_ahead(T p, i
   if (W * C * sizeof(p[0]) % 16 == 0 && first < last) ahead(p, (image * H + first) * W * C, (last - first) * W * C);
 }
 
-// Brought is a tile of x on its way to what a depthwise convolution reads. Where there is room to put it Aside, at a place in bytes, it is asked for once the one
-// before has left; else it comes to where it is to lie, once the one before has been read, or with S::over once what was made of that has been.
-template <class S, class L, int Rows, int Size, int TileAt, int At, bool Aside> struct Brought {
-  typedef typename S::Image Image;
-  static constexpr int Places = Aside ? L::Each * Threads * 4 : 0;
-  static_assert(Aside || sizeof(Image) == sizeof(float), "bf16 does not lie where floats are to");
+// Laid is how x lies in shared memory for a depthwise convolution, tiles of so many elements: as it is in memory if the prologue is no more than a ReLU, which
+// what reads it does then (Raw), or else as floats that are made of it.
+template <bool Raw, class Image> struct Element {
+  typedef float type;
+};
+template <class Image> struct Element<true, Image> {
+  typedef Image type;
+};
+template <class S> struct Laid {
+  static constexpr bool Raw = S::prologue < 2;
+  typedef typename Element<Raw, typename S::Image>::type T;
+  static constexpr int Banks = 128 / sizeof(T);
+  __device__ static constexpr int bytes(int size) { return ceiling(size * sizeof(T), 16) * 16; }
+};
 
-  __device__ static inline auto tile() { return shared<float>(TileAt, Size); }
+// Rectified is read as a ReLU makes it.
+template <class T> struct Rectified {
+  T of;
+};
+template <int V, class T> __device__ inline Pack<V> load(const Rectified<T>& p, int i) { return rectified<V>(p.of, i); }
+
+// Brought is a tile of x on its way to what a depthwise convolution reads, from TileAt on. Where there is room to put what it is made of aside, from At on, it is asked for
+// once the one before has left; else it comes to where it is to lie, once the one before has been read, or with S::over once what was made of that has been.
+template <class S, class L, int Rows, int Size, int TileAt, int At> struct Brought {
+  typedef typename S::Image Image;
+  typedef typename Laid<S>::T T;
+  static constexpr bool Raw = Laid<S>::Raw, Aside = S::aside && !Raw;
+  static constexpr int Places = Aside ? L::Each * Threads * 4 : 0;
+  static_assert(Aside || sizeof(Image) == sizeof(T), "bf16 does not lie where floats are to");
+
+  __device__ static inline auto tile() { return shared<T>(TileAt, Size); }
+  // read is the tile as the convolution wants it.
+  __device__ static inline auto read() {
+    if constexpr (S::prologue == 1) {
+      return Rectified<Shared<T>>{tile()};
+    } else {
+      return tile();
+    }
+  }
   __device__ static inline int top(const Tile<S>& at) { return at.row * S::sh - S::ph; }
   __device__ static inline int left(const Tile<S>& at) { return at.column * S::sw - S::pw; }
   // next asks for tile i, if there is one, once it may come: after the one before has left, has been read, or has been used. One that comes late is asked to be near
@@ -326,16 +348,16 @@ template <class S, class L, int Rows, int Size, int TileAt, int At, bool Aside> 
     if constexpr (Aside) {
       L::ask_aside(shared<Image>(At, Places), x, at.image, top(at), left(at));
     } else {
+      if constexpr (Raw && L::Wide && S::over) L::clear(tile());
       L::ask(tile(), x, at.image, top(at), left(at));
     }
   }
   // place makes the tile once it has arrived.
   template <class F> __device__ static inline void place(const Tile<S>& at, F ready) {
-    constexpr bool Stays = S::prologue < 2;
     if constexpr (Aside) {
-      L::template place_aside<Stays>(tile(), shared<Image>(At, Places), top(at), left(at), ready);
-    } else {
-      L::template place<Stays>(tile(), top(at), left(at), ready);
+      L::place_aside(tile(), shared<Image>(At, Places), top(at), left(at), ready);
+    } else if constexpr (!Raw) {
+      L::place(tile(), top(at), left(at), ready);
     }
   }
 };
@@ -391,11 +413,11 @@ template <class S> struct Factors {
   }
 };
 
-// Matrix multiplies the rows of shared memory, spread(K) apart, by Weights, on tensor cores. Tiles of 16 by 8 results are shared by the eight warps,
+// Matrix multiplies the rows of shared memory, L, which are Lines, by Weights, on tensor cores. Tiles of 16 by 8 results are shared by the eight warps,
 // WarpsM of them along the rows; a warp has Each tiles side by side. RowsThere rows must be there, with zeros from K to eights(K).
-template <class T, int Rows, int K, int N, bool Exact> struct Matrix {
+template <class T, int Rows, int K, int N, bool Exact, class L = Lines<T, K>> struct Matrix {
   typedef Fragments<T, Exact> F;
-  static constexpr int TilesM = ceiling(Rows, 16), TilesN = ceiling(N, 8), RowsThere = 16 * TilesM, Stride = spread(K), Steps = ceiling(K, F::Depth);
+  static constexpr int TilesM = ceiling(Rows, 16), TilesN = ceiling(N, 8), RowsThere = 16 * TilesM, Stride = L::Stride, Size = L::at(RowsThere), Steps = ceiling(K, F::Depth);
   static constexpr int WarpsM = TilesM >= 8 ? 8 : TilesM >= 4 ? 4 : TilesM >= 2 ? 2 : 1, Each = ceiling(TilesN, 8 / WarpsM), Rounds = ceiling(TilesM, WarpsM);
   static constexpr bool Kept = Rounds > 1 && Steps * Each * sizeof(typename F::Right) <= 64; // the weights, in registers
 
@@ -416,15 +438,15 @@ template <class T, int Rows, int K, int N, bool Exact> struct Matrix {
       if constexpr (Exact && K < 16) {
         for (int n = 0; n < Each; n++)
           for (int i = 0; i < 4; i++) {
-            int row = m * 16 + g + i / 2 * 8, c = column(n) + i % 2;
+            int row = L::at(m * 16) + (g + i / 2 * 8) * Stride, c = column(n) + i % 2;
             double total = 0;
-            for (int k = 0; k < K && c < N; k++) total += (double)rows[row * Stride + k] * weights.pair(c, k / 2 * 2).v[k % 2];
+            for (int k = 0; k < K && c < N; k++) total += (double)rows[row + k] * weights.pair(c, k / 2 * 2).v[k % 2];
             sum[n][i] = (float)total;
           }
       } else {
 #pragma unroll 4
         for (int k = 0; k < Steps; k++) {
-          typename F::Left row = F::template left<eights(K)>(rows, Stride, m * 16, k * F::Depth);
+          typename F::Left row = F::template left<eights(K)>(rows, L::at(m * 16), Stride, k * F::Depth);
           if constexpr (!Kept) weights.right(right[0], left, k * F::Depth);
 #pragma unroll
           for (int n = 0; n < Each; n++)
@@ -504,17 +526,18 @@ template <int N, bool Many> struct Sums {
 // Separable: z, and with S::stats the mean and biased variance of its channels (group separable).
 // S: also stats.
 template <class S, bool Many> struct Separable {
-  typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
+  typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2, Laid<S>::Banks> W;
   typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied> D;
   typedef typename S::Image Image;
   typedef Weights<Image, S::c, S::o, true, S::copied, !S::tf32, S::halves> P;
-  typedef Matrix<Image, Tile<S>::Pixels, S::c, S::o, !S::tf32> M;
+  typedef Lines<Image, S::c, S::bw, W::Apart> B;
+  typedef Matrix<Image, Tile<S>::Pixels, S::c, S::o, !S::tf32, B> M;
   typedef Sums<2 * M::Each, Many> T;
   static constexpr int FactorsAt = 0, DepthwiseAt = 4 * Factors<S>::Count, PointwiseAt = DepthwiseAt + 4 * D::Size; // bytes
-  static constexpr int TileAt = PointwiseAt + sizeof(Image) * P::Size, BetweenAt = TileAt + (S::over ? 0 : 4 * W::Size);
-  static constexpr int BetweenEnd = BetweenAt + sizeof(Image) * M::RowsThere * M::Stride, AsideAt = larger(TileAt + 4 * W::Size, BetweenEnd);
-  typedef Brought<S, L, W::Rows, W::Size, TileAt, AsideAt, S::aside> X;
+  static constexpr int TileAt = PointwiseAt + sizeof(Image) * P::Size, TileEnd = TileAt + Laid<S>::bytes(W::Size);
+  static constexpr int BetweenAt = S::over ? TileAt : TileEnd, BetweenEnd = BetweenAt + sizeof(Image) * M::Size;
+  typedef Brought<S, L, W::Rows, W::Size, TileAt, larger(TileEnd, BetweenEnd)> X;
   Prologue<S> before;
   In<Image> x;
   In<float> depthwise, pointwise;
@@ -525,14 +548,13 @@ template <class S, bool Many> struct Separable {
 
   __device__ void run(int block) const {
     auto factors = shared<float>(FactorsAt, Factors<S>::Count);
-    auto tile = shared<float>(TileAt, W::Size);
-    auto between = shared<Image>(BetweenAt, M::RowsThere * M::Stride);
+    auto between = shared<Image>(BetweenAt, M::Size);
     Factors<S>::make(factors, before);
     D::fill(DepthwiseAt, depthwise);
     P::fill(PointwiseAt, pointwise);
     if constexpr (S::c % 8 != 0 && !S::over)
-      for (int i = thread(); i < M::RowsThere; i += Threads) store<4>(between, i * M::Stride + S::c, zero<4>());
-    L::begin(tile);
+      for (int i = thread(); i < M::RowsThere; i += Threads) store<4>(between, B::at(i) + S::c, zero<4>());
+    L::begin(X::tile());
     X::template next<X::After>(x, block);
     __syncthreads();
     T sums;
@@ -542,8 +564,8 @@ template <class S, bool Many> struct Separable {
       X::place(at, [&](int channel) { return Factors<S>::template of<4>(factors, channel); });
       X::template next<X::Left>(x, i + blocks);
       __syncthreads();
-      W::template each<S::over>(tile, D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
-        if (row < S::bh && column < S::bw) store<W::V>(between, (row * S::bw + column) * M::Stride + channel, v);
+      W::template each<S::over>(X::read(), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
+        if (row < S::bh && column < S::bw) store<W::V>(between, B::at(row, column) + channel, v);
       });
       __syncthreads();
       X::template next<X::Read>(x, i + blocks);
@@ -584,19 +606,20 @@ template <class S, bool Many> struct Separable {
 // what lies between the convolutions, and, with S::filters, partial [chunks][c][o] sums to that of the pointwise filter.
 // S: also normalized, affine, scaled, norm_eps, filters.
 template <class S> struct SeparablePointwiseGrad {
-  typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2> W;
+  typedef Window<S::kh, S::kw, S::sh, S::sw, S::dh, S::dw, S::bh, S::bw, S::c, 2, Laid<S>::Banks> W;
   typedef Loader<S::c, W::Rows, W::Columns, W::Stride, S::h, S::w, S::across == 1 ? -S::pw : 1, S::over> L;
   typedef Copied<S::kh * S::kw * S::c, S::copied && S::filters> D;
   typedef typename S::Image Image;
   typedef Weights<Image, S::o, S::c, false, S::copied, !S::tf32, S::halves> P;
   typedef Matrix<Image, Tile<S>::Pixels, S::o, S::c, !S::tf32> M;
+  typedef Lines<Image, S::c, S::bw, W::Apart> B; // of what lies between, made again
   static constexpr int Rows = M::RowsThere, Coefficients = S::normalized ? 4 * S::o : 0;
   static constexpr int FactorsAt = 0, DepthwiseAt = S::filters ? 4 * Factors<S>::Count : 0, PointwiseAt = DepthwiseAt + 4 * D::Size;
   static constexpr int CoefficientsAt = PointwiseAt + sizeof(Image) * P::Size, CotangentAt = CoefficientsAt + 4 * Coefficients;
-  static constexpr int TileAt = CotangentAt + sizeof(Image) * Rows * M::Stride, AgainAt = TileAt + (S::over ? 0 : 4 * W::Size), Again = spread(S::c);
-  static constexpr int AgainEnd = AgainAt + ceiling(sizeof(Image) * Tile<S>::Pixels * Again, 16) * 16, AsideAt = larger(TileAt + 4 * W::Size, AgainEnd);
-  typedef Brought<S, L, W::Rows, W::Size, TileAt, AsideAt, S::aside> X;
-  typedef Outer<Image, Tile<S>::Pixels, S::c, S::o, !S::tf32> A;
+  static constexpr int TileAt = CotangentAt + sizeof(Image) * Rows * M::Stride, TileEnd = TileAt + Laid<S>::bytes(W::Size);
+  static constexpr int AgainAt = S::over ? TileAt : TileEnd, Again = B::at(Tile<S>::Pixels), AgainEnd = AgainAt + ceiling(sizeof(Image) * Again, 16) * 16;
+  typedef Brought<S, L, W::Rows, W::Size, TileAt, larger(TileEnd, AgainEnd)> X;
+  typedef Outer<Image, Tile<S>::Pixels, S::c, S::o, !S::tf32, B> A;
   Prologue<S> before;
   In<Image> g, z;
   In<float> mean, variance, sum, sum_x, gamma, weights, pointwise;
@@ -647,9 +670,9 @@ template <class S> struct SeparablePointwiseGrad {
         if (Results<S>::All || i >= 0) store2(between, i * S::c + M::column(n), first, second);
       });
       if constexpr (S::filters) {
-        auto again = shared<Image>(AgainAt, Tile<S>::Pixels * Again);
-        W::template each<S::over>(X::tile(), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
-          if (row < S::bh && column < S::bw) store<W::V>(again, (row * S::bw + column) * Again + channel, v);
+        auto again = shared<Image>(AgainAt, Again);
+        W::template each<S::over>(X::read(), D::from(DepthwiseAt, depthwise), [&](int row, int column, int channel, const Pack<W::V>& v) {
+          if (row < S::bh && column < S::bw) store<W::V>(again, B::at(row, column) + channel, v);
         });
         __syncthreads();
         X::template next<X::Read>(x, i + blocks);
@@ -681,7 +704,11 @@ template <class S> struct SeparablePointwiseGrad {
   static constexpr int Fours = eights(S::o) / 4, Ways = Threads / Fours, Each = ceiling(Rows, Ways);
   static constexpr bool All = Results<S>::All && S::o % 8 == 0 && Threads % Fours == 0 && Rows % Ways == 0; // are somewhere
   __device__ static inline int output() { return thread() % Fours * 4; }
-  __device__ static inline int pixel(int k) { return Threads % Fours == 0 || thread() / Fours < Ways ? thread() / Fours + k * Ways : Rows; }
+  __device__ static inline int pixel(int k) {
+    int i = thread() / Fours;
+    if (Fours == 4 && sizeof(Image) == 4) i = (i & ~3) + i % 2 * 2 + i / 2 % 2; // eight lanes write two pixels that are not neighbours, and so in different memory banks
+    return Threads % Fours == 0 || i < Ways ? i + k * Ways : Rows;
+  }
   __device__ static inline int from(const Results<S>& to, int k) {
     int i = All || pixel(k) < Rows ? to.of(pixel(k)) : -1;
     return All || (i >= 0 && (S::o % 8 == 0 || output() < S::o)) ? i * S::o + output() : -1;
