@@ -39,10 +39,15 @@ var ErrNoCompiler = errors.New("g++ is not installed, which emulation of CUDA co
 
 // Device runs plans of one target, cuda:sm_80 or cuda:sm_90: to the emulation they are the same.
 type Device struct {
-	Plans    string // the target
-	Reversed bool   // threads and blocks run from the last to the first, and of the launches that may come next the last
-	Cache    string // folder that keeps compiled modules by their content, or "" for a temporary one
+	Plans    string             // the target
+	Reversed bool               // threads and blocks run from the last to the first, and of the launches that may come next the last
+	Cache    string             // folder that keeps compiled modules by their content, or "" for a temporary one
+	Traffic  map[string]Traffic // if not nil, launches add what they ask of shared memory to that of their kernel
 }
+
+// Traffic is accesses to shared memory, but for those of single elements: the wavefronts of 128 bytes that they take, and how many it would be if no two
+// lanes met in a memory bank.
+type Traffic struct{ Wavefronts, Least int64 }
 
 // Target returns the target of the plans.
 func (d Device) Target() string { return d.Plans }
@@ -77,6 +82,7 @@ func TestDevice(plans string, reversed bool) (runtime.Device, error) {
 type instance struct {
 	plan      *plan.Plan
 	reversed  bool
+	traffic   map[string]Traffic
 	orders    map[string][]plan.Step // in which the steps of a program are done, by program and lengths of loops
 	spaces    [2][]byte              // by plan.Space
 	libraries []uintptr
@@ -88,7 +94,7 @@ func (d Device) Load(p *plan.Plan) (runtime.Instance, error) {
 	if err := plan.Validate(p); err != nil {
 		return nil, err
 	}
-	i := &instance{plan: p, reversed: d.Reversed, functions: map[string]uintptr{}, orders: map[string][]plan.Step{}}
+	i := &instance{plan: p, reversed: d.Reversed, traffic: d.Traffic, functions: map[string]uintptr{}, orders: map[string][]plan.Step{}}
 	i.spaces = [2][]byte{plan.Arena: aligned(p.ArenaBytes), plan.Variables: aligned(p.VariableBytes)}
 	folder := d.Cache
 	if folder == "" {
@@ -229,7 +235,10 @@ func aligned(n int64) []byte {
 }
 
 // shape is what emulation.h calls Launch.
-type shape struct{ blocks, sharedBytes, argumentBytes, reversed int32 }
+type shape struct {
+	blocks, sharedBytes, argumentBytes, reversed, counting int32
+	traffic                                                Traffic
+}
 
 // Run implements runtime.Instance.
 func (i *instance) Run(ctx context.Context, program int, observe func(launch int, d time.Duration)) error {
@@ -292,6 +301,9 @@ func (i *instance) launch(p *plan.Program, l plan.Step) error {
 	if i.reversed {
 		s.reversed = 1
 	}
+	if i.traffic != nil {
+		s.counting = 1
+	}
 	var message [256]byte
 	one.Lock()
 	defer one.Unlock()
@@ -300,6 +312,10 @@ func (i *instance) launch(p *plan.Program, l plan.Step) error {
 	if int32(failed) != 0 {
 		text, _, _ := strings.Cut(string(message[:]), "\x00")
 		return errors.New(text)
+	}
+	if i.traffic != nil {
+		t := i.traffic[d.Function]
+		i.traffic[d.Function] = Traffic{t.Wavefronts + s.traffic.Wavefronts, t.Least + s.traffic.Least}
 	}
 	return nil
 }

@@ -44,9 +44,10 @@ namespace emulation {
 
 constexpr int Threads = 256, StackBytes = 128 << 10, MessageBytes = 256, WarpThreads = 32;
 
-// Launch is what the host passes beside the arguments.
+// Launch is what the host passes beside the arguments, and with counting what it gets back: see count.
 struct Launch {
-  int blocks, shared_bytes, argument_bytes, reversed;
+  int blocks, shared_bytes, argument_bytes, reversed, counting;
+  i64_t wavefronts, least;
 };
 
 enum State { Fresh, Ready, AtBarrier, AtWarp, Done };
@@ -87,6 +88,49 @@ struct Copy {
 constexpr int MostCopies = 64;
 static Copy copies[Threads][MostCopies];
 static int copy_count[Threads];
+
+// Touch is an access of a thread to shared memory.
+struct Touch {
+  unsigned at;
+  int bytes;
+};
+static Touch* touches[Threads];
+static int touch_count[Threads], touch_room[Threads];
+static bool counting;
+
+static void touch(const void* p, int bytes) {
+  i64_t at = (const char*)p - shared_base;
+  if (!counting || at < 0 || at >= shared_bytes) return;
+  int n = touch_count[current]++;
+  if (n == touch_room[current]) touches[current] = (Touch*)realloc(touches[current], (touch_room[current] = 2 * n + 1024) * sizeof(Touch));
+  touches[current][n] = Touch{(unsigned)at, bytes};
+}
+
+// count adds what the accesses of a block to packs in shared memory cost. The nth of all lanes of a warp are taken for one instruction, of which 128 bytes at a time
+// take as many wavefronts as there are words that lie in the same of 32 memory banks, at least one.
+static void count(Launch* l) {
+  for (int w = 0; w < Threads; w += WarpThreads) {
+    for (int k = 0;; k++) {
+      bool all = true;
+      for (int t = w; t < w + WarpThreads; t++) all = all && k < touch_count[t];
+      if (!all) break;
+      int lanes = 128 / touches[w][k].bytes < WarpThreads ? 128 / touches[w][k].bytes : WarpThreads;
+      for (int first = w; first < w + WarpThreads; first += lanes) {
+        unsigned words[32][WarpThreads];
+        int there[32] = {}, most = 1;
+        for (int t = first; t < first + lanes; t++) {
+          for (unsigned word = touches[t][k].at / 4; word < (touches[t][k].at + touches[t][k].bytes + 3) / 4; word++) {
+            int bank = word % 32, i = 0;
+            while (i < there[bank] && words[bank][i] != word) i++;
+            if (i == there[bank] && i < WarpThreads) words[bank][there[bank]++] = word;
+            if (there[bank] > most) most = there[bank];
+          }
+        }
+        l->wavefronts += most, l->least++;
+      }
+    }
+  }
+}
 
 static int nth(int i) { return reversed ? Threads - 1 - i : i; }
 
@@ -208,7 +252,7 @@ static void run_block(int block) {
   block_index = block;
   memset(shared_base, 0xff, shared_bytes);
   started = 0;
-  for (int t = 0; t < Threads; t++) state[t] = Fresh, parity[t] = 0, copy_count[t] = 0;
+  for (int t = 0; t < Threads; t++) state[t] = Fresh, parity[t] = 0, copy_count[t] = 0, touch_count[t] = 0;
   while (started < Threads && !failed) {
     int t = nth(started++);
     fiber_of[t] = idle[--idle_count];
@@ -220,14 +264,18 @@ static void run_block(int block) {
   }
 }
 
-static int run(const Launch* l, char* into) {
+static int run(Launch* l, char* into) {
   message = into;
   failed = false;
   reversed = l->reversed;
+  counting = l->counting;
   shared_bytes = l->shared_bytes;
   shared_base = (char*)aligned_alloc(64, (shared_bytes + 64) / 64 * 64);
   if (idle_count != Threads) reset_fibers();
-  for (int b = 0; b < l->blocks && !failed; b++) run_block(reversed ? l->blocks - 1 - b : b);
+  for (int b = 0; b < l->blocks && !failed; b++) {
+    run_block(reversed ? l->blocks - 1 - b : b);
+    if (counting) count(l);
+  }
   if (failed) idle_count = 0;
   free(shared_base);
   return failed;
@@ -277,7 +325,7 @@ template <int Words, class... K> struct complete<Together<Words, K...>> {
   static bool with(int bytes) { return 8 * Words <= bytes && bytes <= (int)sizeof(Together<Words, K...>); }
 };
 
-template <class K> static int launch(const void* arguments, const Launch* l, char* into) {
+template <class K> static int launch(const void* arguments, Launch* l, char* into) {
   if (!complete<K>::with(l->argument_bytes)) {
     snprintf(into, MessageBytes, "has %d bytes of arguments, the kernel wants %d", l->argument_bytes, (int)sizeof(K));
     return 1;
@@ -306,6 +354,7 @@ template <class T> static inline float4 load4(const emulation::Checked<T>& p, i6
   p[i + 3];
   const T* at = &p[i];
   if ((size_t)at % (4 * sizeof(T)) != 0) emulation::fail("four elements from %lld on are not aligned", i);
+  emulation::touch(at, 4 * sizeof(T));
   return float4{at[0], at[1], at[2], at[3]};
 }
 
@@ -313,6 +362,7 @@ template <class T> static inline void store4(const emulation::Checked<T>& p, i64
   p[i + 3];
   T* at = &p[i];
   if ((size_t)at % (4 * sizeof(T)) != 0) emulation::fail("four elements from %lld on are not aligned", i);
+  emulation::touch(at, 4 * sizeof(T));
   at[0] = v.x, at[1] = v.y, at[2] = v.z, at[3] = v.w;
 }
 
@@ -320,12 +370,14 @@ template <class T> static inline float2 load2(const emulation::Checked<T>& p, i6
   p[i + 1];
   const T* at = &p[i];
   if ((size_t)at % (2 * sizeof(T)) != 0) emulation::fail("two elements from %lld on are not aligned", i);
+  emulation::touch(at, 2 * sizeof(T));
   return float2{at[0], at[1]};
 }
 
 template <class T> static inline void store2(const emulation::Checked<T>& p, i64_t i, float x, float y) {
   p[i + 1] = y;
   if ((size_t)&p[i] % (2 * sizeof(T)) != 0) emulation::fail("two elements from %lld on are not aligned", i);
+  emulation::touch(&p[i], 2 * sizeof(T));
   p[i] = x;
 }
 
@@ -348,6 +400,7 @@ template <int N, class T> static inline void bring(const emulation::Checked<T>& 
   if (copy_count[current] == MostCopies) fail("asks for more than %d copies at once", MostCopies);
   copies[current][copy_count[current]++] = Copy{into, from, Bytes};
   memset(into, 0xff, Bytes);
+  touch(into, Bytes);
 }
 static inline void arrived() {
   using namespace emulation;
@@ -398,6 +451,7 @@ template <bool Turned, class T> static inline void load_matrices(unsigned (&m)[4
   int own = emulation::current, w = own / 32 * 32, g = own % 32 / 4, t = own % 4;
   p[at + 7];
   if ((size_t)&p[at] % 16 != 0) emulation::fail("the row of a matrix from %lld on is not aligned", at);
+  emulation::touch(&p[at], 16);
   emulation::shuffle(0, 0, -3);
   where[own] = at;
   emulation::shuffle(0, 0, -4);
@@ -419,6 +473,6 @@ template <bool Turned, class T> static inline void load_matrices(unsigned (&m)[4
 #define atomicInc(at, limit) emulation::increment(at, limit)
 
 #define KERNEL(name, resident, ...)                                                                                       \
-  extern "C" __attribute__((visibility("default"))) int name(const void* arguments, const emulation::Launch* l, char* m) { \
+  extern "C" __attribute__((visibility("default"))) int name(const void* arguments, emulation::Launch* l, char* m) { \
     return emulation::launch<__VA_ARGS__>(arguments, l, m);                                                              \
   }
