@@ -292,14 +292,16 @@ template <int H, int W, int C, class T> __device__ inline void rows_ahead(T p, i
   if (W * C * sizeof(p[0]) % 16 == 0 && first < last) ahead(p, (image * H + first) * W * C, (last - first) * W * C);
 }
 
-// Laid is how x lies in shared memory for a depthwise convolution, tiles of so many elements: as it is in memory if the prologue is no more than a ReLU, which
-// what reads it does then (Raw), or else as floats that are made of it.
+// Element is what x lies as: as it is in memory, or as floats.
 template <bool Raw, class Image> struct Element {
   typedef float type;
 };
 template <class Image> struct Element<true, Image> {
   typedef Image type;
 };
+
+// Laid is how x lies in shared memory for a depthwise convolution: as it is in memory if the prologue is no more than a ReLU, which what reads it does then (Raw), or else as
+// floats that are made of it. bytes are those of a tile of so many elements.
 template <class S> struct Laid {
   static constexpr bool Raw = S::prologue < 2;
   typedef typename Element<Raw, typename S::Image>::type T;
