@@ -323,13 +323,17 @@ func (s *separable) window(sh, sw, down, size int) int {
 	if s.bh == 1 {
 		down = 1
 	}
-	_, rows, step := strip(s.kh, sh, s.dh, s.bh, down)
+	_, rows, _ := strip(s.kh, sh, s.dh, s.bh, down)
 	_, columns, _ := strip(s.kw, sw, s.dw, s.bw, 4)
-	apart := sh
-	if step == 1 {
-		apart *= down
+	return rows * padded(columns*s.c, sh*s.apart(sh, down), s.c, banks/size)
+}
+
+// apart mirrors Window::Apart: of rows of results that a warp's next lanes make.
+func (s *separable) apart(sh, down int) int {
+	if _, _, step := strip(s.kh, sh, s.dh, s.bh, down); step > 1 {
+		return 1
 	}
-	return rows * padded(columns*s.c, apart, s.c, banks/size)
+	return down
 }
 
 // padded mirrors padding in kernels/outer.cu: the length of a row with it.
@@ -344,12 +348,8 @@ func padded(elements, apart, c, banks int) int {
 
 // lines mirrors Lines in kernels/outer.cu: the elements of a tile of pixels, whole lines of it or one after the other, that Window has made.
 func (s *separable) lines(pixels int) int {
-	apart := min(s.bh, 2)
-	if _, _, step := strip(s.kh, s.sh, s.dh, s.bh, apart); step > 1 {
-		apart = 1
-	}
 	line := s.bw * spread(s.c)
-	skip := padded(line, apart, s.c, banks/s.size) - line
+	skip := padded(line, s.apart(s.sh, min(s.bh, 2)), s.c, banks/s.size) - line
 	if s.bw%16 > 0 || skip%8 > 0 {
 		skip = 0
 	}

@@ -88,8 +88,8 @@ template <class S> struct Pointwise {
 //
 // S: m, n, k, bn, bk, chunks; tf32; prologue, eps. k, n, bk and bn are multiples of 4.
 template <class S> struct PointwiseWeightGrad {
-  static constexpr int Rows = 64, TilesK = ceiling(S::k, S::bk), TilesN = ceiling(S::n, S::bn), FactorsAt = Rows * spread(S::bk) * sizeof(typename S::Image); // bytes
   typedef typename S::Image Image;
+  static constexpr int Rows = 64, TilesK = ceiling(S::k, S::bk), TilesN = ceiling(S::n, S::bn), FactorsAt = Rows * spread(S::bk) * sizeof(Image); // bytes
   typedef Outer<Image, Rows, S::bk, S::bn, !S::tf32> A;
   Prologue<S> before;
   In<Image> x, g;
